@@ -1,0 +1,22 @@
+//! Neural networks on any GPU through WebGPU, on the CPU when there is none,
+//! and a plain f64 reference that judges both.
+//!
+//! `ARCHITECTURE.md` is the map of the crate.
+
+pub mod error;
+pub mod exec;
+pub mod formats;
+pub mod gpu;
+pub mod graph;
+pub mod kernels;
+pub mod lm;
+pub mod ops;
+pub mod passes;
+pub mod plan;
+pub mod quant;
+pub mod session;
+pub mod tensor;
+pub mod validate;
+
+pub use error::{Error, ErrorKind, Result};
+pub use tensor::{Bytes, DType, Tensor};

@@ -1,0 +1,115 @@
+//! A tensor in host memory.
+
+use super::{Bytes, DType, MAX_RANK};
+use crate::error::{Error, Result};
+
+/// A tensor in host memory: dtype, extents (row-major, last one fastest) and
+/// little-endian bytes, without padding.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    dtype: DType,
+    extents: Vec<usize>,
+    bytes: Bytes,
+}
+
+impl Tensor {
+    /// A tensor over existing bytes.
+    ///
+    /// # Errors
+    /// If the rank exceeds [`MAX_RANK`], the last extent is not a whole number
+    /// of blocks, or the number of bytes is not what dtype and extents need.
+    pub fn new(dtype: DType, extents: &[usize], bytes: impl Into<Bytes>) -> Result<Self> {
+        let bytes = bytes.into();
+        if extents.len() > MAX_RANK {
+            return Err(Error::input(
+                "tensor rank",
+                format!("at most {MAX_RANK}"),
+                format!("{extents:?}"),
+            ));
+        }
+        let needed = dtype.bytes(extents)?;
+        if needed != bytes.len() {
+            return Err(Error::input(
+                format!("bytes of a {dtype} tensor {extents:?}"),
+                needed,
+                bytes.len(),
+            ));
+        }
+        Ok(Tensor { dtype, extents: extents.to_vec(), bytes })
+    }
+
+    /// An F32 tensor.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn from_f32(extents: &[usize], values: &[f32]) -> Result<Self> {
+        Self::new(DType::F32, extents, bytemuck::cast_slice(values).to_vec())
+    }
+
+    /// An F16 tensor, each value rounded to nearest even.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn from_f16(extents: &[usize], values: &[f32]) -> Result<Self> {
+        let halves: Vec<half::f16> = values.iter().map(|&v| half::f16::from_f32(v)).collect();
+        Self::new(DType::F16, extents, bytemuck::cast_slice(&halves).to_vec())
+    }
+
+    /// An I32 tensor.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn from_i32(extents: &[usize], values: &[i32]) -> Result<Self> {
+        Self::new(DType::I32, extents, bytemuck::cast_slice(values).to_vec())
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The extents, slowest first.
+    pub fn extents(&self) -> &[usize] {
+        &self.extents
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.extents.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The raw little-endian bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The values of an F32 tensor.
+    ///
+    /// # Errors
+    /// If the dtype is another one.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        self.expect(DType::F32)?;
+        Ok(bytemuck::pod_collect_to_vec(&self.bytes))
+    }
+
+    /// The values of an I32 tensor.
+    ///
+    /// # Errors
+    /// If the dtype is another one.
+    pub fn to_i32(&self) -> Result<Vec<i32>> {
+        self.expect(DType::I32)?;
+        Ok(bytemuck::pod_collect_to_vec(&self.bytes))
+    }
+
+    fn expect(&self, dtype: DType) -> Result<()> {
+        if self.dtype == dtype {
+            return Ok(());
+        }
+        Err(Error::input("tensor dtype", dtype, self.dtype))
+    }
+}
