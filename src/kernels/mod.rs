@@ -1,1 +1,11 @@
-//! See ARCHITECTURE.md.
+//! Speed: how operators are computed on the GPU and on the CPU. Meaning is in
+//! [`ops`](crate::ops), under the same family names.
+
+mod cpu;
+mod kernel;
+pub mod registry;
+mod variant;
+
+pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};
+pub use kernel::{Dispatch, GpuCx, Grid, Kernel, Param, Place, View};
+pub use variant::{Language, Needs, Policy, Variant};

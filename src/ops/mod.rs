@@ -1,1 +1,8 @@
-//! See ARCHITECTURE.md.
+//! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
+
+mod operator;
+mod refer;
+pub mod registry;
+
+pub use operator::{Arithmetic, BoundCx, Lowering, Operator};
+pub use refer::{RefData, RefTensor};

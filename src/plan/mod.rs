@@ -1,1 +1,111 @@
-//! See ARCHITECTURE.md.
+//! Plans: a graph lowered to kernel calls, with memory laid out. A plan knows
+//! nothing of a device: the CPU executes it as it is, the GPU executor
+//! compiles it once to pipelines and bind groups.
+
+mod build;
+mod memory;
+
+pub use build::PlanBuilder;
+pub use memory::MemoryPlan;
+
+use crate::error::Result;
+use crate::graph::{Bindings, Graph, StateId, TensorType, ValueId};
+use crate::kernels::Kernel;
+
+/// Names an operand of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperandId(pub(crate) u32);
+
+impl OperandId {
+    /// The operand's position in [`Plan::operands`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An operand as kernels and lowering see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operand {
+    /// Which operand.
+    pub id: OperandId,
+    /// Its type.
+    pub ty: TensorType,
+}
+
+/// Where an operand's memory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// A constant of the graph.
+    Constant(ValueId),
+    /// A state of the session.
+    State(StateId),
+    /// The graph's input with this index.
+    Input(usize),
+    /// A buffer of the memory plan.
+    Slot(usize),
+    /// Nowhere: nothing writes or reads it.
+    Unused,
+}
+
+/// An operand with its place in memory.
+#[derive(Debug, Clone)]
+pub struct PlacedOperand {
+    /// Its type.
+    pub ty: TensorType,
+    /// Its memory.
+    pub home: Home,
+}
+
+/// A kernel applied to operands.
+#[derive(Debug)]
+pub struct Call {
+    /// What to compute.
+    pub kernel: Box<dyn Kernel>,
+    /// Operands read; `None` where an optional one is absent.
+    pub inputs: Vec<Option<OperandId>>,
+    /// Operands written.
+    pub outputs: Vec<OperandId>,
+    /// The graph's node this came from, for messages and profiles.
+    pub node: String,
+}
+
+/// Calls that run without the host in between. Segments are joined by host
+/// synchronisation points.
+#[derive(Debug, Default)]
+pub struct Segment {
+    /// The calls, in order.
+    pub calls: Vec<Call>,
+}
+
+/// A graph lowered for given symbol bounds.
+#[derive(Debug)]
+pub struct Plan {
+    /// The bounds it was made for.
+    pub bounds: Bindings,
+    /// Every operand.
+    pub operands: Vec<PlacedOperand>,
+    /// The work.
+    pub segments: Vec<Segment>,
+    /// Bytes of each slot.
+    pub slots: Vec<u64>,
+    /// The results: name and operand.
+    pub outputs: Vec<(String, OperandId)>,
+    /// The most bytes of computed operands alive at one time: what no memory
+    /// plan can go below.
+    pub live_peak: u64,
+}
+
+impl Plan {
+    /// Lowers a graph for given bounds of its symbols.
+    ///
+    /// # Errors
+    /// If an operator cannot be lowered or a size overflows.
+    pub fn new(graph: &Graph, bounds: &Bindings) -> Result<Self> {
+        PlanBuilder::lower(graph)?.finish(graph, bounds)
+    }
+
+    /// The calls of all segments, in order.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.segments.iter().flat_map(|segment| &segment.calls)
+    }
+}

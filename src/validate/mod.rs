@@ -1,1 +1,6 @@
-//! See ARCHITECTURE.md.
+//! Proof that kernels are right: generated cases, an error model, comparison
+//! element by element, and shrinking to the smallest failing shape.
+
+mod case;
+
+pub use case::{Case, CaseFamily, CaseInput, Values};

@@ -1,0 +1,133 @@
+//! Variants: the rows of data from which one WGSL source is instantiated.
+
+use crate::error::{Error, Result};
+use crate::gpu::{ConstValue, CoopScalar, DeviceCaps};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One instantiation of an algorithm's WGSL source.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Variant {
+    /// Unique within its family.
+    pub name: &'static str,
+    /// The WGSL file below `shaders`, without `.wgsl`.
+    pub shader: &'static str,
+    /// Constants of `package::config`.
+    pub consts: &'static [(&'static str, ConstValue)],
+    /// Names for `@if(...)`.
+    pub features: &'static [&'static str],
+    /// What it takes to run.
+    pub needs: Needs,
+    /// The shading languages it can be expressed in.
+    pub languages: &'static [Language],
+    /// The adapters on which the conformance suite has executed it. A variant
+    /// that none has executed is off unless forced.
+    pub executed_on: &'static [&'static str],
+}
+
+/// What a variant needs of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Needs {
+    /// f16 arithmetic.
+    pub f16: bool,
+    /// Subgroup operations.
+    pub subgroups: bool,
+    /// Cooperative matrices with f16 inputs and f32 results of this size.
+    pub coop: Option<u32>,
+    /// Invocations per workgroup.
+    pub invocations: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+}
+
+/// A language that naga translates WGSL to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Language {
+    /// Vulkan.
+    Spirv,
+    /// Metal.
+    Msl,
+    /// Direct3D 12.
+    Hlsl,
+}
+
+impl Language {
+    /// Every language.
+    pub const ALL: &'static [Language] = &[Language::Spirv, Language::Msl, Language::Hlsl];
+}
+
+impl Needs {
+    /// What of this a device lacks; `None` if it lacks nothing.
+    pub fn lacking(&self, caps: &DeviceCaps) -> Option<String> {
+        let limits = &caps.limits;
+        if self.f16 && !caps.f16 {
+            Some("f16 arithmetic".into())
+        } else if self.subgroups && !caps.subgroups {
+            Some("subgroup operations".into())
+        } else if self
+            .coop
+            .is_some_and(|n| caps.coop_shape(n, n, n, CoopScalar::F16, CoopScalar::F32).is_none())
+        {
+            Some(format!("{0}x{0}x{0} cooperative matrices", self.coop.unwrap_or(0)))
+        } else if self.invocations > limits.max_compute_invocations_per_workgroup {
+            Some(format!("{} invocations per workgroup", self.invocations))
+        } else if self.workgroup_bytes > limits.max_compute_workgroup_storage_size {
+            Some(format!("{} bytes of workgroup memory", self.workgroup_bytes))
+        } else {
+            None
+        }
+    }
+}
+
+/// What the user or a test asks of the choice of variants.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// Family to the name of the variant it must use.
+    pub force: BTreeMap<String, String>,
+    /// `family/variant` names that must not be used.
+    pub forbid: BTreeSet<String>,
+    /// Allow variants that round operands or results of inner products to f16.
+    pub allow_f16: bool,
+}
+
+impl Policy {
+    /// See [`GpuCx::choose`](super::GpuCx::choose).
+    ///
+    /// # Errors
+    /// If no variant can run, with the reason for each.
+    pub fn choose(
+        &self,
+        family: &str,
+        table: &'static [Variant],
+        caps: &DeviceCaps,
+        fits: impl Fn(&Variant) -> bool,
+    ) -> Result<&'static Variant> {
+        let mut reasons = Vec::new();
+        for variant in table {
+            match self.refuses(family, variant, caps) {
+                Some(reason) => reasons.push(format!("{}: {reason}", variant.name)),
+                None if !fits(variant) => reasons.push(format!("{}: unfit operands", variant.name)),
+                None => return Ok(variant),
+            }
+        }
+        Err(Error::unsupported(family, format!("no variant can run here ({})", reasons.join("; "))))
+    }
+
+    fn refuses(&self, family: &str, variant: &Variant, caps: &DeviceCaps) -> Option<String> {
+        if let Some(reason) = variant.needs.lacking(caps) {
+            return Some(format!("lacks {reason}"));
+        }
+        if self.forbid.contains(&format!("{family}/{}", variant.name)) {
+            return Some("forbidden".into());
+        }
+        match self.force.get(family) {
+            Some(name) if name == variant.name => None,
+            Some(name) => Some(format!("{name} is forced")),
+            None if variant.executed_on.is_empty() => Some("executed on no adapter yet".into()),
+            None if variant.needs.f16 && !self.allow_f16 => Some("f16 is not allowed".into()),
+            None if variant.needs.coop.is_some() && !self.allow_f16 => {
+                Some("f16 is not allowed".into())
+            }
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! From a graph to kernel calls.
+
+use super::memory::{self, Lifetime};
+use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan, Segment};
+use crate::error::{Error, Result};
+use crate::graph::{Bindings, Graph, Source, TensorType};
+use crate::kernels::Kernel;
+use crate::ops::Lowering;
+
+/// A plan in the making: operands without memory, calls in order.
+#[derive(Debug, Default)]
+pub struct PlanBuilder {
+    operands: Vec<Entry>,
+    calls: Vec<Call>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    ty: TensorType,
+    origin: Origin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Origin {
+    Given(Home),
+    Computed,
+    Alias(OperandId),
+}
+
+impl PlanBuilder {
+    /// Lowers every node of a graph. Operand `i` is value `i` of the graph;
+    /// temporaries follow.
+    pub(super) fn lower(graph: &Graph) -> Result<Self> {
+        let mut plan = PlanBuilder::default();
+        for (i, value) in graph.values.iter().enumerate() {
+            let id = crate::graph::ValueId(i as u32);
+            let input = || graph.inputs.iter().position(|&other| other == id).unwrap_or(usize::MAX);
+            let origin = match &value.source {
+                Source::Constant(_) => Origin::Given(Home::Constant(id)),
+                Source::State(state) => Origin::Given(Home::State(*state)),
+                Source::Input => Origin::Given(Home::Input(input())),
+                Source::Node => Origin::Computed,
+            };
+            plan.operands.push(Entry { ty: value.ty.clone(), origin });
+        }
+        for node in &graph.nodes {
+            let operand = |id: &crate::graph::ValueId| Operand {
+                id: OperandId(id.0),
+                ty: graph.ty(*id).clone(),
+            };
+            let inputs: Vec<_> = node.inputs.iter().map(|id| id.as_ref().map(operand)).collect();
+            let outputs: Vec<_> = node.outputs.iter().map(operand).collect();
+            let mut lowering = Lowering {
+                plan: &mut plan,
+                inputs: &inputs,
+                outputs: &outputs,
+                node: &node.name,
+                op: node.op.name(),
+            };
+            node.op.lower(&mut lowering).map_err(|e| e.at_node(&node.name))?;
+        }
+        Ok(plan)
+    }
+
+    pub(crate) fn temporary(&mut self, ty: TensorType) -> Operand {
+        self.operands.push(Entry { ty: ty.clone(), origin: Origin::Computed });
+        Operand { id: OperandId(self.operands.len() as u32 - 1), ty }
+    }
+
+    pub(crate) fn call(
+        &mut self,
+        kernel: Box<dyn Kernel>,
+        inputs: &[Option<Operand>],
+        outputs: &[Operand],
+        node: &str,
+    ) {
+        self.calls.push(Call {
+            kernel,
+            inputs: inputs.iter().map(|operand| operand.as_ref().map(|o| o.id)).collect(),
+            outputs: outputs.iter().map(|operand| operand.id).collect(),
+            node: node.into(),
+        });
+    }
+
+    pub(crate) fn alias(&mut self, output: &Operand, input: &Operand) -> Result<()> {
+        let entry = &mut self.operands[output.id.index()];
+        if entry.origin != Origin::Computed {
+            return Err(Error::internal(format!("{} already has memory", entry.ty)));
+        }
+        entry.origin = Origin::Alias(input.id);
+        Ok(())
+    }
+
+    pub(crate) fn is_state(&self, operand: &Operand) -> bool {
+        let root = self.root(operand.id);
+        matches!(self.operands[root.index()].origin, Origin::Given(Home::State(_)))
+    }
+
+    fn root(&self, mut id: OperandId) -> OperandId {
+        while let Origin::Alias(of) = self.operands[id.index()].origin {
+            id = of;
+        }
+        id
+    }
+
+    /// Lays out memory for given bounds.
+    pub(super) fn finish(self, graph: &Graph, bounds: &Bindings) -> Result<Plan> {
+        let roots: Vec<_> =
+            (0..self.operands.len() as u32).map(|i| self.root(OperandId(i))).collect();
+        let lifetimes = self.lifetimes(&roots, graph, bounds)?;
+        let memory = memory::plan(&lifetimes);
+        let home = |id: OperandId| match self.operands[id.index()].origin {
+            Origin::Given(home) => home,
+            _ => memory.slot_of[id.index()].map_or(Home::Unused, Home::Slot),
+        };
+        let operands = self
+            .operands
+            .iter()
+            .zip(&roots)
+            .map(|(entry, &root)| PlacedOperand { ty: entry.ty.clone(), home: home(root) })
+            .collect();
+        let outputs =
+            graph.outputs.iter().map(|(name, id)| (name.clone(), OperandId(id.0))).collect();
+        Ok(Plan {
+            bounds: bounds.clone(),
+            operands,
+            segments: vec![Segment { calls: self.calls }],
+            slots: memory.slots,
+            outputs,
+            live_peak: memory.live_peak,
+        })
+    }
+
+    /// When each computed operand is first written and last read, by call.
+    fn lifetimes(
+        &self,
+        roots: &[OperandId],
+        graph: &Graph,
+        bounds: &Bindings,
+    ) -> Result<Vec<Option<Lifetime>>> {
+        let mut lifetimes: Vec<Option<Lifetime>> = vec![None; self.operands.len()];
+        let mut touch = |id: OperandId, at: usize| -> Result<()> {
+            let root = roots[id.index()];
+            let entry = &self.operands[root.index()];
+            if entry.origin == Origin::Computed {
+                let bytes = entry.ty.bytes(bounds)? as u64;
+                let life =
+                    lifetimes[root.index()].get_or_insert(Lifetime { bytes, first: at, last: at });
+                life.last = at;
+            }
+            Ok(())
+        };
+        for (at, call) in self.calls.iter().enumerate() {
+            for &id in call.inputs.iter().flatten().chain(&call.outputs) {
+                touch(id, at)?;
+            }
+        }
+        for (_, id) in &graph.outputs {
+            touch(OperandId(id.0), self.calls.len())?;
+        }
+        Ok(lifetimes)
+    }
+}

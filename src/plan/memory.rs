@@ -1,0 +1,98 @@
+//! Slots by lifetime. Each slot is a buffer of its own, because `wgpu` tracks
+//! usage per whole buffer: two operands in one buffer could not be read and
+//! written by the same dispatch.
+
+/// When an operand is alive, in positions of calls, ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lifetime {
+    pub(super) bytes: u64,
+    pub(super) first: usize,
+    pub(super) last: usize,
+}
+
+/// Which operand is in which slot.
+#[derive(Debug, Default)]
+pub struct MemoryPlan {
+    /// Bytes of each slot.
+    pub slots: Vec<u64>,
+    /// The slot of each operand that has one.
+    pub slot_of: Vec<Option<usize>>,
+    /// The most bytes alive at one time.
+    pub live_peak: u64,
+}
+
+/// Gives every operand a slot such that no two operands alive together share
+/// one. Large operands choose first; each takes the smallest slot it fits in,
+/// since slots never grow once the larger operands have made them.
+pub(super) fn plan(lifetimes: &[Option<Lifetime>]) -> MemoryPlan {
+    let mut order: Vec<usize> = (0..lifetimes.len()).filter(|&i| lifetimes[i].is_some()).collect();
+    order.sort_by_key(|&i| lifetimes[i].map(|life| (std::cmp::Reverse(life.bytes), life.first)));
+    let mut slots: Vec<(u64, Vec<Lifetime>)> = Vec::new();
+    let mut slot_of = vec![None; lifetimes.len()];
+    for i in order {
+        let Some(life) = lifetimes[i] else { continue };
+        let free = |(_, residents): &&(u64, Vec<Lifetime>)| {
+            residents.iter().all(|other| other.last < life.first || life.last < other.first)
+        };
+        // Every slot is at least as large as this operand, so the newest free
+        // one is the smallest that fits.
+        let position = slots.iter().rposition(|slot| free(&slot));
+        let position = position.unwrap_or_else(|| {
+            slots.push((life.bytes, Vec::new()));
+            slots.len() - 1
+        });
+        slots[position].1.push(life);
+        slot_of[i] = Some(position);
+    }
+    let slots = slots.into_iter().map(|(bytes, _)| bytes).collect();
+    MemoryPlan { slots, slot_of, live_peak: live_peak(lifetimes) }
+}
+
+fn live_peak(lifetimes: &[Option<Lifetime>]) -> u64 {
+    let end = lifetimes.iter().flatten().map(|life| life.last).max().unwrap_or(0);
+    let mut change = vec![0i128; end + 2];
+    for life in lifetimes.iter().flatten() {
+        change[life.first] += i128::from(life.bytes);
+        change[life.last + 1] -= i128::from(life.bytes);
+    }
+    let mut live = 0;
+    let peak = change.into_iter().map(|delta| {
+        live += delta;
+        live
+    });
+    peak.max().unwrap_or(0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(bytes: u64, first: usize, last: usize) -> Option<Lifetime> {
+        Some(Lifetime { bytes, first, last })
+    }
+
+    #[test]
+    fn operands_alive_together_never_share() {
+        let lives = [life(100, 0, 2), life(50, 1, 3), None, life(80, 3, 5), life(40, 4, 6)];
+        let plan = plan(&lives);
+        for (i, a) in lives.iter().enumerate() {
+            for (j, b) in lives.iter().enumerate().skip(i + 1) {
+                if let (Some(a), Some(b)) = (a, b)
+                    && a.first <= b.last
+                    && b.first <= a.last
+                {
+                    assert_ne!(plan.slot_of[i], plan.slot_of[j], "{i} and {j}");
+                }
+            }
+        }
+        assert_eq!(plan.slot_of[2], None);
+        assert_eq!(plan.live_peak, 150);
+        assert_eq!(plan.slots.iter().sum::<u64>(), 150);
+    }
+
+    #[test]
+    fn a_chain_needs_two_slots() {
+        let lives: Vec<_> = (0..10).map(|i| life(64, i, i + 1)).collect();
+        assert_eq!(plan(&lives).slots, [64, 64]);
+    }
+}
