@@ -1,4 +1,4 @@
-import package::common::weight_bindings::w_body;
+import package::common::weight_body::w_body;
 
 // The 6-bit scale (x) and minimum (y) of one of the 8 groups of a Q4_K or Q5_K
 // block. `at` is the first of the block's three words of scales (A, B, C).

@@ -1,6 +1,6 @@
 import package::common::eight::Eight;
 import package::common::f16::words_to_bfloat4;
-import package::common::weight_bindings::{body_pair, w_body};
+import package::common::weight_body::{body_pair, w_body};
 
 // BF16: plain. A block is 8 consecutive elements of the whole tensor, two per word.
 // Exact: a bfloat16 is the upper half of an f32.

@@ -1,6 +1,6 @@
 import package::common::eight::Eight;
 import package::common::f16::{half_to_f32, words_to_half4};
-import package::common::weight_bindings::{body_pair, w_body};
+import package::common::weight_body::{body_pair, w_body};
 
 // F16: plain. A block is 8 consecutive elements of the whole tensor, two per word.
 // Exact: every half is an f32.

@@ -1,5 +1,5 @@
 import package::common::eight::Eight;
-import package::common::weight_bindings::w_body;
+import package::common::weight_body::w_body;
 
 // F32: plain. A block is 8 consecutive elements of the whole tensor, a word each.
 // The interface is described in `src/quant/mod.rs`.

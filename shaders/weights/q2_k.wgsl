@@ -1,6 +1,7 @@
 import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import package::common::weight_bindings::{w_body, w_head, body_pair};
+import package::common::weight_body::{body_pair, w_body};
+import package::common::weight_head::w_head;
 
 // Q2_K: 256 elements in 16 groups, value = d * s * q - dmin * m,
 // q in 0..3, s and m in 0..15.

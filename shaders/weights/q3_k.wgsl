@@ -1,6 +1,7 @@
 import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import package::common::weight_bindings::{w_body, head_bits, body_pair};
+import package::common::weight_body::{body_pair, w_body};
+import package::common::weight_head::head_bits;
 
 // Q3_K: 256 elements in 16 groups, value = d * (s - 32) * (q - 4),
 // q in 0..7, s in 0..63.

@@ -1,6 +1,7 @@
 import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import package::common::weight_bindings::{w_head, body_pair};
+import package::common::weight_body::body_pair;
+import package::common::weight_head::w_head;
 
 // Q4_1: 32 elements, value = d * q + m, q in 0..15.
 // Exact: d has 11 significant bits and q 4, so d * q is exact and only the sum

@@ -1,7 +1,8 @@
 import package::common::k_scales::k_scale_min;
 import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import package::common::weight_bindings::{w_head, body_pair};
+import package::common::weight_body::body_pair;
+import package::common::weight_head::w_head;
 
 // Q4_K: 256 elements in 8 groups, value = d * s * q - dmin * m,
 // q in 0..15, s and m in 0..63.

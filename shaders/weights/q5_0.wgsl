@@ -1,6 +1,7 @@
 import package::common::eight::{Eight, bits_to_bytes, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import package::common::weight_bindings::{w_body, head_bits, body_pair};
+import package::common::weight_body::{body_pair, w_body};
+import package::common::weight_head::head_bits;
 
 // Q5_0: 32 elements, value = d * (q - 16), q in 0..31.
 // The body's first word has bit 4 of all quants.

@@ -1,6 +1,7 @@
 import package::common::eight::{Eight, bits_to_bytes, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import package::common::weight_bindings::{w_body, w_head, body_pair};
+import package::common::weight_body::{body_pair, w_body};
+import package::common::weight_head::w_head;
 
 // Q5_1: 32 elements, value = d * q + m, q in 0..31.
 // The body's first word has bit 4 of all quants.

@@ -1,6 +1,7 @@
 import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import package::common::weight_bindings::{w_body, head_bits, body_pair};
+import package::common::weight_body::{body_pair, w_body};
+import package::common::weight_head::head_bits;
 
 // Q6_K: 256 elements in 16 groups, value = d * s * (q - 32),
 // q in 0..63, s in -128..127.
