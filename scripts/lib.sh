@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# Shared by the scripts of this folder; sourced, never run.
+
+# Everything the scripts keep lies here; remove it to start over.
+cache_dir() {
+    if [[ -n ${WGINFER_CACHE:-} ]]; then
+        printf '%s\n' "$WGINFER_CACHE"
+    elif [[ -n ${XDG_CACHE_HOME:-} ]]; then
+        printf '%s/wginfer\n' "$XDG_CACHE_HOME"
+    elif [[ -n ${HOME:-} ]]; then
+        printf '%s/.cache/wginfer\n' "$HOME"
+    else
+        die "HOME is not set; say where to keep files with WGINFER_CACHE=DIR"
+    fi
+}
+
+# Messages go to stderr: stdout carries results (paths, shell code).
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# Runs a command as root, through sudo where needed. Without a terminal sudo
+# must not wait for a password.
+as_root() {
+    if [[ $(id -u) -eq 0 ]]; then
+        "$@"
+    elif ! command -v sudo >/dev/null; then
+        say "root or sudo is needed for: $*"
+        return 1
+    elif [[ -t 0 ]]; then
+        sudo "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+# Installs system packages that are missing. The package lists are refreshed
+# only when an attempt without that fails: a bare system has none.
+apt_install() {
+    local missing=() p
+    for p in "$@"; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null) == installed ]] ||
+            missing+=("$p")
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    local get=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
+    say "installing the system packages: ${missing[*]}"
+    as_root "${get[@]}" install --no-install-recommends "${missing[@]}" </dev/null >&2 && return 0
+    say "refreshing the package lists and trying again"
+    as_root "${get[@]}" update </dev/null >&2 &&
+        as_root "${get[@]}" install --no-install-recommends "${missing[@]}" </dev/null >&2
+}
+
+# One temporary folder per script, removed on exit. It lies in the cache, so
+# that moving a finished result into place is a rename.
+temporary_dir() {
+    local base
+    base=$(cache_dir)
+    mkdir -p "$base"
+    mktemp -d "$base/.tmp.XXXXXXXX"
+}
