@@ -61,3 +61,24 @@ temporary_dir() {
     mkdir -p "$base"
     mktemp -d "$base/.tmp.XXXXXXXX"
 }
+
+# Fails with advice where Rust is missing. rustup's folder may not be on the
+# PATH of a shell that was not started anew.
+require_rust() {
+    if ! command -v cargo >/dev/null && [[ -x ${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo ]]; then
+        PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+        export PATH
+    fi
+    command -v cargo >/dev/null || die "Rust is missing; install it from https://rustup.rs"
+}
+
+# The command of this repository, built when needed.
+wginfer() { cargo run --release --quiet --bin wginfer -- "$@"; }
+
+# The names of the hardware adapters in the output of `wginfer devices --json`,
+# one per line. Cut at the braces, each line holds the plain fields of one object.
+hardware_names() {
+    tr -d '\n' | tr '{' '\n' |
+        { grep -Ei '"(device_)?(type|kind)": *"(discrete|integrated|virtual)' || true; } |
+        sed -n 's/.*"name": *"\([^"]*\)".*/\1/p'
+}
