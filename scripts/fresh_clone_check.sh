@@ -19,8 +19,12 @@ bare_system() {
     apt_install debootstrap
     work=$(temporary_dir)
     TMP=$work
+    say "building a bare Debian 12 (the first time only)"
     debootstrap --variant=minbase --include=gcc,libc6-dev,git,ca-certificates \
-        bookworm "$work/root" "${WGINFER_DEBIAN_MIRROR:-http://deb.debian.org/debian}" >&2
+        bookworm "$work/root" "${WGINFER_DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$work/log" 2>&1 || {
+        tail -n 20 "$work/log" >&2
+        die "debootstrap failed"
+    }
     # How to reach the network is the host's matter.
     apt-config dump Acquire >"$work/root/etc/apt/apt.conf.d/99host"
     chmod 755 "$work/root"

@@ -21,19 +21,30 @@ die() {
     exit 1
 }
 
-# Runs a command as root, through sudo where needed. Without a terminal sudo
-# must not wait for a password.
+# Whether somebody can type a password; asked before streams are redirected.
+INTERACTIVE=
+[[ ! -t 0 || -n ${CI:-} ]] || INTERACTIVE=yes
+
+# Runs a command as root, through sudo where needed.
 as_root() {
     if [[ $(id -u) -eq 0 ]]; then
         "$@"
     elif ! command -v sudo >/dev/null; then
         say "root or sudo is needed for: $*"
         return 1
-    elif [[ -t 0 ]]; then
+    elif [[ -n $INTERACTIVE ]]; then
         sudo "$@"
     else
         sudo -n "$@"
     fi
+}
+
+# apt-get as root, without questions; what it printed is shown when it fails.
+apt_quietly() {
+    local log
+    log=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" 2>&1 </dev/null) && return 0
+    printf '%s\n' "$log" >&2
+    return 1
 }
 
 # Installs system packages that are missing. The package lists are refreshed
@@ -45,12 +56,9 @@ apt_install() {
             missing+=("$p")
     done
     [[ ${#missing[@]} -gt 0 ]] || return 0
-    local get=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
     say "installing the system packages: ${missing[*]}"
-    as_root "${get[@]}" install --no-install-recommends "${missing[@]}" </dev/null >&2 && return 0
-    say "refreshing the package lists and trying again"
-    as_root "${get[@]}" update </dev/null >&2 &&
-        as_root "${get[@]}" install --no-install-recommends "${missing[@]}" </dev/null >&2
+    apt_quietly install --no-install-recommends "${missing[@]}" 2>/dev/null && return 0
+    apt_quietly update && apt_quietly install --no-install-recommends "${missing[@]}"
 }
 
 # One temporary folder per script, removed on exit. It lies in the cache, so
