@@ -318,9 +318,10 @@ print_env() {
         printf 'export LD_LIBRARY_PATH=%q${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\n' "$library"
     fi
     if [[ -n $runner ]]; then
-        printf 'export %s=%q\n' "$(runner_variable)" "$runner"
+        # The second name is for tests that start the command themselves.
+        printf 'export %s=%q\nexport WGINFER_RUNNER=%q\n' "$(runner_variable)" "$runner" "$runner"
     else
-        printf 'unset %s\n' "$(runner_variable)"
+        printf 'unset %s WGINFER_RUNNER\n' "$(runner_variable)"
     fi
 }
 
