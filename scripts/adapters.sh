@@ -168,7 +168,7 @@ TEXT
     printf '%s\n' 'Acquire::Check-Valid-Until "false";' 'Acquire::Retries "3";' \
         'Acquire::Languages "none";' \
         'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";' >>"$dir/apt.conf"
-    APT_CONFIG=$dir/apt.conf apt-get -q update </dev/null >"$dir/log/update" 2>&1 || {
+    APT_CONFIG=$dir/apt.conf apt-get -q -o APT::Update::Error-Mode=any update </dev/null >"$dir/log/update" 2>&1 || {
         cat "$dir/log/update" >&2
         die "the Debian archive at $mirror cannot be used"
     }
@@ -202,7 +202,7 @@ install_lavapipe() {
     fi
     require_debian
     say "fetching a current Mesa from Debian testing (65 MB) into $dest"
-    TMP=$(temporary_dir)
+    TMP=$(temporary_dir "$(dirname "$dest")")
     private_apt "$TMP/apt" testing
     APT_CONFIG=$TMP/apt/apt.conf apt-get -q -y --download-only install \
         mesa-vulkan-drivers libvulkan1 </dev/null >"$TMP/log" 2>&1 || {

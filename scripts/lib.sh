@@ -61,11 +61,11 @@ apt_install() {
     apt_quietly update && apt_quietly install --no-install-recommends "${missing[@]}"
 }
 
-# One temporary folder per script, removed on exit. It lies in the cache, so
-# that moving a finished result into place is a rename.
+# Makes a temporary folder, for the script to remove on exit. It lies in the
+# cache or in the folder named, so that moving a result into place is a rename.
 temporary_dir() {
-    local base
-    base=$(cache_dir)
+    local base=${1:-}
+    base=${base:-$(cache_dir)}
     mkdir -p "$base"
     mktemp -d "$base/.tmp.XXXXXXXX"
 }
