@@ -65,6 +65,14 @@ impl Default for SessionOptions {
     }
 }
 
+/// How one run is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Submit all work at once, whatever its size: right for short steps such
+    /// as decoding one token.
+    pub one_submission: bool,
+}
+
 /// What a session has done so far, for tests and profiles.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionCounters {
@@ -79,7 +87,7 @@ pub struct SessionCounters {
 }
 
 /// Told how many bytes of weights are on the device, and how many in all.
-pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 /// A graph on a backend.
 ///
@@ -214,6 +222,18 @@ impl Session {
     /// If inputs are missing or do not fit the graph ([`Error::Input`]), or the
     /// device fails ([`Error::OutOfMemory`], [`Error::DeviceLost`]).
     pub async fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        self.run_with(inputs, &RunOptions::default()).await
+    }
+
+    /// As [`Session::run`], with options.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_with(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        options: &RunOptions,
+    ) -> Result<Vec<(String, Tensor)>> {
         let mut bindings = self.fixed.clone();
         self.graph.bind_inputs(inputs, &mut bindings)?;
         let index = self.plan(&bindings)?;
@@ -221,7 +241,9 @@ impl Session {
         let ordered = self.ordered(inputs)?;
         match &mut self.engine {
             Engine::Cpu { engine, plans } => engine.run(&plans[index], &ordered, &bindings),
-            Engine::Gpu(engine) => engine.run(index, &ordered, &bindings).await,
+            Engine::Gpu(engine) => {
+                engine.run(index, &ordered, &bindings, options.one_submission).await
+            }
         }
     }
 
@@ -281,6 +303,9 @@ impl Session {
             Engine::Gpu(engine) => engine.resize_states(&self.fixed, &fixed)?,
         }
         self.fixed = fixed;
+        if matches!(self.engine, Engine::Gpu(_)) {
+            self.plans.clear();
+        }
         Ok(())
     }
 
@@ -439,12 +464,7 @@ pub(crate) fn moves(state: &StateInfo, old: &Bindings, new: &Bindings) -> Result
     Ok((0..outer as u64).map(block).filter(|m| m.bytes > 0).collect())
 }
 
-fn resize_cpu(
-    engine: &mut CpuEngine,
-    graph: &Graph,
-    old: &Bindings,
-    new: &Bindings,
-) -> Result<()> {
+fn resize_cpu(engine: &mut CpuEngine, graph: &Graph, old: &Bindings, new: &Bindings) -> Result<()> {
     for (i, state) in graph.states().iter().enumerate() {
         let id = StateId(i as u32);
         let mut bytes = vec![0u8; state.ty.bytes(new)?];

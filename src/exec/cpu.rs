@@ -136,8 +136,9 @@ impl CpuEngine {
     ) -> Result<()> {
         let mut read = Vec::with_capacity(call.inputs.len());
         for id in &call.inputs {
-            let written =
-                |id: OperandId| taken.iter().any(|(home, _)| *home == plan.operands[id.index()].home);
+            let written = |id: OperandId| {
+                taken.iter().any(|(home, _)| *home == plan.operands[id.index()].home)
+            };
             read.push(match id {
                 Some(id) if !written(*id) => Some(self.view(plan, *id, inputs, bindings)?),
                 _ => None,

@@ -100,7 +100,8 @@ impl<'g> Reference<'g> {
         }
         let result = |(name, id): &(String, ValueId)| {
             let value = values.get(id).or_else(|| self.constants.get(id)).cloned();
-            let value = value.ok_or_else(|| Error::internal(format!("output '{name}' is not computed")))?;
+            let value =
+                value.ok_or_else(|| Error::internal(format!("output '{name}' is not computed")))?;
             Ok((name.clone(), value))
         };
         self.graph.outputs.iter().map(result).collect()

@@ -2,7 +2,7 @@
 
 use super::GpuEngine;
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, BufferBinding, Pipeline, Purpose};
+use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose, Scalar};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::{Dispatch, GpuCx, Grid, Param, Place, View};
 use crate::plan::{Call, Home, OperandId, Plan};
@@ -23,7 +23,7 @@ pub(super) struct Compiled {
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) pipeline: Arc<Pipeline>,
-    pub(super) group: wgpu::BindGroup,
+    pub(super) group: BindGroup,
     pub(super) params: Vec<(usize, Param)>,
     pub(super) grid: Grid,
     pub(super) work: Dim,
@@ -49,7 +49,8 @@ impl GpuEngine {
         for (call, dispatches) in calls {
             for dispatch in dispatches {
                 let pipeline = self.gpu.pipeline(&dispatch.shader)?;
-                let size = pipeline.program.reflection.params_size() as usize;
+                let size =
+                    pipeline.reflection().params().map_or(0, |params| params.min_size as usize);
                 layout.push((call, dispatch, pipeline, param_bytes, size));
                 param_bytes += size.next_multiple_of(align);
             }
@@ -174,13 +175,12 @@ impl Binder<'_> {
             let (offset, size) = (at as u64, size as u64);
             bindings.push(("params", BufferBinding { buffer: params, offset, size }));
         }
-        let members = pipeline.program.reflection.place_params(&dispatch.params)?;
-        let params = members.into_iter().map(|(offset, param)| (at + offset, param)).collect();
+        let placed = place_params(&pipeline, dispatch.params, at)?;
         let group = self.engine.gpu.bind(&pipeline, &bindings)?;
         Ok(Step {
             pipeline,
             group,
-            params,
+            params: placed,
             grid: dispatch.grid,
             work: dispatch.work,
             variant: dispatch.variant,
@@ -193,11 +193,9 @@ impl Binder<'_> {
         let left = length.checked_sub(view.offset);
         let size = view.size.or(left);
         match (left, size) {
-            (Some(left), Some(size)) if size <= left.max(4).next_multiple_of(4) => Ok(BufferBinding {
-                buffer,
-                offset: start + view.offset,
-                size: size.max(4).next_multiple_of(4),
-            }),
+            (Some(left), Some(size)) if size <= left => {
+                Ok(BufferBinding { buffer, offset: start + view.offset, size })
+            }
             _ => Err(Error::internal(format!("{view:?} is outside a region of {length} bytes"))),
         }
     }
@@ -229,4 +227,37 @@ impl Binder<'_> {
             (Home::Unused, _) => Err(missing()),
         }
     }
+}
+
+/// Matches parameters to the members of the shader's `Params` by name and type:
+/// where each goes in the table, given where the dispatch's part of it starts.
+fn place_params(
+    pipeline: &Pipeline,
+    given: Vec<(&'static str, Param)>,
+    start: usize,
+) -> Result<Vec<(usize, Param)>> {
+    let wrong = |what: String| Error::Shader { shader: pipeline.name.clone(), what };
+    let members = pipeline.reflection().params().map_or(&[][..], |params| &params.members);
+    for member in members {
+        let named = given.iter().filter(|(name, _)| *name == member.name).count();
+        if named != 1 {
+            return Err(wrong(format!("parameter '{}' is given {named} times", member.name)));
+        }
+    }
+    let mut placed = Vec::with_capacity(given.len());
+    for (name, param) in given {
+        let member = members.iter().find(|member| member.name == name);
+        let member = member.ok_or_else(|| wrong(format!("there is no parameter '{name}'")))?;
+        let scalar = match &param {
+            Param::Dim(_) | Param::U32(_) => Scalar::U32,
+            Param::I32(_) => Scalar::I32,
+            Param::F32(_) => Scalar::F32,
+        };
+        if member.count != 1 || member.scalar != scalar {
+            let what = format!("parameter '{name}' is {scalar:?} on the host and {member:?} there");
+            return Err(wrong(what));
+        }
+        placed.push((start + member.offset as usize, param));
+    }
+    Ok(placed)
 }

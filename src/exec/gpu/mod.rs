@@ -108,7 +108,8 @@ impl GpuEngine {
 
     pub(crate) fn set_state(&mut self, id: StateId, bytes: &[u8]) -> Result<()> {
         let buffer = self.states[id.index()].clone();
-        let mut uploader = Uploader::new(&self.gpu, crate::gpu::UPLOAD_CHUNK.min(bytes.len() as u64));
+        let mut uploader =
+            Uploader::new(&self.gpu, crate::gpu::UPLOAD_CHUNK.min(bytes.len() as u64));
         self.gpu.block_on(uploader.upload(&buffer, 0, bytes))
     }
 

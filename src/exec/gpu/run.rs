@@ -60,7 +60,8 @@ impl GpuEngine {
         write_params(&mut self.writer, compiled, bindings)?;
         let mut sized = Vec::with_capacity(compiled.steps.len());
         for step in &compiled.steps {
-            let groups = workgroups(&step.grid, bindings, most).map_err(|e| e.at_node(&step.node))?;
+            let groups =
+                workgroups(&step.grid, bindings, most).map_err(|e| e.at_node(&step.node))?;
             if groups.contains(&0) {
                 continue;
             }
@@ -197,7 +198,8 @@ fn fill_params(step: &Step, bindings: &Bindings, bytes: &mut [u8]) -> Result<()>
             Param::F32(value) => value.to_le_bytes(),
         };
         let room = bytes.get_mut(*at..*at + 4);
-        room.ok_or_else(|| Error::internal("a parameter outside its table"))?.copy_from_slice(&word);
+        room.ok_or_else(|| Error::internal("a parameter outside its table"))?
+            .copy_from_slice(&word);
     }
     Ok(())
 }
@@ -265,7 +267,7 @@ fn encode(encoder: &mut wgpu::CommandEncoder, part: &[Sized<'_>]) {
     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
     for sized in part {
         pass.set_pipeline(&sized.step.pipeline.raw);
-        pass.set_bind_group(0, &sized.step.group, &[]);
+        pass.set_bind_group(0, sized.step.group.raw(), &[]);
         let [x, y, z] = sized.groups;
         pass.dispatch_workgroups(x, y, z);
     }

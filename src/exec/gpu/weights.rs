@@ -72,18 +72,24 @@ async fn upload_one(
         return Ok(Weight { buffer, body: (0, bytes), head: (0, 0) });
     };
     let blocks = tensor.len() / tensor.dtype().block_len();
-    let (body, head) = (layout.body_bytes(blocks) as u64, layout.head_bytes(blocks) as u64);
+    let (body, head) = (layout.body_bytes(blocks)? as u64, layout.head_bytes(blocks)? as u64);
     let align = u64::from(gpu.caps().storage_alignment()).max(256);
     let head_start = body.next_multiple_of(align);
     let buffer = allocate(gpu, name, head_start + head)?;
     let source: &[u8] = tensor.bytes();
-    repack(uploader, &buffer, (0, body), source, tensor, layout.body_words_per_block * 4, &|from, to| {
-        layout.repack_body(from, to);
-    })
+    repack(
+        uploader,
+        &buffer,
+        (0, body),
+        source,
+        tensor,
+        layout.body_bytes_per_block,
+        &|from, to| layout.repack_body(from, to),
+    )
     .await?;
     let per_block = layout.head_bytes_per_block;
     repack(uploader, &buffer, (head_start, head), source, tensor, per_block, &|from, to| {
-        layout.repack_head(from, to);
+        layout.repack_head(from, to)
     })
     .await?;
     Ok(Weight { buffer, body: (0, body), head: (head_start, head) })
@@ -98,7 +104,7 @@ async fn repack(
     source: &[u8],
     tensor: &Tensor,
     per_block: usize,
-    convert: &(dyn Fn(&[u8], &mut [u8]) + Sync),
+    convert: &(dyn Fn(&[u8], &mut [u8]) -> Result<()> + Sync),
 ) -> Result<()> {
     let block_bytes = tensor.dtype().block_bytes();
     let blocks = source.len() / block_bytes;
@@ -110,7 +116,7 @@ async fn repack(
         let from = from.ok_or_else(|| Error::internal("repacking past the end of a weight"))?;
         whole.clear();
         whole.resize((last - first) * per_block, 0);
-        convert(from, &mut whole);
+        convert(from, &mut whole)?;
         let skip = range.start as usize - first * per_block;
         let available = (whole.len() - skip).min(out.len());
         out[..available].copy_from_slice(&whole[skip..skip + available]);
