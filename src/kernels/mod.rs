@@ -2,8 +2,10 @@
 //! [`ops`](crate::ops), under the same family names.
 
 mod cpu;
+pub mod elementwise;
 mod kernel;
 pub mod registry;
+mod split;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};
