@@ -22,11 +22,7 @@ impl Part {
 
     /// The part of a buffer with so many bytes in a row.
     pub(crate) fn view(&self, place: Place, row_bytes: u64) -> View {
-        let bytes = (self.count * row_bytes).next_multiple_of(4);
-        if bytes == 0 {
-            return View::all(place);
-        }
-        View::range(place, self.first * row_bytes, bytes)
+        View::range(place, self.first * row_bytes, self.count * row_bytes)
     }
 }
 
