@@ -1,11 +1,13 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
 pub mod gather;
+pub mod movement;
 mod operator;
 mod refer;
 pub mod registry;
 pub mod rotary;
 mod rules;
+pub mod softmax;
 pub mod state;
 
 pub use operator::{Arithmetic, BoundCx, Lowering, Operator};
