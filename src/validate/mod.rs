@@ -2,5 +2,6 @@
 //! element by element, and shrinking to the smallest failing shape.
 
 mod case;
+pub mod error_model;
 
 pub use case::{Case, CaseFamily, CaseInput, Values};
