@@ -1,7 +1,8 @@
 //! The weight decoders of `shaders/weights/`, run alone on every Vulkan adapter,
 //! give the bits that PyPI `gguf` gives (`scripts/make_quant_fixtures.py`).
 //!
-//! Each type is decoded three ways: `decode8`, `decode8_at` and `element`.
+//! Each type is decoded every way its interface offers, and the parts of the
+//! interface that fused kernels use put together again.
 
 mod quant_fixtures;
 
@@ -11,16 +12,18 @@ use wginfer::DType;
 use wginfer::quant::{DeviceLayout, WEIGHT_TYPES, decode};
 use wgpu::util::DeviceExt;
 
-/// Decodes one element in three ways. `n_elements` need not be a multiple of 8.
+/// Decodes one element in five ways. `n_elements` need not be a multiple of 8.
 const KERNEL: &str = "
-import package::weight::{BLOCK_LEN, decode8, decode8_at, element};
+import package::weight::{BLOCK_LEN, GROUP_LEN, affine, decode8, decode8_at, element, quants8};
 import package::common::eight::eight_element;
 
 @group(0) @binding(0) var<storage, read_write> by_part: array<f32>;
 @group(0) @binding(1) var<storage, read_write> by_index: array<f32>;
 @group(0) @binding(2) var<storage, read_write> by_element: array<f32>;
-@group(0) @binding(3) var<uniform> n_elements: u32;
-@group(0) @binding(4) var<uniform> start: u32;
+@group(0) @binding(3) var<storage, read_write> by_quants: array<f32>;
+@group(0) @binding(4) var<storage, read_write> by_packed: array<f32>;
+@group(0) @binding(5) var<uniform> n_elements: u32;
+@group(0) @binding(6) var<uniform> start: u32;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -28,17 +31,35 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if i >= n_elements {
         return;
     }
+    let block = i / BLOCK_LEN;
+    let part = (i % BLOCK_LEN) / 8u;
+    by_part[i] = eight_element(decode8(block, part), i % 8u);
     by_element[i] = element(i);
-    let eight = decode8(i / BLOCK_LEN, (i % BLOCK_LEN) / 8u);
-    by_part[i] = eight_element(eight, i % 8u);
     if i >= start {
         let first = start + (i - start) / 8u * 8u;
         by_index[i] = eight_element(decode8_at(first), (i - start) % 8u);
     } else {
         by_index[i] = element(i);
     }
+    // The scale and offset of the group's first part serve the whole group.
+    let first_part = part / (GROUP_LEN / 8u) * (GROUP_LEN / 8u);
+    let scale = affine(block, first_part);
+    let quant = eight_element(quants8(block, part), i % 8u);
+    by_quants[i] = quant * scale.x + scale.y;
+    @if(packed) {
+        let bytes = package::weight::packed8(block, part);
+        let word = select(bytes.x, bytes.y, (i & 4u) != 0u);
+        by_packed[i] = f32(unpack4xI8(word)[i & 3u]) * scale.x + scale.y;
+    }
+    @else {
+        by_packed[i] = by_quants[i];
+    }
 }
 ";
+
+/// What the kernel's outputs are, in the order of its bindings.
+const WAYS: [&str; 5] =
+    ["decode8", "decode8_at", "element", "quants8 and affine", "packed8 and affine"];
 
 struct Harness {
     device: wgpu::Device,
@@ -62,8 +83,8 @@ impl Harness {
         })
     }
 
-    /// Runs the kernel for one type; `by_part`, `by_index` and `by_element`.
-    fn decode(&self, fixture: &Fixture, start: u32) -> [Vec<u32>; 3] {
+    /// Runs the kernel for one type; the bits of what it writes, in each of [`WAYS`].
+    fn decode(&self, fixture: &Fixture, start: u32) -> [Vec<u32>; 5] {
         let layout = DeviceLayout::of(fixture.dtype).unwrap();
         let blocks = fixture.bytes.len() / fixture.dtype.block_bytes();
         let mut body = vec![0; layout.body_bytes(blocks).unwrap()];
@@ -73,12 +94,12 @@ impl Harness {
 
         let n = fixture.values.len();
         let storage = wgpu::BufferUsages::STORAGE;
-        let outputs: [wgpu::Buffer; 3] = std::array::from_fn(|_| {
+        let outputs: [wgpu::Buffer; 5] = std::array::from_fn(|_| {
             self.upload(&vec![0xff; n * 4], storage | wgpu::BufferUsages::COPY_SRC)
         });
         let mut buffers: Vec<(u32, wgpu::Buffer)> = vec![
-            (3, self.upload(&(n as u32).to_le_bytes(), wgpu::BufferUsages::UNIFORM)),
-            (4, self.upload(&start.to_le_bytes(), wgpu::BufferUsages::UNIFORM)),
+            (5, self.upload(&(n as u32).to_le_bytes(), wgpu::BufferUsages::UNIFORM)),
+            (6, self.upload(&start.to_le_bytes(), wgpu::BufferUsages::UNIFORM)),
             (20, self.upload(&body, storage)),
         ];
         if layout.has_head() {
@@ -204,10 +225,23 @@ fn every_adapter_decodes_every_type_exactly() {
             let starts = if dtype.is_quantised() { 0..1 } else { 0..4 };
             for start in starts {
                 let outputs = harness.decode(&fixture, start);
-                for (how, got) in ["decode8", "decode8_at", "element"].iter().zip(outputs) {
+                for (how, mut got) in WAYS.iter().zip(outputs) {
+                    if how.ends_with("affine") {
+                        // Adding an offset of 0 loses the sign of a zero.
+                        keep_sign_of_zeros(&mut got, &expected);
+                    }
                     assert_same(dtype, how, &info.name, &got, &expected);
                 }
             }
+        }
+    }
+}
+
+/// Makes +0 of `got` -0 where that is expected.
+fn keep_sign_of_zeros(got: &mut [u32], expected: &[u32]) {
+    for (g, &e) in got.iter_mut().zip(expected) {
+        if *g == 0 && e == 1 << 31 {
+            *g = e;
         }
     }
 }

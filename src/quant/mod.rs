@@ -46,10 +46,12 @@
 //! zero and subnormal results of `F32` and `BF16` are the driver's.)
 
 pub mod decode;
+pub mod encode;
 pub mod layout;
 pub mod random;
 
 pub use decode::{decode, decode_block};
+pub use encode::encode;
 pub use layout::DeviceLayout;
 
 use crate::tensor::DType;

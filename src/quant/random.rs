@@ -46,7 +46,7 @@ pub fn random_blocks(dtype: DType, blocks: usize, seed: u64, scales: Scales) -> 
 }
 
 /// The largest integers that the scale and the minimum of a block multiply.
-fn largest_factors(dtype: DType) -> [f32; 2] {
+pub(super) fn largest_factors(dtype: DType) -> [f32; 2] {
     match dtype {
         DType::Q4_0 => [8.0, 1.0],
         DType::Q4_1 => [15.0, 1.0],

@@ -46,6 +46,7 @@ pub(crate) fn compile(layout: &DeviceLayout, kernel: &str) -> String {
     add("package::main", kernel.to_owned());
     let mut wesl = Wesl::new_barebones().set_custom_resolver(resolver);
     wesl.use_imports(true).use_condcomp(true).use_stripping(true);
+    wesl.set_feature("packed", layout.dtype.is_quantised());
     wesl.compile(&"package::main".parse().unwrap())
         .unwrap_or_else(|e| panic!("{}: {e}", layout.shader()))
         .to_string()

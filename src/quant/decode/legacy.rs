@@ -8,7 +8,7 @@
 use super::half_at;
 
 /// The values of the sixteen IQ4_NL indices (ggml-common.h, `kvalues_iq4nl`).
-pub(crate) const IQ4_NL_TABLE: [i8; 16] =
+pub(in crate::quant) const IQ4_NL_TABLE: [i8; 16] =
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 #[inline]

@@ -7,8 +7,7 @@
 mod k_quants;
 mod legacy;
 
-pub(crate) use k_quants::{k_scale_min, q3_k_scales};
-pub(crate) use legacy::IQ4_NL_TABLE;
+pub(super) use legacy::IQ4_NL_TABLE;
 
 use crate::error::{Error, Result};
 use crate::tensor::DType;
