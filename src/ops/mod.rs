@@ -1,5 +1,6 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
+pub mod elementwise;
 mod operator;
 mod refer;
 pub mod registry;
