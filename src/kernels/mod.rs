@@ -2,8 +2,13 @@
 //! [`ops`](crate::ops), under the same family names.
 
 mod cpu;
+pub mod gather;
 mod kernel;
+pub mod matmul;
+mod parts;
 pub mod registry;
+pub mod rotary;
+pub mod state;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};
