@@ -5,6 +5,7 @@ mod cpu;
 pub mod gather;
 mod kernel;
 pub mod movement;
+pub mod matmul;
 mod parts;
 pub mod registry;
 pub mod rotary;

@@ -18,6 +18,11 @@ pub struct KernelFamily {
 /// Every family.
 pub const FAMILIES: &[KernelFamily] = &[
     KernelFamily {
+        name: super::matmul::FAMILY,
+        variants: super::matmul::VARIANTS,
+        requests: super::matmul::requests,
+    },
+    KernelFamily {
         name: super::gather::FAMILY,
         variants: super::gather::VARIANTS,
         requests: super::gather::requests,

@@ -1,7 +1,9 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
+pub mod elementwise;
 pub mod gather;
 pub mod movement;
+pub mod matmul;
 mod operator;
 mod refer;
 pub mod registry;

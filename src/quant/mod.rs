@@ -12,7 +12,7 @@
 //! `package::weight`, and the host mounts the file of the weight's type under
 //! that name. The two regions of the weight's buffer are bound by name:
 //! `w_body` and, where [`layout::DeviceLayout::has_head`], `w_head`
-//! (`shaders/common/weight_body.wgsl`, `weight_head.wgsl`).
+//! (`shaders/weight_body.wgsl`, `weight_head.wgsl`).
 //!
 //! ```wgsl
 //! import package::common::eight::Eight;             // struct Eight { lo, hi: vec4<f32> }
