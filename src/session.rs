@@ -1,1 +1,479 @@
-//! See ARCHITECTURE.md.
+//! A graph on a backend: weights, states, plans, runs.
+
+use crate::error::{Error, Result};
+use crate::exec::cpu::CpuEngine;
+use crate::exec::gpu::GpuEngine;
+use crate::gpu::Gpu;
+use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
+use crate::kernels::Policy;
+use crate::passes;
+use crate::plan::Plan;
+use crate::tensor::Tensor;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What computes.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// The CPU kernels of this crate.
+    Cpu,
+    /// An opened device.
+    Gpu(Arc<Gpu>),
+}
+
+impl Backend {
+    /// The adapter's name, or `cpu`.
+    pub fn name(&self) -> String {
+        match self {
+            Backend::Cpu => "cpu".into(),
+            Backend::Gpu(gpu) => gpu.caps().name.clone(),
+        }
+    }
+}
+
+/// How a session is made.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// Values of the symbols that no input carries (a capacity, say).
+    pub symbols: BTreeMap<String, u64>,
+    /// For a symbol, the bounds plans are made for, ascending: a run-time value
+    /// is rounded up to the next one. Past the last, and for symbols without
+    /// buckets, the bound is the value itself.
+    pub buckets: BTreeMap<String, Vec<u64>>,
+    /// The choice of kernel variants.
+    pub policy: Policy,
+    /// Names of passes to leave out; see [`passes::PASSES`].
+    pub disabled_passes: BTreeSet<String>,
+    /// Fill memory with NaN patterns before it is written, to catch kernels
+    /// that leave something unwritten. For tests.
+    pub poison: bool,
+    /// How long one submission may keep a GPU busy, in milliseconds, so that no
+    /// watchdog fires. Work is cut by measured speed.
+    pub submission_ms: f64,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        SessionOptions {
+            symbols: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            policy: Policy::default(),
+            disabled_passes: BTreeSet::new(),
+            poison: false,
+            submission_ms: 250.0,
+        }
+    }
+}
+
+/// How one run is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Submit all work at once, whatever its size: right for short steps such
+    /// as decoding one token.
+    pub one_submission: bool,
+}
+
+/// What a session has done so far, for tests and profiles.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionCounters {
+    /// Plans made.
+    pub plans: u64,
+    /// Runs.
+    pub runs: u64,
+    /// GPU dispatches, or calls of CPU kernels.
+    pub dispatches: u64,
+    /// GPU submissions.
+    pub submissions: u64,
+}
+
+/// Told how many bytes of weights are on the device, and how many in all.
+pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
+
+/// A graph on a backend.
+///
+/// A run binds the graph's symbols from the extents of its inputs, finds or
+/// makes the plan for their bounds, and executes it. With the same bounds the
+/// next run plans, compiles and allocates nothing.
+#[derive(Debug)]
+pub struct Session {
+    graph: Arc<Graph>,
+    backend: Backend,
+    options: SessionOptions,
+    fixed: Bindings,
+    buckets: HashMap<Symbol, Vec<u64>>,
+    plans: HashMap<Bindings, usize>,
+    engine: Engine,
+    counters: SessionCounters,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Cpu { engine: CpuEngine, plans: Vec<Plan> },
+    Gpu(Box<GpuEngine>),
+}
+
+impl Session {
+    /// Prepares a graph: runs the passes, allocates states, uploads weights.
+    ///
+    /// # Errors
+    /// If a symbol that sizes a state has no value, the model does not fit the
+    /// device ([`Error::Limit`], [`Error::OutOfMemory`]), or the device is lost.
+    pub async fn new(graph: Graph, backend: &Backend, options: SessionOptions) -> Result<Self> {
+        Self::with_progress(graph, backend, options, &mut |_, _| {}).await
+    }
+
+    /// As [`Session::new`], reporting the upload of weights.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub async fn with_progress(
+        mut graph: Graph,
+        backend: &Backend,
+        options: SessionOptions,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
+        passes::run(&mut graph, &options.disabled_passes)?;
+        let graph = Arc::new(graph);
+        let mut fixed = Bindings::new(graph.symbols().len());
+        for (name, &value) in &options.symbols {
+            let symbol = graph.symbol(name).ok_or_else(|| unknown_symbol(&graph, name))?;
+            fixed.set(symbol, value);
+        }
+        let mut buckets = HashMap::new();
+        for (name, bounds) in &options.buckets {
+            let symbol = graph.symbol(name).ok_or_else(|| unknown_symbol(&graph, name))?;
+            buckets.insert(symbol, bounds.clone());
+        }
+        let engine = match backend {
+            Backend::Cpu => Engine::Cpu {
+                engine: CpuEngine::new(graph.clone(), &fixed, options.poison)?,
+                plans: Vec::new(),
+            },
+            Backend::Gpu(gpu) => Engine::Gpu(Box::new(
+                GpuEngine::new(gpu.clone(), graph.clone(), &fixed, &options, progress).await?,
+            )),
+        };
+        Ok(Session {
+            graph,
+            backend: backend.clone(),
+            options,
+            fixed,
+            buckets,
+            plans: HashMap::new(),
+            engine,
+            counters: SessionCounters::default(),
+        })
+    }
+
+    /// As [`Session::new`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn new_blocking(graph: Graph, backend: &Backend, options: SessionOptions) -> Result<Self> {
+        block_on(backend, Self::new(graph, backend, options))
+    }
+
+    /// The graph after the passes.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What computes.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> SessionCounters {
+        let mut counters = self.counters.clone();
+        match &self.engine {
+            Engine::Cpu { engine, .. } => counters.dispatches = engine.calls,
+            Engine::Gpu(engine) => {
+                (counters.dispatches, counters.submissions) = engine.work_done();
+            }
+        }
+        counters
+    }
+
+    /// The `family/variant` names of the GPU kernels of all plans so far.
+    pub fn executed_variants(&self) -> BTreeSet<String> {
+        match &self.engine {
+            Engine::Cpu { .. } => BTreeSet::new(),
+            Engine::Gpu(engine) => engine.variants(),
+        }
+    }
+
+    /// Bytes of states and of working memory (slots), and the most bytes of
+    /// computed values alive at one time in any plan so far.
+    pub fn memory(&self) -> SessionMemory {
+        match &self.engine {
+            Engine::Cpu { engine, plans } => {
+                let (states, slots) = engine.memory();
+                let live_peak = plans.iter().map(|plan| plan.live_peak).max().unwrap_or(0);
+                SessionMemory { states, slots, live_peak }
+            }
+            Engine::Gpu(engine) => engine.memory(),
+        }
+    }
+
+    /// Runs the graph once.
+    ///
+    /// # Errors
+    /// If inputs are missing or do not fit the graph ([`Error::Input`]), or the
+    /// device fails ([`Error::OutOfMemory`], [`Error::DeviceLost`]).
+    pub async fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        self.run_with(inputs, &RunOptions::default()).await
+    }
+
+    /// As [`Session::run`], with options.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_with(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        options: &RunOptions,
+    ) -> Result<Vec<(String, Tensor)>> {
+        let mut bindings = self.fixed.clone();
+        self.graph.bind_inputs(inputs, &mut bindings)?;
+        let index = self.plan(&bindings)?;
+        self.counters.runs += 1;
+        let ordered = self.ordered(inputs)?;
+        match &mut self.engine {
+            Engine::Cpu { engine, plans } => engine.run(&plans[index], &ordered, &bindings),
+            Engine::Gpu(engine) => {
+                engine.run(index, &ordered, &bindings, options.one_submission).await
+            }
+        }
+    }
+
+    /// As [`Session::run`], waiting for the results.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_blocking(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let backend = self.backend.clone();
+        block_on(&backend, self.run(inputs))
+    }
+
+    /// Makes the plan for the given run-time extents ahead of the first run:
+    /// pipelines are compiled, memory is taken.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn prepare(&mut self, symbols: &[(&str, u64)]) -> Result<()> {
+        let mut bindings = self.fixed.clone();
+        for (name, value) in symbols {
+            let symbol =
+                self.graph.symbol(name).ok_or_else(|| unknown_symbol(&self.graph, name))?;
+            bindings.set(symbol, *value);
+        }
+        self.plan(&bindings).map(|_| ())
+    }
+
+    /// Sets every state to zero.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn reset(&mut self) -> Result<()> {
+        match &mut self.engine {
+            Engine::Cpu { engine, .. } => {
+                engine.clear_states();
+                Ok(())
+            }
+            Engine::Gpu(engine) => engine.clear_states(),
+        }
+    }
+
+    /// Gives a symbol that no input carries another value. States whose growing
+    /// dimension depends on it keep their content; what does not fit any more
+    /// is dropped.
+    ///
+    /// # Errors
+    /// If there is no such symbol, or the device fails.
+    pub async fn set_symbol(&mut self, name: &str, value: u64) -> Result<()> {
+        let symbol = self.graph.symbol(name).ok_or_else(|| unknown_symbol(&self.graph, name))?;
+        let mut fixed = self.fixed.clone();
+        fixed.set(symbol, value);
+        if fixed == self.fixed {
+            return Ok(());
+        }
+        match &mut self.engine {
+            Engine::Cpu { engine, .. } => resize_cpu(engine, &self.graph, &self.fixed, &fixed)?,
+            Engine::Gpu(engine) => engine.resize_states(&self.fixed, &fixed)?,
+        }
+        self.fixed = fixed;
+        if matches!(self.engine, Engine::Gpu(_)) {
+            self.plans.clear();
+        }
+        Ok(())
+    }
+
+    /// The content of a state.
+    ///
+    /// # Errors
+    /// If there is no such state, or the device fails.
+    pub async fn state(&self, name: &str) -> Result<Tensor> {
+        let (id, info) = self.find_state(name)?;
+        let bytes = match &self.engine {
+            Engine::Cpu { engine, .. } => engine.state(id).to_vec(),
+            Engine::Gpu(engine) => engine.state(id).await?,
+        };
+        let extents = info.ty.extents(&self.fixed)?;
+        let size = info.ty.dtype.bytes(&extents)?;
+        Tensor::new(info.ty.dtype, &extents, bytes[..size].to_vec())
+    }
+
+    /// As [`Session::state`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Session::state`].
+    pub fn state_blocking(&self, name: &str) -> Result<Tensor> {
+        block_on(&self.backend, self.state(name))
+    }
+
+    /// Replaces the content of a state.
+    ///
+    /// # Errors
+    /// If there is no such state, dtype or extents differ, or the device fails.
+    pub fn set_state(&mut self, name: &str, value: &Tensor) -> Result<()> {
+        let (id, info) = self.find_state(name)?;
+        let extents = info.ty.extents(&self.fixed)?;
+        if value.dtype() != info.ty.dtype || value.extents() != extents {
+            return Err(Error::input(
+                format!("state '{name}'"),
+                format!("{}{extents:?}", info.ty.dtype),
+                format!("{}{:?}", value.dtype(), value.extents()),
+            ));
+        }
+        match &mut self.engine {
+            Engine::Cpu { engine, .. } => {
+                engine.set_state(id, value.bytes());
+                Ok(())
+            }
+            Engine::Gpu(engine) => engine.set_state(id, value.bytes()),
+        }
+    }
+
+    fn find_state(&self, name: &str) -> Result<(StateId, &StateInfo)> {
+        let position = self.graph.states().iter().position(|state| state.name == name);
+        let index = position.ok_or_else(|| {
+            let names: Vec<_> = self.graph.states().iter().map(|s| s.name.as_str()).collect();
+            Error::input("state", format!("one of {names:?}"), name)
+        })?;
+        Ok((StateId(index as u32), &self.graph.states()[index]))
+    }
+
+    /// The inputs in the graph's order; `bind_inputs` has found them all.
+    fn ordered<'t>(&self, inputs: &[(&str, &'t Tensor)]) -> Result<Vec<&'t Tensor>> {
+        let find = |id: &crate::graph::ValueId| {
+            let name = &self.graph.value(*id).name;
+            let found = inputs.iter().find(|(other, _)| other == name);
+            found
+                .map(|(_, tensor)| *tensor)
+                .ok_or_else(|| Error::internal(format!("input '{name}' vanished")))
+        };
+        self.graph.inputs().iter().map(find).collect()
+    }
+
+    /// The plan for the bounds of these run-time values, made if need be.
+    fn plan(&mut self, bindings: &Bindings) -> Result<usize> {
+        let bounds = self.bounds(bindings);
+        if let Some(&index) = self.plans.get(&bounds) {
+            return Ok(index);
+        }
+        let plan = Plan::new(&self.graph, &bounds)?;
+        let index = match &mut self.engine {
+            Engine::Cpu { plans, .. } => {
+                plans.push(plan);
+                plans.len() - 1
+            }
+            Engine::Gpu(engine) => engine.compile(plan)?,
+        };
+        self.counters.plans += 1;
+        self.plans.insert(bounds, index);
+        Ok(index)
+    }
+
+    fn bounds(&self, bindings: &Bindings) -> Bindings {
+        let mut bounds = bindings.clone();
+        for (&symbol, buckets) in &self.buckets {
+            if let Some(value) = bindings.get(symbol)
+                && self.fixed.get(symbol).is_none()
+                && let Some(&bound) = buckets.iter().find(|&&bound| bound >= value)
+            {
+                bounds.set(symbol, bound);
+            }
+        }
+        bounds
+    }
+}
+
+/// Memory of a session beside its weights, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionMemory {
+    /// States.
+    pub states: u64,
+    /// Working memory of all plans.
+    pub slots: u64,
+    /// The most bytes of computed values alive at one time in any plan.
+    pub live_peak: u64,
+}
+
+/// Drives a future to its end: the device is waited for where there is one.
+pub(crate) fn block_on<T>(backend: &Backend, future: impl Future<Output = T>) -> T {
+    match backend {
+        Backend::Cpu => pollster::block_on(future),
+        Backend::Gpu(gpu) => gpu.block_on(future),
+    }
+}
+
+fn unknown_symbol(graph: &Graph, name: &str) -> Error {
+    let names: Vec<_> = graph.symbols().iter().map(|s| s.name.as_str()).collect();
+    Error::input("symbol", format!("one of {names:?}"), name)
+}
+
+/// A block of a state that keeps its place relative to its row when the
+/// state's growing dimension changes: byte offsets before and after, and length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The blocks to copy when a state is resized.
+///
+/// # Errors
+/// If the state changes in more than its growing dimension.
+pub(crate) fn moves(state: &StateInfo, old: &Bindings, new: &Bindings) -> Result<Vec<Moved>> {
+    let (before, after) = (state.ty.extents(old)?, state.ty.extents(new)?);
+    let Some(axis) = state.growing else { return Ok(Vec::new()) };
+    let others = |extents: &[usize]| {
+        let mut others = extents.to_vec();
+        others.remove(axis);
+        others
+    };
+    if others(&before) != others(&after) {
+        return Ok(Vec::new());
+    }
+    let inner = state.ty.dtype.bytes(&before[axis + 1..])? as u64;
+    let outer: usize = before[..axis].iter().product();
+    let (old_row, new_row) = (before[axis] as u64 * inner, after[axis] as u64 * inner);
+    let block = |i: u64| Moved { from: i * old_row, to: i * new_row, bytes: old_row.min(new_row) };
+    Ok((0..outer as u64).map(block).filter(|m| m.bytes > 0).collect())
+}
+
+fn resize_cpu(engine: &mut CpuEngine, graph: &Graph, old: &Bindings, new: &Bindings) -> Result<()> {
+    for (i, state) in graph.states().iter().enumerate() {
+        let id = StateId(i as u32);
+        let mut bytes = vec![0u8; state.ty.bytes(new)?];
+        let before = engine.state(id);
+        for m in moves(state, old, new)? {
+            let (from, to, n) = (m.from as usize, m.to as usize, m.bytes as usize);
+            bytes[to..to + n].copy_from_slice(&before[from..from + n]);
+        }
+        engine.set_state(id, &bytes);
+    }
+    Ok(())
+}

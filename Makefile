@@ -1,0 +1,56 @@
+# One command for each purpose; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.PHONY: help demo test test-all test-modern test-old lint bench bench-gpu adapters gpu-check
+
+ADAPTERS := scripts/adapters.sh
+# Passed on to cargo: make test ARGS="--release"
+ARGS ?=
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make demo        build, fetch a small language model, let it answer (ADAPTER=, PROMPT=, MODEL=)
+demo:
+	@scripts/demo.sh
+
+## make test        lints and every test, on three software adapters and the CPU
+test: adapters lint test-modern test-old
+
+## make test-all    the above, then every test (slow ones too) on each adapter by itself
+test-all: test
+	for name in swiftshader lavapipe lavapipe-old; do \
+	    $(ADAPTERS) run "$$name" cargo test $(ARGS) --lib --bins --tests -- --include-ignored; \
+	done
+
+# Two adapters in one process, and the documentation's examples.
+test-modern:
+	$(ADAPTERS) run modern+swiftshader cargo test $(ARGS)
+
+# An older driver, on the tests that meet it.
+test-old:
+	WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test conformance --test device
+
+## make lint        formatting and lints
+lint:
+	cargo fmt --check
+	cargo clippy $(ARGS) --all-targets -- -D warnings
+	cargo clippy $(ARGS) --lib --no-default-features -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; fi
+
+## make bench       benchmarks on the software adapters and the CPU
+bench: adapters
+	$(ADAPTERS) run modern+swiftshader cargo bench $(ARGS)
+
+## make bench-gpu   benchmarks on this machine's own adapters
+bench-gpu:
+	cargo bench $(ARGS)
+
+## make gpu-check   every test and benchmark on this machine's GPU, with a report (ADAPTER=, REPORT=)
+gpu-check:
+	@scripts/gpu_check.sh
+
+## make adapters    install the software adapters and check that they answer
+adapters:
+	@$(ADAPTERS) install all

@@ -1,0 +1,92 @@
+# shellcheck shell=bash
+# Shared by the scripts of this folder; sourced, never run.
+
+# Everything the scripts keep lies here; remove it to start over.
+cache_dir() {
+    if [[ -n ${WGINFER_CACHE:-} ]]; then
+        printf '%s\n' "$WGINFER_CACHE"
+    elif [[ -n ${XDG_CACHE_HOME:-} ]]; then
+        printf '%s/wginfer\n' "$XDG_CACHE_HOME"
+    elif [[ -n ${HOME:-} ]]; then
+        printf '%s/.cache/wginfer\n' "$HOME"
+    else
+        die "HOME is not set; say where to keep files with WGINFER_CACHE=DIR"
+    fi
+}
+
+# Messages go to stderr: stdout carries results (paths, shell code).
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+    say "error: $*"
+    exit 1
+}
+
+# Whether somebody can type a password; asked before streams are redirected.
+INTERACTIVE=
+[[ ! -t 0 || -n ${CI:-} ]] || INTERACTIVE=yes
+
+# Runs a command as root, through sudo where needed.
+as_root() {
+    if [[ $(id -u) -eq 0 ]]; then
+        "$@"
+    elif ! command -v sudo >/dev/null; then
+        say "root or sudo is needed for: $*"
+        return 1
+    elif [[ -n $INTERACTIVE ]]; then
+        sudo "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+# apt-get as root, without questions; what it printed is shown when it fails.
+apt_quietly() {
+    local log
+    log=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" 2>&1 </dev/null) && return 0
+    printf '%s\n' "$log" >&2
+    return 1
+}
+
+# Installs system packages that are missing. The package lists are refreshed
+# only when an attempt without that fails: a bare system has none.
+apt_install() {
+    local missing=() p
+    for p in "$@"; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null) == installed ]] ||
+            missing+=("$p")
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    say "installing the system packages: ${missing[*]}"
+    apt_quietly install --no-install-recommends "${missing[@]}" 2>/dev/null && return 0
+    apt_quietly update && apt_quietly install --no-install-recommends "${missing[@]}"
+}
+
+# Makes a temporary folder, for the script to remove on exit. It lies in the
+# cache or in the folder named, so that moving a result into place is a rename.
+temporary_dir() {
+    local base=${1:-}
+    base=${base:-$(cache_dir)}
+    mkdir -p "$base"
+    mktemp -d "$base/.tmp.XXXXXXXX"
+}
+
+# Fails with advice where Rust is missing. rustup's folder may not be on the
+# PATH of a shell that was not started anew.
+require_rust() {
+    if ! command -v cargo >/dev/null && [[ -x ${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo ]]; then
+        PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+        export PATH
+    fi
+    command -v cargo >/dev/null || die "Rust is missing; install it from https://rustup.rs"
+}
+
+# The command of this repository, built when needed.
+wginfer() { cargo run --release --quiet --bin wginfer -- "$@"; }
+
+# The names of the hardware adapters in the output of `wginfer devices --json`,
+# one per line. Cut at the braces, each line holds the plain fields of one object.
+hardware_names() {
+    tr -d '\n' | tr '{' '\n' |
+        { grep -Ei '"(device_)?(type|kind)": *"(discrete|integrated|virtual)' || true; } |
+        sed -n 's/.*"name": *"\([^"]*\)".*/\1/p'
+}

@@ -1,0 +1,10 @@
+// The head region of a weight's buffer (`src/quant/layout.rs`), bound by name.
+// A module of its own: types without a head do not import it, and then the
+// compiled shader has no such binding.
+
+@group(0) @binding(21) var<storage, read> w_head: array<u32>;
+
+// The 16 bits of a block's only scale: two blocks share a word.
+fn head_bits(block: u32) -> u32 {
+    return (w_head[block >> 1u] >> ((block & 1u) << 4u)) & 0xffffu;
+}

@@ -1,0 +1,43 @@
+import package::common::eight::Eight;
+import package::common::f16::words_to_bfloat4;
+import package::common::weight_body::{body_pair, w_body};
+
+// BF16: plain. A block is 8 consecutive elements of the whole tensor, two per word.
+// Exact: a bfloat16 is the upper half of an f32.
+// The interface is described in `src/quant/mod.rs`.
+
+const BLOCK_LEN: u32 = 8u;
+const GROUP_LEN: u32 = 8u;
+
+// (1, 0): plain elements are their own quants.
+fn affine(block: u32, part: u32) -> vec2<f32> {
+    return vec2<f32>(1.0, 0.0);
+}
+
+// The same as `decode8`.
+fn quants8(block: u32, part: u32) -> Eight {
+    return decode8(block, part);
+}
+
+// Elements 8 * block .. 8 * block + 7; `part` is 0.
+fn decode8(block: u32, part: u32) -> Eight {
+    let at = block * 4u;
+    return Eight(words_to_bfloat4(body_pair(at)), words_to_bfloat4(body_pair(at + 2u)));
+}
+
+// Eight elements from global element `index`, any number.
+fn decode8_at(index: u32) -> Eight {
+    let at = index >> 1u;
+    var first = vec4<u32>(w_body[at], w_body[at + 1u], w_body[at + 2u], w_body[at + 3u]);
+    if (index & 1u) != 0u {
+        // An odd start: the eight elements straddle five words.
+        let next = vec4<u32>(first.yzw, w_body[at + 4u]);
+        first = (first >> vec4<u32>(16u)) | (next << vec4<u32>(16u));
+    }
+    return Eight(words_to_bfloat4(first.xy), words_to_bfloat4(first.zw));
+}
+
+// One element, by global index.
+fn element(index: u32) -> f32 {
+    return bitcast<f32>((w_body[index >> 1u] >> ((index & 1u) << 4u)) << 16u);
+}

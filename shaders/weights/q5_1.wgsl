@@ -1,0 +1,46 @@
+import package::common::eight::{Eight, bits_to_bytes, eight_affine, eight_element, eight_from_u8};
+import package::common::f16::word_to_half2;
+import package::common::weight_body::{body_pair, w_body};
+import package::common::weight_head::w_head;
+
+// Q5_1: 32 elements, value = d * q + m, q in 0..31.
+// The body's first word has bit 4 of all quants.
+// Exact: d * q has 11 + 5 significant bits, so only the sum rounds, fused or not.
+// The interface is described in `src/quant/mod.rs`.
+
+const BLOCK_LEN: u32 = 32u;
+const GROUP_LEN: u32 = 32u;
+
+// (scale, minimum) of a part; the same for the whole block.
+fn affine(block: u32, part: u32) -> vec2<f32> {
+    return word_to_half2(w_head[block]);
+}
+
+// The quants of part `part`, one per byte, unsigned.
+fn packed8(block: u32, part: u32) -> vec2<u32> {
+    // Byte j of the body has elements j (low nibble) and j + 16 (high nibble).
+    let words = body_pair(block * 5u + 1u + (part & 1u) * 2u);
+    let nibbles = (words >> vec2<u32>((part >> 1u) * 4u)) & vec2<u32>(0x0f0f0f0fu);
+    let high = bits_to_bytes(w_body[block * 5u] >> (part * 8u));
+    return nibbles | (high << vec2<u32>(4u));
+}
+
+// The quants of part `part`, as floats.
+fn quants8(block: u32, part: u32) -> Eight {
+    return eight_from_u8(packed8(block, part));
+}
+
+// Elements 8 * part .. 8 * part + 7 of a block.
+fn decode8(block: u32, part: u32) -> Eight {
+    return eight_affine(quants8(block, part), affine(block, part));
+}
+
+// Eight elements from global element `index`, a multiple of 8.
+fn decode8_at(index: u32) -> Eight {
+    return decode8(index / BLOCK_LEN, (index % BLOCK_LEN) / 8u);
+}
+
+// One element, by global index.
+fn element(index: u32) -> f32 {
+    return eight_element(decode8_at(index & ~7u), index);
+}

@@ -1,0 +1,52 @@
+import package::common::k_scales::k_scale_min;
+import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
+import package::common::f16::word_to_half2;
+import package::common::weight_body::body_pair;
+import package::common::weight_head::w_head;
+
+// Q5_K: 256 elements in 8 groups, value = d * s * q - dmin * m,
+// q in 0..31, s and m in 0..63.
+// Body words: 0..2 the 6-bit s and m, 3..10 bit 4 of the quants, 11..42 bits 0 to 3.
+// Exact: d * s has 11 + 6 significant bits, times q 22; dmin * m has 17. Only the
+// difference rounds, fused or not.
+// The interface is described in `src/quant/mod.rs`.
+
+const BLOCK_LEN: u32 = 256u;
+const GROUP_LEN: u32 = 32u;
+
+// (scale, minus the minimum) of the group that has part `part`.
+fn affine(block: u32, part: u32) -> vec2<f32> {
+    let factors = k_scale_min(block * 43u, part >> 2u);
+    let d = word_to_half2(w_head[block]);
+    return vec2<f32>(d.x * factors.x, -(d.y * factors.y));
+}
+
+// The quants of part `part`, one per byte, unsigned.
+fn packed8(block: u32, part: u32) -> vec2<u32> {
+    // Low bits: 32 bytes have 64 elements, byte l has l (low nibble) and l + 32
+    // (high nibble). High bits: bit j of byte l is element 32j + l of all 256.
+    let at = block * 43u + (part & 3u) * 2u;
+    let low = body_pair(at + 11u + (part >> 3u) * 8u) >> vec2<u32>(part & 4u);
+    let high = body_pair(at + 3u) >> vec2<u32>(part >> 2u);
+    return (low & vec2<u32>(0x0f0f0f0fu)) | ((high & vec2<u32>(0x01010101u)) << vec2<u32>(4u));
+}
+
+// The quants of part `part`, as floats.
+fn quants8(block: u32, part: u32) -> Eight {
+    return eight_from_u8(packed8(block, part));
+}
+
+// Elements 8 * part .. 8 * part + 7 of a block.
+fn decode8(block: u32, part: u32) -> Eight {
+    return eight_affine(quants8(block, part), affine(block, part));
+}
+
+// Eight elements from global element `index`, a multiple of 8.
+fn decode8_at(index: u32) -> Eight {
+    return decode8(index / BLOCK_LEN, (index % BLOCK_LEN) / 8u);
+}
+
+// One element, by global index.
+fn element(index: u32) -> f32 {
+    return eight_element(decode8_at(index & ~7u), index);
+}

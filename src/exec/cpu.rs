@@ -1,0 +1,194 @@
+//! Executes plans on the CPU: the fallback a user lives with.
+
+use crate::error::{Error, Result};
+use crate::graph::{Bindings, Graph, StateId};
+use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut};
+use crate::plan::{Call, Home, OperandId, Plan};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// Bytes aligned for every element type and for vector loads.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Aligned {
+    words: Vec<u128>,
+    len: usize,
+}
+
+impl Aligned {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        Aligned { words: vec![0; len.div_ceil(16)], len }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.len]
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
+    }
+}
+
+/// States and working memory on the CPU.
+#[derive(Debug)]
+pub(crate) struct CpuEngine {
+    graph: Arc<Graph>,
+    states: Vec<Aligned>,
+    slots: Vec<Aligned>,
+    poison: bool,
+    pub(crate) calls: u64,
+}
+
+impl CpuEngine {
+    pub(crate) fn new(graph: Arc<Graph>, fixed: &Bindings, poison: bool) -> Result<Self> {
+        let mut states = Vec::new();
+        for state in graph.states() {
+            states.push(Aligned::zeroed(state.ty.bytes(fixed)?));
+        }
+        Ok(CpuEngine { graph, states, slots: Vec::new(), poison, calls: 0 })
+    }
+
+    pub(crate) fn state(&self, id: StateId) -> &[u8] {
+        self.states[id.index()].bytes()
+    }
+
+    pub(crate) fn set_state(&mut self, id: StateId, bytes: &[u8]) {
+        let mut state = Aligned::zeroed(bytes.len());
+        state.bytes_mut().copy_from_slice(bytes);
+        self.states[id.index()] = state;
+    }
+
+    pub(crate) fn clear_states(&mut self) {
+        for state in &mut self.states {
+            state.bytes_mut().fill(0);
+        }
+    }
+
+    /// Bytes of states and of working memory.
+    pub(crate) fn memory(&self) -> (u64, u64) {
+        let sum = |buffers: &[Aligned]| buffers.iter().map(|b| b.len as u64).sum();
+        (sum(&self.states), sum(&self.slots))
+    }
+
+    /// Runs a plan once.
+    pub(crate) fn run(
+        &mut self,
+        plan: &Plan,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+    ) -> Result<Vec<(String, Tensor)>> {
+        self.reserve(plan);
+        for call in plan.calls() {
+            self.call(plan, call, inputs, bindings).map_err(|e| e.at_node(&call.node))?;
+            self.calls += 1;
+        }
+        let mut results = Vec::with_capacity(plan.outputs.len());
+        for (name, id) in &plan.outputs {
+            let view = self.view(plan, *id, inputs, bindings)?;
+            let tensor = Tensor::new(view.dtype, &view.extents, view.bytes.to_vec())?;
+            results.push((name.clone(), tensor));
+        }
+        Ok(results)
+    }
+
+    fn reserve(&mut self, plan: &Plan) {
+        if self.slots.len() < plan.slots.len() {
+            self.slots.resize_with(plan.slots.len(), Aligned::default);
+        }
+        for (slot, &bytes) in self.slots.iter_mut().zip(&plan.slots) {
+            if (slot.len as u64) < bytes {
+                *slot = Aligned::zeroed(bytes as usize);
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        plan: &Plan,
+        call: &Call,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+    ) -> Result<()> {
+        // The buffers written are taken out while the others are lent, so that
+        // an operand updated in place is seen only as an output.
+        let mut taken: Vec<(Home, Aligned)> = Vec::with_capacity(call.outputs.len());
+        for id in &call.outputs {
+            let home = plan.operands[id.index()].home;
+            let mut buffer = std::mem::take(self.buffer(home)?);
+            if self.poison && matches!(home, Home::Slot(_)) {
+                buffer.bytes_mut().fill(0xff);
+            }
+            taken.push((home, buffer));
+        }
+        let result = self.lend(plan, call, inputs, bindings, &mut taken);
+        for (home, buffer) in taken {
+            *self.buffer(home)? = buffer;
+        }
+        result
+    }
+
+    fn lend(
+        &self,
+        plan: &Plan,
+        call: &Call,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+        taken: &mut [(Home, Aligned)],
+    ) -> Result<()> {
+        let mut read = Vec::with_capacity(call.inputs.len());
+        for id in &call.inputs {
+            let written = |id: OperandId| {
+                taken.iter().any(|(home, _)| *home == plan.operands[id.index()].home)
+            };
+            read.push(match id {
+                Some(id) if !written(*id) => Some(self.view(plan, *id, inputs, bindings)?),
+                _ => None,
+            });
+        }
+        let mut write = Vec::with_capacity(call.outputs.len());
+        for (id, (_, buffer)) in call.outputs.iter().zip(taken) {
+            let ty = &plan.operands[id.index()].ty;
+            let extents = ty.extents(bindings)?;
+            let bytes = ty.dtype.bytes(&extents)?;
+            let bytes = buffer.bytes_mut().get_mut(..bytes).ok_or_else(|| outgrown(&call.node))?;
+            write.push(CpuTensorMut { dtype: ty.dtype, extents, bytes });
+        }
+        call.kernel.cpu(&mut CpuCx { inputs: read, outputs: write })
+    }
+
+    fn buffer(&mut self, home: Home) -> Result<&mut Aligned> {
+        let buffer = match home {
+            Home::State(id) => self.states.get_mut(id.index()),
+            Home::Slot(slot) => self.slots.get_mut(slot),
+            _ => None,
+        };
+        buffer.ok_or_else(|| Error::internal(format!("a kernel writes to {home:?}")))
+    }
+
+    fn view<'a>(
+        &'a self,
+        plan: &Plan,
+        id: OperandId,
+        inputs: &'a [&Tensor],
+        bindings: &Bindings,
+    ) -> Result<CpuTensor<'a>> {
+        let operand = &plan.operands[id.index()];
+        let all: &[u8] = match operand.home {
+            Home::Constant(value) => match self.graph.constant(value) {
+                Some(tensor) => tensor.bytes(),
+                None => return Err(Error::internal("a constant without content")),
+            },
+            Home::State(state) => self.states[state.index()].bytes(),
+            Home::Input(index) => inputs[index].bytes(),
+            Home::Slot(slot) => self.slots[slot].bytes(),
+            Home::Unused => &[],
+        };
+        let extents = operand.ty.extents(bindings)?;
+        let bytes = operand.ty.dtype.bytes(&extents)?;
+        let bytes = all.get(..bytes).ok_or_else(|| outgrown(&operand.ty.to_string()))?;
+        Ok(CpuTensor { dtype: operand.ty.dtype, extents, bytes })
+    }
+}
+
+fn outgrown(what: &str) -> Error {
+    Error::internal(format!("{what}: run-time extents exceed the plan's bounds"))
+}

@@ -1,0 +1,263 @@
+//! From kernel calls to pipelines, bind groups and a table of parameters.
+
+use super::GpuEngine;
+use crate::error::{Error, Result};
+use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose, Scalar};
+use crate::graph::{Dim, TensorType};
+use crate::kernels::{Dispatch, GpuCx, Grid, Param, Place, View};
+use crate::plan::{Call, Home, OperandId, Plan};
+use std::sync::Arc;
+
+/// A plan bound to a device.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) plan: Plan,
+    pub(super) steps: Vec<Step>,
+    pub(super) slots: Vec<Buffer>,
+    pub(super) inputs: Vec<Buffer>,
+    pub(super) params: Buffer,
+    pub(super) param_bytes: usize,
+}
+
+/// One dispatch, ready to be encoded.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) group: BindGroup,
+    pub(super) params: Vec<(usize, Param)>,
+    pub(super) grid: Grid,
+    pub(super) work: Dim,
+    pub(super) variant: String,
+    /// The graph's node, for messages.
+    pub(super) node: String,
+}
+
+impl GpuEngine {
+    pub(super) fn compile_plan(&mut self, plan: Plan) -> Result<Compiled> {
+        let slots = self.slots(&plan)?;
+        let inputs = self.inputs(&plan)?;
+        let mut calls = Vec::new();
+        for call in plan.calls() {
+            let dispatches = self.dispatches(&plan, call).map_err(|e| e.at_node(&call.node))?;
+            self.reserve_scratch(&dispatches)?;
+            calls.push((call, dispatches));
+        }
+        let align = self.gpu.caps().uniform_alignment() as usize;
+        let mut steps = Vec::new();
+        let mut layout = Vec::new();
+        let mut param_bytes = 0;
+        for (call, dispatches) in calls {
+            for dispatch in dispatches {
+                let pipeline = self.gpu.pipeline(&dispatch.shader)?;
+                let size =
+                    pipeline.reflection().params().map_or(0, |params| params.min_size as usize);
+                layout.push((call, dispatch, pipeline, param_bytes, size));
+                param_bytes += size.next_multiple_of(align);
+            }
+        }
+        let params = self.gpu.alloc(
+            Purpose::Parameters,
+            param_bytes as u64,
+            Purpose::Parameters.usage(),
+            "parameters",
+        )?;
+        for (call, dispatch, pipeline, at, size) in layout {
+            let place = Binder { engine: self, plan: &plan, call, slots: &slots, inputs: &inputs };
+            let step = place.step(dispatch, pipeline, &params, at, size);
+            steps.push(step.map_err(|e| e.at_node(&call.node))?);
+        }
+        Ok(Compiled { plan, steps, slots, inputs, params, param_bytes })
+    }
+
+    fn dispatches(&self, plan: &Plan, call: &Call) -> Result<Vec<Dispatch>> {
+        let ty = |id: &OperandId| plan.operands[id.index()].ty.clone();
+        let inputs: Vec<Option<TensorType>> =
+            call.inputs.iter().map(|id| id.as_ref().map(ty)).collect();
+        let outputs: Vec<TensorType> = call.outputs.iter().map(ty).collect();
+        call.kernel.gpu(&GpuCx {
+            inputs: &inputs,
+            outputs: &outputs,
+            bounds: &plan.bounds,
+            caps: self.gpu.caps(),
+            policy: &self.policy,
+        })
+    }
+
+    /// Buffers for a plan's slots: those of earlier plans where they are large
+    /// enough, new ones otherwise.
+    fn slots(&mut self, plan: &Plan) -> Result<Vec<Buffer>> {
+        let mut order: Vec<usize> = (0..plan.slots.len()).collect();
+        order.sort_by_key(|&slot| std::cmp::Reverse(plan.slots[slot]));
+        let mut free = self.arena.clone();
+        let mut chosen: Vec<Option<Buffer>> = vec![None; plan.slots.len()];
+        for slot in order {
+            let bytes = plan.slots[slot];
+            let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.size() >= bytes);
+            let buffer = match fitting.min_by_key(|(_, buffer)| buffer.size()) {
+                Some((i, _)) => free.swap_remove(i),
+                None => {
+                    let usage = Purpose::Activations.usage();
+                    let new = self.gpu.alloc(Purpose::Activations, bytes, usage, "slot")?;
+                    self.arena.push(new.clone());
+                    new
+                }
+            };
+            chosen[slot] = Some(buffer);
+        }
+        if self.poisoned {
+            self.prepare_poison(plan)?;
+        }
+        Ok(chosen.into_iter().flatten().collect())
+    }
+
+    fn inputs(&self, plan: &Plan) -> Result<Vec<Buffer>> {
+        let make = |id: &crate::graph::ValueId| {
+            let bytes = self.graph.ty(*id).bytes(&plan.bounds)? as u64;
+            let name = &self.graph.value(*id).name;
+            self.gpu.alloc(Purpose::Inputs, bytes, Purpose::Inputs.usage(), name)
+        };
+        self.graph.inputs().iter().map(make).collect()
+    }
+
+    fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
+        let bytes = plan.slots.iter().copied().max().unwrap_or(0).next_multiple_of(16);
+        if self.poison.as_ref().is_none_or(|buffer| buffer.len() < bytes) {
+            let usage = Purpose::Scratch.usage();
+            let buffer = self.gpu.alloc(Purpose::Scratch, bytes, usage, "poison")?;
+            let gpu = self.gpu.clone();
+            gpu.block_on(gpu.upload(&buffer, 0, &vec![0xff; bytes as usize]))?;
+            self.poison = Some(buffer);
+        }
+        Ok(())
+    }
+
+    fn reserve_scratch(&mut self, dispatches: &[Dispatch]) -> Result<()> {
+        for (_, view) in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
+            let Place::Scratch(number) = view.place else { continue };
+            let size = view.size.ok_or_else(|| Error::internal("scratch memory without a size"))?;
+            let end = view.offset + size;
+            while self.scratch.len() <= number {
+                let usage = Purpose::Scratch.usage();
+                self.scratch.push(self.gpu.alloc(Purpose::Scratch, 0, usage, "scratch")?);
+            }
+            if self.scratch[number].len() < end {
+                let usage = Purpose::Scratch.usage();
+                self.scratch[number] = self.gpu.alloc(Purpose::Scratch, end, usage, "scratch")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Resolves the places of one call.
+struct Binder<'a> {
+    engine: &'a GpuEngine,
+    plan: &'a Plan,
+    call: &'a Call,
+    slots: &'a [Buffer],
+    inputs: &'a [Buffer],
+}
+
+impl Binder<'_> {
+    fn step(
+        &self,
+        dispatch: Dispatch,
+        pipeline: Arc<Pipeline>,
+        params: &Buffer,
+        at: usize,
+        size: usize,
+    ) -> Result<Step> {
+        let mut bindings: Vec<(&str, BufferBinding<'_>)> = Vec::new();
+        for (name, view) in &dispatch.bindings {
+            bindings.push((name, self.binding(view)?));
+        }
+        if size > 0 {
+            let (offset, size) = (at as u64, size as u64);
+            bindings.push(("params", BufferBinding { buffer: params, offset, size }));
+        }
+        let placed = place_params(&pipeline, dispatch.params, at)?;
+        let group = self.engine.gpu.bind(&pipeline, &bindings)?;
+        Ok(Step {
+            pipeline,
+            group,
+            params: placed,
+            grid: dispatch.grid,
+            work: dispatch.work,
+            variant: dispatch.variant,
+            node: self.call.node.clone(),
+        })
+    }
+
+    fn binding(&self, view: &View) -> Result<BufferBinding<'_>> {
+        let (buffer, start, length) = self.region(view.place)?;
+        let left = length.checked_sub(view.offset);
+        let size = view.size.or(left);
+        match (left, size) {
+            (Some(left), Some(size)) if size <= left => {
+                Ok(BufferBinding { buffer, offset: start + view.offset, size })
+            }
+            _ => Err(Error::internal(format!("{view:?} is outside a region of {length} bytes"))),
+        }
+    }
+
+    /// The buffer behind a place: where its region starts, and its bytes.
+    fn region(&self, place: Place) -> Result<(&Buffer, u64, u64)> {
+        let missing = || Error::internal(format!("{place:?} does not exist"));
+        let id = match place {
+            Place::Scratch(number) => {
+                let buffer = self.engine.scratch.get(number).ok_or_else(missing)?;
+                return Ok((buffer, 0, buffer.len()));
+            }
+            Place::Input(i) | Place::Head(i) => self.call.inputs.get(i).copied().flatten(),
+            Place::Output(i) => self.call.outputs.get(i).copied(),
+        };
+        let operand = &self.plan.operands[id.ok_or_else(missing)?.index()];
+        let bytes = || operand.ty.bytes(&self.plan.bounds).map(|bytes| bytes as u64);
+        match (operand.home, place) {
+            (Home::Constant(value), _) => {
+                let weight = self.engine.weights.get(value).ok_or_else(missing)?;
+                let head = matches!(place, Place::Head(_));
+                let (start, length) = if head { weight.head } else { weight.body };
+                Ok((&weight.buffer, start, length))
+            }
+            (_, Place::Head(_)) => Err(missing()),
+            (Home::State(state), _) => Ok((&self.engine.states[state.index()], 0, bytes()?)),
+            (Home::Input(index), _) => Ok((&self.inputs[index], 0, bytes()?)),
+            (Home::Slot(slot), _) => Ok((&self.slots[slot], 0, bytes()?)),
+            (Home::Unused, _) => Err(missing()),
+        }
+    }
+}
+
+/// Matches parameters to the members of the shader's `Params` by name and type:
+/// where each goes in the table, given where the dispatch's part of it starts.
+fn place_params(
+    pipeline: &Pipeline,
+    given: Vec<(&'static str, Param)>,
+    start: usize,
+) -> Result<Vec<(usize, Param)>> {
+    let wrong = |what: String| Error::Shader { shader: pipeline.name.clone(), what };
+    let members = pipeline.reflection().params().map_or(&[][..], |params| &params.members);
+    for member in members {
+        let named = given.iter().filter(|(name, _)| *name == member.name).count();
+        if named != 1 {
+            return Err(wrong(format!("parameter '{}' is given {named} times", member.name)));
+        }
+    }
+    let mut placed = Vec::with_capacity(given.len());
+    for (name, param) in given {
+        let member = members.iter().find(|member| member.name == name);
+        let member = member.ok_or_else(|| wrong(format!("there is no parameter '{name}'")))?;
+        let scalar = match &param {
+            Param::Dim(_) | Param::U32(_) => Scalar::U32,
+            Param::I32(_) => Scalar::I32,
+            Param::F32(_) => Scalar::F32,
+        };
+        if member.count != 1 || member.scalar != scalar {
+            let what = format!("parameter '{name}' is {scalar:?} on the host and {member:?} there");
+            return Err(wrong(what));
+        }
+        placed.push((start + member.offset as usize, param));
+    }
+    Ok(placed)
+}

@@ -1,0 +1,274 @@
+//! One run of a compiled plan.
+
+use super::GpuEngine;
+use super::compile::{Compiled, Step};
+use crate::error::{Error, Result};
+use crate::graph::{Bindings, Dim};
+use crate::kernels::{Grid, Param};
+use crate::plan::Home;
+use crate::tensor::Tensor;
+use web_time::Instant;
+
+/// How fast the device has been, to cut work into submissions that no watchdog
+/// kills.
+#[derive(Debug)]
+pub(super) struct Pace {
+    budget_ms: f64,
+    /// Scalar operations per millisecond, measured as soon as there is
+    /// something to measure.
+    rate: f64,
+}
+
+impl Pace {
+    /// The first guess is low: a submission that is too short costs little.
+    pub(super) fn new(software: bool, budget_ms: f64) -> Self {
+        Pace { budget_ms, rate: if software { 2e6 } else { 1e8 } }
+    }
+
+    fn budget(&self) -> f64 {
+        self.rate * self.budget_ms
+    }
+
+    /// Takes a measurement in. A slower one counts at once, a faster one by half.
+    fn measured(&mut self, work: f64, ms: f64) {
+        if work < 1e6 || ms < 1.0 {
+            return;
+        }
+        let rate = work / ms;
+        self.rate = if rate < self.rate { rate } else { (rate + self.rate) / 2.0 };
+    }
+}
+
+/// A dispatch with its run-time size.
+struct Sized<'a> {
+    step: &'a Step,
+    groups: [u32; 3],
+    work: f64,
+}
+
+impl GpuEngine {
+    pub(crate) async fn run(
+        &mut self,
+        index: usize,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+        one_submission: bool,
+    ) -> Result<Vec<(String, Tensor)>> {
+        let compiled = &self.plans[index];
+        let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
+        write_inputs(&mut self.writer, compiled, inputs)?;
+        write_params(&mut self.writer, compiled, bindings)?;
+        let mut sized = Vec::with_capacity(compiled.steps.len());
+        for step in &compiled.steps {
+            let groups =
+                workgroups(&step.grid, bindings, most).map_err(|e| e.at_node(&step.node))?;
+            if groups.contains(&0) {
+                continue;
+            }
+            sized.push(Sized { step, groups, work: step.work.eval(bindings)? as f64 });
+        }
+        let budget = if one_submission { f64::INFINITY } else { self.pace.budget() };
+        let parts = cut(&sized, budget);
+        let mut encoder = self.gpu.encoder("run");
+        self.writer.record(&mut encoder).await?;
+        if let Some(poison) = &self.poison {
+            for slot in &compiled.slots {
+                let bytes = slot.size().min(poison.len());
+                encoder.copy_buffer_to_buffer(poison.raw(), 0, slot.raw(), 0, bytes);
+            }
+        }
+        let mut begun = Instant::now();
+        for (i, part) in parts.iter().enumerate() {
+            encode(&mut encoder, part);
+            self.dispatches += part.len() as u64;
+            if i + 1 == parts.len() {
+                break;
+            }
+            let next = self.gpu.encoder("run");
+            let full = std::mem::replace(&mut encoder, next);
+            let submission = self.gpu.submit("running a plan", full)?;
+            self.submissions += 1;
+            self.gpu.wait("running a plan", submission).await?;
+            let work = part.iter().map(|sized| sized.work).sum();
+            self.pace.measured(work, begun.elapsed().as_secs_f64() * 1e3);
+            begun = Instant::now();
+        }
+        let last = parts.last().map_or(0.0, |part| part.iter().map(|sized| sized.work).sum());
+        let results = self.read_outputs(index, encoder, inputs, bindings).await?;
+        self.pace.measured(last, begun.elapsed().as_secs_f64() * 1e3);
+        self.submissions += 1;
+        Ok(results)
+    }
+
+    /// Submits what is encoded, with copies of the results behind it.
+    async fn read_outputs(
+        &self,
+        index: usize,
+        mut encoder: wgpu::CommandEncoder,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+    ) -> Result<Vec<(String, Tensor)>> {
+        let compiled = &self.plans[index];
+        let mut results: Vec<Option<Tensor>> = Vec::new();
+        let mut ranges = Vec::new();
+        for (name, id) in &compiled.plan.outputs {
+            let operand = &compiled.plan.operands[id.index()];
+            let bytes = operand.ty.bytes(bindings)? as u64;
+            let buffer = match operand.home {
+                Home::Constant(value) => {
+                    results.push(self.graph.constant(value).cloned());
+                    continue;
+                }
+                Home::Input(input) => {
+                    results.push(Some(inputs[input].clone()));
+                    continue;
+                }
+                Home::State(state) => &self.states[state.index()],
+                Home::Slot(slot) => &compiled.slots[slot],
+                Home::Unused => {
+                    return Err(Error::internal(format!("output '{name}' is not computed")));
+                }
+            };
+            results.push(None);
+            ranges.push((buffer, 0, bytes));
+        }
+        let read = self.gpu.record_read(&mut encoder, &ranges)?;
+        let submission = self.gpu.submit("running a plan", encoder)?;
+        let mut parts = read.bytes(submission).await?.into_iter();
+        self.gpu.check("running a plan")?;
+        let mut tensors = Vec::with_capacity(results.len());
+        for ((name, id), known) in compiled.plan.outputs.iter().zip(results) {
+            let ty = &compiled.plan.operands[id.index()].ty;
+            let tensor = match known {
+                Some(tensor) => tensor,
+                None => {
+                    let bytes = parts.next().ok_or_else(|| Error::internal("a lost output"))?;
+                    Tensor::new(ty.dtype, &ty.extents(bindings)?, bytes)?
+                }
+            };
+            tensors.push((name.clone(), tensor));
+        }
+        Ok(tensors)
+    }
+}
+
+fn write_inputs(
+    writer: &mut crate::gpu::StepWriter,
+    compiled: &Compiled,
+    inputs: &[&Tensor],
+) -> Result<()> {
+    for (buffer, tensor) in compiled.inputs.iter().zip(inputs) {
+        let bytes: &[u8] = tensor.bytes();
+        // Copies move whole words; a run may use only a part of the buffer.
+        let whole = bytes.len() / 4 * 4;
+        writer.write(buffer, 0, &bytes[..whole])?;
+        if whole < bytes.len() {
+            let mut word = [0u8; 4];
+            word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            let room = (buffer.len() as usize - whole).min(4);
+            writer.write(buffer, whole as u64, &word[..room])?;
+        }
+    }
+    Ok(())
+}
+
+fn write_params(
+    writer: &mut crate::gpu::StepWriter,
+    compiled: &Compiled,
+    bindings: &Bindings,
+) -> Result<()> {
+    let mut failure = None;
+    writer.write_with(&compiled.params, 0, compiled.param_bytes, |bytes| {
+        for step in &compiled.steps {
+            if let Err(error) = fill_params(step, bindings, bytes) {
+                failure = Some(error.at_node(&step.node));
+                return;
+            }
+        }
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
+fn fill_params(step: &Step, bindings: &Bindings, bytes: &mut [u8]) -> Result<()> {
+    for (at, param) in &step.params {
+        let word = match param {
+            Param::Dim(dim) => u32_of(dim, bindings)?.to_le_bytes(),
+            Param::U32(value) => value.to_le_bytes(),
+            Param::I32(value) => value.to_le_bytes(),
+            Param::F32(value) => value.to_le_bytes(),
+        };
+        let room = bytes.get_mut(*at..*at + 4);
+        room.ok_or_else(|| Error::internal("a parameter outside its table"))?
+            .copy_from_slice(&word);
+    }
+    Ok(())
+}
+
+fn u32_of(dim: &Dim, bindings: &Bindings) -> Result<u32> {
+    let value = dim.eval(bindings)?;
+    u32::try_from(value).map_err(|_| Error::Limit {
+        what: format!("the quantity {dim}"),
+        limit_name: "32-bit shader integers".into(),
+        needed: value,
+        limit: u64::from(u32::MAX),
+    })
+}
+
+/// The workgroups of a dispatch within the device's limit per dimension.
+pub(crate) fn workgroups(grid: &Grid, bindings: &Bindings, most: u32) -> Result<[u32; 3]> {
+    let over = |count: u64, limit: u64| Error::Limit {
+        what: "a dispatch".into(),
+        limit_name: "max_compute_workgroups_per_dimension".into(),
+        needed: count,
+        limit,
+    };
+    match grid {
+        Grid::Linear(count) => {
+            let count = count.eval(bindings)?;
+            let most = u64::from(most);
+            if count <= most {
+                return Ok([count as u32, 1, 1]);
+            }
+            let rows = count.div_ceil(most);
+            if rows > most {
+                return Err(over(count, most * most));
+            }
+            Ok([count.div_ceil(rows) as u32, rows as u32, 1])
+        }
+        Grid::Xyz(x, y, z) => {
+            let mut groups = [0; 3];
+            for (group, dim) in groups.iter_mut().zip([x, y, z]) {
+                let count = dim.eval(bindings)?;
+                if count > u64::from(most) {
+                    return Err(over(count, u64::from(most)));
+                }
+                *group = count as u32;
+            }
+            Ok(groups)
+        }
+    }
+}
+
+/// Cuts dispatches into runs of at most `budget` work, each of at least one.
+fn cut<'s, 'a>(sized: &'s [Sized<'a>], budget: f64) -> Vec<&'s [Sized<'a>]> {
+    let (mut parts, mut start, mut work) = (Vec::new(), 0, 0.0);
+    for (i, next) in sized.iter().enumerate() {
+        if i > start && work + next.work > budget {
+            parts.push(&sized[start..i]);
+            (start, work) = (i, 0.0);
+        }
+        work += next.work;
+    }
+    parts.push(&sized[start..]);
+    parts
+}
+
+fn encode(encoder: &mut wgpu::CommandEncoder, part: &[Sized<'_>]) {
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    for sized in part {
+        pass.set_pipeline(&sized.step.pipeline.raw);
+        pass.set_bind_group(0, sized.step.group.raw(), &[]);
+        let [x, y, z] = sized.groups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}

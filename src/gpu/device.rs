@@ -1,0 +1,287 @@
+//! Opening a device.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::adapters::{Adapter, AdapterChoice, AdapterInfo, Picked, adapters, pick};
+use super::caps::DeviceCaps;
+use super::errors::{Faults, one_line};
+use super::memory::{Counts, Memory};
+use super::pipeline::Pipeline;
+use super::readback::ReadPool;
+use super::shader::ShaderRequest;
+use crate::error::{Error, Result};
+
+/// How to open a device; the default asks for all the adapter offers.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceOptions {
+    /// Features to leave out even if the adapter has them.
+    pub mask_features: wgpu::Features,
+    /// Lower limits than the adapter's, for instance `wgpu::Limits::defaults()`.
+    pub limits: Option<wgpu::Limits>,
+    /// An artificial cap on one storage binding in bytes (see [`DeviceCaps::max_binding`]).
+    pub max_binding: Option<u64>,
+    /// The most device memory to use, in bytes, pooled buffers included.
+    pub memory_budget: Option<u64>,
+    /// How many bytes of freed buffers to keep for reuse; 32 MiB by default.
+    pub pool_bytes: Option<u64>,
+}
+
+impl DeviceOptions {
+    /// The options of a device with WebGPU's default limits and no optional feature.
+    pub fn webgpu_minimum() -> Self {
+        DeviceOptions {
+            mask_features: wgpu::Features::all(),
+            limits: Some(wgpu::Limits::defaults()),
+            ..Self::default()
+        }
+    }
+}
+
+/// The optional features this crate can use, under their short names.
+const FEATURES: &[(&str, wgpu::Features)] = &[
+    ("f16", wgpu::Features::SHADER_F16),
+    ("subgroups", wgpu::Features::SUBGROUP.union(wgpu::Features::SUBGROUP_BARRIER)),
+    ("immediates", wgpu::Features::IMMEDIATES),
+    (
+        "timestamps",
+        wgpu::Features::TIMESTAMP_QUERY
+            .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
+            .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
+    ),
+    ("pipeline-cache", wgpu::Features::PIPELINE_CACHE),
+    ("coop", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+];
+
+/// Reads a list such as `f16,subgroups` (or `all`) of features to mask.
+///
+/// # Errors
+/// `Input` naming the unknown feature and the known ones.
+pub fn parse_features(list: &str) -> Result<wgpu::Features> {
+    let mut features = wgpu::Features::empty();
+    for name in list.split(',').map(str::trim).filter(|n| !n.is_empty()) {
+        features |= match FEATURES.iter().find(|(known, _)| *known == name) {
+            Some((_, bits)) => *bits,
+            None if name == "all" => wgpu::Features::all(),
+            None => {
+                let known: Vec<_> = FEATURES.iter().map(|(n, _)| *n).collect();
+                return Err(Error::input("feature", format!("all, {}", known.join(", ")), name));
+            }
+        };
+    }
+    Ok(features)
+}
+
+/// An open device with its memory, its pipelines and its errors.
+///
+/// Shared through an `Arc`; every method takes `&self`.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) info: AdapterInfo,
+    pub(crate) caps: DeviceCaps,
+    pub(crate) options: DeviceOptions,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) counts: Counts,
+    pub(crate) reads: ReadPool,
+    pub(crate) pipelines: Mutex<HashMap<ShaderRequest, Arc<Pipeline>>>,
+    pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
+    /// The submission a pending future waits for; a hint for [`Gpu::block_on`].
+    pub(crate) awaited: Mutex<Option<wgpu::SubmissionIndex>>,
+}
+
+impl Gpu {
+    /// Opens a device with the adapter's real limits and every helpful
+    /// feature it has, less what `options` takes away.
+    ///
+    /// # Errors
+    /// `Limit` when `options.limits` asks for more than the adapter has,
+    /// `Device` when the driver refuses.
+    pub async fn open(adapter: &Adapter, options: DeviceOptions) -> Result<Arc<Gpu>> {
+        let info = adapter.info.clone();
+        let doing = format!("opening {}", info.title());
+        let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, (_, bits)| all | *bits);
+        let features = (wanted & info.features) - options.mask_features;
+        let limits = limits(&info, &options)?;
+        let experimental = if features.intersects(wgpu::Features::all_experimental_mask()) {
+            // SAFETY: the only experimental feature in FEATURES is cooperative
+            // matrices. Shaders that use them come from this crate, load and
+            // store whole tiles inside their bindings, and are compared with
+            // the reference on the adapter before they are chosen.
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
+        };
+        let request = wgpu::DeviceDescriptor {
+            label: Some("wginfer"),
+            required_features: features,
+            required_limits: limits.clone(),
+            experimental_features: experimental,
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        };
+        let (device, queue) = adapter.raw.request_device(&request).await.map_err(|e| {
+            Error::Device { doing: doing.clone(), message: one_line(&e.to_string()) }
+        })?;
+        let faults = Faults::listen(&device);
+        let caps = DeviceCaps::new(&info, features, limits, options.max_binding);
+        let gpu = Gpu {
+            pipeline_cache: caps.pipeline_cache.then(|| new_pipeline_cache(&device)),
+            device,
+            queue,
+            info,
+            caps,
+            faults,
+            memory: Memory::new(&options),
+            counts: Counts::default(),
+            reads: ReadPool::default(),
+            pipelines: Mutex::default(),
+            awaited: Mutex::default(),
+            options,
+        };
+        gpu.check(doing)?;
+        Ok(Arc::new(gpu))
+    }
+
+    /// [`Gpu::open`] for callers without an executor.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_blocking(adapter: &Adapter, options: DeviceOptions) -> Result<Arc<Gpu>> {
+        pollster::block_on(Gpu::open(adapter, options))
+    }
+
+    /// Picks an adapter and opens it; `None` when the CPU backend is to be
+    /// used. The text says why.
+    ///
+    /// # Errors
+    /// As [`pick`] and [`Gpu::open`].
+    pub async fn open_picked(
+        choice: AdapterChoice,
+        options: DeviceOptions,
+    ) -> Result<(Option<Arc<Gpu>>, String)> {
+        match pick(choice).await? {
+            Picked::Gpu { adapter, why } => Ok((Some(Gpu::open(&adapter, options).await?), why)),
+            Picked::Cpu { why } => Ok((None, why)),
+        }
+    }
+
+    /// Opens the same adapter again with the same options, from a fresh
+    /// instance: the way back after the device is lost.
+    ///
+    /// # Errors
+    /// `NoAdapter` when the adapter is gone, else as [`Gpu::open`].
+    pub async fn reopen(&self) -> Result<Arc<Gpu>> {
+        let all = adapters().await?;
+        let same = |a: &&Adapter| {
+            let (a, b) = (&a.info, &self.info);
+            (&a.name, a.backend, a.vendor, a.device) == (&b.name, b.backend, b.vendor, b.device)
+        };
+        // Twins differ only in their number, so that is tried first.
+        let found = all
+            .iter()
+            .filter(|a| a.info.index == self.info.index)
+            .find(same)
+            .or_else(|| all.iter().find(same));
+        match found {
+            Some(adapter) => Gpu::open(adapter, self.options.clone()).await,
+            None => Err(Error::NoAdapter {
+                what: format!("{} is gone", self.info.title()),
+                available: all.iter().map(|a| a.info.title()).collect(),
+            }),
+        }
+    }
+
+    /// The adapter this device was opened on.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// What this device can do.
+    pub fn caps(&self) -> &DeviceCaps {
+        &self.caps
+    }
+
+    /// The `wgpu` device, for recording commands. Buffers, pipelines and bind
+    /// groups are made by this room, so that they are accounted for.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The `wgpu` queue, for its timestamp period.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    /// A new command encoder.
+    pub fn encoder(&self, label: &str) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) })
+    }
+
+    /// Finishes and submits an encoder.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device` or `DeviceLost`, also for a loss that came
+    /// with the submission.
+    pub fn submit(
+        &self,
+        doing: impl std::fmt::Display,
+        encoder: wgpu::CommandEncoder,
+    ) -> Result<wgpu::SubmissionIndex> {
+        let index = self.scope(&doing, 0, |_| self.queue.submit([encoder.finish()]))?;
+        self.check(doing)?;
+        Ok(index)
+    }
+}
+
+/// The limits to open with: the adapter's, or the lower ones asked for.
+fn limits(info: &AdapterInfo, options: &DeviceOptions) -> Result<wgpu::Limits> {
+    let Some(asked) = &options.limits else { return Ok(info.limits.clone()) };
+    let mut over = None;
+    asked.check_limits_with_fail_fn(&info.limits, true, |name, needed, limit| {
+        over = Some(Error::Limit {
+            what: format!("opening {}", info.title()),
+            limit_name: name.into(),
+            needed,
+            limit,
+        });
+    });
+    match over {
+        Some(error) => Err(error),
+        None => Ok(asked.clone()),
+    }
+}
+
+fn new_pipeline_cache(device: &wgpu::Device) -> wgpu::PipelineCache {
+    // SAFETY: no saved data is handed in, which is the only obligation.
+    unsafe {
+        device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+            label: Some("wginfer"),
+            data: None,
+            fallback: true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn feature_lists_are_parsed() {
+        use wgpu::Features as F;
+        assert_eq!(parse_features("").unwrap(), F::empty());
+        assert_eq!(
+            parse_features("f16, coop").unwrap(),
+            F::SHADER_F16 | F::EXPERIMENTAL_COOPERATIVE_MATRIX
+        );
+        assert!(parse_features("subgroups").unwrap().contains(F::SUBGROUP));
+        assert_eq!(parse_features("all").unwrap(), F::all());
+        let error = parse_features("f16,f61").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.to_string().contains("f61"), "{error}");
+    }
+}

@@ -1,0 +1,404 @@
+//! Moving host bytes to the device through small, reused staging buffers.
+//!
+//! [`Uploader`] is for weights: chunk after chunk, so neither heap nor
+//! staging memory grows with the tensor. [`StepWriter`] is for the inputs
+//! and parameters of each step: one copy of all writes, no new buffer once
+//! it is warm.
+
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use super::Gpu;
+use super::errors::lock;
+use super::memory::{Buffer, Purpose};
+use crate::error::{Error, Result};
+
+/// The chunk size that suits most uploads, in bytes.
+pub const UPLOAD_CHUNK: u64 = 8 << 20;
+
+/// How many staging buffers a ring has: one filled while others are copied.
+const RING: usize = 3;
+
+#[derive(Debug, Default)]
+struct RingState {
+    /// Mapped buffers, ready to be filled.
+    free: Vec<Buffer>,
+    /// All buffers, the ones under way included.
+    live: usize,
+    wakers: Vec<Waker>,
+}
+
+/// A few mapped staging buffers of one size.
+#[derive(Debug)]
+struct Ring {
+    size: u64,
+    state: Mutex<RingState>,
+}
+
+impl Ring {
+    fn new(size: u64) -> Arc<Self> {
+        Arc::new(Ring { size, state: Mutex::default() })
+    }
+
+    /// A mapped buffer; waits for the device when all are under way.
+    async fn take(self: &Arc<Self>, gpu: &Gpu) -> Result<Slot> {
+        loop {
+            let room = {
+                let mut state = lock(&self.state);
+                if let Some(buffer) = state.free.pop() {
+                    return Ok(Slot { ring: self.clone(), buffer: Some(buffer) });
+                }
+                let room = state.live < RING;
+                state.live += usize::from(room);
+                room
+            };
+            if room {
+                let made = gpu.alloc_mapped(self.size, "upload");
+                if made.is_err() {
+                    self.forget();
+                }
+                return Ok(Slot { ring: self.clone(), buffer: Some(made?) });
+            }
+            Freed { ring: self, gpu }.await?;
+        }
+    }
+
+    /// A buffer is mapped again.
+    fn give(&self, buffer: Buffer) {
+        let mut state = lock(&self.state);
+        state.free.push(buffer);
+        Self::wake(state.wakers.drain(..).collect());
+    }
+
+    /// A buffer will not come back.
+    fn forget(&self) {
+        let mut state = lock(&self.state);
+        state.live -= 1;
+        Self::wake(state.wakers.drain(..).collect());
+    }
+
+    fn wake(wakers: Vec<Waker>) {
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Resolves when a ring may have a buffer or room for one.
+struct Freed<'a> {
+    ring: &'a Ring,
+    gpu: &'a Gpu,
+}
+
+impl Future for Freed<'_> {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        self.gpu.poll(wgpu::PollType::Poll);
+        if let Err(lost) = self.gpu.faults.loss("uploading") {
+            return Poll::Ready(Err(lost));
+        }
+        let mut state = lock(&self.ring.state);
+        if !state.free.is_empty() || state.live < RING {
+            return Poll::Ready(Ok(()));
+        }
+        state.wakers.push(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// A mapped buffer taken from a ring. Dropped unused, it goes back as it is.
+struct Slot {
+    ring: Arc<Ring>,
+    buffer: Option<Buffer>,
+}
+
+impl Slot {
+    /// Writes through the mapping, `len` bytes padded to whole words.
+    fn fill(&self, len: u64, write: impl FnOnce(wgpu::WriteOnly<'_, [u8]>)) -> Result<()> {
+        let Some(buffer) = &self.buffer else {
+            return Err(Error::internal("a staging buffer was used twice"));
+        };
+        let mapped = buffer.raw().get_mapped_range_mut(0..len.next_multiple_of(4));
+        let mut view = mapped.map_err(|e| Error::Device {
+            doing: "writing staging memory".into(),
+            message: e.to_string(),
+        })?;
+        write(view.slice(..));
+        Ok(())
+    }
+
+    /// Unmaps it for the copies that `record` adds to `encoder`. It comes
+    /// back to the ring, mapped, when the submission is done.
+    fn send(
+        mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        record: impl FnOnce(&mut wgpu::CommandEncoder, &wgpu::Buffer),
+    ) {
+        let Some(buffer) = self.buffer.take() else { return };
+        buffer.raw().unmap();
+        record(encoder, buffer.raw());
+        let raw = buffer.raw().clone();
+        let back = Returning { ring: self.ring.clone(), buffer: Some(buffer) };
+        encoder.map_buffer_on_submit(&raw, wgpu::MapMode::Write, .., move |mapped| {
+            if mapped.is_ok() {
+                back.arrive();
+            }
+        });
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            self.ring.give(buffer);
+        }
+    }
+}
+
+/// Held by the callback; dropped unheard (an encoder never submitted, a
+/// mapping refused) it makes room for a new buffer.
+struct Returning {
+    ring: Arc<Ring>,
+    buffer: Option<Buffer>,
+}
+
+impl Returning {
+    fn arrive(mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            self.ring.give(buffer);
+        }
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        if self.buffer.take().is_some() {
+            self.ring.forget();
+        }
+    }
+}
+
+/// Checks a write of `len` bytes at `offset`. Copies move whole words, so a
+/// write that ends inside a word must end where the buffer does: the rest of
+/// that word is padding.
+fn check_write(buffer: &Buffer, offset: u64, len: u64) -> Result<()> {
+    super::readback::check_range("upload", buffer, offset, len)?;
+    let end = offset + len;
+    if end.is_multiple_of(4) || end == buffer.len() {
+        return Ok(());
+    }
+    Err(Error::input(
+        "upload",
+        "an end that is a multiple of 4 or the buffer's end",
+        format_args!("{end} of {}", buffer.len()),
+    ))
+}
+
+/// Uploads large tensors in chunks. Drop it when loading is done; it holds
+/// at most three staging buffers of one chunk, and one chunk of heap.
+#[derive(Debug)]
+pub struct Uploader {
+    gpu: Arc<Gpu>,
+    ring: Arc<Ring>,
+    scratch: Vec<u8>,
+}
+
+impl Uploader {
+    /// `chunk` is in bytes and is rounded up to a multiple of 16; see [`UPLOAD_CHUNK`].
+    pub fn new(gpu: &Arc<Gpu>, chunk: u64) -> Self {
+        let most = gpu.caps.limits.max_buffer_size / 16 * 16;
+        let chunk = chunk.clamp(16, 1 << 30).next_multiple_of(16).min(most);
+        Uploader { gpu: gpu.clone(), ring: Ring::new(chunk), scratch: Vec::new() }
+    }
+
+    /// Copies `bytes` to `offset` (a multiple of 4) of `buffer`.
+    ///
+    /// # Errors
+    /// `Input` for a range outside the buffer or an end inside a word that
+    /// is not the buffer's last; `OutOfMemory`, `Device`, `DeviceLost`.
+    pub async fn upload(&mut self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        check_write(buffer, offset, bytes.len() as u64)?;
+        let total = bytes.len() as u64;
+        for range in chunks(total, self.ring.size) {
+            let part = &bytes[range.start as usize..range.end as usize];
+            let slot = self.ring.take(&self.gpu).await?;
+            slot.fill(part.len() as u64, |view| copy_padded(view, part))?;
+            self.send(slot, buffer, offset, &range)?;
+        }
+        Ok(())
+    }
+
+    /// Uploads `total` bytes that `fill` produces chunk by chunk.
+    ///
+    /// `fill` gets the range of the whole it is to write (starting on a
+    /// multiple of 16) and the bytes to write it into; what they held before
+    /// is unspecified. `progress` gets the bytes done and the total after
+    /// each chunk; its error cancels the upload.
+    ///
+    /// # Errors
+    /// As [`Uploader::upload`], and whatever `fill` and `progress` return.
+    pub async fn upload_with(
+        &mut self,
+        buffer: &Buffer,
+        offset: u64,
+        total: u64,
+        fill: &mut (dyn FnMut(Range<u64>, &mut [u8]) -> Result<()> + Send),
+        progress: &mut (dyn FnMut(u64, u64) -> Result<()> + Send),
+    ) -> Result<()> {
+        check_write(buffer, offset, total)?;
+        for range in chunks(total, self.ring.size) {
+            // Mapped memory may be slow to read and partial writes to it slow
+            // too, so the chunk is made in ordinary memory first.
+            self.scratch.resize((range.end - range.start) as usize, 0);
+            fill(range.clone(), &mut self.scratch)?;
+            let slot = self.ring.take(&self.gpu).await?;
+            slot.fill(self.scratch.len() as u64, |view| copy_padded(view, &self.scratch))?;
+            self.send(slot, buffer, offset, &range)?;
+            progress(range.end, total)?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, slot: Slot, buffer: &Buffer, offset: u64, range: &Range<u64>) -> Result<()> {
+        let mut encoder = self.gpu.encoder("upload");
+        let words = (range.end - range.start).next_multiple_of(4);
+        slot.send(&mut encoder, |encoder, staging| {
+            encoder.copy_buffer_to_buffer(staging, 0, buffer.raw(), offset + range.start, words);
+        });
+        self.gpu.submit("uploading", encoder).map(|_| ())
+    }
+}
+
+/// Consecutive ranges of at most `size` that cover `0..total`.
+fn chunks(total: u64, size: u64) -> impl Iterator<Item = Range<u64>> {
+    (0..total.div_ceil(size)).map(move |i| i * size..((i + 1) * size).min(total))
+}
+
+/// Copies `bytes` and zeroes the rest of the last word.
+fn copy_padded(view: wgpu::WriteOnly<'_, [u8]>, bytes: &[u8]) {
+    let (mut body, mut rest) = view.split_at(bytes.len());
+    body.copy_from_slice(bytes);
+    rest.fill(0);
+}
+
+/// The small writes of a step: inputs and parameters, gathered on the host
+/// and copied with one staging buffer in the step's own submission.
+#[derive(Debug)]
+pub struct StepWriter {
+    gpu: Arc<Gpu>,
+    ring: Arc<Ring>,
+    bytes: Vec<u8>,
+    copies: Vec<(Buffer, u64, Range<u64>)>,
+}
+
+impl StepWriter {
+    /// `capacity` is the bytes of a step to start with; it grows when a step
+    /// has more, which costs new staging buffers once.
+    pub fn new(gpu: &Arc<Gpu>, capacity: u64) -> Self {
+        let ring = Ring::new(capacity.max(1).next_multiple_of(super::memory::SIZE_STEP));
+        StepWriter { gpu: gpu.clone(), ring, bytes: Vec::new(), copies: Vec::new() }
+    }
+
+    /// Adds `bytes` for `offset` (a multiple of 4) of `buffer` to the step.
+    ///
+    /// # Errors
+    /// `Input` as in [`Uploader::upload`].
+    pub fn write(&mut self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.write_with(buffer, offset, bytes.len(), |room| room.copy_from_slice(bytes))
+    }
+
+    /// Adds `len` bytes that `fill` writes; they are zero before.
+    ///
+    /// # Errors
+    /// As [`StepWriter::write`].
+    pub fn write_with(
+        &mut self,
+        buffer: &Buffer,
+        offset: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<()> {
+        check_write(buffer, offset, len as u64)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let start = self.bytes.len();
+        self.bytes.resize(start + len.next_multiple_of(4), 0);
+        fill(&mut self.bytes[start..start + len]);
+        let source = start as u64..self.bytes.len() as u64;
+        // Writes that continue each other become one copy.
+        if let Some((last, at, range)) = self.copies.last_mut()
+            && last.same(buffer)
+            && *at + (range.end - range.start) == offset
+        {
+            range.end = source.end;
+        } else {
+            self.copies.push((buffer.clone(), offset, source));
+        }
+        Ok(())
+    }
+
+    /// Records the copies of all writes since the last call at this point of
+    /// `encoder`, and starts the next step. Waits only when three earlier
+    /// steps are still under way.
+    ///
+    /// # Errors
+    /// `OutOfMemory`, `Device`, `DeviceLost`.
+    pub async fn record(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        if self.copies.is_empty() {
+            return Ok(());
+        }
+        let total = self.bytes.len() as u64;
+        if total > self.ring.size {
+            let size = total.checked_next_power_of_two().unwrap_or(total);
+            self.ring = Ring::new(size.min(self.gpu.caps.limits.max_buffer_size).max(total));
+        }
+        let slot = self.ring.take(&self.gpu).await?;
+        slot.fill(total, |mut view| view.slice(..).copy_from_slice(&self.bytes))?;
+        slot.send(encoder, |encoder, staging| {
+            for (buffer, at, range) in &self.copies {
+                let len = range.end - range.start;
+                encoder.copy_buffer_to_buffer(staging, range.start, buffer.raw(), *at, len);
+            }
+        });
+        self.bytes.clear();
+        self.copies.clear();
+        Ok(())
+    }
+}
+
+impl Gpu {
+    /// Uploads `bytes` to `offset` of `buffer`; for many or large tensors
+    /// keep an [`Uploader`].
+    ///
+    /// # Errors
+    /// As [`Uploader::upload`].
+    pub async fn upload(
+        self: &Arc<Self>,
+        buffer: &Buffer,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let chunk = UPLOAD_CHUNK.min(bytes.len() as u64);
+        Uploader::new(self, chunk).upload(buffer, offset, bytes).await
+    }
+
+    fn alloc_mapped(&self, size: u64, label: &str) -> Result<Buffer> {
+        self.alloc_as(Purpose::Staging, size, Purpose::Staging.usage(), label, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_cover_everything_once() {
+        let all: Vec<_> = chunks(10, 4).collect();
+        assert_eq!(all, [0..4, 4..8, 8..10]);
+        assert_eq!(chunks(0, 4).count(), 0);
+        assert_eq!(chunks(8, 4).collect::<Vec<_>>(), [0..4, 4..8]);
+    }
+}
