@@ -4,6 +4,8 @@
 //! Each type is decoded every way its interface offers, and the parts of the
 //! interface that fused kernels use put together again.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure of the harness fails the test")]
+
 mod quant_fixtures;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -151,8 +153,7 @@ impl Harness {
         self.queue.submit([encoder.finish()]);
         staging.slice(..).map_async(wgpu::MapMode::Read, |result| result.unwrap());
         self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-        let words = bytemuck::pod_collect_to_vec(&staging.slice(..).get_mapped_range().unwrap());
-        words
+        bytemuck::pod_collect_to_vec(&staging.slice(..).get_mapped_range().unwrap())
     }
 }
 

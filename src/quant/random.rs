@@ -66,7 +66,7 @@ pub(super) fn largest_factors(dtype: DType) -> [f32; 2] {
 /// A finite half; in `Unit`, at most 1 when multiplied by `largest`.
 fn random_half(rng: &mut Pcg32, scales: Scales, largest: f32) -> u16 {
     let sign = (rng.next_u32() & 1) << 15;
-    let subnormal = rng.next_u32() % 8 == 0;
+    let subnormal = rng.next_u32().is_multiple_of(8);
     let magnitude = if subnormal {
         rng.next_u32() % 0x400
     } else {

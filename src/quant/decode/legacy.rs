@@ -11,7 +11,7 @@ use super::half_at;
 pub(in crate::quant) const IQ4_NL_TABLE: [i8; 16] =
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-#[inline]
+#[inline(always)]
 pub(super) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     let d = half_at(block, 0);
     for j in 0..16 {
@@ -21,7 +21,7 @@ pub(super) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
     let (d, m) = (half_at(block, 0), half_at(block, 2));
     for j in 0..16 {
@@ -31,7 +31,7 @@ pub(super) fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
     let d = half_at(block, 0);
     let high = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
@@ -42,7 +42,7 @@ pub(super) fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
     let (d, m) = (half_at(block, 0), half_at(block, 2));
     let high = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
@@ -61,7 +61,7 @@ fn fives(byte: u8, high: u32, j: usize) -> (i32, i32) {
     (first as i32, second as i32)
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     let d = half_at(block, 0);
     for (to, &q) in out.iter_mut().zip(&block[2..]) {
@@ -69,12 +69,13 @@ pub(super) fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
     let d = half_at(block, 0);
+    let table = IQ4_NL_TABLE.map(|value| d * f32::from(value));
     for j in 0..16 {
         let byte = block[2 + j];
-        out[j] = d * IQ4_NL_TABLE[(byte & 0xf) as usize] as f32;
-        out[j + 16] = d * IQ4_NL_TABLE[(byte >> 4) as usize] as f32;
+        out[j] = table[(byte & 0xf) as usize];
+        out[j + 16] = table[(byte >> 4) as usize];
     }
 }

@@ -5,8 +5,8 @@ use super::{inverse, min_max, put_half, round_to, signed_max};
 pub(super) fn q2_k(values: &[f32; 256], out: &mut [u8; 84]) -> Option<()> {
     let (body, head) = out.split_at_mut(80);
     let groups = with_minimum::<16>(values, 3, 15, head)?;
-    for g in 0..16 {
-        body[g] = groups.scales[g] | groups.mins[g] << 4;
+    for (to, (s, m)) in body.iter_mut().zip(groups.scales.iter().zip(groups.mins)) {
+        *to = s | m << 4;
     }
     put_two_bits(&groups.quants, &mut body[16..]);
     Some(())
@@ -94,8 +94,9 @@ fn with_minimum<const GROUPS: usize>(
         groups.scales[g] = s as u8;
         groups.mins[g] = m as u8;
         let (inverse_step, depth) = (inverse(d * s as f32), dmin * m as f32);
-        for e in g * len..(g + 1) * len {
-            groups.quants[e] = round_to((values[e] + depth) * inverse_step, 0, q_max) as u8;
+        let group = g * len..(g + 1) * len;
+        for (to, v) in groups.quants[group.clone()].iter_mut().zip(&values[group]) {
+            *to = round_to((v + depth) * inverse_step, 0, q_max) as u8;
         }
     }
     Some(groups)
@@ -120,8 +121,9 @@ fn signed(
         let s = round_to(steps[g] * inverse_d, -s_max, s_max);
         scales[g] = s as i8;
         let inverse_step = inverse(d * s as f32);
-        for e in g * 16..(g + 1) * 16 {
-            quants[e] = (round_to(values[e] * inverse_step, -half, half - 1) + half) as u8;
+        let group = g * 16..(g + 1) * 16;
+        for (to, v) in quants[group.clone()].iter_mut().zip(&values[group]) {
+            *to = (round_to(v * inverse_step, -half, half - 1) + half) as u8;
         }
     }
     Some((scales, quants))
