@@ -3,8 +3,8 @@
 
 use super::case::{Case, CaseFamily};
 use super::generate::mix;
-use super::run::{Outcome, Target, run_case};
-use super::setup::{Extents, Setup};
+use super::run::{Outcome, Target, run_setup, set_up};
+use super::setup::Extents;
 use super::shrink::shrink;
 use super::yardstick::Yardstick;
 use crate::error::{ErrorKind, Result};
@@ -87,13 +87,12 @@ pub fn run_family(
     let mut passed = Passed::default();
     let trial = Trial { family, seed, target, only };
     for shape in shapes {
-        for extents in [Extents::Fixed, Extents::Symbolic] {
-            match trial.verdict(shape, extents) {
-                Verdict::Skipped => passed.skipped += 1,
-                Verdict::Passed(outcome) => passed.add(&outcome),
-                Verdict::Failed(_) => return Err(Box::new(trial.shrunk(shape, extents))),
-            }
+        let (outcomes, failure) = trial.verdict(shape, &[Extents::Fixed, Extents::Symbolic]);
+        if let Some((extents, _)) = failure {
+            return Err(Box::new(trial.shrunk(shape, extents)));
         }
+        passed.skipped += usize::from(outcomes.is_empty());
+        outcomes.iter().for_each(|outcome| passed.add(outcome));
     }
     Ok(passed)
 }
@@ -108,12 +107,6 @@ impl Passed {
     }
 }
 
-enum Verdict {
-    Skipped,
-    Passed(Outcome),
-    Failed(String),
-}
-
 struct Trial<'a> {
     family: &'a CaseFamily,
     seed: u64,
@@ -122,42 +115,57 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    fn verdict(&self, shape: &[usize], extents: Extents) -> Verdict {
-        let Some(case) = (self.family.build)(shape) else { return Verdict::Skipped };
-        match self.run(&case, shape, extents) {
-            Ok(None) => Verdict::Skipped,
-            Ok(Some(outcome)) if outcome.passed() => Verdict::Passed(outcome),
-            Ok(Some(outcome)) => {
-                let failing = outcome.reports.iter().filter(|report| !report.passed());
-                Verdict::Failed(failing.map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    /// What the runs of a shape gave, up to the first that failed.
+    fn verdict(
+        &self,
+        shape: &[usize],
+        ways: &[Extents],
+    ) -> (Vec<Outcome>, Option<(Extents, String)>) {
+        let mut outcomes = Vec::new();
+        let Some(case) = (self.family.build)(shape) else { return (outcomes, None) };
+        let seed = shape_seed(self.seed, shape);
+        let yardstick = match Yardstick::new(&case, seed) {
+            Ok(yardstick) => yardstick,
+            Err(error) => return (outcomes, Some((ways[0], error.to_string()))),
+        };
+        for &extents in ways {
+            match self.run(&case, &yardstick, extents) {
+                Ok(None) => {}
+                Ok(Some(outcome)) if outcome.passed() => outcomes.push(outcome),
+                Ok(Some(outcome)) => {
+                    let failing = outcome.reports.iter().filter(|report| !report.passed());
+                    let what: Vec<String> = failing.map(ToString::to_string).collect();
+                    return (outcomes, Some((extents, what.join("; "))));
+                }
+                Err(error) => return (outcomes, Some((extents, error.to_string()))),
             }
-            Err(error) => Verdict::Failed(error.to_string()),
         }
+        (outcomes, None)
     }
 
-    fn run(&self, case: &Case, shape: &[usize], extents: Extents) -> Result<Option<Outcome>> {
-        let yardstick = Yardstick::new(case, shape_seed(self.seed, shape))?;
+    /// One run, unless there is nothing new in it.
+    fn run(&self, case: &Case, yardstick: &Yardstick, extents: Extents) -> Result<Option<Outcome>> {
+        let setup = set_up(case, yardstick, extents, self.target)?;
+        if extents == Extents::Symbolic && setup.symbols() == 0 {
+            return Ok(None);
+        }
         if let Some(only) = self.only {
-            let fixed = Setup::new(case, &yardstick.operands, Extents::Fixed, |_| false)?;
-            match self.target.plan(&fixed) {
+            match self.target.plan(&setup) {
                 Ok(expected) if !expected.variants.contains(only) => return Ok(None),
                 // A forced variant does not take all operands.
                 Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
-                Ok(_) => {}
-                Err(error) => return Err(error),
+                _ => {}
             }
         }
-        let outcome = run_case(case, &yardstick, extents, self.target)?;
-        // Without symbols it would be the same run again.
-        Ok((extents == Extents::Fixed || outcome.symbols > 0).then_some(outcome))
+        run_setup(&setup, yardstick, self.target).map(Some)
     }
 
     fn shrunk(&self, first: &[usize], extents: Extents) -> Failure {
-        let fails = |shape: &[usize]| matches!(self.verdict(shape, extents), Verdict::Failed(_));
-        let shape = shrink(first, SHRINK_BUDGET, fails);
-        let what = match self.verdict(&shape, extents) {
-            Verdict::Failed(what) => what,
-            _ => "fails now and then: it passed when it was run again".into(),
+        let shape =
+            shrink(first, SHRINK_BUDGET, |shape| self.verdict(shape, &[extents]).1.is_some());
+        let what = match self.verdict(&shape, &[extents]).1 {
+            Some((_, what)) => what,
+            None => "fails now and then: it passed when it was run again".into(),
         };
         Failure {
             target: self.target.backend.name(),

@@ -6,7 +6,7 @@ use super::case::{CaseInput, Values};
 use super::error_model::{largest, smallest_normal};
 use crate::error::{Error, Result};
 use crate::ops::RefTensor;
-use crate::quant::{self, Scales};
+use crate::quant::random::{Scales, random_blocks};
 use crate::tensor::{DType, Tensor};
 use rand_core::{RngCore, SeedableRng};
 use rand_pcg::Pcg64;
@@ -52,11 +52,7 @@ fn draw(input: &CaseInput, seed: u64) -> Result<Tensor> {
     let (dtype, extents) = (input.dtype, &input.extents);
     if dtype.is_quantised() {
         let blocks = dtype.bytes(extents)? / dtype.block_bytes();
-        return Tensor::new(
-            dtype,
-            extents,
-            quant::random_blocks(dtype, blocks, seed, Scales::Unit)?,
-        );
+        return Tensor::new(dtype, extents, random_blocks(dtype, blocks, seed, Scales::Unit)?);
     }
     // Checks the size before anything of that size is made.
     let count = dtype.bytes(extents)? / dtype.block_bytes();

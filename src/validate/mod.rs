@@ -11,11 +11,11 @@ mod setup;
 mod shrink;
 mod yardstick;
 
-pub use case::{Case, CaseFamily, CaseInput, Values};
+pub use case::{BuildCase, Case, CaseFamily, CaseInput, Values};
 pub use compare::{POISON, Report, compare};
 pub use family::{Failure, Passed, run_family, shape_seed};
 pub use generate::{generate, mix};
-pub use run::{Expected, Outcome, Target, run_case};
+pub use run::{Expected, Outcome, Target, run_setup, set_up};
 pub use setup::{Extents, ResultAt, Setup, dispatches};
 pub use shrink::shrink;
 pub use yardstick::Yardstick;

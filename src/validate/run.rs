@@ -87,28 +87,36 @@ impl Outcome {
     }
 }
 
-/// Runs a case against its yardstick. Memory is poisoned first, so an element
-/// that no kernel writes is not a number.
+/// Builds the graph of a case around its yardstick's values, with symbols
+/// wherever the target can plan them if [`Extents::Symbolic`] asks for it.
 ///
 /// # Errors
-/// If the operator, the plan or the backend fails, or if the backend did not
-/// execute what the plan says. A wrong result is not an error but an
-/// [`Outcome`] that did not pass.
-pub fn run_case(
+/// If the operator refuses the inputs.
+pub fn set_up(
     case: &Case,
     yardstick: &Yardstick,
     extents: Extents,
     target: &Target,
-) -> Result<Outcome> {
+) -> Result<Setup> {
     let plannable = |setup: &Setup| match target.plan(setup) {
         Ok(_) => true,
         // Hidden here, it would come to light nowhere.
         Err(error) => error.kind() == ErrorKind::Internal,
     };
-    let setup = Setup::new(case, &yardstick.operands, extents, plannable)?;
+    Setup::new(case, &yardstick.operands, extents, plannable)
+}
+
+/// Runs a setup and compares with the yardstick. Memory is poisoned first, so
+/// an element that no kernel writes is not a number.
+///
+/// # Errors
+/// If the operator, the plan or the backend fails, or if the backend did not
+/// execute what the plan says. A wrong result is not an error but an
+/// [`Outcome`] that did not pass.
+pub fn run_setup(setup: &Setup, yardstick: &Yardstick, target: &Target) -> Result<Outcome> {
     let bounds = yardstick.bounds(target.arithmetic)?;
-    let expected = target.plan(&setup)?;
-    let results = execute(&setup, target, &expected)?;
+    let expected = target.plan(setup)?;
+    let results = execute(setup, target, &expected)?;
     let named: Vec<(&str, &Tensor)> =
         setup.results.iter().map(ResultAt::name).zip(&results).collect();
     let reports = yardstick.compare(&named, &bounds)?;
