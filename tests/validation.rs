@@ -1,9 +1,9 @@
 //! The validation itself on trial: every way to be wrong must be caught.
 
+use wginfer::backend::Backend;
 use wginfer::graph::TensorType;
 use wginfer::kernels::{CpuCx, Dispatch, GpuCx, Kernel};
 use wginfer::ops::{Arithmetic, BoundCx, Lowering, Operator, RefTensor};
-use wginfer::session::Backend;
 use wginfer::validate::error_model::gamma;
 use wginfer::validate::{
     Case, CaseFamily, CaseInput, Failure, Passed, Target, Values, Yardstick, run_family,

@@ -4,12 +4,13 @@ use super::case::Case;
 use super::compare::Report;
 use super::setup::{Extents, ResultAt, Setup, dispatches};
 use super::yardstick::Yardstick;
+use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Grid, Policy};
 use crate::ops::Arithmetic;
 use crate::passes;
 use crate::plan::Plan;
-use crate::session::{Backend, Session, SessionOptions};
+use crate::session::{Session, SessionOptions};
 use crate::tensor::Tensor;
 use std::collections::BTreeSet;
 

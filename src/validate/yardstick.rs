@@ -1,6 +1,6 @@
 //! What a case's results should be, and how far off they may be.
 
-use super::case::Case;
+use super::case::{Case, CaseInput};
 use super::compare::{Report, compare};
 use super::error_model::storage_rounding;
 use super::generate::{generate, mix};
@@ -33,11 +33,7 @@ impl Yardstick {
     /// If the operator refuses the inputs, or its reference does not have the
     /// dtypes and extents that its shape rule promises.
     pub fn new(case: &Case, seed: u64) -> Result<Self> {
-        let mut operands = Vec::new();
-        for (i, input) in case.inputs.iter().enumerate() {
-            let draw = |input| generate(input, mix(seed, i as u64));
-            operands.push(input.as_ref().map(draw).transpose()?);
-        }
+        let operands = Self::operands(case, seed)?;
         let exact: Vec<Option<RefTensor>> = operands
             .iter()
             .map(|tensor| tensor.as_ref().map(RefTensor::from_tensor).transpose())
@@ -59,6 +55,17 @@ impl Yardstick {
             }
         }
         Ok(Yardstick { op: case.op.clone(), operands, exact, results })
+    }
+
+    /// Draws the case's values: one for each input, `None` where absent.
+    ///
+    /// # Errors
+    /// If values of an input cannot be of its dtype.
+    pub fn operands(case: &Case, seed: u64) -> Result<Vec<Option<Tensor>>> {
+        let draw = |(i, input): (usize, &Option<CaseInput>)| {
+            input.as_ref().map(|input| generate(input, mix(seed, i as u64))).transpose()
+        };
+        case.inputs.iter().enumerate().map(draw).collect()
     }
 
     /// The operator's bounds for an arithmetic, one for each element of each
