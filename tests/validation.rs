@@ -100,13 +100,13 @@ impl Kernel for Third {
             None => cx.output(0)?.write::<f32>()?.to_vec(),
         };
         let y = cx.output(0)?;
-        let columns = y.extents[1].max(1);
+        let (columns, count) = (y.extents[1].max(1), x.len());
         for (i, (y, x)) in y.write::<f32>()?.iter_mut().zip(&x).enumerate() {
             let value = x / 3.0;
             *y = match self.flaw {
                 Flaw::Ulps(n) => value * (1.0 + n * f32::EPSILON),
                 Flaw::Element(r, c) if (i / columns, i % columns) == (r, c) => value * 1.001,
-                Flaw::Unwritten if i + 1 == x.len() => continue,
+                Flaw::Unwritten if i + 1 == count => continue,
                 Flaw::Zeros => 0.0,
                 Flaw::Fails => return Err(Error::Internal("test".into())),
                 _ => value,

@@ -6,7 +6,7 @@ use wginfer::gpu::{self, Adapter, AdapterInfo, DeviceOptions, Gpu};
 
 /// How a device is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Config {
+pub(crate) enum Config {
     /// With all the adapter offers.
     Full,
     /// With WebGPU's default limits, no optional feature, bindings of 1 MiB.
@@ -16,10 +16,10 @@ pub enum Config {
 }
 
 impl Config {
-    pub const ALL: [Config; 3] = [Config::Full, Config::Minimum, Config::Plain];
+    pub(crate) const ALL: [Config; 3] = [Config::Full, Config::Minimum, Config::Plain];
 
     /// What is added to the adapter's name.
-    pub fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Config::Full => "",
             Config::Minimum => "+minimum",
@@ -42,12 +42,12 @@ impl Config {
 
 /// An adapter under test.
 #[derive(Debug)]
-pub struct Tested {
+pub(crate) struct Tested {
     /// Names it in trials: the known name, or the driver's.
-    pub name: String,
+    pub(crate) name: String,
     /// The name used in `Variant::executed_on`, for the adapters every
     /// developer can have.
-    pub known: Option<&'static str>,
+    pub(crate) known: Option<&'static str>,
     adapter: Adapter,
     devices: [OnceLock<Result<Arc<Gpu>, String>>; 3],
     busy: Mutex<()>,
@@ -61,7 +61,7 @@ impl Tested {
     }
 
     /// The device of a configuration, opened at its first use.
-    pub fn open(&self, config: Config) -> Result<Arc<Gpu>, Failed> {
+    pub(crate) fn open(&self, config: Config) -> Result<Arc<Gpu>, Failed> {
         let device = &self.devices[config as usize];
         let opened = device.get_or_init(|| {
             Gpu::open_blocking(&self.adapter, config.options()).map_err(|e| e.to_string())
@@ -70,7 +70,7 @@ impl Tested {
     }
 
     /// One trial at a time has the adapter.
-    pub fn alone(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
         // A panic in another trial says nothing about this one.
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,7 +99,7 @@ fn slug(info: &AdapterInfo) -> String {
 
 /// Every adapter that can run the kernels, by Vulkan or whatever else
 /// `WGPU_BACKEND` names.
-pub fn find() -> Vec<Arc<Tested>> {
+pub(crate) fn find() -> Vec<Arc<Tested>> {
     let mut found: Vec<Tested> = Vec::new();
     for adapter in pollster::block_on(gpu::adapters()).unwrap_or_default() {
         // The same GPU through another interface is the interface's matter.
@@ -117,7 +117,7 @@ pub fn find() -> Vec<Arc<Tested>> {
 }
 
 /// Trials that fail if adapters that must be there are not.
-pub fn expectations(found: &[Arc<Tested>]) -> Vec<Trial> {
+pub(crate) fn expectations(found: &[Arc<Tested>]) -> Vec<Trial> {
     let names: Vec<String> = found.iter().map(|tested| tested.adapter.info.title()).collect();
     let expected = std::env::var("WGINFER_EXPECT_ADAPTERS").unwrap_or_default();
     let expected: Vec<String> =

@@ -13,7 +13,7 @@ const FILE: &str = "variant-coverage.json";
 
 /// Compares the tables with what passed on the known adapters, and writes
 /// what passed on all of them. What is wrong, if anything.
-pub fn check(adapters: &[Arc<Tested>], done: &Done) -> Vec<String> {
+pub(crate) fn check(adapters: &[Arc<Tested>], done: &Done) -> Vec<String> {
     let mut complaints = Vec::new();
     if let Err(error) = write(adapters, done) {
         complaints.push(format!("{FILE}: {error}"));

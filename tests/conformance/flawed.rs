@@ -123,7 +123,7 @@ impl Kernel for Triple {
 }
 
 /// One trial for each flaw.
-pub fn trials(adapter: &Arc<Tested>) -> Vec<Trial> {
+pub(crate) fn trials(adapter: &Arc<Tested>) -> Vec<Trial> {
     let trial = |name: &str, flaw, sign: &'static str, extents| {
         let adapter = adapter.clone();
         let title = format!("{}::flawed::{name}", adapter.name);

@@ -20,13 +20,13 @@ const QUICK_SHAPES: usize = 3;
 
 /// What the environment asks for.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    pub seed: u64,
-    pub quick: bool,
+pub(crate) struct Settings {
+    pub(crate) seed: u64,
+    pub(crate) quick: bool,
 }
 
 impl Settings {
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         let seed = std::env::var("WGINFER_SEED").ok().map(|text| {
             text.trim().parse().unwrap_or_else(|_| panic!("WGINFER_SEED={text} is no number"))
         });
@@ -47,19 +47,19 @@ struct Tried {
 
 /// What the passing trials did.
 #[derive(Debug, Default)]
-pub struct Done {
+pub(crate) struct Done {
     /// `family/variant` names, by adapter.
-    pub variants: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) variants: BTreeMap<String, BTreeSet<String>>,
     /// By operator, runs with symbolic extents.
-    pub symbolic: BTreeMap<&'static str, usize>,
+    pub(crate) symbolic: BTreeMap<&'static str, usize>,
     /// By operator, the largest part of a bound used up, and where.
-    pub worst: BTreeMap<&'static str, (f64, String)>,
+    pub(crate) worst: BTreeMap<&'static str, (f64, String)>,
     /// Runs in all.
-    pub runs: usize,
+    pub(crate) runs: usize,
 }
 
 /// Adapters, operators, and what has been done with them.
-pub struct Suite {
+pub(crate) struct Suite {
     settings: Settings,
     adapters: Vec<Arc<Tested>>,
     operators: Vec<Arc<Tried>>,
@@ -67,7 +67,7 @@ pub struct Suite {
 }
 
 impl Suite {
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         let tried = |info| Arc::new(Tried { info, families: (info.cases)() });
         Suite {
             settings,
@@ -77,7 +77,7 @@ impl Suite {
         }
     }
 
-    pub fn trials(&self) -> Vec<Trial> {
+    pub(crate) fn trials(&self) -> Vec<Trial> {
         let mut trials = adapters::expectations(&self.adapters);
         trials.extend(self.plain_trials("cpu".into(), None));
         for adapter in &self.adapters {
@@ -147,7 +147,7 @@ impl Suite {
 
     /// Writes down what was executed and checks that it is what the tables
     /// say. Whether all is well.
-    pub fn finish(&self) -> bool {
+    pub(crate) fn finish(&self) -> bool {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         println!("{} runs; the largest part of a bound that each operator used up:", done.runs);
         for (op, (ratio, at)) in &done.worst {
