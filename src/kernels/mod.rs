@@ -2,8 +2,12 @@
 //! [`ops`](crate::ops), under the same family names.
 
 mod cpu;
+pub mod gather;
 mod kernel;
+mod parts;
 pub mod registry;
+pub mod rotary;
+pub mod state;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};

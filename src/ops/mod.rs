@@ -1,8 +1,12 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
+pub mod gather;
 mod operator;
 mod refer;
 pub mod registry;
+pub mod rotary;
+mod rules;
+pub mod state;
 
 pub use operator::{Arithmetic, BoundCx, Lowering, Operator};
 pub use refer::{RefData, RefTensor};

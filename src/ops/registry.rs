@@ -14,4 +14,8 @@ pub struct OperatorInfo {
 }
 
 /// Every built-in operator.
-pub const OPERATORS: &[OperatorInfo] = &[];
+pub const OPERATORS: &[OperatorInfo] = &[
+    OperatorInfo { name: "Gather", family: "gather", cases: super::gather::cases },
+    OperatorInfo { name: "RotaryEmbedding", family: "rotary", cases: super::rotary::cases },
+    OperatorInfo { name: "TensorScatter", family: "state", cases: super::state::cases },
+];
