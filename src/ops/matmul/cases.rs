@@ -165,7 +165,7 @@ pub(crate) fn gated_cases() -> Vec<CaseFamily> {
             Some(Case::new(GatedMatMul { activation }, inputs))
         })
     };
-    let mut cases = WEIGHT_TYPES.map(|dtype| of(dtype, Unary::Silu)).to_vec();
+    let mut cases = Vec::from(WEIGHT_TYPES.map(|dtype| of(dtype, Unary::Silu)));
     cases.extend([Unary::Gelu, Unary::GeluTanh, Unary::Relu].map(|f| of(DType::F32, f)));
     cases
 }
