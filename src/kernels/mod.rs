@@ -4,10 +4,12 @@
 mod cpu;
 pub mod gather;
 mod kernel;
+pub mod movement;
 pub mod matmul;
 mod parts;
 pub mod registry;
 pub mod rotary;
+pub mod softmax;
 pub mod state;
 mod variant;
 

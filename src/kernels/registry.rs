@@ -28,9 +28,19 @@ pub const FAMILIES: &[KernelFamily] = &[
         requests: super::gather::requests,
     },
     KernelFamily {
+        name: super::movement::FAMILY,
+        variants: super::movement::VARIANTS,
+        requests: super::movement::requests,
+    },
+    KernelFamily {
         name: super::rotary::FAMILY,
         variants: super::rotary::VARIANTS,
         requests: super::rotary::requests,
+    },
+    KernelFamily {
+        name: super::softmax::FAMILY,
+        variants: super::softmax::VARIANTS,
+        requests: super::softmax::requests,
     },
     KernelFamily {
         name: super::state::FAMILY,

@@ -2,12 +2,14 @@
 
 pub mod elementwise;
 pub mod gather;
+pub mod movement;
 pub mod matmul;
 mod operator;
 mod refer;
 pub mod registry;
 pub mod rotary;
 mod rules;
+pub mod softmax;
 pub mod state;
 
 pub use operator::{Arithmetic, BoundCx, Lowering, Operator};
