@@ -4,9 +4,12 @@
 mod cpu;
 pub mod gather;
 mod kernel;
+pub mod matmul;
+pub mod movement;
 mod parts;
 pub mod registry;
 pub mod rotary;
+pub mod softmax;
 pub mod state;
 mod variant;
 

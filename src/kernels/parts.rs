@@ -127,8 +127,7 @@ mod tests {
     fn split_with(cap: u64, rows: u64, bytes: &[u64]) -> Result<Vec<Part>> {
         let caps = DeviceCaps { binding_cap: Some(cap), ..DeviceCaps::webgpu_minimum() };
         let (bounds, policy) = (Bindings::new(0), Policy::default());
-        let cx =
-            GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy };
+        let cx = GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy };
         let bytes: Vec<Dim> = bytes.iter().map(|&b| b.into()).collect();
         split(&cx, "x", &rows.into(), &bytes)
     }

@@ -18,14 +18,29 @@ pub struct KernelFamily {
 /// Every family.
 pub const FAMILIES: &[KernelFamily] = &[
     KernelFamily {
+        name: super::matmul::FAMILY,
+        variants: super::matmul::VARIANTS,
+        requests: super::matmul::requests,
+    },
+    KernelFamily {
         name: super::gather::FAMILY,
         variants: super::gather::VARIANTS,
         requests: super::gather::requests,
     },
     KernelFamily {
+        name: super::movement::FAMILY,
+        variants: super::movement::VARIANTS,
+        requests: super::movement::requests,
+    },
+    KernelFamily {
         name: super::rotary::FAMILY,
         variants: super::rotary::VARIANTS,
         requests: super::rotary::requests,
+    },
+    KernelFamily {
+        name: super::softmax::FAMILY,
+        variants: super::softmax::VARIANTS,
+        requests: super::softmax::requests,
     },
     KernelFamily {
         name: super::state::FAMILY,

@@ -44,9 +44,7 @@ pub const VARIANTS: &[Variant] = &[
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     match variant.name {
-        "decode" => {
-            WEIGHT_TYPES.iter().filter_map(|&dtype| request(variant, dtype).ok()).collect()
-        }
+        "decode" => WEIGHT_TYPES.iter().filter_map(|&dtype| request(variant, dtype).ok()).collect(),
         _ => vec![ShaderRequest::new(variant.shader)],
     }
 }
@@ -106,8 +104,7 @@ impl Kernel for GatherKernel {
             parts::fits_u32(cx, "elements of a part of Gather's data", &elements)?;
         }
         let results = &layout.outer * &layout.picked;
-        let result_parts =
-            parts::split(cx, "output of Gather", &results, &[&layout.inner * 4u64])?;
+        let result_parts = parts::split(cx, "output of Gather", &results, &[&layout.inner * 4u64])?;
         parts::unsplit(cx, "indices of Gather", &(indices.elements() * 4u64))?;
         let mut dispatches = Vec::new();
         for data_part in &data_parts {

@@ -3,9 +3,7 @@
 mod cpu;
 
 use super::parts::{self, Part};
-use super::{
-    CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View,
-};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::Result;
 use crate::gpu::ShaderRequest;
 use crate::graph::Dim;

@@ -83,9 +83,7 @@ impl Kernel for ScatterKernel {
             (_, true) => "f16_odd",
         };
         // The odd variant serves even rows too, so that a test can force it.
-        let fits = |v: &Variant| {
-            v.name == wanted || (wanted == "f16_even" && v.name == "f16_odd")
-        };
+        let fits = |v: &Variant| v.name == wanted || (wanted == "f16_even" && v.name == "f16_odd");
         let variant = cx.choose(FAMILY, VARIANTS, fits)?;
         let elements = cache.elements();
         parts::fits_u32(cx, "elements of a cache", &elements)?;

@@ -37,9 +37,8 @@ fn build(interleaved: bool, shape: &[usize]) -> Option<Case> {
     if 2 * pairs > d || p == 0 {
         return None;
     }
-    let table = || {
-        CaseInput::run(DType::F32, &[p, pairs]).values(Values::Uniform(-1.0, 1.0)).constant()
-    };
+    let table =
+        || CaseInput::run(DType::F32, &[p, pairs]).values(Values::Uniform(-1.0, 1.0)).constant();
     Some(Case::new(
         RotaryEmbedding { interleaved, rotary_dim: 2 * pairs },
         [

@@ -94,7 +94,8 @@ impl Operator for RotaryEmbedding {
 
     fn reference(&self, inputs: &[Option<&RefTensor>]) -> Result<Vec<RefTensor>> {
         let x = reference_input(inputs, 0)?;
-        let (cos, sin) = (reference_input(inputs, 1)?.reals()?, reference_input(inputs, 2)?.reals()?);
+        let (cos, sin) =
+            (reference_input(inputs, 1)?.reals()?, reference_input(inputs, 2)?.reals()?);
         let (heads, width, half) = (x.extents[2], x.extents[3], self.rotary_dim / 2);
         let values = x.reals()?;
         let mut out = values.to_vec();
@@ -120,8 +121,7 @@ impl Operator for RotaryEmbedding {
         let (x, cos, sin) = (cx.input(0)?, cx.input(1)?.reals()?, cx.input(2)?.reals()?);
         let (heads, width, half) = (x.extents[2], x.extents[3], self.rotary_dim / 2);
         let values = x.reals()?;
-        let (rounding, flush) =
-            (gamma(3, cx.arithmetic.unit()), 2.0 * smallest_normal(DType::F32));
+        let (rounding, flush) = (gamma(3, cx.arithmetic.unit()), 2.0 * smallest_normal(DType::F32));
         let mut bound = vec![0.0; values.len()];
         self.tokens(cx.inputs, |token, position| {
             for head in 0..heads {

@@ -106,7 +106,13 @@ impl RopeSpec {
                 let gain = if *factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
                 (plain.iter().zip(kept).map(mix).collect(), attention_factor.unwrap_or(gain))
             }
-            RopeScaling::LongRope { short, long, original_context, max_context, attention_factor } => {
+            RopeScaling::LongRope {
+                short,
+                long,
+                original_context,
+                max_context,
+                attention_factor,
+            } => {
                 let divisors = if positions > *original_context { long } else { short };
                 let gain = long_rope_gain(*original_context as f64, *max_context as f64);
                 (divided(&plain, divisors), attention_factor.unwrap_or(gain))
