@@ -3,6 +3,7 @@
 //!
 //! `ARCHITECTURE.md` is the map of the crate.
 
+pub mod backend;
 pub mod error;
 pub mod exec;
 pub mod formats;
@@ -18,5 +19,7 @@ pub mod session;
 pub mod tensor;
 pub mod validate;
 
+pub use backend::{Backend, BackendChoice};
 pub use error::{Error, ErrorKind, Result};
+pub use session::{RunOptions, Session, SessionOptions};
 pub use tensor::{Bytes, DType, Tensor};

@@ -1,9 +1,9 @@
 //! A graph on a backend: weights, states, plans, runs.
 
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::exec::cpu::CpuEngine;
 use crate::exec::gpu::GpuEngine;
-use crate::gpu::Gpu;
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
 use crate::passes;
@@ -11,25 +11,6 @@ use crate::plan::Plan;
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// What computes.
-#[derive(Debug, Clone)]
-pub enum Backend {
-    /// The CPU kernels of this crate.
-    Cpu,
-    /// An opened device.
-    Gpu(Arc<Gpu>),
-}
-
-impl Backend {
-    /// The adapter's name, or `cpu`.
-    pub fn name(&self) -> String {
-        match self {
-            Backend::Cpu => "cpu".into(),
-            Backend::Gpu(gpu) => gpu.caps().name.clone(),
-        }
-    }
-}
 
 /// How a session is made.
 #[derive(Debug, Clone)]
@@ -98,7 +79,6 @@ pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 pub struct Session {
     graph: Arc<Graph>,
     backend: Backend,
-    options: SessionOptions,
     fixed: Bindings,
     buckets: HashMap<Symbol, Vec<u64>>,
     plans: HashMap<Bindings, usize>,
@@ -156,7 +136,6 @@ impl Session {
         Ok(Session {
             graph,
             backend: backend.clone(),
-            options,
             fixed,
             buckets,
             plans: HashMap::new(),
@@ -170,7 +149,7 @@ impl Session {
     /// # Errors
     /// As [`Session::new`].
     pub fn new_blocking(graph: Graph, backend: &Backend, options: SessionOptions) -> Result<Self> {
-        block_on(backend, Self::new(graph, backend, options))
+        backend.block_on(Self::new(graph, backend, options))
     }
 
     /// The graph after the passes.
@@ -253,7 +232,7 @@ impl Session {
     /// As [`Session::run`].
     pub fn run_blocking(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let backend = self.backend.clone();
-        block_on(&backend, self.run(inputs))
+        backend.block_on(self.run(inputs))
     }
 
     /// Makes the plan for the given run-time extents ahead of the first run:
@@ -329,7 +308,7 @@ impl Session {
     /// # Errors
     /// As [`Session::state`].
     pub fn state_blocking(&self, name: &str) -> Result<Tensor> {
-        block_on(&self.backend, self.state(name))
+        self.backend.block_on(self.state(name))
     }
 
     /// Replaces the content of a state.
@@ -418,14 +397,6 @@ pub struct SessionMemory {
     pub slots: u64,
     /// The most bytes of computed values alive at one time in any plan.
     pub live_peak: u64,
-}
-
-/// Drives a future to its end: the device is waited for where there is one.
-pub(crate) fn block_on<T>(backend: &Backend, future: impl Future<Output = T>) -> T {
-    match backend {
-        Backend::Cpu => pollster::block_on(future),
-        Backend::Gpu(gpu) => gpu.block_on(future),
-    }
 }
 
 fn unknown_symbol(graph: &Graph, name: &str) -> Error {

@@ -217,8 +217,22 @@ fn build(library: &[(&str, &str)], request: &ShaderRequest) -> Result<ShaderProg
     for feature in &request.features {
         compiler.set_feature(feature, true);
     }
-    let compiled = compiler.compile(&root).map_err(|e| wesl_message(e, &resolver))?;
+    let mut compiled = compiler.compile(&root).map_err(|e| wesl_message(e, &resolver))?;
     check_used(request, &compiled.modules, &resolver)?;
+    // The linker's order follows a hash map, while drivers cache by text: put
+    // the modules in a fixed order. WGSL does not care.
+    compiled.syntax.global_directives.sort_by_cached_key(|directive| directive.to_string());
+    compiled.syntax.global_directives.dedup();
+    compiled.syntax.global_declarations.sort_by_cached_key(|declaration| {
+        use wesl::syntax::GlobalDeclaration as G;
+        match &**declaration {
+            G::Declaration(d) => names.module(&d.ident.name()),
+            G::TypeAlias(d) => names.module(&d.ident.name()),
+            G::Struct(d) => names.module(&d.ident.name()),
+            G::Function(d) => names.module(&d.ident.name()),
+            G::ConstAssert(_) | G::Void => declaration.to_string(),
+        }
+    });
     let wgsl = compiled.to_string();
     let module = naga::front::wgsl::parse_str(&wgsl).map_err(|e| e.emit_to_string(&wgsl))?;
     let reflection = reflect(&module, &wgsl, |name| names.original(name))?;
@@ -306,20 +320,26 @@ fn mentions(source: &str, name: &str) -> bool {
     })
 }
 
-/// Renames imported declarations and remembers what they were called.
+/// Renames imported declarations and remembers where they came from.
 #[derive(Debug, Clone, Default)]
-struct Renamer(Arc<Mutex<HashMap<String, String>>>);
+struct Renamer(Arc<Mutex<HashMap<String, (String, String)>>>);
 
 impl Renamer {
+    /// What a declaration was called in its file.
     fn original(&self, name: &str) -> String {
-        lock(&self.0).get(name).cloned().unwrap_or_else(|| name.to_owned())
+        lock(&self.0).get(name).map_or_else(|| name.to_owned(), |(_, item)| item.clone())
+    }
+
+    /// The module of an imported declaration; empty for the root's own.
+    fn module(&self, name: &str) -> String {
+        lock(&self.0).get(name).map(|(module, _)| module.clone()).unwrap_or_default()
     }
 }
 
 impl wesl::Mangler for Renamer {
     fn mangle(&self, path: &wesl::ModulePath, item: &str) -> String {
         let unique = wesl::EscapeMangler.mangle(path, item);
-        lock(&self.0).insert(unique.clone(), item.to_owned());
+        lock(&self.0).insert(unique.clone(), (path.to_string(), item.to_owned()));
         unique
     }
 }
@@ -341,3 +361,6 @@ fn wesl_message(error: wesl::Error, resolver: &wesl::VirtualResolver<'_>) -> Str
     }
     message
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,17 @@
 
 mod cpu;
 pub mod elementwise;
+pub mod gather;
 mod kernel;
+pub mod matmul;
+pub mod movement;
+pub mod norm;
+mod parts;
 pub mod registry;
 mod split;
+pub mod rotary;
+pub mod softmax;
+pub mod state;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};
