@@ -22,6 +22,7 @@ cleanup() {
     [[ -z $TMP ]] || rm -rf --one-file-system "$TMP"
 }
 trap cleanup EXIT
+trap 'exit 130' INT TERM
 
 # Builds the bare system once; every check works on a copy of it.
 bare_system() {
