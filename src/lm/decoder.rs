@@ -132,7 +132,7 @@ impl Blocks<'_> {
         let keys = self.append(block, "k", k, spec.key_size)?;
         let values = self.append(block, "v", v, spec.value_size)?;
         let op = Attention { causal: true, ..Attention::default() };
-        let mixed = self.g.attention(op, q, keys, values, self.past, None)?;
+        let mixed = self.g.attention(op, (q, keys, values), self.past, None)?;
         let width = spec.heads * spec.value_size;
         let mixed = self.g.reshape(mixed, &[self.batch.into(), self.query.into(), width.into()])?;
         self.linear(block, "attn_output", mixed, spec.width, width)
