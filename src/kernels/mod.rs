@@ -2,14 +2,17 @@
 //! [`ops`](crate::ops), under the same family names.
 
 mod cpu;
+pub mod elementwise;
 pub mod gather;
 mod kernel;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
 mod parts;
 pub mod registry;
 pub mod rotary;
 pub mod softmax;
+mod split;
 pub mod state;
 mod variant;
 
