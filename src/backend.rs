@@ -34,7 +34,11 @@ impl FromStr for BackendChoice {
     fn from_str(text: &str) -> Result<Self> {
         Ok(match text.trim() {
             "" => {
-                return Err(Error::input("adapter", "'cpu', 'auto', an index or a name", "nothing"));
+                return Err(Error::input(
+                    "adapter",
+                    "'cpu', 'auto', an index or a name",
+                    "nothing",
+                ));
             }
             "auto" => BackendChoice::Auto,
             "cpu" => BackendChoice::Cpu,
