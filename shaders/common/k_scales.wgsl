@@ -1,15 +1,13 @@
-import package::common::weight_body::w_body;
-
 // The 6-bit scale (x) and minimum (y) of one of the 8 groups of a Q4_K or Q5_K
-// block. `at` is the first of the block's three words of scales (A, B, C).
+// block, from the block's three words of scales (A, B, C).
 //
 // Byte i of A and of B has the scale and the minimum of group i in bits 0 to 5.
 // Byte i of C has the low 4 bits of both for group i + 4; their high 2 bits are
 // bits 6 and 7 of byte i of A and of B (gguf-py quants.py, `get_scale_min`).
-fn k_scale_min(at: u32, group: u32) -> vec2<f32> {
+fn k_scale_min(words: vec3<u32>, group: u32) -> vec2<f32> {
     let byte = (group & 3u) << 3u;
-    let ab = vec2<u32>(w_body[at], w_body[at + 1u]) >> vec2<u32>(byte);
-    let c = vec2<u32>(w_body[at + 2u]) >> vec2<u32>(byte, byte + 4u);
+    let ab = words.xy >> vec2<u32>(byte);
+    let c = words.zz >> vec2<u32>(byte, byte + 4u);
     let first = ab & vec2<u32>(0x3fu);
     let second = (c & vec2<u32>(0xfu)) | ((ab >> vec2<u32>(2u)) & vec2<u32>(0x30u));
     return vec2<f32>(select(first, second, group >= 4u));

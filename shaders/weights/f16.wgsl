@@ -1,6 +1,6 @@
 import package::common::eight::Eight;
 import package::common::f16::{half_to_f32, words_to_half4};
-import package::common::weight_body::{body_pair, w_body};
+import super::weight_body::{body_pair, body_word};
 
 // F16: plain. A block is 8 consecutive elements of the whole tensor, two per word.
 // Exact: every half is an f32.
@@ -28,10 +28,10 @@ fn decode8(block: u32, part: u32) -> Eight {
 // Eight elements from global element `index`, any number.
 fn decode8_at(index: u32) -> Eight {
     let at = index >> 1u;
-    var first = vec4<u32>(w_body[at], w_body[at + 1u], w_body[at + 2u], w_body[at + 3u]);
+    var first = vec4<u32>(body_word(at), body_word(at + 1u), body_word(at + 2u), body_word(at + 3u));
     if (index & 1u) != 0u {
         // An odd start: the eight elements straddle five words.
-        let next = vec4<u32>(first.yzw, w_body[at + 4u]);
+        let next = vec4<u32>(first.yzw, body_word(at + 4u));
         first = (first >> vec4<u32>(16u)) | (next << vec4<u32>(16u));
     }
     return Eight(words_to_half4(first.xy), words_to_half4(first.zw));
@@ -39,5 +39,5 @@ fn decode8_at(index: u32) -> Eight {
 
 // One element, by global index.
 fn element(index: u32) -> f32 {
-    return half_to_f32((w_body[index >> 1u] >> ((index & 1u) << 4u)) & 0xffffu);
+    return half_to_f32((body_word(index >> 1u) >> ((index & 1u) << 4u)) & 0xffffu);
 }

@@ -1,5 +1,5 @@
 import package::common::eight::Eight;
-import package::common::weight_body::w_body;
+import super::weight_body::body_word;
 
 // F32: plain. A block is 8 consecutive elements of the whole tensor, a word each.
 // The interface is described in `src/quant/mod.rs`.
@@ -8,7 +8,7 @@ const BLOCK_LEN: u32 = 8u;
 const GROUP_LEN: u32 = 8u;
 
 fn words4(at: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>(vec4<u32>(w_body[at], w_body[at + 1u], w_body[at + 2u], w_body[at + 3u]));
+    return bitcast<vec4<f32>>(vec4<u32>(body_word(at), body_word(at + 1u), body_word(at + 2u), body_word(at + 3u)));
 }
 
 // (1, 0): plain elements are their own quants.
@@ -34,5 +34,5 @@ fn decode8_at(index: u32) -> Eight {
 
 // One element, by global index.
 fn element(index: u32) -> f32 {
-    return bitcast<f32>(w_body[index]);
+    return bitcast<f32>(body_word(index));
 }

@@ -1,7 +1,7 @@
 import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import package::common::weight_body::{body_pair, w_body};
-import package::common::weight_head::w_head;
+import super::weight_body::{body_pair, body_word};
+import super::weight_head::head_word;
 
 // Q2_K: 256 elements in 16 groups, value = d * s * q - dmin * m,
 // q in 0..3, s and m in 0..15.
@@ -15,8 +15,8 @@ const GROUP_LEN: u32 = 16u;
 
 // (scale, minus the minimum) of the group that has part `part`.
 fn affine(block: u32, part: u32) -> vec2<f32> {
-    let byte = w_body[block * 20u + (part >> 3u)] >> ((part & 6u) << 2u);
-    let d = word_to_half2(w_head[block]);
+    let byte = body_word(block * 20u + (part >> 3u)) >> ((part & 6u) << 2u);
+    let d = word_to_half2(head_word(block));
     return vec2<f32>(d.x * f32(byte & 0xfu), -(d.y * f32((byte >> 4u) & 0xfu)));
 }
 

@@ -1,7 +1,7 @@
 import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import package::common::weight_body::{body_pair, w_body};
-import package::common::weight_head::head_bits;
+import super::weight_body::{body_pair, body_word};
+import super::weight_head::head_bits;
 
 // Q3_K: 256 elements in 16 groups, value = d * (s - 32) * (q - 4),
 // q in 0..7, s in 0..63.
@@ -19,8 +19,8 @@ fn affine(block: u32, part: u32) -> vec2<f32> {
     let group = part >> 1u;
     let at = block * 27u + 24u;
     let byte = (group & 3u) << 3u;
-    let low = (w_body[at + ((group >> 2u) & 1u)] >> (byte + ((group >> 3u) << 2u))) & 0xfu;
-    let high = (w_body[at + 2u] >> (byte + ((group >> 2u) << 1u))) & 3u;
+    let low = (body_word(at + ((group >> 2u) & 1u)) >> (byte + ((group >> 3u) << 2u))) & 0xfu;
+    let high = (body_word(at + 2u) >> (byte + ((group >> 2u) << 1u))) & 3u;
     let scale = f32(low | (high << 4u)) - 32.0;
     return vec2<f32>(half_to_f32(head_bits(block)) * scale, 0.0);
 }

@@ -1,7 +1,7 @@
 import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import package::common::weight_body::body_pair;
-import package::common::weight_head::head_bits;
+import super::weight_body::body_pair;
+import super::weight_head::head_bits;
 
 // Q4_0: 32 elements, value = d * (q - 8), q in 0..15.
 // Exact: d has 11 significant bits and q - 8 at most 4, so the product fits f32's 24.

@@ -1,7 +1,7 @@
 import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import package::common::weight_body::body_pair;
-import package::common::weight_head::w_head;
+import super::weight_body::body_pair;
+import super::weight_head::head_word;
 
 // Q4_1: 32 elements, value = d * q + m, q in 0..15.
 // Exact: d has 11 significant bits and q 4, so d * q is exact and only the sum
@@ -13,7 +13,7 @@ const GROUP_LEN: u32 = 32u;
 
 // (scale, minimum) of a part; the same for the whole block.
 fn affine(block: u32, part: u32) -> vec2<f32> {
-    return word_to_half2(w_head[block]);
+    return word_to_half2(head_word(block));
 }
 
 // The quants of part `part`, one per byte, unsigned.

@@ -1,7 +1,7 @@
 import package::common::eight::{Eight, bits_to_bytes, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import package::common::weight_body::{body_pair, w_body};
-import package::common::weight_head::head_bits;
+import super::weight_body::{body_pair, body_word};
+import super::weight_head::head_bits;
 
 // Q5_0: 32 elements, value = d * (q - 16), q in 0..31.
 // The body's first word has bit 4 of all quants.
@@ -21,7 +21,7 @@ fn packed8(block: u32, part: u32) -> vec2<u32> {
     // Byte j of the body has elements j (low nibble) and j + 16 (high nibble).
     let words = body_pair(block * 5u + 1u + (part & 1u) * 2u);
     let nibbles = (words >> vec2<u32>((part >> 1u) * 4u)) & vec2<u32>(0x0f0f0f0fu);
-    let high = bits_to_bytes(w_body[block * 5u] >> (part * 8u));
+    let high = bits_to_bytes(body_word(block * 5u) >> (part * 8u));
     return bytes_minus(nibbles | (high << vec2<u32>(4u)), 0x10101010u);
 }
 

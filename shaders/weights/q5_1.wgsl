@@ -1,7 +1,7 @@
 import package::common::eight::{Eight, bits_to_bytes, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import package::common::weight_body::{body_pair, w_body};
-import package::common::weight_head::w_head;
+import super::weight_body::{body_pair, body_word};
+import super::weight_head::head_word;
 
 // Q5_1: 32 elements, value = d * q + m, q in 0..31.
 // The body's first word has bit 4 of all quants.
@@ -13,7 +13,7 @@ const GROUP_LEN: u32 = 32u;
 
 // (scale, minimum) of a part; the same for the whole block.
 fn affine(block: u32, part: u32) -> vec2<f32> {
-    return word_to_half2(w_head[block]);
+    return word_to_half2(head_word(block));
 }
 
 // The quants of part `part`, one per byte, unsigned.
@@ -21,7 +21,7 @@ fn packed8(block: u32, part: u32) -> vec2<u32> {
     // Byte j of the body has elements j (low nibble) and j + 16 (high nibble).
     let words = body_pair(block * 5u + 1u + (part & 1u) * 2u);
     let nibbles = (words >> vec2<u32>((part >> 1u) * 4u)) & vec2<u32>(0x0f0f0f0fu);
-    let high = bits_to_bytes(w_body[block * 5u] >> (part * 8u));
+    let high = bits_to_bytes(body_word(block * 5u) >> (part * 8u));
     return nibbles | (high << vec2<u32>(4u));
 }
 

@@ -1,8 +1,8 @@
 import package::common::k_scales::k_scale_min;
 import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import package::common::weight_body::body_pair;
-import package::common::weight_head::w_head;
+import super::weight_body::{body_pair, body_word};
+import super::weight_head::head_word;
 
 // Q5_K: 256 elements in 8 groups, value = d * s * q - dmin * m,
 // q in 0..31, s and m in 0..63.
@@ -16,8 +16,10 @@ const GROUP_LEN: u32 = 32u;
 
 // (scale, minus the minimum) of the group that has part `part`.
 fn affine(block: u32, part: u32) -> vec2<f32> {
-    let factors = k_scale_min(block * 43u, part >> 2u);
-    let d = word_to_half2(w_head[block]);
+    let at = block * 43u;
+    let words = vec3<u32>(body_word(at), body_word(at + 1u), body_word(at + 2u));
+    let factors = k_scale_min(words, part >> 2u);
+    let d = word_to_half2(head_word(block));
     return vec2<f32>(d.x * factors.x, -(d.y * factors.y));
 }
 

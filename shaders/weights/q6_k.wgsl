@@ -1,7 +1,7 @@
 import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import package::common::weight_body::{body_pair, w_body};
-import package::common::weight_head::head_bits;
+import super::weight_body::{body_pair, body_word};
+import super::weight_head::head_bits;
 
 // Q6_K: 256 elements in 16 groups, value = d * s * (q - 32),
 // q in 0..63, s in -128..127.
@@ -14,7 +14,7 @@ const GROUP_LEN: u32 = 16u;
 
 // (scale, 0) of the group that has part `part`.
 fn affine(block: u32, part: u32) -> vec2<f32> {
-    let word = w_body[block * 52u + 48u + (part >> 3u)];
+    let word = body_word(block * 52u + 48u + (part >> 3u));
     let scale = extractBits(bitcast<i32>(word), (part & 6u) << 2u, 8u);
     return vec2<f32>(half_to_f32(head_bits(block)) * f32(scale), 0.0);
 }

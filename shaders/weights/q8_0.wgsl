@@ -1,7 +1,7 @@
 import package::common::eight::{Eight, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import package::common::weight_body::body_pair;
-import package::common::weight_head::head_bits;
+import super::weight_body::body_pair;
+import super::weight_head::head_bits;
 
 // Q8_0: 32 elements, value = d * q, q in -128..127.
 // Exact: 11 significant bits times at most 8.

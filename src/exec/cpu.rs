@@ -152,7 +152,7 @@ impl CpuEngine {
             let bytes = buffer.bytes_mut().get_mut(..bytes).ok_or_else(|| outgrown(&call.node))?;
             write.push(CpuTensorMut { dtype: ty.dtype, extents, bytes });
         }
-        call.kernel.cpu(&mut CpuCx { inputs: read, outputs: write })
+        call.kernel.cpu(&mut CpuCx { inputs: read, outputs: write, bindings })
     }
 
     fn buffer(&mut self, home: Home) -> Result<&mut Aligned> {

@@ -81,7 +81,13 @@ impl<'g> Reference<'g> {
                 .iter()
                 .map(|id| id.and_then(|id| values.get(&id).or_else(|| self.constants.get(&id))))
                 .collect();
-            let results = node.op.reference(&operands).map_err(|e| e.at_node(&node.name))?;
+            let extents: Vec<_> = node
+                .outputs
+                .iter()
+                .map(|&id| self.graph.ty(id).extents(&bindings))
+                .collect::<Result<_>>()?;
+            let results = node.op.reference_sized(&operands, &extents);
+            let results = results.map_err(|e| e.at_node(&node.name))?;
             for (&id, result) in node.outputs.iter().zip(results) {
                 check_extents(self.graph, id, &result, &bindings, &node.name)?;
                 values.insert(id, result);

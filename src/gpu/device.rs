@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::adapters::{Adapter, AdapterChoice, AdapterInfo, Picked, adapters, pick};
 use super::caps::DeviceCaps;
-use super::errors::{Faults, one_line};
+use super::errors::{Faults, LateAnswers, one_line};
 use super::memory::{Counts, Memory};
 use super::pipeline::Pipeline;
 use super::readback::ReadPool;
@@ -83,6 +83,7 @@ pub struct Gpu {
     pub(crate) caps: DeviceCaps,
     pub(crate) options: DeviceOptions,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) late: LateAnswers,
     pub(crate) memory: Arc<Memory>,
     pub(crate) counts: Counts,
     pub(crate) reads: ReadPool,
@@ -134,6 +135,7 @@ impl Gpu {
             info,
             caps,
             faults,
+            late: LateAnswers::default(),
             memory: Memory::new(&options),
             counts: Counts::default(),
             reads: ReadPool::default(),
@@ -149,6 +151,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::open`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn open_blocking(adapter: &Adapter, options: DeviceOptions) -> Result<Arc<Gpu>> {
         pollster::block_on(Gpu::open(adapter, options))
     }

@@ -32,19 +32,66 @@ struct Late {
     answer: Answer,
 }
 
-/// What went wrong on one device outside the call that caused it.
+/// The error scopes whose answer has not come yet.
 #[derive(Default)]
+pub(crate) struct LateAnswers(Mutex<Vec<Late>>);
+
+impl std::fmt::Debug for LateAnswers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("LateAnswers").field(&lock(&self.0).len()).finish()
+    }
+}
+
+impl LateAnswers {
+    /// Drops the answers that have come; the first error among them.
+    fn error(&self) -> Result<()> {
+        let mut first = Ok(());
+        lock(&self.0).retain_mut(|l| match now(l.answer.as_mut()) {
+            None => true,
+            Some(answer) => {
+                if let (Some(error), Ok(())) = (answer, &first) {
+                    first = Err(Fault::from(error).typed(&l.doing, l.bytes));
+                }
+                false
+            }
+        });
+        first
+    }
+}
+
+/// What a `wgpu` error says, in a form any thread may hold.
+#[derive(Debug)]
+enum Fault {
+    OutOfMemory,
+    Other(String),
+}
+
+impl From<wgpu::Error> for Fault {
+    fn from(error: wgpu::Error) -> Self {
+        match error {
+            wgpu::Error::OutOfMemory { .. } => Fault::OutOfMemory,
+            wgpu::Error::Validation { description, .. }
+            | wgpu::Error::Internal { description, .. } => Fault::Other(one_line(&description)),
+        }
+    }
+}
+
+impl Fault {
+    fn typed(self, doing: impl Display, bytes: u64) -> Error {
+        let doing = doing.to_string();
+        match self {
+            Fault::OutOfMemory => Error::OutOfMemory { doing, bytes },
+            Fault::Other(message) => Error::Device { doing, message },
+        }
+    }
+}
+
+/// What went wrong on one device outside the call that caused it.
+#[derive(Debug, Default)]
 pub(crate) struct Faults {
     is_lost: AtomicBool,
     reason: Mutex<Option<String>>,
-    uncaptured: Mutex<Option<wgpu::Error>>,
-    late: Mutex<Vec<Late>>,
-}
-
-impl std::fmt::Debug for Faults {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Faults").field("is_lost", &self.is_lost()).finish_non_exhaustive()
-    }
+    uncaptured: Mutex<Option<Fault>>,
 }
 
 impl Faults {
@@ -58,9 +105,10 @@ impl Faults {
         });
         let errors = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error| {
-            log::error!("uncaptured device error: {}", one_line(&error.to_string()));
+            let fault = Fault::from(error);
+            log::error!("uncaptured device error: {fault:?}");
             // The first error is the cause; the rest follow from it.
-            lock(&errors.uncaptured).get_or_insert(error);
+            lock(&errors.uncaptured).get_or_insert(fault);
         }));
         faults
     }
@@ -83,25 +131,9 @@ impl Faults {
         Err(Error::DeviceLost { doing: doing.to_string(), reason })
     }
 
-    /// The answers that have come since, the first error among them.
-    fn late_error(&self) -> Result<()> {
-        let mut late = lock(&self.late);
-        let mut first = Ok(());
-        late.retain_mut(|l| match now(l.answer.as_mut()) {
-            None => true,
-            Some(answer) => {
-                if let (Some(error), Ok(())) = (answer, &first) {
-                    first = Err(typed(error, &l.doing, l.bytes));
-                }
-                false
-            }
-        });
-        first
-    }
-
     fn take_uncaptured(&self, doing: impl Display) -> Result<()> {
         match lock(&self.uncaptured).take() {
-            Some(error) => Err(typed(error, &doing.to_string(), 0)),
+            Some(fault) => Err(fault.typed(doing, 0)),
             None => Ok(()),
         }
     }
@@ -119,15 +151,6 @@ fn now<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Option<T> {
 pub(crate) fn one_line(message: &str) -> String {
     let parts = message.lines().map(str::trim).filter(|l| !l.is_empty() && *l != "Caused by:");
     parts.collect::<Vec<_>>().join(": ")
-}
-
-fn typed(error: wgpu::Error, doing: &str, bytes: u64) -> Error {
-    match error {
-        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { doing: doing.into(), bytes },
-        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
-            Error::Device { doing: doing.into(), message: one_line(&description) }
-        }
-    }
 }
 
 impl Gpu {
@@ -161,13 +184,13 @@ impl Gpu {
                 Some(error) => first = first.or(error),
                 None => {
                     let doing = doing.to_string();
-                    lock(&self.faults.late).push(Late { doing, bytes, answer });
+                    lock(&self.late.0).push(Late { doing, bytes, answer });
                 }
             }
         }
         self.faults.loss(&doing)?;
         match first {
-            Some(error) => Err(typed(error, &doing.to_string(), bytes)),
+            Some(error) => Err(Fault::from(error).typed(doing, bytes)),
             None => Ok(value),
         }
     }
@@ -180,7 +203,7 @@ impl Gpu {
         // A loss is reported by a callback, and callbacks run when the device is polled.
         self.poll_once();
         self.faults.loss(&doing)?;
-        self.faults.late_error()?;
+        self.late.error()?;
         self.faults.take_uncaptured(&doing)
     }
 
@@ -227,34 +250,34 @@ mod tests {
     fn device_errors_become_typed_ones() {
         let oom = wgpu::Error::OutOfMemory { source: "full".into() };
         assert!(matches!(
-            typed(oom, "allocating 'x'", 42),
+            Fault::from(oom).typed("allocating 'x'", 42),
             Error::OutOfMemory { doing, bytes: 42 } if doing == "allocating 'x'"
         ));
         let bad = wgpu::Error::Validation {
             source: "bad".into(),
             description: "Validation Error\n\nCaused by:\n  In a\n    too big\n".into(),
         };
-        let bad = typed(bad, "binding", 0);
+        let bad = Fault::from(bad).typed("binding", 0);
         assert_eq!(bad.kind(), ErrorKind::Device);
         assert!(bad.to_string().contains("Validation Error: In a: too big"), "{bad}");
     }
 
     #[test]
     fn a_late_answer_is_reported_once_with_what_was_being_done() {
-        let faults = Faults::default();
+        let late = LateAnswers::default();
         let error = wgpu::Error::OutOfMemory { source: "full".into() };
-        lock(&faults.late).push(Late {
+        lock(&late.0).push(Late {
             doing: "uploading".into(),
             bytes: 7,
             answer: Box::pin(std::future::ready(Some(error))),
         });
-        lock(&faults.late).push(Late {
+        lock(&late.0).push(Late {
             doing: "waiting".into(),
             bytes: 0,
             answer: Box::pin(std::future::pending()),
         });
-        assert!(faults.late_error().unwrap_err().to_string().contains("uploading (7 bytes"));
-        assert!(faults.late_error().is_ok());
-        assert_eq!(lock(&faults.late).len(), 1);
+        assert!(late.error().unwrap_err().to_string().contains("uploading (7 bytes"));
+        assert!(late.error().is_ok());
+        assert_eq!(lock(&late.0).len(), 1);
     }
 }

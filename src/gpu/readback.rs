@@ -7,12 +7,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
+#[cfg(not(target_arch = "wasm32"))]
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    task::Wake,
+};
 
 use super::Gpu;
-use super::errors::lock;
+use super::errors::{lock, one_line};
 use super::memory::{Buffer, Purpose};
 use crate::error::{Error, Result};
 
@@ -174,11 +178,18 @@ impl Readback {
             submission: Some(submission),
             doing: "reading back",
         };
-        if wait.await?.is_err() {
-            self.gpu.check("reading back")?;
-            return Err(failed("the mapping was refused"));
-        }
-        let view = staging.raw().get_mapped_range(..).map_err(failed)?;
+        let mapped = wait.await?;
+        // A loss shows up as a failed mapping or as a vanished range.
+        let view = match mapped.is_ok().then(|| staging.raw().get_mapped_range(..)) {
+            Some(Ok(view)) => view,
+            failure => {
+                self.gpu.check("reading back")?;
+                return Err(match failure {
+                    Some(Err(error)) => failed(one_line(&error.to_string())),
+                    _ => failed("the mapping was refused"),
+                });
+            }
+        };
         let slices: Vec<&[u8]> = self
             .parts
             .iter()
@@ -319,6 +330,7 @@ impl Gpu {
 
     /// Drives a future to its end, sleeping in the driver while the device
     /// works: the blocking edge of this room, for native callers.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = std::pin::pin!(future);
         let thread = Arc::new(Unpark(std::thread::current(), AtomicBool::new(false)));
@@ -351,8 +363,10 @@ impl Gpu {
 }
 
 /// Wakes the thread inside [`Gpu::block_on`], and notes that it did.
+#[cfg(not(target_arch = "wasm32"))]
 struct Unpark(std::thread::Thread, AtomicBool);
 
+#[cfg(not(target_arch = "wasm32"))]
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.1.store(true, Ordering::Release);

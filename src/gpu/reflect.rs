@@ -127,8 +127,8 @@ const ALL: Capabilities = Capabilities::SHADER_FLOAT16
 fn validate(
     module: &naga::Module,
     capabilities: Capabilities,
-) -> Result<ModuleInfo, naga::WithSpan<naga::valid::ValidationError>> {
-    Validator::new(ValidationFlags::all(), capabilities).validate(module)
+) -> Result<ModuleInfo, Box<naga::WithSpan<naga::valid::ValidationError>>> {
+    Validator::new(ValidationFlags::all(), capabilities).validate(module).map_err(Box::new)
 }
 
 /// Validates a module and describes its only compute entry point. `original`

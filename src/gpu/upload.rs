@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use super::Gpu;
-use super::errors::lock;
+use super::errors::{lock, one_line};
 use super::memory::{Buffer, Purpose};
 use crate::error::{Error, Result};
 
@@ -46,6 +46,8 @@ impl Ring {
     /// A mapped buffer; waits for the device when all are under way.
     async fn take(self: &Arc<Self>, gpu: &Gpu) -> Result<Slot> {
         loop {
+            // A lost device destroys the mapped buffers too.
+            gpu.faults.loss("uploading")?;
             let room = {
                 let mut state = lock(&self.state);
                 if let Some(buffer) = state.free.pop() {
@@ -123,7 +125,7 @@ impl Slot {
         let mapped = buffer.raw().get_mapped_range_mut(0..len.next_multiple_of(4));
         let mut view = mapped.map_err(|e| Error::Device {
             doing: "writing staging memory".into(),
-            message: e.to_string(),
+            message: one_line(&e.to_string()),
         })?;
         write(view.slice(..));
         Ok(())
@@ -244,8 +246,8 @@ impl Uploader {
         buffer: &Buffer,
         offset: u64,
         total: u64,
-        fill: &mut (dyn FnMut(Range<u64>, &mut [u8]) -> Result<()> + Send),
-        progress: &mut (dyn FnMut(u64, u64) -> Result<()> + Send),
+        mut fill: impl FnMut(Range<u64>, &mut [u8]) -> Result<()>,
+        mut progress: impl FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
         check_write(buffer, offset, total)?;
         for range in chunks(total, self.ring.size) {
@@ -347,6 +349,18 @@ impl StepWriter {
     /// # Errors
     /// `OutOfMemory`, `Device`, `DeviceLost`.
     pub async fn record(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        let recorded = self.record_all(encoder).await;
+        self.clear();
+        recorded
+    }
+
+    /// Forgets the writes of a step that is given up.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.copies.clear();
+    }
+
+    async fn record_all(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         if self.copies.is_empty() {
             return Ok(());
         }
@@ -363,8 +377,6 @@ impl StepWriter {
                 encoder.copy_buffer_to_buffer(staging, range.start, buffer.raw(), *at, len);
             }
         });
-        self.bytes.clear();
-        self.copies.clear();
         Ok(())
     }
 }

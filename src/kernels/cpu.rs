@@ -1,6 +1,7 @@
 //! What CPU kernels compute on.
 
 use crate::error::{Error, Result};
+use crate::graph::Bindings;
 use crate::tensor::DType;
 use bytemuck::Pod;
 use std::borrow::Cow;
@@ -13,6 +14,8 @@ pub struct CpuCx<'a> {
     pub inputs: Vec<Option<CpuTensor<'a>>>,
     /// The outputs.
     pub outputs: Vec<CpuTensorMut<'a>>,
+    /// The run-time values of the symbols.
+    pub bindings: &'a Bindings,
 }
 
 /// A tensor a CPU kernel reads.

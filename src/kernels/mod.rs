@@ -2,8 +2,15 @@
 //! [`ops`](crate::ops), under the same family names.
 
 mod cpu;
+pub mod gather;
 mod kernel;
+pub mod matmul;
+pub mod movement;
+mod parts;
 pub mod registry;
+pub mod rotary;
+pub mod softmax;
+pub mod state;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};

@@ -1,8 +1,16 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
+pub mod elementwise;
+pub mod gather;
+pub mod matmul;
+pub mod movement;
 mod operator;
 mod refer;
 pub mod registry;
+pub mod rotary;
+mod rules;
+pub mod softmax;
+pub mod state;
 
 pub use operator::{Arithmetic, BoundCx, Lowering, Operator};
 pub use refer::{RefData, RefTensor};

@@ -27,6 +27,22 @@ pub trait Operator: fmt::Debug + Send + Sync + Any {
     /// If the values of the inputs are out of the operator's domain.
     fn reference(&self, inputs: &[Option<&RefTensor>]) -> Result<Vec<RefTensor>>;
 
+    /// As [`Operator::reference`], for operators whose output extents are not
+    /// determined by their inputs alone but by symbols in an attribute
+    /// (`Reshape`, `Expand`): they are told the extents that the shape rule
+    /// promised. Executors call this one.
+    ///
+    /// # Errors
+    /// As [`Operator::reference`].
+    fn reference_sized(
+        &self,
+        inputs: &[Option<&RefTensor>],
+        extents: &[Vec<usize>],
+    ) -> Result<Vec<RefTensor>> {
+        let _ = extents;
+        self.reference(inputs)
+    }
+
     /// For each output element, how far a correct executor may be from
     /// [`Operator::reference`] before the result is rounded to its storage
     /// dtype, in absolute terms. Derived from the arithmetic's unit round-off,

@@ -1,7 +1,7 @@
 //! Block formats of weights: exact decoding, encoding, and the device layout.
 //!
-//! - [`decode`]: bytes to f32, bit for bit what PyPI `gguf` computes with NumPy.
-//! - [`encode`]: f32 to bytes, plain round-to-nearest.
+//! - [`decode()`]: bytes to f32, bit for bit what PyPI `gguf` computes with NumPy.
+//! - [`encode()`]: f32 to bytes, plain round-to-nearest.
 //! - [`layout`]: how a tensor's blocks lie in device memory.
 //! - [`random`]: random blocks for tests.
 //!
@@ -12,7 +12,7 @@
 //! `package::weight`, and the host mounts the file of the weight's type under
 //! that name. The two regions of the weight's buffer are bound by name:
 //! `w_body` and, where [`layout::DeviceLayout::has_head`], `w_head`
-//! (`shaders/common/weight_body.wgsl`, `weight_head.wgsl`).
+//! (`shaders/weight_body.wgsl`, `weight_head.wgsl`).
 //!
 //! ```wgsl
 //! import package::common::eight::Eight;             // struct Eight { lo, hi: vec4<f32> }
@@ -40,7 +40,7 @@
 //! `decode8_at(row * row_len + 8 * i)` and `element` for the rest of the row;
 //! both work for every type.
 //!
-//! `decode8`, `decode8_at` and `element` give exactly the bits that [`decode`]
+//! `decode8`, `decode8_at` and `element` give exactly the bits that [`decode()`]
 //! gives. Each module says why in a comment: the only operation that rounds is
 //! the last one, so it does not matter whether a driver fuses it. (The sign of a
 //! zero and subnormal results of `F32` and `BF16` are the driver's.)

@@ -15,8 +15,11 @@ pub struct CaseFamily {
     pub shapes: Vec<Vec<usize>>,
     /// The case for a shape; `None` where the shape makes no sense. Shrinking
     /// calls it with shapes that are not in the list.
-    pub build: Box<dyn Fn(&[usize]) -> Option<Case> + Send + Sync>,
+    pub build: BuildCase,
 }
+
+/// Makes a case of a shape.
+pub type BuildCase = Box<dyn Fn(&[usize]) -> Option<Case> + Send + Sync>;
 
 impl fmt::Debug for CaseFamily {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,10 +37,14 @@ pub(crate) fn compile(layout: &DeviceLayout, kernel: &str) -> String {
     let mut add = |name: &str, source: String| {
         resolver.add_module(name.parse().unwrap(), source.into());
     };
-    for entry in std::fs::read_dir(shaders.join("common")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        add(&format!("package::common::{name}"), read(&path));
+    for (folder, prefix) in [("", ""), ("common", "common::")] {
+        for entry in std::fs::read_dir(shaders.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            if path.is_file() {
+                add(&format!("package::{prefix}{name}"), read(&path));
+            }
+        }
     }
     add("package::weight", read(&shaders.join(layout.shader())));
     add("package::main", kernel.to_owned());

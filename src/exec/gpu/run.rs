@@ -54,6 +54,9 @@ impl GpuEngine {
         bindings: &Bindings,
         one_submission: bool,
     ) -> Result<Vec<(String, Tensor)>> {
+        // A loss since the last run shows up when the device is polled.
+        self.gpu.tick();
+        self.gpu.check("running a plan")?;
         let compiled = &self.plans[index];
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
         write_inputs(&mut self.writer, compiled, inputs)?;

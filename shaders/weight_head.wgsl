@@ -1,8 +1,13 @@
 // The head region of a weight's buffer (`src/quant/layout.rs`), bound by name.
 // A module of its own: types without a head do not import it, and then the
-// compiled shader has no such binding.
+// compiled shader has no such binding. See `weight_body.wgsl` for a second weight.
 
 @group(0) @binding(21) var<storage, read> w_head: array<u32>;
+
+// A word of the head: the scale and the minimum of a block.
+fn head_word(at: u32) -> u32 {
+    return w_head[at];
+}
 
 // The 16 bits of a block's only scale: two blocks share a word.
 fn head_bits(block: u32) -> u32 {

@@ -1,0 +1,216 @@
+// activate(x): the function of `Unary` (src/ops/elementwise/unary.rs) that the
+// feature `act_...` selects. `Unary::configure` gives the feature and the two
+// constants. The formulas are those of src/ops/elementwise/math.rs, except that
+// `exp` is the built-in one. Finite wherever the exact value is.
+
+import package::config::{ACT_A, ACT_B};
+
+// e^x for x <= 0; 0 below -87, where some drivers return their smallest number.
+fn exp_negative(x: f32) -> f32 {
+    return select(0.0, exp(max(x, -87.0)), x >= -87.0);
+}
+
+// e^x - 1 for x < 0, accurate near 0.
+fn exp_m1_negative(x: f32) -> f32 {
+    let t = clamp(x, -0.5, 0.0);
+    var p = 1.0 / 40320.0;
+    p = p * t + 1.0 / 5040.0;
+    p = p * t + 1.0 / 720.0;
+    p = p * t + 1.0 / 120.0;
+    p = p * t + 1.0 / 24.0;
+    p = p * t + 1.0 / 6.0;
+    p = p * t + 0.5;
+    return select(exp_negative(x) - 1.0, t * t * p + t, x > -0.5);
+}
+
+// ln(1 + t) for t from 0 to 1.
+fn ln_1p_unit(t: f32) -> f32 {
+    let s = t / (2.0 + t);
+    let z = s * s;
+    var p = 1.0 / 13.0;
+    p = p * z + 1.0 / 11.0;
+    p = p * z + 1.0 / 9.0;
+    p = p * z + 1.0 / 7.0;
+    p = p * z + 1.0 / 5.0;
+    p = p * z + 1.0 / 3.0;
+    return 2.0 * (s * z * p + s);
+}
+
+fn sigmoid(x: f32) -> f32 {
+    let e = exp_negative(-abs(x));
+    return select(1.0, e, x < 0.0) / (1.0 + e);
+}
+
+fn softplus(x: f32) -> f32 {
+    return max(x, 0.0) + ln_1p_unit(exp_negative(-abs(x)));
+}
+
+// The built-in tanh overflows on some drivers and has a large absolute error.
+fn tanh_safe(x: f32) -> f32 {
+    let z = min(x * x, 1.0);
+    var p = -5.70498872745e-3;
+    p = p * z + 2.06390887954e-2;
+    p = p * z - 5.37397155531e-2;
+    p = p * z + 1.33314422036e-1;
+    p = p * z - 3.33332819422e-1;
+    let a = abs(x);
+    let large = sign(x) * (1.0 - 2.0 / (exp(2.0 * min(a, 10.0)) + 1.0));
+    return select(large, p * z * x + x, a < 0.625);
+}
+
+fn erf(x: f32) -> f32 {
+    let a = min(abs(x), 4.0);
+    let z = a * a;
+    var p = 7.853861353153693e-5;
+    p = p * z - 8.010193625184903e-4;
+    p = p * z + 5.188327685732524e-3;
+    p = p * z - 2.685381193529856e-2;
+    p = p * z + 1.128358514861418e-1;
+    p = p * z - 3.761262582423300e-1;
+    p = p * z + 1.128379165726710;
+    let t = 1.0 / (1.0 + 0.3275911 * a);
+    var q = 1.061405429;
+    q = q * t - 1.453152027;
+    q = q * t + 1.421413741;
+    q = q * t - 0.284496736;
+    q = q * t + 0.254829592;
+    let tail = select(0.0, q * t * exp(-z), a < 4.0);
+    return sign(x) * select(1.0 - tail, a * p, a < 1.0);
+}
+
+// Sine of x plus `quarters` right angles. The built-in functions are coarse
+// (2^-11) and undefined beyond a turn; this reduces by right angles held in
+// three parts (Cody and Waite; the parts are those of Cephes, `sinf.c`).
+fn sine(x: f32, quarters: i32) -> f32 {
+    let n = clamp(round(x * 0.636619772367581), -1.0e9, 1.0e9);
+    var r = x - n * 1.5703125;
+    r = r - n * 4.837512969970703125e-4;
+    r = clamp(r - n * 7.549789954891882e-8, -0.8, 0.8);
+    let z = r * r;
+    let s = ((-1.9515295891e-4 * z + 8.3321608736e-3) * z - 1.6666654611e-1) * z * r + r;
+    let c = ((2.443315711809948e-5 * z - 1.388731625493765e-3) * z + 4.166664568298827e-2)
+        * z * z - 0.5 * z + 1.0;
+    let k = (i32(n) + quarters) & 3;
+    let value = select(s, c, (k & 1) == 1);
+    return select(value, -value, k >= 2);
+}
+
+@if(act_identity) fn activate(x: f32) -> f32 {
+    return x;
+}
+
+@if(act_neg) fn activate(x: f32) -> f32 {
+    return -x;
+}
+
+@if(act_abs) fn activate(x: f32) -> f32 {
+    return abs(x);
+}
+
+@if(act_sign) fn activate(x: f32) -> f32 {
+    return sign(x);
+}
+
+@if(act_exp) fn activate(x: f32) -> f32 {
+    return exp(x);
+}
+
+@if(act_log) fn activate(x: f32) -> f32 {
+    return log(x);
+}
+
+@if(act_sqrt) fn activate(x: f32) -> f32 {
+    return sqrt(x);
+}
+
+@if(act_reciprocal) fn activate(x: f32) -> f32 {
+    return 1.0 / x;
+}
+
+@if(act_sigmoid) fn activate(x: f32) -> f32 {
+    return sigmoid(x);
+}
+
+@if(act_tanh) fn activate(x: f32) -> f32 {
+    return tanh_safe(x);
+}
+
+@if(act_relu) fn activate(x: f32) -> f32 {
+    return max(x, 0.0);
+}
+
+@if(act_leaky_relu) fn activate(x: f32) -> f32 {
+    return select(x, ACT_A * x, x < 0.0);
+}
+
+@if(act_elu) fn activate(x: f32) -> f32 {
+    return select(x, ACT_A * exp_m1_negative(x), x < 0.0);
+}
+
+@if(act_selu) fn activate(x: f32) -> f32 {
+    return 1.0507010221481323 * select(x, 1.6732631921768188 * exp_m1_negative(x), x < 0.0);
+}
+
+@if(act_softplus) fn activate(x: f32) -> f32 {
+    return softplus(x);
+}
+
+// Division is accurate only for divisors up to 2^126.
+@if(act_softsign) fn activate(x: f32) -> f32 {
+    let t = clamp(x, -1.0e30, 1.0e30);
+    return t / (1.0 + abs(t));
+}
+
+@if(act_hard_sigmoid) fn activate(x: f32) -> f32 {
+    return clamp(ACT_A * x + ACT_B, 0.0, 1.0);
+}
+
+@if(act_hard_swish) fn activate(x: f32) -> f32 {
+    return x * clamp(x * (1.0 / 6.0) + 0.5, 0.0, 1.0);
+}
+
+@if(act_silu) fn activate(x: f32) -> f32 {
+    return x * sigmoid(x);
+}
+
+@if(act_mish) fn activate(x: f32) -> f32 {
+    return x * tanh_safe(softplus(x));
+}
+
+@if(act_gelu) fn activate(x: f32) -> f32 {
+    return 0.5 * x * (1.0 + erf(x * 0.70710678118654752));
+}
+
+// Beyond 10 the tangent is 1 or -1 to the last bit; the cube may overflow.
+@if(act_gelu_tanh) fn activate(x: f32) -> f32 {
+    let t = clamp(x, -10.0, 10.0);
+    return 0.5 * x * (1.0 + tanh_safe(0.7978845608028654 * (t + 0.044715 * t * t * t)));
+}
+
+@if(act_erf) fn activate(x: f32) -> f32 {
+    return erf(x);
+}
+
+@if(act_floor) fn activate(x: f32) -> f32 {
+    return floor(x);
+}
+
+@if(act_ceil) fn activate(x: f32) -> f32 {
+    return ceil(x);
+}
+
+@if(act_round) fn activate(x: f32) -> f32 {
+    return round(x);
+}
+
+@if(act_sin) fn activate(x: f32) -> f32 {
+    return sine(x, 0);
+}
+
+@if(act_cos) fn activate(x: f32) -> f32 {
+    return sine(x, 1);
+}
+
+@if(act_clip) fn activate(x: f32) -> f32 {
+    return max(min(x, ACT_B), ACT_A);
+}

@@ -1,0 +1,39 @@
+import package::common::eight::Eight;
+import package::matmul::params::params;
+
+// Reading A: [m, k], or [k, m] if `trans_a`. `a_vec4`: rows are whole vectors.
+
+@if(a_vec4) @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@if(!a_vec4) @group(0) @binding(1) var<storage, read> a: array<f32>;
+
+// Where a row starts.
+fn left_row(base: u32, row: u32) -> u32 {
+    @if(trans_a) return base + row;
+    @if(!trans_a) return base + row * params.a_stride;
+}
+
+// One element of the row at `start`; zero past the end.
+@if(!a_vec4) fn left1(start: u32, k: u32) -> f32 {
+    @if(trans_a) let value = a[start + k * params.a_stride];
+    @if(!trans_a) let value = a[start + k];
+    @if(k_tail) return select(0.0, value, k < params.k);
+    @if(!k_tail) return value;
+}
+
+// Four elements from `k`, a multiple of 4; zero past the end of the row.
+@if(a_vec4) fn left4(start: u32, k: u32) -> vec4<f32> {
+    let value = a[(start + k) >> 2u];
+    @if(k_tail) return select(vec4<f32>(), value, k < params.k);
+    @if(!k_tail) return value;
+}
+
+@if(!a_vec4) fn left4(start: u32, k: u32) -> vec4<f32> {
+    return vec4<f32>(
+        left1(start, k), left1(start, k + 1u), left1(start, k + 2u), left1(start, k + 3u),
+    );
+}
+
+// Eight elements from `k`, a multiple of 8; zero past the end of the row.
+fn left8(start: u32, k: u32) -> Eight {
+    return Eight(left4(start, k), left4(start, k + 4u));
+}

@@ -1,0 +1,68 @@
+import package::common::eight::Eight;
+import package::matmul::params::params;
+@if(quantised) import package::weight::{BLOCK_LEN, decode8};
+@if(!quantised) import package::weight::{decode8_at, element};
+@if(gated && quantised) import package::up::weight::decode8 as up_decode8;
+@if(gated && !quantised) import package::up::weight::{decode8_at as up_decode8_at, element as up_element};
+
+// Reading B: [n, k] if `rows_b`, else [k, n]. What is decoded is `package::weight`;
+// if `gated`, `package::up::weight` is a second B of the same shape.
+
+// Where a column of C starts in B.
+fn right_column(base: u32, column: u32) -> u32 {
+    @if(rows_b) return base + column * params.b_stride;
+    @if(!rows_b) return base + column;
+}
+
+// Eight elements of a column from `k`, a multiple of 8; zero past the end.
+@if(quantised) fn right8(start: u32, k: u32) -> Eight {
+    return decode8(start + k / BLOCK_LEN, (k % BLOCK_LEN) >> 3u);
+}
+
+@if(!quantised && rows_b) fn right8(start: u32, k: u32) -> Eight {
+    @if(k_tail) {
+        if k + 8u > params.k {
+            return Eight(
+                vec4<f32>(right1(start, k), right1(start, k + 1u), right1(start, k + 2u), right1(start, k + 3u)),
+                vec4<f32>(right1(start, k + 4u), right1(start, k + 5u), right1(start, k + 6u), right1(start, k + 7u)),
+            );
+        }
+    }
+    return decode8_at(start + k);
+}
+
+@if(!quantised && !rows_b) fn right8(start: u32, k: u32) -> Eight {
+    return Eight(
+        vec4<f32>(right1(start, k), right1(start, k + 1u), right1(start, k + 2u), right1(start, k + 3u)),
+        vec4<f32>(right1(start, k + 4u), right1(start, k + 5u), right1(start, k + 6u), right1(start, k + 7u)),
+    );
+}
+
+// One element of a column; zero past the end.
+@if(!quantised) fn right1(start: u32, k: u32) -> f32 {
+    @if(rows_b) let value = element(start + k);
+    @if(!rows_b) let value = element(start + k * params.b_stride);
+    @if(k_tail) return select(0.0, value, k < params.k);
+    @if(!k_tail) return value;
+}
+
+// The same of the second B.
+@if(gated && quantised) fn up8(start: u32, k: u32) -> Eight {
+    return up_decode8(start + k / BLOCK_LEN, (k % BLOCK_LEN) >> 3u);
+}
+
+@if(gated && !quantised) fn up8(start: u32, k: u32) -> Eight {
+    @if(k_tail) {
+        if k + 8u > params.k {
+            return Eight(
+                vec4<f32>(up1(start, k), up1(start, k + 1u), up1(start, k + 2u), up1(start, k + 3u)),
+                vec4<f32>(up1(start, k + 4u), up1(start, k + 5u), up1(start, k + 6u), up1(start, k + 7u)),
+            );
+        }
+    }
+    return up_decode8_at(start + k);
+}
+
+@if(gated && !quantised && k_tail) fn up1(start: u32, k: u32) -> f32 {
+    return select(0.0, up_element(start + k), k < params.k);
+}

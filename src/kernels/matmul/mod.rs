@@ -1,0 +1,59 @@
+//! Matrix products. Four algorithms, each in a few variants, and the CPU's.
+//!
+//! | Algorithm | For | How |
+//! |---|---|---|
+//! | `matvec` | few rows | invocations share rows of B, sums meet in workgroup memory or subgroups |
+//! | `matvec_serial`, `direct` | software adapters | each invocation alone, straight from storage |
+//! | `tiled` | GPUs | tiles in workgroup memory, 4 by 4 sums per invocation |
+//! | `coop` | GPUs with cooperative matrices | f16 tiles in workgroup memory |
+//!
+//! All read B through the weight decoders, so every type goes through the same
+//! sources. Products over the binding limit are cut (`split`).
+
+mod cpu;
+mod dot;
+mod gpu;
+mod request;
+mod split;
+#[cfg(test)]
+mod tests;
+mod variants;
+
+pub(crate) use request::requests;
+pub use variants::{FAMILY, VARIANTS};
+
+use super::{CpuCx, Dispatch, GpuCx, Kernel};
+use crate::error::Result;
+use crate::ops::elementwise::Unary;
+
+/// `activation(a · b + bias)`, or `activation(a · gateᵀ) * (a · upᵀ)` if gated.
+///
+/// Inputs: a F32, b of a weight type, and bias F32 or nothing; if gated, a,
+/// gate and up. Output: F32. Shapes are those of
+/// [`MatMul`](crate::ops::matmul::MatMul) and
+/// [`GatedMatMul`](crate::ops::matmul::GatedMatMul).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MatMulKernel {
+    /// The matrices of `a` are stored transposed.
+    pub trans_a: bool,
+    /// The matrices of `b` are stored transposed.
+    pub trans_b: bool,
+    /// Applied to the result, or to the gate.
+    pub activation: Option<Unary>,
+    /// Whether there are two weights.
+    pub gated: bool,
+}
+
+impl Kernel for MatMulKernel {
+    fn name(&self) -> &str {
+        if self.gated { "matmul.gated" } else { "matmul.product" }
+    }
+
+    fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
+        gpu::dispatches(self, cx)
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        cpu::run(self, cx)
+    }
+}

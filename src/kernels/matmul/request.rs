@@ -1,0 +1,159 @@
+//! From a variant and the options of a product to a shader.
+
+use super::variants::FEW;
+use crate::error::{Error, Result};
+use crate::gpu::ShaderRequest;
+use crate::kernels::Variant;
+use crate::ops::elementwise::Unary;
+use crate::quant::{DeviceLayout, WEIGHT_TYPES};
+use crate::tensor::DType;
+
+/// What a shader is instantiated for, beside its variant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Options {
+    /// The type of B.
+    pub(super) weight: DType,
+    pub(super) activation: Option<Unary>,
+    pub(super) gated: bool,
+    pub(super) bias: bool,
+    /// There is more than one matrix.
+    pub(super) batched: bool,
+    /// This is not all of the sum over k.
+    pub(super) staged: bool,
+    pub(super) trans_a: bool,
+    /// B is `[n, k]`.
+    pub(super) rows_b: bool,
+    /// Rows of A are whole vectors of four.
+    pub(super) a_vec4: bool,
+    /// k may not be a multiple of 8.
+    pub(super) k_tail: bool,
+    /// The most rows there can be.
+    pub(super) m: u64,
+    /// Invocations of a subgroup, for cooperative matrices.
+    pub(super) lanes: u32,
+}
+
+impl Options {
+    /// The tile one workgroup computes: rows and columns of C.
+    pub(super) fn tile(&self, variant: &Variant) -> Result<(u32, u32)> {
+        let of = |name: &str| constant(variant, name);
+        let halved = if self.gated { 2 } else { 1 };
+        Ok(match variant.shader {
+            "matmul/tiled" => (4 * of("TY")?, 4 * of("TX")? / halved),
+            "matmul/coop" => (4 * of("SIZE")?, 4 * of("SIZE")? / halved),
+            "matmul/direct_rows" | "matmul/direct_columns" => (8, 8 * of("LANES")? / halved),
+            "matmul/matvec" => (self.rows(), 4 / halved),
+            "matmul/matvec_serial" => (1, of("LANES")?),
+            other => return Err(Error::internal(format!("no tile is known for '{other}'"))),
+        })
+    }
+
+    /// Rows of A that a `matvec` workgroup takes at once: 1, 2, 4 or 8.
+    fn rows(&self) -> u32 {
+        self.m.clamp(1, FEW).next_power_of_two() as u32
+    }
+
+    /// The shader.
+    pub(super) fn request(&self, variant: &Variant) -> Result<ShaderRequest> {
+        let layout = DeviceLayout::of(self.weight).ok_or_else(|| {
+            Error::unsupported("matmul", format!("weights of type {}", self.weight))
+        })?;
+        let decoder = layout.shader().trim_end_matches(".wgsl");
+        let mut request = ShaderRequest::new(variant.shader).module("weight", decoder);
+        // Every element of workgroup memory is written before it is read.
+        request.zero_workgroup = false;
+        if self.gated {
+            request =
+                request.module("up/weight", decoder).module("up/weight_body", "matmul/up_body");
+            if layout.has_head() {
+                request = request.module("up/weight_head", "matmul/up_head");
+            }
+        }
+        for (name, value) in variant.consts {
+            request = request.with(*name, *value);
+        }
+        match variant.shader {
+            "matmul/matvec" => request = request.with("ROWS", self.rows()),
+            "matmul/coop" => request = request.with("LANES", self.lanes),
+            _ => {}
+        }
+        let flags = [
+            ("gated", self.gated),
+            ("bias", self.bias),
+            ("batched", self.batched),
+            ("staged", self.staged),
+            ("trans_a", self.trans_a),
+            ("rows_b", self.rows_b),
+            ("a_vec4", self.a_vec4),
+            ("k_tail", self.k_tail),
+            ("quantised", self.weight.is_quantised()),
+            ("activated", self.activation.is_some() && !self.gated),
+        ];
+        for name in variant.features {
+            request = request.feature(*name);
+        }
+        for (name, _) in flags.iter().filter(|(_, on)| *on) {
+            request = request.feature(*name);
+        }
+        if let Some(activation) = self.activation {
+            activation.configure(&mut request);
+        }
+        Ok(request)
+    }
+}
+
+fn constant(variant: &Variant, name: &str) -> Result<u32> {
+    let found = variant.consts.iter().find(|(other, _)| *other == name);
+    match found {
+        Some((_, crate::gpu::ConstValue::U32(value))) => Ok(*value),
+        _ => Err(Error::internal(format!("variant '{}' lacks {name}", variant.name))),
+    }
+}
+
+/// Every shader of a variant that differs in more than a number: each weight
+/// type, plain and gated, and each option with F32.
+pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    let columns = variant.shader == "matmul/direct_columns";
+    let plain = Options {
+        weight: DType::F32,
+        activation: None,
+        gated: false,
+        bias: false,
+        batched: false,
+        staged: false,
+        trans_a: false,
+        rows_b: !columns,
+        a_vec4: true,
+        k_tail: false,
+        m: 1,
+        lanes: if variant.name == "coop_8" { 8 } else { 32 },
+    };
+    let silu = Some(Unary::Silu);
+    let mut all = vec![
+        Options { bias: true, activation: silu, ..plain },
+        Options { batched: true, trans_a: true, a_vec4: false, ..plain },
+        Options { batched: true, bias: true, k_tail: true, a_vec4: false, m: 8, ..plain },
+        Options { staged: true, bias: true, activation: silu, k_tail: true, ..plain },
+    ];
+    for weight in WEIGHT_TYPES {
+        if columns && weight.is_quantised() {
+            continue;
+        }
+        all.push(Options { weight, ..plain });
+        if !weight.is_quantised() {
+            all.push(Options { weight, k_tail: true, a_vec4: false, m: 3, ..plain });
+        }
+        if !columns {
+            let gated = Options { weight, gated: true, activation: silu, ..plain };
+            all.push(gated);
+            if !weight.is_quantised() {
+                all.push(Options { k_tail: true, a_vec4: false, ..gated });
+            }
+        }
+        if variant.shader == "matmul/tiled" || variant.shader == "matmul/coop" {
+            all.push(Options { weight, rows_b: weight.is_quantised(), ..plain });
+        }
+    }
+    // The options of this table are complete for its variants, so none fails.
+    all.iter().filter_map(|options| options.request(variant).ok()).collect()
+}

@@ -1,0 +1,179 @@
+//! The table of variants, and which one suits a product.
+
+use crate::error::Result;
+use crate::gpu::ConstValue::U32;
+use crate::kernels::{GpuCx, Language, Needs, Variant};
+use Language::{Msl, Spirv};
+
+/// The name policies and coverage use.
+pub const FAMILY: &str = "matmul";
+
+const NEEDS: Needs =
+    Needs { f16: false, subgroups: false, coop: None, invocations: 1, workgroup_bytes: 0 };
+
+/// Every variant; where several suit, the first one is taken.
+pub static VARIANTS: &[Variant] = &[
+    Variant {
+        name: "matvec_serial",
+        shader: "matmul/matvec_serial",
+        consts: &[("LANES", U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "direct_rows",
+        shader: "matmul/direct_rows",
+        consts: &[("LANES", U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "direct_columns",
+        shader: "matmul/direct_columns",
+        consts: &[("LANES", U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "matvec_subgroup",
+        shader: "matmul/matvec",
+        consts: &[("THREADS", U32(64))],
+        features: &["subgroups"],
+        needs: Needs { subgroups: true, invocations: 64, workgroup_bytes: 8192, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "matvec_workgroup",
+        shader: "matmul/matvec",
+        consts: &[("THREADS", U32(64))],
+        features: &[],
+        needs: Needs { invocations: 64, workgroup_bytes: 8192, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "coop_16",
+        shader: "matmul/coop",
+        consts: &[("SIZE", U32(16))],
+        features: &["size_16"],
+        needs: Needs {
+            f16: true,
+            subgroups: true,
+            coop: Some(16),
+            invocations: 128,
+            workgroup_bytes: 24576,
+        },
+        // HLSL has no cooperative matrices, Metal only those of 8 by 8.
+        languages: &[Spirv],
+        executed_on: &[],
+    },
+    Variant {
+        name: "coop_8",
+        shader: "matmul/coop",
+        consts: &[("SIZE", U32(8))],
+        features: &[],
+        needs: Needs {
+            f16: true,
+            subgroups: true,
+            coop: Some(8),
+            invocations: 32,
+            workgroup_bytes: 8192,
+        },
+        // HLSL has no cooperative matrices.
+        languages: &[Spirv, Msl],
+        executed_on: &["lavapipe"],
+    },
+    Variant {
+        name: "tiled_64_f16",
+        shader: "matmul/tiled",
+        consts: &[("TX", U32(16)), ("TY", U32(16))],
+        features: &["f16"],
+        needs: Needs { f16: true, invocations: 256, workgroup_bytes: 8192, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    Variant {
+        name: "tiled_64",
+        shader: "matmul/tiled",
+        consts: &[("TX", U32(16)), ("TY", U32(16))],
+        features: &[],
+        needs: Needs { invocations: 256, workgroup_bytes: 16384, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "tiled_32",
+        shader: "matmul/tiled",
+        consts: &[("TX", U32(8)), ("TY", U32(8))],
+        features: &[],
+        needs: Needs { invocations: 64, workgroup_bytes: 8192, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+];
+
+/// What the choice looks at, beside the device and the policy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// The most rows there can be.
+    pub(super) m: u64,
+    /// The most columns there can be.
+    pub(super) n: u64,
+    /// Matrices in the batch.
+    pub(super) matrices: u64,
+    /// Whether B is `[n, k]`.
+    pub(super) rows_b: bool,
+}
+
+/// The most rows of A that one row of B is read for.
+pub(super) const FEW: u64 = 8;
+
+/// Picks the variant for a product: the best suited one; where policy or device
+/// leave none of those, the first that can compute it at all.
+pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> {
+    let lanes = coop_lanes(cx);
+    let can = |v: &Variant| match v.shader {
+        "matmul/direct_columns" => !shape.rows_b,
+        "matmul/direct_rows" | "matmul/matvec" | "matmul/matvec_serial" => shape.rows_b,
+        "matmul/coop" => 4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup,
+        _ => true,
+    };
+    if cx.policy.force.contains_key(FAMILY) {
+        return cx.choose(FAMILY, VARIANTS, can);
+    }
+    let software = cx.caps.is_software();
+    cx.choose(FAMILY, VARIANTS, |v| can(v) && suits(v, shape, software))
+        .or_else(|_| cx.choose(FAMILY, VARIANTS, can))
+}
+
+fn suits(variant: &Variant, shape: &Shape, software: bool) -> bool {
+    match variant.shader {
+        "matmul/matvec_serial" => software && shape.m == 1,
+        "matmul/direct_rows" | "matmul/direct_columns" => software,
+        _ if software => false,
+        "matmul/matvec" => shape.m <= FEW,
+        "matmul/coop" => shape.m > FEW,
+        // Larger tiles read less; smaller ones keep a device busy.
+        "matmul/tiled" if variant.name != "tiled_32" => {
+            let tiles = shape.m.div_ceil(64) * shape.n.div_ceil(64) * shape.matrices;
+            shape.m > 32 && tiles >= 64
+        }
+        _ => true,
+    }
+}
+
+/// The largest subgroup of the device: a quarter of a workgroup with
+/// cooperative matrices. 32 where the device does not say.
+pub(super) fn coop_lanes(cx: &GpuCx<'_>) -> u32 {
+    match cx.caps.max_subgroup_size {
+        0 => 32,
+        size => size,
+    }
+}

@@ -1,0 +1,181 @@
+//! Splitting operands by rows where a device's limit on bindings demands it.
+
+use super::{GpuCx, Place, View};
+use crate::error::{Error, Result};
+use crate::graph::Dim;
+
+/// Consecutive rows of one or more operands that have the same number of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The first row.
+    pub(crate) first: u64,
+    /// How many rows there are at most: fewer at run time where the part
+    /// reaches past the run-time number of rows.
+    pub(crate) count: u64,
+}
+
+impl Part {
+    /// How many of the rows exist at run time, when there are `rows` in all.
+    pub(crate) fn live(&self, rows: &Dim) -> Dim {
+        (rows - self.first).min(self.count)
+    }
+
+    /// The part of a buffer with so many bytes in a row.
+    pub(crate) fn view(&self, place: Place, row_bytes: u64) -> View {
+        View::range(place, self.first * row_bytes, self.count * row_bytes)
+    }
+}
+
+/// Splits `rows` rows so that each part fits a binding in every operand;
+/// `row_bytes` has the bytes of a row in each of them. One part where all fits.
+///
+/// # Errors
+/// [`Error::Limit`] naming `what` if one row is too large, or if the operand
+/// must be split and its rows have no fixed size.
+pub(crate) fn split(
+    cx: &GpuCx<'_>,
+    what: &str,
+    rows: &Dim,
+    row_bytes: &[Dim],
+) -> Result<Vec<Part>> {
+    let rows = cx.bound(rows)?;
+    let limit = cx.caps.max_binding();
+    let align = u64::from(cx.caps.storage_alignment());
+    // A part starts at a multiple of `step` rows and has at most `count`.
+    let (mut step, mut count) = (1u64, rows);
+    let mut widest = 0;
+    for bytes in row_bytes {
+        let fixed = bytes.as_const().is_some();
+        let bytes = cx.bound(bytes)?;
+        if bytes == 0 || bytes.checked_mul(rows).is_some_and(|all| all <= limit) {
+            continue;
+        }
+        if !fixed {
+            return Err(too_large(what, bytes.saturating_mul(rows), limit));
+        }
+        widest = widest.max(bytes);
+        step = lcm(step, align / gcd(align, bytes));
+        count = count.min(limit / bytes);
+    }
+    if count == rows {
+        return Ok(vec![Part { first: 0, count: rows }]);
+    }
+    // Splitting gives the other operands offsets as well.
+    for bytes in row_bytes {
+        let Some(bytes) = bytes.as_const() else {
+            return Err(too_large(what, widest.saturating_mul(rows), limit));
+        };
+        if bytes > 0 {
+            step = lcm(step, align / gcd(align, bytes));
+        }
+    }
+    let count = count / step * step;
+    if count == 0 {
+        return Err(too_large(what, widest.saturating_mul(step), limit));
+    }
+    Ok((0..rows.div_ceil(count))
+        .map(|i| Part { first: i * count, count: count.min(rows - i * count) })
+        .collect())
+}
+
+/// A tensor or row does not fit one binding.
+pub(crate) fn too_large(what: &str, needed: u64, limit: u64) -> Error {
+    Error::Limit {
+        what: what.into(),
+        limit_name: "maxStorageBufferBindingSize".into(),
+        needed,
+        limit,
+    }
+}
+
+/// Bytes that must fit one binding because a shader reads them anywhere.
+///
+/// # Errors
+/// [`Error::Limit`] naming `what` if they do not.
+pub(crate) fn unsplit(cx: &GpuCx<'_>, what: &str, bytes: &Dim) -> Result<u64> {
+    let (bytes, limit) = (cx.bound(bytes)?, cx.caps.max_binding());
+    if bytes > limit { Err(too_large(what, bytes, limit)) } else { Ok(bytes) }
+}
+
+/// Numbers that shaders count in 32 bits.
+///
+/// # Errors
+/// [`Error::Limit`] naming `what` if the largest value does not fit.
+pub(crate) fn fits_u32(cx: &GpuCx<'_>, what: &str, number: &Dim) -> Result<()> {
+    let (needed, limit) = (cx.bound(number)?, u64::from(u32::MAX));
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(Error::Limit { what: what.into(), limit_name: "32-bit indices".into(), needed, limit })
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn lcm(a: u64, b: u64) -> u64 {
+    a / gcd(a, b) * b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::DeviceCaps;
+    use crate::graph::{Bindings, GraphBuilder};
+    use crate::kernels::Policy;
+
+    fn split_with(cap: u64, rows: u64, bytes: &[u64]) -> Result<Vec<Part>> {
+        let caps = DeviceCaps { binding_cap: Some(cap), ..DeviceCaps::webgpu_minimum() };
+        let (bounds, policy) = (Bindings::new(0), Policy::default());
+        let cx = GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy };
+        let bytes: Vec<Dim> = bytes.iter().map(|&b| b.into()).collect();
+        split(&cx, "x", &rows.into(), &bytes)
+    }
+
+    #[test]
+    fn parts_cover_all_rows_and_fit_and_are_aligned() {
+        for (cap, rows, bytes) in [
+            (1024, 100, vec![12]),
+            (4096, 1000, vec![28, 64]),
+            (1 << 20, 5000, vec![512]),
+            (1024, 1, vec![1024]),
+            (1024, 3, vec![0]),
+            (1 << 16, 999, vec![96, 6]),
+            (1024, 0, vec![4]),
+        ] {
+            let parts = split_with(cap, rows, &bytes).unwrap();
+            let mut next = 0;
+            for part in &parts {
+                assert_eq!(part.first, next);
+                next += part.count;
+                for &bytes in &bytes {
+                    assert!(part.count * bytes <= cap);
+                    assert_eq!(part.first * bytes % 256, 0);
+                }
+            }
+            assert_eq!(next, rows);
+        }
+        assert_eq!(split_with(1 << 20, 100, &[64]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_named() {
+        let error = split_with(1024, 2, &[1028]).unwrap_err();
+        assert!(matches!(&error, Error::Limit { what, .. } if what == "x"), "{error}");
+        // 64 rows are the least that end on the alignment.
+        assert!(split_with(1024, 100, &[1020]).is_err());
+    }
+
+    #[test]
+    fn live_rows_follow_the_run_time_number() {
+        let rows = Dim::from(GraphBuilder::new().symbol("rows"));
+        let part = Part { first: 10, count: 10 };
+        let mut graph = GraphBuilder::new();
+        let symbol = graph.symbol("rows");
+        for (now, live) in [(5, 0), (10, 0), (13, 3), (20, 10), (99, 10)] {
+            let mut bindings = Bindings::new(1);
+            bindings.set(symbol, now);
+            assert_eq!(part.live(&rows).eval(&bindings).unwrap(), live);
+        }
+    }
+}

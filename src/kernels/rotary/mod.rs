@@ -1,0 +1,111 @@
+//! Rotary position embedding.
+
+mod cpu;
+
+use super::parts::{self, Part};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
+use crate::error::Result;
+use crate::gpu::ShaderRequest;
+use crate::graph::Dim;
+use crate::ops::rotary::RotaryEmbedding;
+
+/// The name policies and coverage use.
+pub const FAMILY: &str = "rotary";
+
+/// One invocation for each pair of features and each feature that is copied.
+pub const VARIANTS: &[Variant] = &[Variant {
+    name: "pairs",
+    shader: "rotary/pairs",
+    consts: &[],
+    features: &[],
+    needs: Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 },
+    languages: Language::ALL,
+    executed_on: &[],
+}];
+
+/// The shaders a variant is instantiated to.
+pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    vec![ShaderRequest::new(variant.shader)]
+}
+
+/// Computes [`RotaryEmbedding`].
+#[derive(Debug, Clone, Copy)]
+pub struct RotaryKernel {
+    /// What to compute.
+    pub op: RotaryEmbedding,
+}
+
+impl Kernel for RotaryKernel {
+    fn name(&self) -> &str {
+        "rotary.embedding"
+    }
+
+    fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
+        let variant = cx.choose(FAMILY, VARIANTS, |_| true)?;
+        let (x, table) = (cx.input(0)?, cx.input(1)?);
+        let (token_elements, pairs) = (Dim::product(&x.shape[2..]), self.op.rotary_dim as u64 / 2);
+        let tokens = Dim::product(&x.shape[..2]);
+        parts::unsplit(cx, "position_ids", &(&tokens * 4u64))?;
+        let token_parts =
+            parts::split(cx, "x of RotaryEmbedding", &tokens, &[&token_elements * 4u64])?;
+        let table_parts =
+            parts::split(cx, "tables of RotaryEmbedding", &table.shape[0], &[(pairs * 4).into()])?;
+        let mut dispatches = Vec::new();
+        for tokens in &token_parts {
+            for table in &table_parts {
+                dispatches.push(self.dispatch(cx, variant, tokens, table)?);
+            }
+        }
+        Ok(dispatches)
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        cpu::run(self.op, cx)
+    }
+}
+
+impl RotaryKernel {
+    fn dispatch(
+        &self,
+        cx: &GpuCx<'_>,
+        variant: &Variant,
+        part: &Part,
+        table: &Part,
+    ) -> Result<Dispatch> {
+        let (x, cos) = (cx.input(0)?, cx.input(1)?);
+        let (heads, width) = (&x.shape[2], &x.shape[3]);
+        let half = self.op.rotary_dim as u64 / 2;
+        let (stride, partner) = if self.op.interleaved { (2, 1) } else { (1, half as u32) };
+        let live = part.live(&Dim::product(&x.shape[..2]));
+        let units = &live * heads * (width - half);
+        parts::fits_u32(cx, "invocations of RotaryEmbedding", &units)?;
+        let row_bytes = cx.bound(&(heads * width * 4u64))?;
+        let mut bindings = vec![
+            ("x", part.view(Place::Input(0), row_bytes)),
+            ("positions", View::all(Place::Input(3))),
+            ("result", part.view(Place::Output(0), row_bytes)),
+        ];
+        for (name, input) in [("cosines", 1), ("sines", 2)] {
+            bindings.push((name, table.view(Place::Input(input), half * 4)));
+        }
+        Ok(Dispatch {
+            shader: ShaderRequest::new(variant.shader),
+            variant: format!("{FAMILY}/{}", variant.name),
+            bindings,
+            params: vec![
+                ("units", (&units).into()),
+                ("first_token", Param::U32(part.first as u32)),
+                ("heads", heads.into()),
+                ("width", width.into()),
+                ("half", Param::U32(half as u32)),
+                ("stride", Param::U32(stride)),
+                ("partner", Param::U32(partner)),
+                ("positions_end", (&cos.shape[0]).into()),
+                ("table_first", Param::U32(table.first as u32)),
+                ("table_rows", Param::U32(table.count as u32)),
+            ],
+            grid: Grid::Linear(units.ceil_div(64u64)),
+            work: units * 6u64,
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! Softmax on the GPU and on the CPU.
+
+use super::parts::{self, Part};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Place, Variant};
+use crate::error::{Error, Result};
+use crate::gpu::{ConstValue, ShaderRequest};
+use crate::graph::Dim;
+use rayon::prelude::*;
+
+/// The name policies and coverage use.
+pub const FAMILY: &str = "softmax";
+
+/// How a row is reduced.
+pub const VARIANTS: &[Variant] = &[
+    // One invocation takes a whole row: right for software adapters, and for
+    // rows that are not contiguous.
+    Variant {
+        name: "serial",
+        shader: "softmax/serial",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs {
+            f16: false,
+            subgroups: false,
+            coop: None,
+            invocations: 8,
+            workgroup_bytes: 0,
+        },
+        languages: Language::ALL,
+        executed_on: &[],
+    },
+    // A workgroup takes a row and reduces it with subgroup operations.
+    Variant {
+        name: "subgroup",
+        shader: "softmax/row",
+        consts: &[("WORKGROUP", ConstValue::U32(128))],
+        features: &["subgroups"],
+        needs: Needs {
+            f16: false,
+            subgroups: true,
+            coop: None,
+            invocations: 128,
+            workgroup_bytes: 512,
+        },
+        languages: Language::ALL,
+        executed_on: &[],
+    },
+    // A workgroup takes a row and reduces it in workgroup memory.
+    Variant {
+        name: "workgroup",
+        shader: "softmax/row",
+        consts: &[("WORKGROUP", ConstValue::U32(128))],
+        features: &[],
+        needs: Needs {
+            f16: false,
+            subgroups: false,
+            coop: None,
+            invocations: 128,
+            workgroup_bytes: 512,
+        },
+        languages: Language::ALL,
+        executed_on: &[],
+    },
+];
+
+/// The shaders a variant is instantiated to.
+pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    vec![request(variant)]
+}
+
+fn request(variant: &Variant) -> ShaderRequest {
+    let mut request = ShaderRequest::new(variant.shader);
+    for (name, value) in variant.consts {
+        request = request.with(*name, *value);
+    }
+    variant.features.iter().fold(request, |request, feature| request.feature(*feature))
+}
+
+fn workgroup(variant: &Variant) -> Result<u32> {
+    match variant.consts {
+        [("WORKGROUP", ConstValue::U32(size))] => Ok(*size),
+        _ => Err(Error::internal("a softmax variant without WORKGROUP")),
+    }
+}
+
+/// Computes [`Softmax`](crate::ops::softmax::Softmax).
+#[derive(Debug, Clone, Copy)]
+pub struct SoftmaxKernel {
+    /// The axis, from the front.
+    pub axis: usize,
+}
+
+impl Kernel for SoftmaxKernel {
+    fn name(&self) -> &str {
+        "softmax.axis"
+    }
+
+    fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
+        let x = cx.input(0)?;
+        let outer = Dim::product(&x.shape[..self.axis]);
+        let n = x.shape[self.axis].clone();
+        let inner = Dim::product(&x.shape[self.axis + 1..]);
+        let contiguous = cx.bound(&inner)? == 1;
+        // On a software adapter barriers cost more than they save.
+        let software = cx.caps.is_software();
+        let forced = cx.policy.force.contains_key(FAMILY);
+        let variant = cx.choose(FAMILY, VARIANTS, |variant| {
+            let serial = variant.name == "serial";
+            if forced { serial || contiguous } else { serial == (software || !contiguous) }
+        })?;
+        let slab = &n * &inner;
+        let bytes = &slab * 4u64;
+        let parts = parts::split(cx, "a row of Softmax", &outer, &[bytes.clone(), bytes.clone()])?;
+        let bytes = cx.bound(&bytes)?;
+        let size = workgroup(variant)?;
+        let dispatch = |part: &Part| {
+            // An axis of no elements has no rows to write.
+            let rows = part.live(&outer) * &inner * n.min(1u64);
+            let grid = match variant.name {
+                "serial" => rows.ceil_div(size),
+                _ => rows.clone(),
+            };
+            Dispatch {
+                shader: request(variant),
+                variant: format!("{FAMILY}/{}", variant.name),
+                bindings: vec![
+                    ("x", part.view(Place::Input(0), bytes)),
+                    ("y", part.view(Place::Output(0), bytes)),
+                ],
+                params: match variant.name {
+                    "serial" => vec![
+                        ("rows", (&rows).into()),
+                        ("n", (&n).into()),
+                        ("inner", (&inner).into()),
+                    ],
+                    _ => vec![("rows", (&rows).into()), ("n", (&n).into())],
+                },
+                grid: Grid::Linear(grid),
+                work: rows * &n * 8u64,
+            }
+        };
+        Ok(parts.iter().map(dispatch).collect())
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        let x = cx.input(0)?;
+        let (n, values) = (x.extents[self.axis], x.read::<f32>());
+        let inner: usize = x.extents[self.axis + 1..].iter().product();
+        let y = cx.output(0)?.write::<f32>()?;
+        if y.is_empty() {
+            return Ok(());
+        }
+        let slabs = y.par_chunks_mut(n * inner).zip(values.par_chunks(n * inner));
+        slabs.for_each(|(y, x)| {
+            for i in 0..inner {
+                row(x, y, i, inner, n);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Softmax of the `n` elements from `start` on, `stride` apart.
+fn row(x: &[f32], y: &mut [f32], start: usize, stride: usize, n: usize) {
+    let at = |j: usize| start + j * stride;
+    let max = (0..n).map(|j| x[at(j)]).fold(f32::MIN, f32::max);
+    let mut sum = 0.0;
+    for j in 0..n {
+        let e = (x[at(j)] - max).exp();
+        y[at(j)] = e;
+        sum += e;
+    }
+    for j in 0..n {
+        y[at(j)] /= sum;
+    }
+}

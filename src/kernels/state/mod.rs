@@ -1,0 +1,172 @@
+//! Updating states in place.
+
+mod cpu;
+
+use super::parts::{self, Part};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
+use crate::error::Result;
+use crate::gpu::ShaderRequest;
+use crate::graph::Dim;
+use crate::ops::state::TensorScatter;
+use crate::tensor::DType;
+
+/// The name policies and coverage use.
+pub const FAMILY: &str = "state";
+
+const NEEDS: Needs =
+    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+
+/// What one invocation writes.
+pub const VARIANTS: &[Variant] = &[
+    Variant {
+        name: "f32",
+        shader: "state/scatter_f32",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &[],
+    },
+    // A word with two halves of the same row.
+    Variant {
+        name: "f16_even",
+        shader: "state/scatter_f16",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &[],
+    },
+    // A word whose halves may belong to two rows.
+    Variant {
+        name: "f16_odd",
+        shader: "state/scatter_f16",
+        consts: &[],
+        features: &["odd"],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &[],
+    },
+];
+
+/// The shaders a variant is instantiated to, and the copy before them.
+pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    vec![request(variant), ShaderRequest::new(COPY)]
+}
+
+const COPY: &str = "state/copy";
+
+fn request(variant: &Variant) -> ShaderRequest {
+    let request = ShaderRequest::new(variant.shader);
+    variant.features.iter().fold(request, |request, feature| request.feature(*feature))
+}
+
+/// Computes [`TensorScatter`]. Input 0 is absent where the cache is updated in
+/// place; otherwise it is copied first.
+#[derive(Debug, Clone, Copy)]
+pub struct ScatterKernel {
+    /// What to compute.
+    pub op: TensorScatter,
+}
+
+impl Kernel for ScatterKernel {
+    fn name(&self) -> &str {
+        "state.scatter"
+    }
+
+    fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
+        let (cache, update) = (cx.output(0)?, cx.input(1)?);
+        let odd = cache.shape[3].as_const().is_none_or(|width| width % 2 != 0);
+        let wanted = match (cache.dtype, odd) {
+            (DType::F32, _) => "f32",
+            (_, false) => "f16_even",
+            (_, true) => "f16_odd",
+        };
+        // The odd variant serves even rows too, so that a test can force it.
+        let fits = |v: &Variant| v.name == wanted || (wanted == "f16_even" && v.name == "f16_odd");
+        let variant = cx.choose(FAMILY, VARIANTS, fits)?;
+        let elements = cache.elements();
+        parts::fits_u32(cx, "elements of a cache", &elements)?;
+        let words = (&elements * cache.dtype.block_bytes()).ceil_div(4u64);
+        let windows = parts::split(cx, "cache", &words, &[4u64.into()])?;
+        let width = &update.shape[3];
+        let rows = Dim::product(&update.shape[..3]);
+        let row_parts = parts::split(cx, "update of TensorScatter", &rows, &[width * 4u64])?;
+        parts::unsplit(cx, "write_indices", &(&update.shape[0] * 4u64))?;
+        let mut dispatches = Vec::new();
+        if cx.inputs.first().is_some_and(Option::is_some) {
+            dispatches.extend(windows.iter().map(|window| copy(window, &words, variant)));
+        }
+        for window in &windows {
+            for part in &row_parts {
+                dispatches.push(self.scatter(cx, variant, window, part)?);
+            }
+        }
+        Ok(dispatches)
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        cpu::run(self.op, cx)
+    }
+}
+
+impl ScatterKernel {
+    fn scatter(
+        &self,
+        cx: &GpuCx<'_>,
+        variant: &Variant,
+        window: &Part,
+        part: &Part,
+    ) -> Result<Dispatch> {
+        let (cache, update) = (cx.output(0)?, cx.input(1)?);
+        let width = &update.shape[3];
+        let (tokens, groups) = self.op.update_axes();
+        let live = part.live(&Dim::product(&update.shape[..3]));
+        let per_row = match variant.name {
+            "f32" => width.clone(),
+            _ => width.ceil_div(2u64),
+        };
+        let units = &live * &per_row;
+        let row_bytes = cx.bound(&(width * 4u64))?;
+        Ok(Dispatch {
+            shader: request(variant),
+            variant: format!("{FAMILY}/{}", variant.name),
+            bindings: vec![
+                ("cache", window.view(Place::Output(0), 4)),
+                ("updates", part.view(Place::Input(1), row_bytes)),
+                ("write_indices", View::all(Place::Input(2))),
+            ],
+            params: vec![
+                ("units", (&units).into()),
+                ("first_row", Param::U32(part.first as u32)),
+                ("rows", live.into()),
+                ("tokens", (&update.shape[tokens]).into()),
+                ("groups", (&update.shape[groups]).into()),
+                ("token_major", Param::U32(u32::from(self.op.token_major))),
+                ("capacity", (&cache.shape[2]).into()),
+                ("cache_rows", Dim::product(&cache.shape[..3]).into()),
+                ("width", width.into()),
+                ("window_first", Param::U32(window.first as u32)),
+                ("window_words", Param::U32(window.count as u32)),
+            ],
+            grid: Grid::Linear(units.ceil_div(64u64)),
+            work: units * 8u64,
+        })
+    }
+}
+
+/// Copies a window of the old cache to the new one.
+fn copy(window: &Part, words: &Dim, variant: &Variant) -> Dispatch {
+    let live = window.live(words);
+    Dispatch {
+        shader: ShaderRequest::new(COPY),
+        variant: format!("{FAMILY}/{}", variant.name),
+        bindings: vec![
+            ("from", window.view(Place::Input(0), 4)),
+            ("to", window.view(Place::Output(0), 4)),
+        ],
+        params: vec![("words", (&live).into())],
+        grid: Grid::Linear(live.ceil_div(64u64)),
+        work: live,
+    }
+}

@@ -1,0 +1,6 @@
+//! Functions applied element by element.
+
+pub mod math;
+mod unary;
+
+pub use unary::{Unary, exp_error};

@@ -1,0 +1,121 @@
+//! What the operators are tried on.
+
+use super::{Concat, Expand, Reshape, Slice, SliceRange, Transpose};
+use crate::graph::Dim;
+use crate::tensor::DType;
+use crate::validate::{Case, CaseFamily, CaseInput, Values};
+
+/// Storage widths of 4 and 2 bytes, and whole numbers.
+const DTYPES: [DType; 4] = [DType::F32, DType::I32, DType::F16, DType::BF16];
+
+fn input(dtype: DType, extents: &[usize]) -> CaseInput {
+    let input = CaseInput::run(dtype, extents);
+    if dtype.is_integer() { input.values(Values::Whole(-1000, 1000)) } else { input }
+}
+
+fn shapes<const N: usize>(list: &[[usize; N]]) -> Vec<Vec<usize>> {
+    list.iter().map(|shape| shape.to_vec()).collect()
+}
+
+fn dims(shape: &[usize]) -> Vec<Dim> {
+    shape.iter().map(|&n| n.into()).collect()
+}
+
+pub(crate) fn reshape_cases() -> Vec<CaseFamily> {
+    let build = |d: &[usize]| {
+        let shape = dims(&[d[2], d[0], d[1]]);
+        Some(Case::new(Reshape { shape }, [input(DType::F32, &[d[0] * d[1], d[2]])]))
+    };
+    vec![CaseFamily::new("F32", shapes(&[[1, 1, 1], [3, 5, 7], [2, 0, 3], [13, 1, 4]]), build)]
+}
+
+pub(crate) fn transpose_cases() -> Vec<CaseFamily> {
+    let mut families = Vec::new();
+    for dtype in DTYPES {
+        let two = shapes(&[[1, 1], [3, 5], [17, 1], [0, 4], [64, 33], [101, 7]]);
+        families.push(CaseFamily::new(format!("{dtype} matrix"), two, move |d| {
+            Some(Case::new(Transpose { permutation: vec![1, 0] }, [input(dtype, d)]))
+        }));
+        let four = shapes(&[[1, 1, 1, 1], [2, 3, 5, 7], [3, 1, 2, 9], [2, 0, 3, 4], [1, 8, 16, 5]]);
+        for permutation in [[0, 2, 1, 3], [3, 2, 1, 0], [1, 3, 0, 2], [0, 1, 2, 3]] {
+            let label = format!("{dtype} {permutation:?}");
+            families.push(CaseFamily::new(label, four.clone(), move |d| {
+                let op = Transpose { permutation: permutation.to_vec() };
+                Some(Case::new(op, [input(dtype, d)]))
+            }));
+        }
+    }
+    let eight = shapes(&[[2, 1, 3, 2, 1, 2, 3, 2]]);
+    families.push(CaseFamily::new("F32 rank 8", eight, |d| {
+        let op = Transpose { permutation: vec![7, 0, 6, 1, 5, 2, 4, 3] };
+        Some(Case::new(op, [input(DType::F32, d)]))
+    }));
+    families
+}
+
+pub(crate) fn slice_cases() -> Vec<CaseFamily> {
+    let range = |axis, start, end, step| SliceRange { axis, start, end, step };
+    let lists = [
+        vec![range(0, 1, i64::MAX, 1)],
+        vec![range(1, -3, i64::MAX, 1), range(0, 0, 2, 1)],
+        vec![range(-1, i64::MAX, i64::MIN, -1)],
+        vec![range(1, 1, 100, 3), range(0, -1, i64::MIN, -2)],
+        vec![range(0, 5, 2, 1)],
+    ];
+    let all = shapes(&[[1, 1], [3, 8], [7, 13], [0, 5], [31, 65]]);
+    let mut families = Vec::new();
+    for dtype in DTYPES {
+        for ranges in &lists {
+            let ranges = ranges.clone();
+            let label = format!(
+                "{dtype} {:?}",
+                ranges.iter().map(|r| (r.axis, r.start, r.end, r.step)).collect::<Vec<_>>()
+            );
+            families.push(CaseFamily::new(label, all.clone(), move |d| {
+                Some(Case::new(Slice { ranges: ranges.clone() }, [input(dtype, d)]))
+            }));
+        }
+    }
+    families
+}
+
+pub(crate) fn expand_cases() -> Vec<CaseFamily> {
+    let all = shapes(&[[1, 1, 1], [2, 3, 5], [4, 1, 7], [0, 3, 2], [3, 0, 2], [5, 17, 9]]);
+    let mut families = Vec::new();
+    for dtype in DTYPES {
+        families.push(CaseFamily::new(format!("{dtype} middle"), all.clone(), move |d| {
+            Some(Case::new(Expand { shape: dims(d) }, [input(dtype, &[d[0], 1, d[2]])]))
+        }));
+        families.push(CaseFamily::new(format!("{dtype} leading"), all.clone(), move |d| {
+            Some(Case::new(Expand { shape: dims(&[d[0], d[1], 1]) }, [input(dtype, &[d[1], d[2]])]))
+        }));
+    }
+    families
+}
+
+pub(crate) fn concat_cases() -> Vec<CaseFamily> {
+    let all = shapes(&[
+        [1, 1, 1, 1],
+        [2, 3, 4, 5],
+        [3, 1, 0, 2],
+        [2, 5, 7, 3],
+        [0, 2, 3, 4],
+        [9, 8, 1, 31],
+    ]);
+    let mut families = Vec::new();
+    for dtype in DTYPES {
+        families.push(CaseFamily::new(format!("{dtype} middle"), all.clone(), move |d| {
+            let part = |n: usize| input(dtype, &[d[0], n, d[3]]);
+            Some(Case::new(Concat { axis: 1 }, [part(d[1]), part(d[2]), part(1)]))
+        }));
+        families.push(CaseFamily::new(format!("{dtype} last"), all.clone(), move |d| {
+            let part = |n: usize| input(dtype, &[d[0], d[3], n]);
+            Some(Case::new(Concat { axis: -1 }, [part(d[1]), part(d[2])]))
+        }));
+        families.push(CaseFamily::new(format!("{dtype} first"), all.clone(), move |d| {
+            let part = |n: usize| input(dtype, &[n, d[3]]);
+            Some(Case::new(Concat { axis: 0 }, [part(d[0]), part(d[1]), part(d[2])]))
+        }));
+    }
+    families
+}

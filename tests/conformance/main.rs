@@ -1,0 +1,40 @@
+//! Every operator, on every backend, in every way a kernel can be chosen,
+//! against the f64 reference.
+//!
+//! Trials are called `<adapter>::<operator>::<label>`. An adapter is opened
+//! with all it offers, as `<adapter>+minimum` (WebGPU's default limits, no
+//! optional feature, bindings of 1 MiB), as `<adapter>+plain` (no optional
+//! feature), and once more for every variant of every kernel family:
+//! `<adapter>+<family>/<variant>::<operator>`.
+//!
+//! Environment:
+//!
+//! | Variable | Meaning |
+//! |---|---|
+//! | `WGINFER_SEED` | reproduces the values of another run, which prints it |
+//! | `WGINFER_TEST_QUICK=1` | a few shapes of each family only |
+//! | `WGINFER_EXPECT_ADAPTERS` | parts of names, with commas; each must be there |
+//! | `WGINFER_ALLOW_NO_GPU=1` | no adapter at all is no failure |
+
+mod adapters;
+mod coverage;
+mod flawed;
+mod suite;
+
+use libtest_mimic::Arguments;
+use std::process::ExitCode;
+use suite::{Settings, Suite};
+
+fn main() -> ExitCode {
+    let args = Arguments::from_args();
+    let settings = Settings::from_env();
+    if !args.list {
+        println!("WGINFER_SEED={}", settings.seed);
+    }
+    let suite = Suite::new(settings);
+    let everything = args.filter.is_none() && args.skip.is_empty() && !args.list && !args.ignored;
+    let failed = libtest_mimic::run(&args, suite.trials()).has_failed();
+    // What was executed is known only now, and only if nothing was left out.
+    let complete = !everything || failed || suite.finish();
+    if failed || !complete { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,263 @@
+//! The trials.
+
+use crate::adapters::{self, Config, Tested};
+use crate::{coverage, flawed};
+use libtest_mimic::{Failed, Trial};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use wginfer::Backend;
+use wginfer::graph::Bindings;
+use wginfer::kernels::registry::{FAMILIES, KernelFamily};
+use wginfer::kernels::{Policy, Variant};
+use wginfer::ops::Arithmetic;
+use wginfer::ops::registry::{OPERATORS, OperatorInfo};
+use wginfer::plan::Plan;
+use wginfer::validate::{CaseFamily, Extents, Passed, Setup, Target, Yardstick, run_family};
+
+/// How many shapes of a family a quick run tries.
+const QUICK_SHAPES: usize = 3;
+
+/// What the environment asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) seed: u64,
+    pub(crate) quick: bool,
+}
+
+impl Settings {
+    pub(crate) fn from_env() -> Self {
+        let seed = std::env::var("WGINFER_SEED").ok().map(|text| {
+            text.trim().parse().unwrap_or_else(|_| panic!("WGINFER_SEED={text} is no number"))
+        });
+        // The standard library seeds its hash tables from the system.
+        let fresh = || std::hash::RandomState::new().build_hasher().finish() >> 32;
+        Settings {
+            seed: seed.unwrap_or_else(fresh),
+            quick: std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0"),
+        }
+    }
+}
+
+/// An operator and its cases.
+struct Tried {
+    info: &'static OperatorInfo,
+    families: Vec<CaseFamily>,
+}
+
+/// What the passing trials did.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// `family/variant` names, by adapter.
+    pub(crate) variants: BTreeMap<String, BTreeSet<String>>,
+    /// By operator, runs with symbolic extents.
+    pub(crate) symbolic: BTreeMap<&'static str, usize>,
+    /// By operator, the largest part of a bound used up, and where.
+    pub(crate) worst: BTreeMap<&'static str, (f64, String)>,
+    /// Runs in all.
+    pub(crate) runs: usize,
+}
+
+/// Adapters, operators, and what has been done with them.
+pub(crate) struct Suite {
+    settings: Settings,
+    adapters: Vec<Arc<Tested>>,
+    operators: Vec<Arc<Tried>>,
+    done: Arc<Mutex<Done>>,
+}
+
+impl Suite {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let tried = |info| Arc::new(Tried { info, families: (info.cases)() });
+        Suite {
+            settings,
+            adapters: adapters::find(),
+            operators: OPERATORS.iter().map(tried).collect(),
+            done: Arc::default(),
+        }
+    }
+
+    pub(crate) fn trials(&self) -> Vec<Trial> {
+        let mut trials = adapters::expectations(&self.adapters);
+        trials.extend(self.plain_trials("cpu".into(), None));
+        for adapter in &self.adapters {
+            trials.extend(flawed::trials(adapter));
+            for config in Config::ALL {
+                let name = format!("{}{}", adapter.name, config.suffix());
+                trials.extend(self.plain_trials(name, Some((adapter, config))));
+            }
+            trials.extend(self.forced_trials(adapter));
+        }
+        trials
+    }
+
+    /// Every case family of every operator, with the kernels the backend chooses.
+    fn plain_trials(&self, name: String, on: Option<(&Arc<Tested>, Config)>) -> Vec<Trial> {
+        let mut trials = Vec::new();
+        for tried in &self.operators {
+            for (i, family) in tried.families.iter().enumerate() {
+                let title = format!("{name}::{}::{}", tried.info.name, family.label);
+                let on = on.map(|(adapter, config)| (adapter.clone(), config));
+                let job = self.job(tried, &title);
+                trials.push(Trial::test(title, move || {
+                    let _alone = on.as_ref().map(|(adapter, _)| adapter.alone());
+                    let backend = match &on {
+                        Some((adapter, config)) => Backend::Gpu(adapter.open(*config)?),
+                        None => Backend::Cpu,
+                    };
+                    let passed = job.run(i, &Target::new(backend), None)?;
+                    if passed.runs == 0 {
+                        return Err("the family has no case at all".into());
+                    }
+                    job.record(&passed, on.as_ref().map(|(adapter, _)| adapter.name.as_str()));
+                    Ok(())
+                }));
+            }
+        }
+        trials
+    }
+
+    /// Every variant of every kernel family, on the operators that use it.
+    fn forced_trials(&self, adapter: &Arc<Tested>) -> Vec<Trial> {
+        let mut trials = Vec::new();
+        for tried in &self.operators {
+            let kernels = kernels_of(tried);
+            for family in FAMILIES.iter().filter(|family| kernels.contains(room(family.name))) {
+                for variant in family.variants {
+                    let title = format!(
+                        "{}+{}/{}::{}",
+                        adapter.name, family.name, variant.name, tried.info.name
+                    );
+                    let (job, adapter) = (self.job(tried, &title), adapter.clone());
+                    trials.push(Trial::test(title, move || job.forced(&adapter, family, variant)));
+                }
+            }
+        }
+        trials
+    }
+
+    fn job(&self, tried: &Arc<Tried>, title: &str) -> Job {
+        Job {
+            tried: tried.clone(),
+            settings: self.settings,
+            done: self.done.clone(),
+            title: title.into(),
+        }
+    }
+
+    /// Writes down what was executed and checks that it is what the tables
+    /// say. Whether all is well.
+    pub(crate) fn finish(&self) -> bool {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("{} runs; the largest part of a bound that each operator used up:", done.runs);
+        for (op, (ratio, at)) in &done.worst {
+            println!("  {op}: {ratio:.3} ({at})");
+        }
+        let mut complaints = coverage::check(&self.adapters, &done);
+        for tried in &self.operators {
+            let has_inputs = tried.families.iter().any(has_shaped_run_input);
+            if has_inputs && done.symbolic.get(tried.info.name).is_none_or(|&runs| runs == 0) {
+                complaints.push(format!("{}: no case accepts symbolic extents", tried.info.name));
+            }
+        }
+        for complaint in &complaints {
+            println!("FAILED: {complaint}");
+        }
+        complaints.is_empty()
+    }
+}
+
+/// What a trial needs.
+struct Job {
+    tried: Arc<Tried>,
+    settings: Settings,
+    done: Arc<Mutex<Done>>,
+    title: String,
+}
+
+impl Job {
+    fn run(&self, family: usize, target: &Target, only: Option<&str>) -> Result<Passed, Failed> {
+        let family = &self.tried.families[family];
+        let shapes = self.shapes(family);
+        run_family(family, &shapes, self.settings.seed, target, only).map_err(|e| Failed::from(*e))
+    }
+
+    /// All shapes, or a few: the first, the last and one in the middle that
+    /// changes with the seed.
+    fn shapes(&self, family: &CaseFamily) -> Vec<Vec<usize>> {
+        let all = &family.shapes;
+        if !self.settings.quick || all.len() <= QUICK_SHAPES {
+            return all.clone();
+        }
+        let inner = 1 + self.settings.seed as usize % (all.len() - 2);
+        vec![all[0].clone(), all[inner].clone(), all[all.len() - 1].clone()]
+    }
+
+    fn forced(
+        &self,
+        adapter: &Tested,
+        family: &KernelFamily,
+        variant: &Variant,
+    ) -> Result<(), Failed> {
+        let _alone = adapter.alone();
+        let gpu = adapter.open(Config::Full)?;
+        if variant.needs.lacking(gpu.caps()).is_some() {
+            return Ok(());
+        }
+        let half = variant.needs.f16 || variant.needs.coop.is_some();
+        let policy = Policy {
+            force: BTreeMap::from([(family.name.into(), variant.name.into())]),
+            allow_f16: half,
+            ..Policy::default()
+        };
+        let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
+        let target = Target { backend: Backend::Gpu(gpu), policy, arithmetic };
+        let name = format!("{}/{}", family.name, variant.name);
+        for i in 0..self.tried.families.len() {
+            let passed = self.run(i, &target, Some(&name))?;
+            self.record(&passed, Some(&adapter.name));
+        }
+        Ok(())
+    }
+
+    fn record(&self, passed: &Passed, adapter: Option<&str>) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.runs += passed.runs;
+        *done.symbolic.entry(self.tried.info.name).or_default() += passed.symbolic;
+        let worst = done.worst.entry(self.tried.info.name).or_default();
+        if passed.worst_ratio >= worst.0 {
+            *worst = (passed.worst_ratio, self.title.clone());
+        }
+        if let Some(adapter) = adapter {
+            let variants = done.variants.entry(adapter.into()).or_default();
+            variants.extend(passed.variants.iter().cloned());
+        }
+    }
+}
+
+/// The rooms of the kernels that an operator is lowered to.
+fn kernels_of(tried: &Tried) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::from([tried.info.family.to_string()]);
+    let cases = tried.families.iter().flat_map(|f| f.shapes.iter().filter_map(|s| (f.build)(s)));
+    for case in cases {
+        // What does not work here fails in the trials of the operator itself.
+        let plan = Yardstick::operands(&case, 0)
+            .and_then(|operands| Setup::new(&case, &operands, Extents::Fixed, |_| false))
+            .and_then(|setup| Plan::new(&setup.graph, &Bindings::new(0)));
+        if let Ok(plan) = plan {
+            rooms.extend(plan.calls().map(|call| room(call.kernel.name()).to_string()));
+        }
+    }
+    rooms
+}
+
+/// `matmul` of `matmul.decode` or `matmul/tiled`.
+fn room(name: &str) -> &str {
+    name.split(['.', '/']).next().unwrap_or(name)
+}
+
+fn has_shaped_run_input(family: &CaseFamily) -> bool {
+    let cases = family.shapes.iter().filter_map(|shape| (family.build)(shape));
+    let mut inputs = cases.flat_map(|case| case.inputs.into_iter().flatten());
+    inputs.any(|input| !input.constant && !input.state && !input.extents.is_empty())
+}

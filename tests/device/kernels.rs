@@ -1,0 +1,169 @@
+//! Shaders and pipelines on a device, and bindings by name.
+
+use wginfer::gpu::{BufferBinding, CoopScalar};
+
+use super::*;
+
+#[test]
+fn bad_shaders_are_shader_errors_and_harmless() {
+    each(&all(), |_, gpu| {
+        let bad = ShaderRequest::from_source("test/bad", "@compute fn main() { x = 1; }");
+        assert_eq!(kind(gpu.pipeline(&bad)), ErrorKind::Shader);
+        assert_eq!(kind(gpu.pipeline(&ShaderRequest::new("no/such"))), ErrorKind::Shader);
+        assert_eq!(gpu.counters().pipelines, 0);
+        Affine::new(&gpu, 10).check(3.0, 0.0);
+    });
+}
+
+#[test]
+fn binding_by_name_is_checked() {
+    let capped = DeviceOptions { max_binding: Some(1 << 20), ..all() };
+    each(&capped, |_, gpu| {
+        let pipeline = gpu.pipeline(&ShaderRequest::from_source("test/affine", AFFINE)).unwrap();
+        let params = gpu.params_buffer(&pipeline).unwrap();
+        let (x, y) = (storage(&gpu, 4096), storage(&gpu, 4096));
+        let big = storage(&gpu, (1 << 20) + 4);
+        assert_eq!(gpu.caps().max_binding(), 1 << 20);
+        let bind = |x: BufferBinding<'_>, y: BufferBinding<'_>| {
+            gpu.bind(&pipeline, &[("x", x), ("y", y), ("params", (&params).into())])
+        };
+        let part = |buffer, offset, size| BufferBinding { buffer, offset, size };
+        bind((&x).into(), (&y).into()).unwrap();
+        bind(part(&x, 256, 3), part(&y, 0, 0)).unwrap();
+        bind(part(&big, 0, 1 << 20), (&y).into()).unwrap();
+        assert_eq!(kind(bind((&big).into(), (&y).into())), ErrorKind::Limit);
+        assert_eq!(kind(bind(part(&x, 4, 16), (&y).into())), ErrorKind::Input);
+        assert_eq!(kind(bind(part(&x, 4096, 4), (&y).into())), ErrorKind::Input);
+        assert_eq!(kind(bind(part(&x, 256, u64::MAX), (&y).into())), ErrorKind::Input);
+        assert_eq!(kind(bind(part(&x, 0, 256), part(&x, 2048, 256))), ErrorKind::Shader);
+
+        let named = |names: &[&str]| {
+            let parts: Vec<_> = names.iter().map(|n| (*n, (&x).into())).collect();
+            gpu.bind(&pipeline, &parts).unwrap_err()
+        };
+        for (names, part) in [
+            (["x", "params"].as_slice(), "nothing is bound to 'y'"),
+            (&["x", "y", "params", "z"], "no binding 'z'; there are params, x, y"),
+            (&["x", "x", "y", "params"], "'x' is given twice"),
+        ] {
+            let error = named(names);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        gpu.check("binding").unwrap();
+    });
+}
+
+#[test]
+fn short_and_ragged_tensors_bind_to_vector_arrays() {
+    let source = "
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(1) fn main() {
+    y[0] = x[0].x; y[1] = x[arrayLength(&x) - 1u].x; y[2] = f32(arrayLength(&x));
+}";
+    each(&all(), |_, gpu| {
+        let pipeline = gpu.pipeline(&ShaderRequest::from_source("test/ragged", source)).unwrap();
+        let y = storage(&gpu, 12);
+        for count in [1u32, 5, 64, 65] {
+            let x = storage(&gpu, 4 * u64::from(count));
+            let values: Vec<f32> = (0..count).map(|i| i as f32 + 1.0).collect();
+            gpu.block_on(gpu.upload(&x, 0, bytemuck::cast_slice(&values))).unwrap();
+            let group = gpu.bind(&pipeline, &[("x", (&x).into()), ("y", (&y).into())]).unwrap();
+            let mut encoder = gpu.encoder("ragged");
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                pass.set_pipeline(&pipeline.raw);
+                pass.set_bind_group(0, group.raw(), &[]);
+                pass.dispatch_workgroups(1, 1, 1);
+            }
+            gpu.submit("running", encoder).unwrap();
+            let got = gpu.block_on(gpu.read(&y, 0, 12)).unwrap();
+            let vectors = count.div_ceil(4);
+            let expected = [1.0, (4 * (vectors - 1) + 1) as f32, vectors as f32];
+            assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&got), expected);
+        }
+    });
+}
+
+#[test]
+fn optional_features_run_where_the_adapter_has_them() {
+    each(&all(), |_, gpu| {
+        let caps = gpu.caps().clone();
+        if caps.coop_shape(8, 8, 8, CoopScalar::F16, CoopScalar::F32).is_some() {
+            cooperative_product(&gpu);
+        }
+        if caps.immediates {
+            immediates(&gpu);
+        }
+    });
+}
+
+/// C = A * B with 8x8 tiles; A is a shift, so the answer is B's rows moved.
+fn cooperative_product(gpu: &Arc<Gpu>) {
+    let source = "
+enable f16;
+enable wgpu_cooperative_matrix;
+@group(0) @binding(0) var<storage, read> a: array<f16>;
+@group(0) @binding(1) var<storage, read> b: array<f16>;
+@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+@compute @workgroup_size(32) fn main() {
+    let x = coopLoadT<coop_mat8x8<f16, A>>(&a[0], 8u);
+    let y = coopLoadT<coop_mat8x8<f16, B>>(&b[0], 8u);
+    var z = coopLoadT<coop_mat8x8<f32, C>>(&c[0], 8u);
+    z = coopMultiplyAdd(x, y, z);
+    coopStoreT(z, &c[0], 8u);
+}";
+    let size = gpu.caps().max_subgroup_size;
+    let source = source.replace("workgroup_size(32)", &format!("workgroup_size({size})"));
+    let pipeline = gpu.pipeline(&ShaderRequest::from_source("test/coop", source)).unwrap();
+    let half = |v: f32| half::f16::from_f32(v).to_le_bytes();
+    let cells = || (0..8).flat_map(|r| (0..8).map(move |c| (r, c)));
+    let shift: Vec<u8> =
+        cells().flat_map(|(r, c)| half(f32::from(u8::from(c == (r + 1) % 8)))).collect();
+    let values: Vec<u8> = cells().flat_map(|(r, c)| half((8 * r + c) as f32)).collect();
+    let (a, b, c) = (storage(gpu, 128), storage(gpu, 128), storage(gpu, 256));
+    gpu.block_on(gpu.upload(&a, 0, &shift)).unwrap();
+    gpu.block_on(gpu.upload(&b, 0, &values)).unwrap();
+    gpu.block_on(gpu.upload(&c, 0, &[0; 256])).unwrap();
+    let named = [("a", (&a).into()), ("b", (&b).into()), ("c", (&c).into())];
+    let group = gpu.bind(&pipeline, &named).unwrap();
+    let mut encoder = gpu.encoder("coop");
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&pipeline.raw);
+        pass.set_bind_group(0, group.raw(), &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+    }
+    gpu.submit("multiplying", encoder).unwrap();
+    let got = gpu.block_on(gpu.read(&c, 0, 256)).unwrap();
+    let expected: Vec<f32> = cells().map(|(r, c)| (8 * ((r + 1) % 8) + c) as f32).collect();
+    assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&got), expected);
+}
+
+fn immediates(gpu: &Arc<Gpu>) {
+    let source = "
+struct Step { value: f32, index: u32 }
+var<immediate> step: Step;
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(1) fn main() { y[step.index] = step.value; }";
+    let pipeline = gpu.pipeline(&ShaderRequest::from_source("test/immediate", source)).unwrap();
+    assert_eq!(pipeline.reflection().immediates[1].offset, 4);
+    let y = storage(gpu, 16);
+    let group = gpu.bind(&pipeline, &[("y", (&y).into())]).unwrap();
+    let mut encoder = gpu.encoder("immediates");
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&pipeline.raw);
+        pass.set_bind_group(0, group.raw(), &[]);
+        for index in 0..4u32 {
+            let mut bytes = [0; 8];
+            bytes[..4].copy_from_slice(&(10.0 * index as f32).to_le_bytes());
+            bytes[4..].copy_from_slice(&index.to_le_bytes());
+            pass.set_immediates(0, &bytes);
+            pass.dispatch_workgroups(1, 1, 1);
+        }
+    }
+    gpu.submit("running", encoder).unwrap();
+    let got = gpu.block_on(gpu.read(&y, 0, 16)).unwrap();
+    assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&got), [0.0, 10.0, 20.0, 30.0]);
+}

@@ -1,0 +1,200 @@
+//! Sessions: planning by bounds, steady state, states, submissions, errors.
+
+mod support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use support::affine::Affine;
+use support::backends::{self, Named};
+use wginfer::graph::{Graph, GraphBuilder};
+use wginfer::{Backend, DType, ErrorKind, Session, SessionOptions, Tensor};
+
+type Body = fn(&Named) -> Result<(), Failed>;
+
+const BODIES: &[(&str, Body)] = &[
+    ("one_plan_serves_a_bucket", one_plan_serves_a_bucket),
+    ("steady_state_makes_nothing", steady_state_makes_nothing),
+    ("long_work_is_cut", long_work_is_cut),
+    ("empty_tensors_dispatch_nothing", empty_tensors_dispatch_nothing),
+    ("wrong_inputs_are_named", wrong_inputs_are_named),
+    ("outputs_may_be_inputs_or_constants", outputs_may_be_inputs_or_constants),
+    ("memory_goes_back", memory_goes_back),
+    ("a_lost_device_is_typed", a_lost_device_is_typed),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for backend in backends::all() {
+        for (name, body) in BODIES {
+            let backend = backend.clone();
+            trials.push(Trial::test(format!("session::{}::{name}", backend.name), move || {
+                body(&backend)
+            }));
+        }
+    }
+    backends::conclude(&arguments, trials);
+}
+
+/// `depth` affine steps on `[rows, 3]`.
+fn chain(depth: usize) -> Graph {
+    let mut g = GraphBuilder::new();
+    let rows = g.symbol("rows");
+    let mut x = g.input("x", DType::F32, [rows.into(), 3.into()]).unwrap();
+    for i in 0..depth {
+        x = g.op1(Affine { scale: 0.5, shift: i as f32 }, &[x]).unwrap();
+    }
+    g.output("y", x).unwrap();
+    g.finish().unwrap()
+}
+
+fn expected(depth: usize, x: &[f32]) -> Vec<f32> {
+    let step = |x: f32, i: usize| x * 0.5 + i as f32;
+    x.iter().map(|&x| (0..depth).fold(x, step)).collect()
+}
+
+fn values(rows: usize) -> Vec<f32> {
+    (0..rows * 3).map(|i| ((i * 37 + 11) % 101) as f32 - 50.0).collect()
+}
+
+fn check(session: &mut Session, depth: usize, rows: usize) -> Result<(), Failed> {
+    let x = values(rows);
+    let input = Tensor::from_f32(&[rows, 3], &x)?;
+    let outputs = session.run_blocking(&[("x", &input)])?;
+    let (name, y) = &outputs[0];
+    assert_eq!((name.as_str(), y.extents()), ("y", &[rows, 3][..]));
+    // Halving and adding small whole numbers is exact in f32.
+    assert_eq!(y.to_f32()?, expected(depth, &x));
+    Ok(())
+}
+
+fn session(backend: &Named, depth: usize, options: SessionOptions) -> Result<Session, Failed> {
+    Ok(Session::new_blocking(chain(depth), &backend.backend, options)?)
+}
+
+fn buckets() -> SessionOptions {
+    let buckets = [("rows".to_string(), vec![1, 16, 64])].into();
+    SessionOptions { buckets, poison: true, ..SessionOptions::default() }
+}
+
+fn one_plan_serves_a_bucket(backend: &Named) -> Result<(), Failed> {
+    let mut session = session(backend, 3, buckets())?;
+    for rows in [2, 16, 7, 1, 40, 64, 5, 100] {
+        check(&mut session, 3, rows)?;
+    }
+    // 1; 2 to 16; 40 to 64; 100 by itself.
+    assert_eq!(session.counters().plans, 4);
+    Ok(())
+}
+
+fn steady_state_makes_nothing(backend: &Named) -> Result<(), Failed> {
+    let mut session = session(backend, 4, SessionOptions { poison: false, ..buckets() })?;
+    check(&mut session, 4, 9)?;
+    check(&mut session, 4, 16)?;
+    let counted = |session: &Session| match &backend.backend {
+        Backend::Gpu(gpu) => {
+            let made = gpu.counters();
+            (
+                made.buffers + made.buffers_reused,
+                made.bind_groups,
+                made.pipelines,
+                session.counters().plans,
+            )
+        }
+        Backend::Cpu => (0, 0, 0, session.counters().plans),
+    };
+    let before = counted(&session);
+    for rows in [3, 16, 11, 2] {
+        check(&mut session, 4, rows)?;
+    }
+    assert_eq!(counted(&session), before);
+    if backend.is_gpu() {
+        let counters = session.counters();
+        assert_eq!((counters.runs, counters.submissions, counters.dispatches), (6, 6, 24));
+    }
+    Ok(())
+}
+
+fn long_work_is_cut(backend: &Named) -> Result<(), Failed> {
+    let options = SessionOptions { submission_ms: 1e-6, ..SessionOptions::default() };
+    let mut session = session(backend, 5, options)?;
+    check(&mut session, 5, 1000)?;
+    if backend.is_gpu() {
+        assert_eq!(session.counters().submissions, 5);
+    }
+    Ok(())
+}
+
+fn empty_tensors_dispatch_nothing(backend: &Named) -> Result<(), Failed> {
+    let mut session = session(backend, 2, buckets())?;
+    check(&mut session, 2, 0)?;
+    check(&mut session, 2, 1)?;
+    Ok(())
+}
+
+fn wrong_inputs_are_named(backend: &Named) -> Result<(), Failed> {
+    let mut session = session(backend, 1, SessionOptions::default())?;
+    let good = Tensor::from_f32(&[2, 3], &[1.0; 6])?;
+    let wide = Tensor::from_f32(&[2, 4], &[1.0; 8])?;
+    let whole = Tensor::from_i32(&[2, 3], &[1; 6])?;
+    let cases: [(&[(&str, &Tensor)], &str); 4] = [
+        (&[], "'x'"),
+        (&[("x", &wide)], "dimension 1"),
+        (&[("x", &whole)], "I32"),
+        (&[("x", &good), ("z", &good)], "z"),
+    ];
+    for (inputs, named) in cases {
+        let error = session.run_blocking(inputs).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    check(&mut session, 1, 2)
+}
+
+fn outputs_may_be_inputs_or_constants(backend: &Named) -> Result<(), Failed> {
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", DType::F32, [2.into()])?;
+    let c = g.constant("c", Tensor::from_f32(&[3], &[1.0, 2.0, 3.0])?)?;
+    let folded = g.op1(Affine { scale: 2.0, shift: 1.0 }, &[c])?;
+    g.output("x", x)?;
+    g.output("c", c)?;
+    g.output("folded", folded)?;
+    let mut session =
+        Session::new_blocking(g.finish()?, &backend.backend, SessionOptions::default())?;
+    let outputs = session.run_blocking(&[("x", &Tensor::from_f32(&[2], &[8.0, 9.0])?)])?;
+    let values: Vec<_> = outputs.iter().map(|(_, t)| t.to_f32().unwrap()).collect();
+    assert_eq!(values, [vec![8.0, 9.0], vec![1.0, 2.0, 3.0], vec![3.0, 5.0, 7.0]]);
+    assert_eq!(session.graph().nodes().len(), 0);
+    Ok(())
+}
+
+/// Opens a device of its own, since other tests hold memory of the shared one.
+fn fresh(backend: &Named) -> Result<Option<Named>, Failed> {
+    let Backend::Gpu(gpu) = &backend.backend else { return Ok(None) };
+    let gpu = pollster::block_on(gpu.reopen())?;
+    Ok(Some(Named { name: backend.name.clone(), backend: Backend::Gpu(gpu) }))
+}
+
+fn memory_goes_back(backend: &Named) -> Result<(), Failed> {
+    let Some(backend) = fresh(backend)? else { return Ok(()) };
+    let Backend::Gpu(gpu) = &backend.backend else { return Ok(()) };
+    let mut session = session(&backend, 6, buckets())?;
+    check(&mut session, 6, 64)?;
+    assert!(gpu.memory().in_use() > 0);
+    drop(session);
+    gpu.trim();
+    assert_eq!((gpu.memory().in_use(), gpu.memory().total), (0, 0));
+    Ok(())
+}
+
+fn a_lost_device_is_typed(backend: &Named) -> Result<(), Failed> {
+    let Some(lost) = fresh(backend)? else { return Ok(()) };
+    let Backend::Gpu(gpu) = &lost.backend else { return Ok(()) };
+    let mut first = session(&lost, 2, SessionOptions::default())?;
+    check(&mut first, 2, 4)?;
+    gpu.lose_for_test();
+    let x = Tensor::from_f32(&[4, 3], &values(4))?;
+    let error = first.run_blocking(&[("x", &x)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeviceLost, "{error}");
+    let again = fresh(&lost)?.ok_or("a device")?;
+    check(&mut session(&again, 2, SessionOptions::default())?, 2, 4)
+}

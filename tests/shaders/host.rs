@@ -1,0 +1,317 @@
+//! The host side of every operator's dispatches, planned for devices that are
+//! not here: names, types, places, offsets, sizes and counts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use wginfer::gpu::{
+    BindingKind, CoopScalar, CoopShape, DeviceCaps, Reflection, Scalar, ShaderRequest, check_fits,
+    compile,
+};
+use wginfer::graph::Bindings;
+use wginfer::kernels::registry::FAMILIES;
+use wginfer::kernels::{Dispatch, Grid, Param, Place, Policy, View};
+use wginfer::ops::registry::OPERATORS;
+use wginfer::plan::{Call, Home, Plan};
+use wginfer::quant::DeviceLayout;
+use wginfer::validate::{Extents, Setup, Yardstick, dispatches};
+use wginfer::{Error, ErrorKind};
+
+/// Nothing optional, WebGPU's default limits, bindings of 1 MiB.
+fn least() -> DeviceCaps {
+    DeviceCaps { binding_cap: Some(1 << 20), ..DeviceCaps::webgpu_minimum() }
+}
+
+/// A large GPU.
+fn most() -> DeviceCaps {
+    let mut caps = DeviceCaps::webgpu_minimum();
+    caps.name = "everything".into();
+    (caps.f16, caps.subgroups, caps.immediates) = (true, true, true);
+    (caps.min_subgroup_size, caps.max_subgroup_size) = (32, 32);
+    for size in [8, 16] {
+        let (ab, cr) = (CoopScalar::F16, CoopScalar::F32);
+        caps.coop.push(CoopShape { m: size, n: size, k: size, ab, cr, saturating: false });
+    }
+    let limits = &mut caps.limits;
+    limits.max_compute_invocations_per_workgroup = 1024;
+    limits.max_compute_workgroup_size_x = 1024;
+    limits.max_compute_workgroup_size_y = 1024;
+    limits.max_compute_workgroup_storage_size = 64 << 10;
+    limits.max_storage_buffer_binding_size = 1 << 31;
+    limits.max_buffer_size = 1 << 34;
+    limits.min_storage_buffer_offset_alignment = 32;
+    caps
+}
+
+/// What the device chooses, and every variant forced in turn.
+fn policies() -> Vec<(String, Policy)> {
+    let mut policies = vec![
+        ("default".to_string(), Policy::default()),
+        ("f16".to_string(), Policy { allow_f16: true, ..Policy::default() }),
+    ];
+    for family in FAMILIES {
+        for variant in family.variants {
+            let force = BTreeMap::from([(family.name.into(), variant.name.into())]);
+            let name = format!("{}/{}", family.name, variant.name);
+            policies.push((name, Policy { force, allow_f16: true, ..Policy::default() }));
+        }
+    }
+    policies
+}
+
+/// Shaders compile once; `None` for one that was not asked for by a family.
+#[derive(Default)]
+struct Shaders {
+    compiled: HashMap<ShaderRequest, Result<Reflection, String>>,
+    requests: HashMap<String, BTreeSet<String>>,
+}
+
+impl Shaders {
+    fn new() -> Self {
+        let mut shaders = Shaders::default();
+        for family in FAMILIES {
+            for variant in family.variants {
+                let requests = (family.requests)(variant);
+                let texts = requests.iter().map(ToString::to_string).collect();
+                shaders.requests.insert(format!("{}/{}", family.name, variant.name), texts);
+            }
+        }
+        shaders
+    }
+
+    fn reflection(&mut self, request: &ShaderRequest) -> Result<&Reflection, String> {
+        let compiled = self.compiled.entry(request.clone()).or_insert_with(|| {
+            compile(request).map(|program| program.reflection).map_err(|e| e.to_string())
+        });
+        compiled.as_ref().map_err(Clone::clone)
+    }
+}
+
+#[test]
+fn dispatches_fit_their_shaders_and_devices() {
+    let mut shaders = Shaders::new();
+    let mut wrong = BTreeSet::new();
+    let mut checked = 0;
+    for info in OPERATORS {
+        for family in (info.cases)() {
+            let mut seen = BTreeSet::new();
+            for shape in &family.shapes {
+                let Some(case) = (family.build)(shape) else { continue };
+                let operands = Yardstick::operands(&case, 1).unwrap();
+                for extents in [Extents::Fixed, Extents::Symbolic] {
+                    let accepts = |setup: &Setup| {
+                        let plan = Plan::new(&setup.graph, &setup.bounds);
+                        plan.is_ok_and(|plan| dispatches(&plan, &most(), &policies()[0].1).is_ok())
+                    };
+                    let setup = match Setup::new(&case, &operands, extents, accepts) {
+                        Ok(setup) => setup,
+                        Err(error) => {
+                            wrong.insert(format!("{} {shape:?}: {error}", family.label));
+                            continue;
+                        }
+                    };
+                    let plan = Plan::new(&setup.graph, &setup.bounds).unwrap();
+                    for caps in [least(), most()] {
+                        for (name, policy) in policies() {
+                            if name != "default" && !concerns(&plan, &name) {
+                                continue;
+                            }
+                            let at = format!(
+                                "{} {shape:?} {extents:?} on {}, {name}",
+                                family.label, caps.name
+                            );
+                            let found = check_plan(&plan, &caps, &policy, &mut shaders, &mut seen);
+                            match found {
+                                Ok(count) => checked += count,
+                                Err(what) => {
+                                    wrong.insert(format!("{at}: {what}"));
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let shown: Vec<&str> = wrong.iter().take(40).map(String::as_str).collect();
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), shown.join("\n"));
+    assert!(checked > 0 || OPERATORS.is_empty(), "nothing was checked");
+}
+
+/// Whether a forced variant can make a difference to a plan.
+fn concerns(plan: &Plan, forced: &str) -> bool {
+    let room = |name: &str| name.split(['.', '/']).next().unwrap_or(name).to_string();
+    forced == "f16" || plan.calls().any(|call| room(call.kernel.name()) == room(forced))
+}
+
+/// Checks every dispatch of a plan; how many there were.
+fn check_plan(
+    plan: &Plan,
+    caps: &DeviceCaps,
+    policy: &Policy,
+    shaders: &mut Shaders,
+    seen: &mut BTreeSet<String>,
+) -> Result<usize, String> {
+    let calls = match dispatches(plan, caps, policy) {
+        Ok(calls) => calls,
+        // A device may lack what a forced variant needs, and a variant may not
+        // take all operands. Without force there must be one.
+        Err(error) if policy_may_fail(&error, policy) => return Ok(0),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut count = 0;
+    for (call, dispatches) in calls {
+        for dispatch in dispatches {
+            count += 1;
+            let reflection = shaders.reflection(&dispatch.shader)?.clone();
+            let known = shaders.requests.get(&dispatch.variant);
+            let known = known.ok_or_else(|| format!("no variant '{}'", dispatch.variant))?;
+            if !known.contains(&dispatch.shader.to_string())
+                && seen.insert(dispatch.shader.to_string())
+            {
+                return Err(format!(
+                    "{} is none of {}'s requests",
+                    dispatch.shader, dispatch.variant
+                ));
+            }
+            check_fits(&dispatch.variant, &reflection, caps).map_err(|e| e.to_string())?;
+            check_dispatch(plan, call, &dispatch, &reflection, caps)
+                .map_err(|what| format!("{} ({}): {what}", dispatch.variant, dispatch.shader))?;
+        }
+    }
+    Ok(count)
+}
+
+fn policy_may_fail(error: &Error, policy: &Policy) -> bool {
+    !policy.force.is_empty() && error.kind() == ErrorKind::Unsupported
+}
+
+fn check_dispatch(
+    plan: &Plan,
+    call: &Call,
+    dispatch: &Dispatch,
+    reflection: &Reflection,
+    caps: &DeviceCaps,
+) -> Result<(), String> {
+    check_params(dispatch, reflection)?;
+    check_grid(plan, dispatch, caps)?;
+    let names: Vec<&str> = dispatch.bindings.iter().map(|(name, _)| *name).collect();
+    let storage = reflection.bindings.iter().filter(|b| b.kind != BindingKind::Uniform);
+    let mut wanted: Vec<&str> = storage.map(|b| b.name.as_str()).collect();
+    let mut given = names.clone();
+    (wanted.sort_unstable(), given.sort_unstable());
+    if wanted != given {
+        return Err(format!("the shader binds {wanted:?}, the host {given:?}"));
+    }
+    let mut bound: Vec<(String, BindingKind)> = Vec::new();
+    for (name, view) in &dispatch.bindings {
+        let binding = reflection.binding(name).ok_or("a vanished binding")?;
+        let buffer =
+            check_view(plan, call, view, caps).map_err(|what| format!("'{name}': {what}"))?;
+        for (other, kind) in &bound {
+            let written = *kind == BindingKind::ReadWrite || binding.kind == BindingKind::ReadWrite;
+            if *other == buffer && written {
+                return Err(format!(
+                    "'{name}' shares {buffer} with another binding, one is written"
+                ));
+            }
+        }
+        let output = matches!(view.place, Place::Output(_) | Place::Scratch(_));
+        if binding.kind == BindingKind::ReadWrite && !output {
+            return Err(format!("'{name}' writes to {:?}", view.place));
+        }
+        bound.push((buffer, binding.kind));
+    }
+    Ok(())
+}
+
+fn check_params(dispatch: &Dispatch, reflection: &Reflection) -> Result<(), String> {
+    let members = reflection.params().map_or(&[][..], |params| &params.members);
+    let mut wanted: Vec<(&str, Scalar)> =
+        members.iter().map(|member| (member.name.as_str(), member.scalar)).collect();
+    let scalar = |param: &Param| match param {
+        Param::Dim(_) | Param::U32(_) => Scalar::U32,
+        Param::I32(_) => Scalar::I32,
+        Param::F32(_) => Scalar::F32,
+    };
+    let mut given: Vec<(&str, Scalar)> =
+        dispatch.params.iter().map(|(name, param)| (*name, scalar(param))).collect();
+    wanted.sort_by_key(|(name, _)| *name);
+    given.sort_by_key(|(name, _)| *name);
+    if wanted == given { Ok(()) } else { Err(format!("parameters {wanted:?}, given {given:?}")) }
+}
+
+/// Grid and parameters at the bounds, the largest they can be.
+fn check_grid(plan: &Plan, dispatch: &Dispatch, caps: &DeviceCaps) -> Result<(), String> {
+    let eval = |dim: &wginfer::graph::Dim| dim.eval(&plan.bounds).map_err(|e| e.to_string());
+    for (name, param) in &dispatch.params {
+        if let Param::Dim(dim) = param
+            && eval(dim)? > u64::from(u32::MAX)
+        {
+            return Err(format!("parameter '{name}' is over 32 bits"));
+        }
+    }
+    let most = u64::from(caps.limits.max_compute_workgroups_per_dimension);
+    let fits = match &dispatch.grid {
+        Grid::Linear(n) => eval(n)? <= most * most,
+        Grid::Xyz(x, y, z) => eval(x)? <= most && eval(y)? <= most && eval(z)? <= most,
+    };
+    eval(&dispatch.work)?;
+    if fits { Ok(()) } else { Err(format!("the grid {:?} is too large", dispatch.grid)) }
+}
+
+/// Checks a view against its region and the device; names the buffer behind it.
+fn check_view(plan: &Plan, call: &Call, view: &View, caps: &DeviceCaps) -> Result<String, String> {
+    let align = u64::from(caps.storage_alignment());
+    if !view.offset.is_multiple_of(align) {
+        return Err(format!("offset {} is no multiple of {align}", view.offset));
+    }
+    let missing = || format!("{:?} does not exist", view.place);
+    let (buffer, bytes) = match view.place {
+        Place::Scratch(number) => {
+            let size = view.size.ok_or("scratch memory without a size")?;
+            (format!("scratch {number}"), view.offset + size)
+        }
+        Place::Input(i) | Place::Head(i) => {
+            let id = call.inputs.get(i).copied().flatten().ok_or_else(missing)?;
+            let operand = &plan.operands[id.index()];
+            let head = matches!(view.place, Place::Head(_));
+            let bytes = region(&operand.ty, operand.home, head, &plan.bounds)?;
+            // The two regions of a weight are parts of one buffer, only read.
+            (format!("{:?}", operand.home), bytes)
+        }
+        Place::Output(i) => {
+            let id = call.outputs.get(i).copied().ok_or_else(missing)?;
+            let operand = &plan.operands[id.index()];
+            if matches!(operand.home, Home::Constant(_) | Home::Input(_) | Home::Unused) {
+                return Err(format!("{:?} cannot be written", operand.home));
+            }
+            (format!("{:?}", operand.home), region(&operand.ty, operand.home, false, &plan.bounds)?)
+        }
+    };
+    let size = view.size.unwrap_or(bytes.saturating_sub(view.offset));
+    // Buffers are padded to whole words.
+    if view.offset + size > bytes.next_multiple_of(4) {
+        return Err(format!("{view:?} ends after {bytes} bytes"));
+    }
+    if size > caps.max_binding() {
+        return Err(format!("{size} bytes are over the binding limit {}", caps.max_binding()));
+    }
+    Ok(buffer)
+}
+
+/// Bytes of an operand's region.
+fn region(
+    ty: &wginfer::graph::TensorType,
+    home: Home,
+    head: bool,
+    bounds: &Bindings,
+) -> Result<u64, String> {
+    let bytes = ty.bytes(bounds).map_err(|e| e.to_string())? as u64;
+    let constant = matches!(home, Home::Constant(_));
+    let layout = DeviceLayout::of(ty.dtype).filter(|_| ty.dtype.is_quantised() && constant);
+    let Some(layout) = layout else {
+        return if head { Err("no quantised constant, no head".into()) } else { Ok(bytes) };
+    };
+    let blocks = bytes as usize / ty.dtype.block_bytes();
+    let region = if head { layout.head_bytes(blocks) } else { layout.body_bytes(blocks) };
+    region.map(|bytes| bytes as u64).map_err(|e| e.to_string())
+}

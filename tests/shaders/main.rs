@@ -1,0 +1,135 @@
+//! Shaders and their host side, without a device: every variant compiles,
+//! translates to the languages it claims and to no other, and every operator's
+//! dispatches fit the shaders they name.
+
+mod host;
+mod translate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use translate::translate;
+use wginfer::gpu::{DeviceCaps, SHADERS, ShaderProgram, ShaderRequest, compile};
+use wginfer::kernels::registry::{FAMILIES, KernelFamily};
+use wginfer::kernels::{Language, Variant};
+
+/// The names an adapter may have in `Variant::executed_on`; the conformance
+/// suite knows them.
+const ADAPTERS: &[&str] = &["lavapipe", "lavapipe-old", "swiftshader"];
+
+fn variants() -> impl Iterator<Item = (&'static KernelFamily, &'static Variant)> {
+    FAMILIES.iter().flat_map(|family| family.variants.iter().map(move |variant| (family, variant)))
+}
+
+/// Every request of every variant, compiled.
+fn programs() -> Vec<(&'static KernelFamily, &'static Variant, ShaderRequest, ShaderProgram)> {
+    let mut programs = Vec::new();
+    for (family, variant) in variants() {
+        let requests = (family.requests)(variant);
+        assert!(!requests.is_empty(), "{}/{} has no shader", family.name, variant.name);
+        for request in requests {
+            let program = compile(&request).unwrap_or_else(|error| panic!("{error}"));
+            programs.push((family, variant, request, program));
+        }
+    }
+    programs
+}
+
+#[test]
+fn every_variant_translates_to_its_languages_and_no_other() {
+    let mut wrong = Vec::new();
+    // One text may serve several variants.
+    let mut known: BTreeMap<(String, Language, bool), Result<(), String>> = BTreeMap::new();
+    for (family, variant, request, program) in programs() {
+        for &language in Language::ALL {
+            let key = (program.wgsl.clone(), language, request.zero_workgroup);
+            let result = known.entry(key).or_insert_with(|| {
+                translate(&program.wgsl, &program.reflection, language, request.zero_workgroup)
+            });
+            match (variant.languages.contains(&language), result) {
+                (true, Err(why)) => wrong.push(format!(
+                    "{}/{} [{request}] claims {language:?}: {why}",
+                    family.name, variant.name
+                )),
+                (false, Ok(())) => wrong.push(format!(
+                    "{}/{} [{request}] can be {language:?} and does not say so",
+                    family.name, variant.name
+                )),
+                _ => {}
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_shader_that_no_language_takes_is_noticed() {
+    // Arrays without a size in private memory do not exist.
+    let wgsl = "@compute @workgroup_size(1) fn main() { var x: array<u32>; }";
+    let reflection = compile(&ShaderRequest::from_source(
+        "good",
+        "@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+         @compute @workgroup_size(1) fn main() { y[0] = 1.0; }",
+    ))
+    .unwrap()
+    .reflection;
+    for &language in Language::ALL {
+        assert!(translate(wgsl, &reflection, language, true).is_err(), "{language:?}");
+    }
+}
+
+#[test]
+fn needs_cover_what_the_shaders_use() {
+    for (family, variant, request, program) in programs() {
+        let (r, needs) = (&program.reflection, &variant.needs);
+        let name = format!("{}/{} [{request}]", family.name, variant.name);
+        assert!(needs.f16 || !r.uses.f16, "{name} uses f16");
+        assert!(needs.subgroups || !r.uses.subgroups, "{name} uses subgroups");
+        assert!(needs.coop.is_some() || !r.uses.coop, "{name} uses cooperative matrices");
+        let invocations = r.invocations();
+        assert!(u64::from(needs.invocations) >= invocations, "{name}: {invocations} invocations");
+        let bytes = r.workgroup_bytes;
+        assert!(needs.workgroup_bytes >= bytes, "{name}: {bytes} bytes of workgroup memory");
+        assert!(r.bindings.iter().filter(|b| !b.name.is_empty()).count() <= 9, "{name}");
+    }
+}
+
+/// WebGPU promises nothing optional, so on each platform some variant of each
+/// family must do with the least.
+#[test]
+fn every_family_runs_on_the_least_device_of_each_platform() {
+    let least = DeviceCaps::webgpu_minimum();
+    for family in FAMILIES {
+        for &language in Language::ALL {
+            let plain = |variant: &&Variant| {
+                variant.languages.contains(&language) && variant.needs.lacking(&least).is_none()
+            };
+            let found = family.variants.iter().find(plain);
+            assert!(found.is_some(), "{} has nothing for {language:?}", family.name);
+        }
+    }
+}
+
+#[test]
+fn names_are_unique_and_known() {
+    let mut seen = BTreeSet::new();
+    for (family, variant) in variants() {
+        let name = format!("{}/{}", family.name, variant.name);
+        for adapter in variant.executed_on {
+            assert!(ADAPTERS.contains(adapter), "{name}: '{adapter}' is no known adapter");
+        }
+        assert!(seen.insert(name.clone()), "{name} twice");
+    }
+}
+
+#[test]
+fn every_shader_with_an_entry_point_belongs_to_a_variant() {
+    let used: BTreeSet<String> = variants()
+        .flat_map(|(family, variant)| (family.requests)(variant))
+        .map(|request| request.file.to_string())
+        .collect();
+    for (file, source) in SHADERS {
+        assert!(
+            !source.contains("@compute") || used.contains(*file),
+            "shaders/{file}.wgsl is no variant's"
+        );
+    }
+}
