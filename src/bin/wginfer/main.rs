@@ -3,6 +3,7 @@
 
 mod devices;
 mod failure;
+mod inspect;
 
 mod output;
 
@@ -28,6 +29,8 @@ enum Command {
     /// Lists the adapters of this machine, what each can do, and which one is
     /// picked
     Devices(devices::Args),
+    /// Says what a GGUF model file holds
+    Inspect(inspect::Args),
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     start_logging();
     let done = match cli.command {
         Command::Devices(args) => devices::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => completions(shell),
     };
     match done {

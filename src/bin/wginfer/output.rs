@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 /// The width text is wrapped at.
-const WIDTH: usize = 80;
+pub(crate) const WIDTH: usize = 80;
 
 /// Writes a line to standard error. A reader that is gone is no failure.
 pub(crate) fn note(line: impl Display) {
