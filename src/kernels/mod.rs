@@ -6,6 +6,7 @@ pub mod gather;
 mod kernel;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
 mod parts;
 pub mod registry;
 pub mod rotary;

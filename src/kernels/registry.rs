@@ -33,6 +33,11 @@ pub const FAMILIES: &[KernelFamily] = &[
         requests: super::movement::requests,
     },
     KernelFamily {
+        name: super::norm::FAMILY,
+        variants: super::norm::VARIANTS,
+        requests: super::norm::requests,
+    },
+    KernelFamily {
         name: super::rotary::FAMILY,
         variants: super::rotary::VARIANTS,
         requests: super::rotary::requests,

@@ -1,1 +1,5 @@
+//! Language models.
 //! See ARCHITECTURE.md.
+
+pub mod stream;
+pub mod tokenizer;

@@ -4,6 +4,7 @@ pub mod elementwise;
 pub mod gather;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
 mod operator;
 mod refer;
 pub mod registry;

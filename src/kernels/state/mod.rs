@@ -162,8 +162,8 @@ fn copy(window: &Part, words: &Dim, variant: &Variant) -> Dispatch {
         shader: ShaderRequest::new(COPY),
         variant: format!("{FAMILY}/{}", variant.name),
         bindings: vec![
-            ("from", window.view(Place::Input(0), 4)),
-            ("to", window.view(Place::Output(0), 4)),
+            ("source", window.view(Place::Input(0), 4)),
+            ("sink", window.view(Place::Output(0), 4)),
         ],
         params: vec![("words", (&live).into())],
         grid: Grid::Linear(live.ceil_div(64u64)),
