@@ -1,7 +1,7 @@
 //! `wginfer devices`: what could compute here.
 
 use crate::failure::Failure;
-use crate::output::{self, Fields, bytes, safe, wrapped};
+use crate::output::{self, Fields, bytes, count_noun, safe, wrapped};
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 use wginfer::Result;
@@ -45,11 +45,10 @@ fn text(out: &mut impl Write, infos: &[AdapterInfo], picked: &Result<Picked>) ->
     for info in infos {
         writeln!(out, "{}: {}\n{}", info.index, safe(&info.name), fields(info))?;
     }
-    let threads = rayon::current_num_threads();
-    let plural = if threads == 1 { "" } else { "s" };
+    let threads = count_noun(rayon::current_num_threads(), "thread");
     let simd = simd();
     let simd = if simd.is_empty() { "no SIMD known".to_string() } else { simd.join(", ") };
-    writeln!(out, "cpu: the CPU backend\n   {threads} thread{plural}, {simd}\n")?;
+    writeln!(out, "cpu: the CPU backend\n   {threads}, {simd}\n")?;
     let why = match picked {
         Ok(Picked::Gpu { adapter, why }) => format!("Picked: {}, {why}", adapter.info.index),
         Ok(Picked::Cpu { why }) => format!("Picked: cpu, {why}"),

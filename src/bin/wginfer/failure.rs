@@ -1,5 +1,6 @@
 //! How the command ends when it does not succeed.
 
+use crate::interrupt;
 use crate::output::note;
 use clap::error::ErrorKind;
 use std::error::Error;
@@ -15,6 +16,8 @@ pub(crate) enum Failure {
     Library(wginfer::Error),
     /// Standard output could not be written.
     Output(io::Error),
+    /// Ctrl-C, after what was there is printed.
+    Interrupted,
 }
 
 impl From<wginfer::Error> for Failure {
@@ -47,6 +50,7 @@ impl Failure {
                 note(format_args!("error: writing to standard output: {error}"));
                 ExitCode::FAILURE
             }
+            Failure::Interrupted => ExitCode::from(interrupt::EXIT_CODE),
             Failure::Library(error) => {
                 note(explained(&error));
                 ExitCode::FAILURE

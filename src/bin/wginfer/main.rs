@@ -4,6 +4,7 @@
 mod devices;
 mod failure;
 mod inspect;
+mod interrupt;
 
 mod output;
 

@@ -43,6 +43,11 @@ pub(crate) fn count(n: u64) -> String {
     }
 }
 
+/// A number with its noun: `1 token`, `2 tokens`.
+pub(crate) fn count_noun(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Text from a file or a driver, made harmless for a terminal: control
 /// characters are written as escapes.
 pub(crate) fn safe(text: &str) -> String {
