@@ -2,6 +2,7 @@
 //! [`ops`](crate::ops), under the same family names.
 
 mod cpu;
+pub mod elementwise;
 pub mod gather;
 mod kernel;
 pub mod matmul;
@@ -9,6 +10,7 @@ pub mod movement;
 pub mod norm;
 mod parts;
 pub mod registry;
+mod split;
 pub mod rotary;
 pub mod softmax;
 pub mod state;

@@ -1,5 +1,6 @@
 //! The table of operators: one line each.
 
+use super::elementwise::{self, Binary, Unary};
 use crate::validate::CaseFamily;
 
 /// An operator as the tests, the documentation and the importers find it.
@@ -15,6 +16,69 @@ pub struct OperatorInfo {
 
 /// Every built-in operator.
 pub const OPERATORS: &[OperatorInfo] = &[
+    operator("Identity", "elementwise", || elementwise::unary_cases(Unary::Identity)),
+    operator("Neg", "elementwise", || elementwise::unary_cases(Unary::Neg)),
+    operator("Abs", "elementwise", || elementwise::unary_cases(Unary::Abs)),
+    operator("Sign", "elementwise", || elementwise::unary_cases(Unary::Sign)),
+    operator("Exp", "elementwise", || elementwise::unary_cases(Unary::Exp)),
+    operator("Log", "elementwise", || elementwise::unary_cases(Unary::Log)),
+    operator("Sqrt", "elementwise", || elementwise::unary_cases(Unary::Sqrt)),
+    operator("Reciprocal", "elementwise", || elementwise::unary_cases(Unary::Reciprocal)),
+    operator("Sigmoid", "elementwise", || elementwise::unary_cases(Unary::Sigmoid)),
+    operator("Tanh", "elementwise", || elementwise::unary_cases(Unary::Tanh)),
+    operator("Relu", "elementwise", || elementwise::unary_cases(Unary::Relu)),
+    operator("LeakyRelu", "elementwise", || {
+        elementwise::unary_cases(Unary::LeakyRelu { alpha: 0.01 })
+    }),
+    operator("Elu", "elementwise", || elementwise::unary_cases(Unary::Elu { alpha: 1.5 })),
+    operator("Selu", "elementwise", || elementwise::unary_cases(Unary::Selu)),
+    operator("Softplus", "elementwise", || elementwise::unary_cases(Unary::Softplus)),
+    operator("Softsign", "elementwise", || elementwise::unary_cases(Unary::Softsign)),
+    operator("HardSigmoid", "elementwise", || {
+        elementwise::unary_cases(Unary::HardSigmoid { alpha: 0.2, beta: 0.5 })
+    }),
+    operator("HardSwish", "elementwise", || elementwise::unary_cases(Unary::HardSwish)),
+    operator("Swish", "elementwise", || elementwise::unary_cases(Unary::Silu)),
+    operator("Mish", "elementwise", || elementwise::unary_cases(Unary::Mish)),
+    operator("Gelu", "elementwise", || elementwise::unary_cases(Unary::Gelu)),
+    operator("GeluTanh", "elementwise", || elementwise::unary_cases(Unary::GeluTanh)),
+    operator("Erf", "elementwise", || elementwise::unary_cases(Unary::Erf)),
+    operator("Floor", "elementwise", || elementwise::unary_cases(Unary::Floor)),
+    operator("Ceil", "elementwise", || elementwise::unary_cases(Unary::Ceil)),
+    operator("Round", "elementwise", || elementwise::unary_cases(Unary::Round)),
+    operator("Sin", "elementwise", || elementwise::unary_cases(Unary::Sin)),
+    operator("Cos", "elementwise", || elementwise::unary_cases(Unary::Cos)),
+    operator("Clip", "elementwise", || {
+        elementwise::unary_cases(Unary::Clip { min: -1.0, max: 6.0 })
+    }),
+    operator("Add", "elementwise", || elementwise::binary_cases(Binary::Add)),
+    operator("Sub", "elementwise", || elementwise::binary_cases(Binary::Sub)),
+    operator("Mul", "elementwise", || elementwise::binary_cases(Binary::Mul)),
+    operator("Div", "elementwise", || elementwise::binary_cases(Binary::Div)),
+    operator("Pow", "elementwise", || elementwise::binary_cases(Binary::Pow)),
+    operator("Min", "elementwise", || elementwise::binary_cases(Binary::Min)),
+    operator("Max", "elementwise", || elementwise::binary_cases(Binary::Max)),
+    operator("PRelu", "elementwise", || elementwise::binary_cases(Binary::PRelu)),
+    operator("And", "elementwise", || elementwise::binary_cases(Binary::And)),
+    operator("Or", "elementwise", || elementwise::binary_cases(Binary::Or)),
+    operator("Xor", "elementwise", || elementwise::binary_cases(Binary::Xor)),
+    operator("Equal", "elementwise", || elementwise::binary_cases(Binary::Equal)),
+    operator("Less", "elementwise", || elementwise::binary_cases(Binary::Less)),
+    operator("LessOrEqual", "elementwise", || elementwise::binary_cases(Binary::LessOrEqual)),
+    operator("Greater", "elementwise", || elementwise::binary_cases(Binary::Greater)),
+    operator("GreaterOrEqual", "elementwise", || elementwise::binary_cases(Binary::GreaterOrEqual)),
+    operator("GatedActivation", "elementwise", elementwise::gated_cases),
+    operator("Cast", "elementwise", elementwise::cast_cases),
+    operator("Where", "elementwise", elementwise::where_cases),
+];
+
+const fn operator(
+    name: &'static str,
+    family: &'static str,
+    cases: fn() -> Vec<CaseFamily>,
+) -> OperatorInfo {
+    OperatorInfo { name, family, cases }
+}
     OperatorInfo { name: "Concat", family: "movement", cases: super::movement::concat_cases },
     OperatorInfo { name: "Expand", family: "movement", cases: super::movement::expand_cases },
     OperatorInfo { name: "GatedMatMul", family: "matmul", cases: super::matmul::gated_cases },
