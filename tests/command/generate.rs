@@ -227,11 +227,10 @@ const LONG: [&str; 9] = [
 fn a_reader_that_leaves_is_no_failure() {
     let model = endless();
     let mut child = model.start(&LONG).spawn();
-    let mut first = [0];
     let mut stdout = child.stdout.take().unwrap();
-    stdout.read_exact(&mut first).unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
     drop(stdout);
-    let run = finish(child);
+    let run = finish(child, Vec::new());
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(!run.stderr.contains("error"), "{run:?}");
 }
@@ -241,11 +240,11 @@ fn a_reader_that_leaves_is_no_failure() {
 fn an_interrupt_keeps_what_was_printed() {
     let model = endless();
     let mut child = model.start(&LONG).spawn();
-    let mut first = [0];
+    let mut first = vec![0];
     child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.unwrap().success());
-    let run = finish(child);
+    let run = finish(child, first);
     assert_eq!(run.code, Some(130), "{run:?}");
     assert!(run.stderr.contains("interrupted") && run.stderr.contains("tokens/s"), "{run:?}");
     assert!(run.stdout.ends_with('\n'), "{run:?}");

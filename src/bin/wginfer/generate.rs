@@ -8,10 +8,10 @@ pub(crate) use args::Args;
 
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::{self, note, safe, wrapped};
+use crate::output::{self, note, safe, safe_lines, wrapped};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use report::Outcome;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 use wginfer::formats::gguf;
@@ -61,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn stream(args: &Args, generation: &mut Generation<'_>) -> Result<String, Failure> {
     let mut text = String::new();
     let mut out = io::stdout().lock();
+    let terminal = out.is_terminal();
     let mut failed = None;
     for piece in generation {
         let piece = match piece {
@@ -73,7 +74,9 @@ fn stream(args: &Args, generation: &mut Generation<'_>) -> Result<String, Failur
         // From here on there is something to keep.
         interrupt::stop_gracefully();
         if !args.json {
-            out.write_all(piece.as_bytes())?;
+            // A model may say anything, a terminal should not obey it.
+            let shown = if terminal { safe_lines(&piece) } else { piece.clone() };
+            out.write_all(shown.as_bytes())?;
             out.flush()?;
         }
         text.push_str(&piece);

@@ -46,12 +46,12 @@ fn text(
 ) -> io::Result<()> {
     writeln!(out, "{}\n{}", safe(file.name()), fields(file, summary))?;
     if !summary.types.is_empty() {
-        write!(out, "{}", type_table(&summary.types))?;
+        writeln!(out, "{}", type_table(&summary.types))?;
     }
     if summary.types.iter().any(|row| !row.supported) {
-        writeln!(out, "\n  * unsupported: tensors of this type cannot be computed with")?;
+        writeln!(out, "  * unsupported: tensors of this type cannot be computed with\n")?;
     }
-    writeln!(out, "\nMemory on a device\n{}", memory(summary))?;
+    writeln!(out, "Memory on a device\n{}", memory(summary))?;
     match summary.problems.as_slice() {
         [] => writeln!(out, "This model can be run.")?,
         problems => {

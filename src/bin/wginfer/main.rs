@@ -3,6 +3,7 @@
 
 mod devices;
 mod failure;
+mod generate;
 mod inspect;
 mod interrupt;
 
@@ -32,6 +33,8 @@ enum Command {
     Devices(devices::Args),
     /// Says what a GGUF model file holds
     Inspect(inspect::Args),
+    /// Generates text with a language model
+    Generate(Box<generate::Args>),
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Devices(args) => devices::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::Completions { shell } => completions(shell),
     };
     match done {

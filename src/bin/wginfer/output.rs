@@ -51,9 +51,18 @@ pub(crate) fn count_noun(n: usize, noun: &str) -> String {
 /// Text from a file or a driver, made harmless for a terminal: control
 /// characters are written as escapes.
 pub(crate) fn safe(text: &str) -> String {
+    escaped(text, |c| c.is_control())
+}
+
+/// As [`safe`], but lines and tabs stay.
+pub(crate) fn safe_lines(text: &str) -> String {
+    escaped(text, |c| c.is_control() && c != '\n' && c != '\t')
+}
+
+fn escaped(text: &str, bad: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if bad(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -218,6 +227,7 @@ mod tests {
     fn terminal_escapes_are_shown_not_sent() {
         assert_eq!(safe("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
         assert_eq!(safe("größer"), "größer");
+        assert_eq!(safe_lines("a\tb\n\u{9b}"), "a\tb\n\\u{9b}");
     }
 
     #[test]

@@ -34,12 +34,6 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADAPTER", default_value = "auto", env = "WGINFER_ADAPTER")]
     pub(super) adapter: BackendChoice,
 
-    #[command(flatten)]
-    pub(super) sampling: Sampling,
-
-    #[command(flatten)]
-    pub(super) device: Device,
-
     /// Print one JSON object at the end instead of the text
     #[arg(long)]
     pub(super) json: bool,
@@ -47,6 +41,12 @@ pub(crate) struct Args {
     /// Print nothing but the text (or JSON) and errors
     #[arg(short, long)]
     pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) sampling: Sampling,
+
+    #[command(flatten)]
+    pub(super) device: Device,
 }
 
 /// How tokens are chosen.

@@ -27,20 +27,21 @@ impl Outcome<'_> {
         let stats = self.stats;
         let end = match stats.finish {
             Some(FinishReason::End) => "the model ended",
-            Some(FinishReason::Length) => "at --max-tokens",
-            Some(FinishReason::Context) => "context full",
+            Some(FinishReason::Length) => "--max-tokens",
+            Some(FinishReason::Context) => "the context is full",
             None => "interrupted",
         };
-        let tokens = count_noun(stats.tokens, "token");
         let mut text = format!(
-            "{tokens} ({end}), first after {:.2} s; prefill {:.1}, decode {:.1} tokens/s",
-            stats.first_token.as_secs_f64(),
+            "prefill: {}, {:.1} tokens/s\ndecode:  {}, {:.1} tokens/s, first after {:.2} s ({end})",
+            count_noun(stats.prompt_tokens, "token"),
             stats.prefill_rate(),
-            stats.decode_rate()
+            count_noun(stats.tokens, "token"),
+            stats.decode_rate(),
+            stats.first_token.as_secs_f64(),
         );
         if let Backend::Gpu(gpu) = self.model.backend() {
             let peak = bytes(gpu.memory().total_peak);
-            text.push_str(&format!("\ndevice memory: {peak} at most"));
+            text.push_str(&format!("\nmemory:  {peak} of the device at most"));
         }
         text
     }

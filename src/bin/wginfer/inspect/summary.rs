@@ -4,7 +4,12 @@
 use std::collections::BTreeMap;
 use wginfer::formats::gguf::{GgufFile, TensorInfo};
 use wginfer::gpu::SIZE_STEP;
+use wginfer::lm::chat::ChatTemplate;
+use wginfer::lm::decoder::{self, DecoderOptions};
+use wginfer::lm::spec::DecoderSpec;
+use wginfer::lm::tokenizer::Tokenizer;
 use wginfer::quant::DeviceLayout;
+use wginfer::{DType, Result};
 
 /// The context taken without being asked for, where the model has a longer one.
 const DEFAULT_CONTEXT: usize = 8192;
@@ -144,6 +149,11 @@ impl<'f> Summary<'f> {
             let first = names.iter().take(3).map(|name| format!("'{name}'")).collect::<Vec<_>>();
             self.problems.push(format!("{} tensors: {}{more}", row.name, first.join(", ")));
         }
+        // A tensor of an unsupported type is not reported again as the graph's.
+        let built = if self.problems.is_empty() { graph(file) } else { spec(file).map(|_| ()) };
+        let parts =
+            [built.err(), Tokenizer::from_gguf(file).err(), ChatTemplate::from_gguf(file).err()];
+        self.problems.extend(parts.iter().flatten().map(ToString::to_string));
     }
 
     pub(super) fn blocks_line(&self) -> Option<String> {
@@ -178,6 +188,21 @@ impl<'f> Summary<'f> {
         }
         Some(line)
     }
+}
+
+fn spec(file: &GgufFile) -> Result<DecoderSpec> {
+    DecoderSpec::from_gguf(file)
+}
+
+/// Builds the model's graph, which finds tensors that are missing or of the
+/// wrong shape; nothing of their data is read.
+fn graph(file: &GgufFile) -> Result<()> {
+    let weights = |name: &str| match file.tensor_info(name) {
+        Some(info) => info.load().map(Some),
+        None => Ok(None),
+    };
+    let options = DecoderOptions { cache: DType::F16, positions: 1 };
+    decoder::build(&spec(file)?, &weights, options).map(|_| ())
 }
 
 /// The size of a tensor in device memory, where weights are split in two
