@@ -10,9 +10,9 @@ pub mod movement;
 pub mod norm;
 mod parts;
 pub mod registry;
-mod split;
 pub mod rotary;
 pub mod softmax;
+mod split;
 pub mod state;
 mod variant;
 

@@ -1,7 +1,7 @@
 //! The table of kernel families, for tests and tools that go through all
 //! variants.
 
-use super::{Variant, elementwise};
+use super::Variant;
 use crate::gpu::ShaderRequest;
 
 /// A family of GPU kernels.
@@ -15,48 +15,27 @@ pub struct KernelFamily {
     pub requests: fn(&'static Variant) -> Vec<ShaderRequest>,
 }
 
+/// The family of a room.
+macro_rules! family {
+    ($room:ident) => {
+        KernelFamily {
+            name: super::$room::FAMILY,
+            variants: super::$room::VARIANTS,
+            requests: super::$room::requests,
+        }
+    };
+}
+
 /// Every family.
-pub const FAMILIES: &[KernelFamily] = &[KernelFamily {
-    name: "elementwise",
-    variants: elementwise::VARIANTS,
-    requests: elementwise::requests,
-}];
 pub const FAMILIES: &[KernelFamily] = &[
-    KernelFamily {
-        name: super::matmul::FAMILY,
-        variants: super::matmul::VARIANTS,
-        requests: super::matmul::requests,
-    },
-    KernelFamily {
-        name: super::gather::FAMILY,
-        variants: super::gather::VARIANTS,
-        requests: super::gather::requests,
-    },
-    KernelFamily {
-        name: super::movement::FAMILY,
-        variants: super::movement::VARIANTS,
-        requests: super::movement::requests,
-    },
-    KernelFamily {
-        name: super::norm::FAMILY,
-        variants: super::norm::VARIANTS,
-        requests: super::norm::requests,
-    },
-    KernelFamily {
-        name: super::rotary::FAMILY,
-        variants: super::rotary::VARIANTS,
-        requests: super::rotary::requests,
-    },
-    KernelFamily {
-        name: super::softmax::FAMILY,
-        variants: super::softmax::VARIANTS,
-        requests: super::softmax::requests,
-    },
-    KernelFamily {
-        name: super::state::FAMILY,
-        variants: super::state::VARIANTS,
-        requests: super::state::requests,
-    },
+    family!(elementwise),
+    family!(matmul),
+    family!(gather),
+    family!(movement),
+    family!(norm),
+    family!(rotary),
+    family!(softmax),
+    family!(state),
 ];
 
 #[cfg(test)]

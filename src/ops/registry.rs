@@ -1,6 +1,7 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{self, Binary, Unary};
+use super::{gather, matmul, movement, norm, rotary, softmax, state};
 use crate::validate::CaseFamily;
 
 /// An operator as the tests, the documentation and the importers find it.
@@ -70,6 +71,21 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("GatedActivation", "elementwise", elementwise::gated_cases),
     operator("Cast", "elementwise", elementwise::cast_cases),
     operator("Where", "elementwise", elementwise::where_cases),
+    operator("MatMul", "matmul", matmul::matmul_cases),
+    operator("GatedMatMul", "matmul", matmul::gated_cases),
+    operator("Gather", "gather", gather::cases),
+    operator("Concat", "movement", movement::concat_cases),
+    operator("Expand", "movement", movement::expand_cases),
+    operator("Reshape", "movement", movement::reshape_cases),
+    operator("Slice", "movement", movement::slice_cases),
+    operator("Transpose", "movement", movement::transpose_cases),
+    operator("LayerNormalization", "norm", norm::layer_cases),
+    operator("RMSNormalization", "norm", norm::rms_cases),
+    operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
+    operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
+    operator("RotaryEmbedding", "rotary", rotary::cases),
+    operator("Softmax", "softmax", softmax::cases),
+    operator("TensorScatter", "state", state::cases),
 ];
 
 const fn operator(
@@ -79,27 +95,3 @@ const fn operator(
 ) -> OperatorInfo {
     OperatorInfo { name, family, cases }
 }
-    OperatorInfo { name: "Concat", family: "movement", cases: super::movement::concat_cases },
-    OperatorInfo { name: "Expand", family: "movement", cases: super::movement::expand_cases },
-    OperatorInfo { name: "GatedMatMul", family: "matmul", cases: super::matmul::gated_cases },
-    OperatorInfo { name: "LayerNormalization", family: "norm", cases: super::norm::layer_cases },
-    OperatorInfo { name: "MatMul", family: "matmul", cases: super::matmul::matmul_cases },
-    OperatorInfo { name: "Gather", family: "gather", cases: super::gather::cases },
-    OperatorInfo { name: "RMSNormalization", family: "norm", cases: super::norm::rms_cases },
-    OperatorInfo { name: "Reshape", family: "movement", cases: super::movement::reshape_cases },
-    OperatorInfo { name: "RotaryEmbedding", family: "rotary", cases: super::rotary::cases },
-    OperatorInfo {
-        name: "SkipLayerNormalization",
-        family: "norm",
-        cases: super::norm::skip_layer_cases,
-    },
-    OperatorInfo {
-        name: "SkipSimplifiedLayerNormalization",
-        family: "norm",
-        cases: super::norm::skip_rms_cases,
-    },
-    OperatorInfo { name: "Slice", family: "movement", cases: super::movement::slice_cases },
-    OperatorInfo { name: "Softmax", family: "softmax", cases: super::softmax::cases },
-    OperatorInfo { name: "TensorScatter", family: "state", cases: super::state::cases },
-    OperatorInfo { name: "Transpose", family: "movement", cases: super::movement::transpose_cases },
-];

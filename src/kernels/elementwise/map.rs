@@ -29,7 +29,8 @@ pub enum Map {
 }
 
 /// The family's name.
-pub(super) const FAMILY: &str = "elementwise";
+/// The name policies and coverage use.
+pub const FAMILY: &str = "elementwise";
 
 /// The variants of the elementwise shader: invocations per workgroup and words
 /// per invocation.

@@ -6,4 +6,4 @@ mod map;
 mod storage;
 
 pub(crate) use map::requests;
-pub use map::{Map, VARIANTS};
+pub use map::{FAMILY, Map, VARIANTS};
