@@ -15,13 +15,28 @@ pub(crate) fn listen() {
         let again = ASKED.swap(true, Ordering::SeqCst);
         if again || !GRACEFUL.load(Ordering::SeqCst) {
             note("\ninterrupted");
-            std::process::exit(EXIT_CODE.into());
+            exit();
         }
     });
     // Without the handler Ctrl-C still ends the process, only less politely.
     if let Err(error) = set {
         log::info!("Ctrl-C is not handled: {error}");
     }
+}
+
+/// Ends the process, leaving drivers alone: their cleaning up at exit can crash
+/// while the main thread is still inside of them.
+#[cfg(unix)]
+fn exit() -> ! {
+    // SAFETY: `_exit` has no preconditions; nothing is left unwritten, since
+    // everything printed is flushed at once.
+    unsafe { libc::_exit(EXIT_CODE.into()) }
+}
+
+/// Ends the process.
+#[cfg(not(unix))]
+fn exit() -> ! {
+    std::process::exit(EXIT_CODE.into())
 }
 
 /// From now on the first Ctrl-C only makes [`asked`] true: there is something

@@ -9,7 +9,7 @@ mod interrupt;
 
 mod output;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use failure::Failure;
 use std::io::Write;
@@ -43,7 +43,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     start_logging();
     let done = match cli.command {
         Command::Devices(args) => devices::run(&args),
@@ -53,7 +54,16 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(&mut Cli::command()),
+        Err(failure) => {
+            let mut command = Cli::command();
+            // Only a built command knows the whole usage of its parts.
+            command.build();
+            let name = matches.subcommand_name().unwrap_or_default();
+            match command.find_subcommand_mut(name) {
+                Some(part) => failure.report(part),
+                None => failure.report(&mut command),
+            }
+        }
     }
 }
 
