@@ -1,5 +1,6 @@
 //! Language models.
 //! See ARCHITECTURE.md.
 
+pub mod sampler;
 pub mod stream;
 pub mod tokenizer;

@@ -53,7 +53,7 @@ const fn variant(
         features: &[],
         needs: Needs { f16: false, subgroups: false, coop: None, invocations, workgroup_bytes: 0 },
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     }
 }
 

@@ -25,7 +25,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     // A word with two halves of the same row.
     Variant {
@@ -35,7 +35,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     // A word whose halves may belong to two rows.
     Variant {
@@ -45,7 +45,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &["odd"],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
 ];
 
