@@ -1,7 +1,7 @@
 //! `wginfer generate`, on a tiny model with random weights.
 
 use crate::start::{Run, Start, finish, wginfer};
-use crate::support::tiny_model::TinyModel;
+use crate::tiny_model::TinyModel;
 use serde_json::Value;
 use std::io::Read;
 use std::path::PathBuf;

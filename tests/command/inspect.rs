@@ -2,7 +2,7 @@
 
 use crate::assert_fits;
 use crate::start::{Run, wginfer};
-use crate::support::tiny_model::TinyModel;
+use crate::tiny_model::TinyModel;
 use std::path::Path;
 use wginfer::formats::gguf::GgufWriter;
 use wginfer::{DType, Tensor};

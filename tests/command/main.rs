@@ -1,12 +1,12 @@
 //! The `wginfer` command, started as users start it.
-
-#[path = "../support/mod.rs"]
-mod support;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
 mod devices;
 mod generate;
 mod inspect;
 mod start;
+#[path = "../support/tiny_model.rs"]
+mod tiny_model;
 
 use start::wginfer;
 

@@ -8,25 +8,25 @@ use wginfer::{DType, Result, Tensor};
 
 /// A llama model's sizes and types. The default is the smallest sensible one.
 #[derive(Debug, Clone)]
-pub struct TinyModel {
+pub(crate) struct TinyModel {
     /// A multiple of `2 * heads`, and of the weights' block length.
-    pub width: usize,
-    pub heads: usize,
-    pub kv_heads: usize,
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
     /// A multiple of the weights' block length.
-    pub feed_forward: usize,
-    pub blocks: usize,
-    pub context: usize,
+    pub(crate) feed_forward: usize,
+    pub(crate) blocks: usize,
+    pub(crate) context: usize,
     /// The type of the matrices.
-    pub weights: DType,
+    pub(crate) weights: DType,
     /// Whether the output head is the embedding table.
-    pub tied: bool,
-    pub template: Option<&'static str>,
-    pub seed: u64,
+    pub(crate) tied: bool,
+    pub(crate) template: Option<&'static str>,
+    pub(crate) seed: u64,
 }
 
 /// `<|im_start|>role\n...<|im_end|>\n` for each message.
-pub const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n\
+pub(crate) const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n\
     {{ m['content'] }}<|im_end|>\n{% endfor %}\
     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
@@ -54,12 +54,12 @@ impl Default for TinyModel {
 
 impl TinyModel {
     /// The bytes of the file.
-    pub fn bytes(&self) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
         self.writer()?.to_bytes()
     }
 
     /// The file, open to additions.
-    pub fn writer(&self) -> Result<GgufWriter> {
+    pub(crate) fn writer(&self) -> Result<GgufWriter> {
         let mut writer = GgufWriter::new();
         self.metadata(&mut writer)?;
         let vocabulary = tokens().len();
@@ -164,5 +164,6 @@ fn byte_spelling(byte: u8) -> char {
         return byte.into();
     }
     let before = (0..byte).filter(|&b| !prints(b)).count() as u32;
-    char::from_u32(0x100 + before).expect("far below the surrogates")
+    // Far below the surrogates.
+    char::from_u32(0x100 + before).unwrap_or_default()
 }

@@ -85,7 +85,8 @@ fn stream(args: &Args, generation: &mut Generation<'_>) -> Result<String, Failur
         }
     }
     // Whatever follows, the message of an error too, begins on its own line.
-    if !args.json && !text.ends_with('\n') && !(text.is_empty() && failed.is_some()) {
+    let on_own_line = text.ends_with('\n') || (text.is_empty() && failed.is_some());
+    if !args.json && !on_own_line {
         writeln!(out)?;
     }
     failed.map_or(Ok(text), |error| Err(error.into()))
