@@ -61,7 +61,7 @@ fn text_and_json_agree() {
     assert_eq!(report["backend"], "cpu");
     assert_eq!(report["adapter"], Value::Null);
     assert!(report["counters"]["dispatches"].as_u64() > Some(0), "{report}");
-    assert!(report["memory"]["states"].as_u64() > Some(0), "{report}");
+    assert!(report["memory"]["states_bytes"].as_u64() > Some(0), "{report}");
     let quiet = on_cpu(&model, &[&options[..], &["--quiet"]].concat());
     assert_eq!((quiet.stdout, quiet.stderr), (text.stdout, String::new()));
 }
@@ -129,7 +129,7 @@ fn every_adapter_says_what_the_cpu_says() {
         let kind = if adapter["software"] == true { "software" } else { "gpu" };
         assert_eq!(report["backend"], kind);
         assert_eq!(report["tokens"], wanted["tokens"], "{index}");
-        assert!(report["memory"]["device_peak"].as_u64() > Some(100_000), "{report}");
+        assert!(report["memory"]["device_peak_bytes"].as_u64() > Some(100_000), "{report}");
         // A submission or more for the prompt, then one a token.
         let submissions = report["counters"]["submissions"].as_u64().unwrap();
         assert!(submissions >= 12, "{report}");

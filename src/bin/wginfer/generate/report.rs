@@ -97,14 +97,14 @@ impl Outcome<'_> {
     fn memory(&self) -> Value {
         let session = self.model.session().memory();
         let mut memory = json!({
-            "states": session.states,
-            "working": session.slots,
-            "live_peak": session.live_peak,
+            "states_bytes": session.states,
+            "working_bytes": session.slots,
+            "live_peak_bytes": session.live_peak,
         });
         if let Backend::Gpu(gpu) = self.model.backend() {
             let report = gpu.memory();
-            memory["weights"] = report.peak(Purpose::Weights).into();
-            memory["device_peak"] = report.total_peak.into();
+            memory["weights_bytes"] = report.peak(Purpose::Weights).into();
+            memory["device_peak_bytes"] = report.total_peak.into();
         }
         memory
     }
