@@ -87,7 +87,7 @@ impl Options {
             ("a_vec4", self.a_vec4),
             ("k_tail", self.k_tail),
             ("quantised", self.weight.is_quantised()),
-            ("activated", self.activation.is_some() && !self.gated),
+            ("activated", self.activation.is_some()),
         ];
         for name in variant.features {
             request = request.feature(*name);
