@@ -1,6 +1,7 @@
 //! Speed: how operators are computed on the GPU and on the CPU. Meaning is in
 //! [`ops`](crate::ops), under the same family names.
 
+pub mod attention;
 mod cpu;
 pub mod elementwise;
 pub mod gather;

@@ -28,6 +28,7 @@ macro_rules! family {
 
 /// Every family.
 pub const FAMILIES: &[KernelFamily] = &[
+    family!(attention),
     family!(elementwise),
     family!(matmul),
     family!(gather),

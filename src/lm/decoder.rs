@@ -188,13 +188,13 @@ impl Blocks<'_> {
         outputs: usize,
         inputs: usize,
     ) -> Result<ValueId> {
-        let weight = self.weight(block, name, &[outputs, inputs])?;
+        let matrix = self.weight(block, name, &[outputs, inputs])?;
         let bias = format!("blk.{block}.{name}.bias");
         let bias = match (self.weights)(&bias)? {
             Some(_) => Some(weight(&mut self.g, self.weights, &bias, &[outputs])?),
             None => None,
         };
-        self.g.linear(x, weight, bias)
+        self.g.linear(x, matrix, bias)
     }
 
     fn weight(&mut self, block: usize, name: &str, extents: &[usize]) -> Result<ValueId> {
@@ -218,7 +218,11 @@ fn weight(
     g.constant(name, tensor)
 }
 
-fn tables(g: &mut GraphBuilder, spec: &DecoderSpec, positions: usize) -> Result<(ValueId, ValueId)> {
+fn tables(
+    g: &mut GraphBuilder,
+    spec: &DecoderSpec,
+    positions: usize,
+) -> Result<(ValueId, ValueId)> {
     let (cos, sin) = spec.rope.tables(positions)?;
     Ok((g.constant("rope.cos", cos)?, g.constant("rope.sin", sin)?))
 }

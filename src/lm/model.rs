@@ -303,7 +303,8 @@ async fn session(
     };
     let decoder = DecoderOptions { cache: options.cache, positions: context };
     let graph = decoder::build(spec, &weights, decoder)?;
-    let buckets: Vec<u64> = [1, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64).collect();
+    let buckets: Vec<u64> =
+        [1, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64).collect();
     let options = SessionOptions {
         symbols: BTreeMap::from([
             (names::CAPACITY.into(), capacity as u64),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
-use crate::ops::rotary::{RopeScaling, RopeSpec};
+use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
 
 /// The architectures this version knows, by their GGUF name.
 pub const ARCHITECTURES: &[&str] = &["llama"];

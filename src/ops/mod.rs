@@ -1,5 +1,6 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
+pub mod attention;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;

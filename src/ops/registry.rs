@@ -1,7 +1,7 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{self, Binary, Unary};
-use super::{gather, matmul, movement, norm, rotary, softmax, state};
+use super::{attention, gather, matmul, movement, norm, rotary, softmax, state};
 use crate::validate::CaseFamily;
 
 /// An operator as the tests, the documentation and the importers find it.
@@ -73,6 +73,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Where", "elementwise", elementwise::where_cases),
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
+    operator("Attention", "attention", attention::cases),
     operator("Gather", "gather", gather::cases),
     operator("Concat", "movement", movement::concat_cases),
     operator("Expand", "movement", movement::expand_cases),

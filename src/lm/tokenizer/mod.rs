@@ -295,3 +295,9 @@ fn family(meta: &Metadata<'_>, file: &str) -> Result<&'static Family> {
     }
     Family::named(pre.unwrap_or("default"), file)
 }
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokenizer({} tokens)", self.vocab_len())
+    }
+}

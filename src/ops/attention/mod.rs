@@ -111,7 +111,11 @@ fn check_mask(rules: &Rules<'_>) -> Result<()> {
             .rev()
             .zip(full.iter().rev())
             .all(|(dim, full)| dim == *full || dim.as_const() == Some(1));
-    if fits { Ok(()) } else { rules.broken(format!("mask {mask} does not broadcast to [B, H, Q, C]")) }
+    if fits {
+        Ok(())
+    } else {
+        rules.broken(format!("mask {mask} does not broadcast to [B, H, Q, C]"))
+    }
 }
 
 impl Operator for Attention {

@@ -124,9 +124,9 @@ impl<'a> Rows<'a> {
         let q = &self.q[index * self.head..][..self.head];
         let visible = self.op.visible(past, i, self.queries);
         let score = |key: usize| {
-            let mask = self.mask.map_or(0.0, |(mask, s)| {
-                mask[b * s[0] + h * s[1] + i * s[2] + key * s[3]]
-            });
+            let mask = self
+                .mask
+                .map_or(0.0, |(mask, s)| mask[b * s[0] + h * s[1] + i * s[2] + key * s[3]]);
             self.score(q, slab + key, mask)
         };
         let scores: Vec<Score> = visible.clone().map(score).collect();
@@ -193,7 +193,14 @@ pub(super) fn bound(
     rows.each(|row| {
         let at = row.index * rows.value;
         let wrong = weight_errors(&rows, row, unit);
-        row_bound(&rows, row, &wrong, unit, &output[at..][..rows.value], &mut bound[at..][..rows.value]);
+        row_bound(
+            &rows,
+            row,
+            &wrong,
+            unit,
+            &output[at..][..rows.value],
+            &mut bound[at..][..rows.value],
+        );
     })?;
     Ok(bound)
 }
@@ -206,7 +213,8 @@ fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
         .scores
         .iter()
         .map(|s| {
-            let mask = if rows.mask.is_some() { unit * (s.capped.abs() + s.mask.abs()) } else { 0.0 };
+            let mask =
+                if rows.mask.is_some() { unit * (s.capped.abs() + s.mask.abs()) } else { 0.0 };
             let flush = (rows.head + 3) as f64 * smallest_normal(DType::F32);
             dot * s.magnitude + cap * s.capped.abs() + mask + flush
         })
