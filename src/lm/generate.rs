@@ -116,7 +116,10 @@ impl LanguageModel {
     pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>> {
         let rendered = |messages: &[ChatMessage]| {
             let template = self.template().ok_or_else(|| {
-                Error::unsupported("chat", "the model's file has no chat template; give plain text")
+                Error::unsupported(
+                    "chat",
+                    "the model's file has no usable chat template; give plain text",
+                )
             })?;
             let text = template.render(messages, true)?;
             self.tokenizer().encode(&text, EncodeOptions::PROMPT)
@@ -125,7 +128,9 @@ impl LanguageModel {
         let plain = EncodeOptions { eos: Some(false), ..EncodeOptions::TEXT };
         match prompt {
             Prompt::Ask(text) | Prompt::Text(text) if text.is_empty() => Err(empty()),
-            Prompt::Ask(text) if self.template().is_some() => rendered(&[ChatMessage::user(text)]),
+            Prompt::Ask(text) if self.template().is_some() => {
+                rendered(&[ChatMessage::new("user", text)])
+            }
             Prompt::Ask(text) | Prompt::Text(text) => self.tokenizer().encode(text, plain),
             Prompt::Chat(messages) if messages.is_empty() => Err(empty()),
             Prompt::Chat(messages) => rendered(messages),

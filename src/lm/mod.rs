@@ -9,5 +9,7 @@ pub mod spec;
 pub mod stream;
 pub mod tokenizer;
 
+pub use chat::{ChatMessage, ChatTemplate};
 pub use generate::{FinishReason, GenerateOptions, Generation, GenerationStats, Prompt};
 pub use model::{LanguageModel, ModelOptions};
+pub use sampler::{Sampler, SamplerOptions};

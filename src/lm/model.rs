@@ -107,7 +107,7 @@ impl LanguageModel {
             );
             return Err(Error::format(file.name(), "key 'tokenizer.ggml.tokens'", what));
         }
-        let template = ChatTemplate::from_gguf(&file)?;
+        let template = template(&file, &tokenizer);
         let context = context(&spec, options)?;
         let file = Arc::new(file);
         let capacity = LEAST_CAPACITY.min(context);
@@ -265,6 +265,19 @@ impl LanguageModel {
     /// The most tokens of one step.
     pub fn chunk(&self) -> usize {
         self.chunk
+    }
+}
+
+/// The file's chat template. One that cannot be used is no reason not to load
+/// the model: plain text needs none, and a conversation is refused.
+fn template(file: &GgufFile, tokenizer: &Tokenizer) -> Option<ChatTemplate> {
+    file.metadata().get("tokenizer.chat_template")?;
+    match ChatTemplate::from_gguf(file, tokenizer) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            log::warn!("the chat template cannot be used: {error}");
+            None
+        }
     }
 }
 

@@ -124,7 +124,9 @@ fn prompt(args: &Args) -> Result<Prompt, Failure> {
     let text = prompt::read(args.prompt.as_deref(), args.prompt_file.as_deref())?;
     Ok(match &args.system {
         _ if args.raw => Prompt::Text(text),
-        Some(system) => Prompt::Chat(vec![ChatMessage::system(system), ChatMessage::user(&text)]),
+        Some(system) => {
+            Prompt::Chat(vec![ChatMessage::new("system", system), ChatMessage::new("user", &text)])
+        }
         None => Prompt::Ask(text),
     })
 }

@@ -151,9 +151,15 @@ impl<'f> Summary<'f> {
         }
         // A tensor of an unsupported type is not reported again as the graph's.
         let built = if self.problems.is_empty() { graph(file) } else { spec(file).map(|_| ()) };
-        let parts =
-            [built.err(), Tokenizer::from_gguf(file).err(), ChatTemplate::from_gguf(file).err()];
-        self.problems.extend(parts.iter().flatten().map(ToString::to_string));
+        self.problems.extend(built.err().map(|e| e.to_string()));
+        match Tokenizer::from_gguf(file) {
+            Err(error) => self.problems.push(error.to_string()),
+            Ok(tokenizer) if file.metadata().get("tokenizer.chat_template").is_some() => {
+                let template = ChatTemplate::from_gguf(file, &tokenizer);
+                self.problems.extend(template.err().map(|e| e.to_string()));
+            }
+            Ok(_) => {}
+        }
     }
 
     pub(super) fn blocks_line(&self) -> Option<String> {
