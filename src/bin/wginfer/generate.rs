@@ -15,7 +15,9 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 use wginfer::formats::gguf;
-use wginfer::lm::{ChatMessage, Generation, LanguageModel, Prompt, Sampler};
+use wginfer::lm::chat::ChatMessage;
+use wginfer::lm::sampler::Sampler;
+use wginfer::lm::{Generation, LanguageModel, Prompt};
 use wginfer::{Backend, Result};
 
 /// The model that `make demo` fetches, below the cache's folder.
@@ -124,9 +126,13 @@ fn prompt(args: &Args) -> Result<Prompt, Failure> {
     let text = prompt::read(args.prompt.as_deref(), args.prompt_file.as_deref())?;
     Ok(match &args.system {
         _ if args.raw => Prompt::Text(text),
-        Some(system) => Prompt::Chat(vec![ChatMessage::system(system), ChatMessage::user(&text)]),
+        Some(system) => Prompt::Chat(vec![message("system", system), message("user", &text)]),
         None => Prompt::Ask(text),
     })
+}
+
+fn message(role: &str, content: &str) -> ChatMessage {
+    ChatMessage { role: role.into(), content: content.into() }
 }
 
 /// The demonstration model, where `scripts/fetch_demo_model.sh` puts it.
