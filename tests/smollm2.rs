@@ -11,8 +11,12 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use support::backends::{self, Named};
+use wginfer::exec::Reference;
+use wginfer::graph::Bindings;
+use wginfer::lm::decoder::{self, DecoderOptions, names};
+use wginfer::lm::spec::DecoderSpec;
 use wginfer::lm::{LanguageModel, ModelOptions};
-use wginfer::{Backend, DType};
+use wginfer::{Backend, DType, Tensor};
 
 /// Relative L2 of logits in the f32 path; see the acceptance in the README of
 /// the data.
@@ -50,6 +54,9 @@ fn main() {
         trials.push(Trial::test(format!("smollm2::{name}::logits_f16_cache"), move || {
             logits(&mut open(&half.backend, DType::F16)?, F16_LOGITS)
         }));
+    }
+    if whole_text() {
+        trials.push(Trial::test("smollm2::reference::perplexity", reference));
     }
     backends::conclude(&arguments, trials);
 }
@@ -160,15 +167,11 @@ fn perplexity(model: &mut LanguageModel, backend: &Named) -> Result<(), Failed> 
     let case = json("perplexity.json")?;
     let all = ids(&case["ids"])?;
     let context = case["n_ctx"].as_u64().ok_or("n_ctx")? as usize;
-    let whole = std::env::var_os("WGINFER_TEST_ALL").is_some() && !backend.is_slow();
-    let (chunks, want) = if whole {
-        let chunks = case["chunks"].as_u64().ok_or("chunks")? as usize;
-        (chunks, case["perplexity_f32_weights_dequantised"].as_f64().ok_or("perplexity")?)
-    } else {
-        // Of the prefix there is no outside figure: the CPU backend, which the
-        // whole text checks in `make test-all`, gives it.
+    if !whole_text() || backend.is_slow() {
         return prefix_perplexity(model, backend, &all);
-    };
+    }
+    let chunks = case["chunks"].as_u64().ok_or("chunks")? as usize;
+    let want = case["perplexity_f32_weights_dequantised"].as_f64().ok_or("perplexity")?;
     let (mut sum, mut count) = (0.0, 0);
     for chunk in all.chunks(context).take(chunks) {
         let (nll, n) = score(model, chunk, context / 2)?;
@@ -183,26 +186,71 @@ fn perplexity(model: &mut LanguageModel, backend: &Named) -> Result<(), Failed> 
     Ok(())
 }
 
-/// Perplexity of the text's first tokens, from the same reference run: its
-/// negative log-likelihoods are those of the CPU backend in the f32 path.
+/// Whether the slow parts run: `make test-all`.
+fn whole_text() -> bool {
+    std::env::var_os("WGINFER_TEST_ALL").is_some()
+}
+
+/// The text's first tokens, whose second half is scored where the whole text
+/// would be slow.
+const PREFIX: usize = 96;
+/// Their perplexity, computed by the f64 reference on the unfused graph; the
+/// trial `smollm2::reference::perplexity` computes it again in `make test-all`.
+const PREFIX_PERPLEXITY: f64 = 23.019_0;
+
 fn prefix_perplexity(
     model: &mut LanguageModel,
     backend: &Named,
     all: &[u32],
 ) -> Result<(), Failed> {
-    let prefix = &all[..PREFIX];
-    let (sum, count) = score(model, prefix, PREFIX / 2)?;
+    let (sum, count) = score(model, &all[..PREFIX], PREFIX / 2)?;
     let got = (sum / count as f64).exp();
-    println!("{}: perplexity of the first {PREFIX} tokens {got:.5}", backend.name);
+    println!("{}: perplexity of the first {PREFIX} tokens {got:.6}", backend.name);
     if !((got / PREFIX_PERPLEXITY - 1.0).abs() <= PERPLEXITY) {
         return Err(format!("perplexity {got}, expected {PREFIX_PERPLEXITY}").into());
     }
     Ok(())
 }
 
-const PREFIX: usize = 96;
-/// Measured with the f64 reference executor on the unfused graph.
-const PREFIX_PERPLEXITY: f64 = 0.0;
+/// The yardstick on the same tokens: the unfused graph in f64.
+fn reference() -> Result<(), Failed> {
+    let file = wginfer::formats::gguf::open(model_path()?)?;
+    let spec = DecoderSpec::from_gguf(&file)?;
+    let weights = |name: &str| match file.tensor_info(name) {
+        Some(_) => file.tensor(name).map(Some),
+        None => Ok(None),
+    };
+    let options = DecoderOptions { cache: DType::F32, positions: PREFIX };
+    let graph = decoder::build(&spec, &weights, options)?;
+    let mut fixed = Bindings::default();
+    for (name, value) in [(names::CAPACITY, PREFIX as u64), (names::BATCH, 1)] {
+        fixed.set(graph.symbol(name).ok_or("a symbol")?, value);
+    }
+    let tokens = ids(&json("perplexity.json")?["ids"])?;
+    let whole = |values: Vec<i32>, extents: &[usize]| Tensor::from_i32(extents, &values);
+    let scored: Vec<i32> = (PREFIX as i32 / 2..PREFIX as i32 - 1).collect();
+    let inputs = [
+        (names::TOKENS, whole(tokens[..PREFIX].iter().map(|&t| t as i32).collect(), &[1, PREFIX])?),
+        (names::POSITIONS, whole((0..PREFIX as i32).collect(), &[1, PREFIX])?),
+        (names::PAST, whole(vec![0], &[1])?),
+        (names::ROWS, whole(scored.clone(), &[scored.len()])?),
+    ];
+    let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let results = Reference::new(&graph, fixed)?.run(&inputs)?;
+    let logits = results[0].1.reals()?;
+    let mut sum = 0.0;
+    for (row, logits) in scored.iter().zip(logits.chunks(spec.vocabulary)) {
+        let peak = logits.iter().copied().fold(f64::MIN, f64::max);
+        let total: f64 = logits.iter().map(|x| (x - peak).exp()).sum();
+        sum += peak + total.ln() - logits[tokens[*row as usize + 1] as usize];
+    }
+    let got = (sum / scored.len() as f64).exp();
+    println!("reference: perplexity of the first {PREFIX} tokens {got:.6}");
+    if !((got / PREFIX_PERPLEXITY - 1.0).abs() <= 1e-5) {
+        return Err(format!("perplexity {got}, recorded {PREFIX_PERPLEXITY}").into());
+    }
+    Ok(())
+}
 
 /// The sum of negative log-likelihoods of `tokens[from + 1..]`, and how many.
 fn score(model: &mut LanguageModel, tokens: &[u32], from: usize) -> Result<(f64, usize), Failed> {
