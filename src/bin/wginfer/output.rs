@@ -250,6 +250,6 @@ mod tests {
     fn tables_align() {
         let mut table = Table::new(1, &[("name", Align::Left), ("n", Align::Right)]);
         table.row(["a".into(), "10".into()]);
-        assert_eq!(table.to_string(), " name   n\n a      10\n");
+        assert_eq!(table.to_string(), " name   n\n a     10\n");
     }
 }

@@ -3,7 +3,8 @@
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use std::path::PathBuf;
 use wginfer::gpu::{DeviceOptions, parse_features};
-use wginfer::lm::{GenerateOptions, ModelOptions, SamplerOptions};
+use wginfer::lm::sampler::SamplerOptions;
+use wginfer::lm::{GenerateOptions, ModelOptions};
 use wginfer::{BackendChoice, DType};
 
 #[derive(Debug, clap::Args)]
