@@ -4,8 +4,8 @@
 mod cpu;
 pub mod gather;
 mod kernel;
-pub mod movement;
 pub mod matmul;
+pub mod movement;
 mod parts;
 pub mod registry;
 pub mod rotary;

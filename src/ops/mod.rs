@@ -2,8 +2,8 @@
 
 pub mod elementwise;
 pub mod gather;
-pub mod movement;
 pub mod matmul;
+pub mod movement;
 mod operator;
 mod refer;
 pub mod registry;

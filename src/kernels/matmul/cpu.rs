@@ -32,7 +32,8 @@ pub(super) fn run(kernel: &MatMulKernel, cx: &mut CpuCx<'_>) -> Result<()> {
     let product = Product::new(kernel, &a, &b)?;
     product.compute(&b, c)?;
     if kernel.gated {
-        let up = third.ok_or_else(|| Error::internal("a gated product without its second weight"))?;
+        let up =
+            third.ok_or_else(|| Error::internal("a gated product without its second weight"))?;
         let mut ups = vec![0f32; c.len()];
         product.compute(&up, &mut ups)?;
         gate(c, &ups, kernel.activation);
@@ -132,8 +133,7 @@ impl<'a> Product<'a> {
         }
         let floats = (b.dtype == DType::F32).then(|| b.read::<f32>());
         let starts = self.starts()?;
-        let (row, column) =
-            if self.g.trans_a { (1, m as isize) } else { (k as isize, 1) };
+        let (row, column) = if self.g.trans_a { (1, m as isize) } else { (k as isize, 1) };
         // Many small matrices are spread over threads, large ones are split.
         let spread = starts.len() > 1 && m * n * k < 16 * SERIAL;
         let parallel = !spread && m * n * k >= SERIAL;
@@ -165,9 +165,8 @@ impl<'a> Product<'a> {
         let mut starts = vec![(0, 0)];
         for (dim, (a, b)) in self.g.batch.iter().zip(self.g.steps()) {
             let (extent, a, b) = (number(&dim.extent)?, number(&a)?, number(&b)?);
-            let along = |(za, zb): (usize, usize)| {
-                (0..extent).map(move |i| (za + i * a, zb + i * b))
-            };
+            let along =
+                |(za, zb): (usize, usize)| (0..extent).map(move |i| (za + i * a, zb + i * b));
             starts = starts.into_iter().flat_map(along).collect();
         }
         Ok(starts)
@@ -213,7 +212,17 @@ impl<'a> Product<'a> {
                 // SAFETY: tasks have different columns of `c`, all below n.
                 unsafe {
                     let to = target.at(first);
-                    to.add_product(a, self.m, scratch, 1, k as isize, count, k, false, Parallelism::None);
+                    to.add_product(
+                        a,
+                        self.m,
+                        scratch,
+                        1,
+                        k as isize,
+                        count,
+                        k,
+                        false,
+                        Parallelism::None,
+                    );
                 }
                 return Ok(());
             }

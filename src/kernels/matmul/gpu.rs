@@ -23,8 +23,7 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         cx.bound(&Dim::product(dims))
     };
     let matrices = [of(|dim| dim.a)?, of(|dim| dim.b)?, of(|_| true)?];
-    let shape =
-        Shape { m: bounds.m, n: bounds.n, matrices: matrices[2], rows_b: g.rows_b };
+    let shape = Shape { m: bounds.m, n: bounds.n, matrices: matrices[2], rows_b: g.rows_b };
     let product = Product {
         kernel,
         variant: variants::choose(cx, &shape)?,
@@ -100,7 +99,8 @@ impl Product<'_> {
             bindings,
             params,
             grid: Grid::Linear(tiles),
-            work: Dim::product([&part.rows.len, &part.columns.len, &part.inner.len]) * matrices
+            work: Dim::product([&part.rows.len, &part.columns.len, &part.inner.len])
+                * matrices
                 * twice,
         })
     }

@@ -63,9 +63,8 @@ impl Options {
         // Every element of workgroup memory is written before it is read.
         request.zero_workgroup = false;
         if self.gated {
-            request = request
-                .module("up/weight", decoder)
-                .module("up/weight_body", "matmul/up_body");
+            request =
+                request.module("up/weight", decoder).module("up/weight_body", "matmul/up_body");
             if layout.has_head() {
                 request = request.module("up/weight_head", "matmul/up_head");
             }
@@ -88,7 +87,7 @@ impl Options {
             ("a_vec4", self.a_vec4),
             ("k_tail", self.k_tail),
             ("quantised", self.weight.is_quantised()),
-            ("activated", self.activation.is_some() && !self.gated),
+            ("activated", self.activation.is_some()),
         ];
         for name in variant.features {
             request = request.feature(*name);

@@ -102,9 +102,7 @@ fn batches() -> Vec<CaseFamily> {
         ("batch by batch", |s| (vec![2, 3, s[0], s[1]], vec![2, 3, s[1], s[2]])),
         ("matrix by batch", |s| (vec![s[0], s[1]], vec![3, s[1], s[2]])),
         ("crossed batches", |s| (vec![2, 1, 3, s[0], s[1]], vec![5, 1, s[1], s[2]])),
-        ("batches crossed twice", |s| {
-            (vec![2, 1, 3, 1, s[0], s[1]], vec![1, 2, 1, 2, s[1], s[2]])
-        }),
+        ("batches crossed twice", |s| (vec![2, 1, 3, 1, s[0], s[1]], vec![1, 2, 1, 2, s[1], s[2]])),
     ];
     let sizes = [[1, 1, 1], [3, 5, 7], [9, 16, 9], [1, 40, 17], [33, 12, 35]];
     kinds
@@ -138,11 +136,15 @@ fn epilogues() -> Vec<CaseFamily> {
     let mut cases = Vec::new();
     for activation in activations {
         let name = activation.map_or("no activation", Unary::name);
-        cases.push(CaseFamily::new(format!("MatMul F32, bias and {name}"), shapes(&sizes), move |s| {
-            let op = MatMul { trans_b: true, activation, ..MatMul::default() };
-            let w = weight(DType::F32, &[s[2], s[1]]);
-            Some(Case::new(op, [f32s(&[s[0], s[1]]), w, f32s(&[s[2]])]))
-        }));
+        cases.push(CaseFamily::new(
+            format!("MatMul F32, bias and {name}"),
+            shapes(&sizes),
+            move |s| {
+                let op = MatMul { trans_b: true, activation, ..MatMul::default() };
+                let w = weight(DType::F32, &[s[2], s[1]]);
+                Some(Case::new(op, [f32s(&[s[0], s[1]]), w, f32s(&[s[2]])]))
+            },
+        ));
     }
     cases.push(CaseFamily::new("MatMul F32 [k, n], bias and Relu", shapes(&sizes), |s| {
         let op = MatMul { activation: Some(Unary::Relu), ..MatMul::default() };

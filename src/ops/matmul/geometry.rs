@@ -181,9 +181,8 @@ fn broadcast(a: &[Dim], b: &[Dim]) -> Result<(Vec<BatchDim>, Shape), String> {
     let one = Dim::Const(1);
     let mut dims = Vec::with_capacity(rank);
     for i in 0..rank {
-        let pick = |dims: &[Dim]| {
-            (i + dims.len()).checked_sub(rank).and_then(|at| dims.get(at)).cloned()
-        };
+        let pick =
+            |dims: &[Dim]| (i + dims.len()).checked_sub(rank).and_then(|at| dims.get(at)).cloned();
         let (da, db) = (pick(a).unwrap_or(Dim::Const(1)), pick(b).unwrap_or(Dim::Const(1)));
         dims.push(if da == db {
             BatchDim { extent: da, a: true, b: true }
@@ -254,11 +253,8 @@ mod tests {
         let g = new(&[2, 1, 7, 5, 2, 3], &[6, 7, 1, 3, 4], false, false).unwrap();
         let extents: Vec<_> = g.batch.iter().map(|d| d.extent.as_const().unwrap()).collect();
         assert_eq!(extents, [2, 6, 7, 5]);
-        let steps: Vec<_> = g
-            .steps()
-            .iter()
-            .map(|(a, b)| (a.as_const().unwrap(), b.as_const().unwrap()))
-            .collect();
+        let steps: Vec<_> =
+            g.steps().iter().map(|(a, b)| (a.as_const().unwrap(), b.as_const().unwrap())).collect();
         assert_eq!(steps, [(35, 0), (0, 7), (5, 1), (1, 0)]);
         let g = new(&[4, 3, 2, 3], &[4, 3, 3, 4], false, false).unwrap();
         assert_eq!(g.batch.len(), 1);

@@ -166,8 +166,7 @@ pub(super) fn gated_bound(
         let gate_error = product.error(gate, cx.arithmetic);
         let gate_error = activated(activation, gate.value, gate_error, cx.arithmetic);
         let up_error = product.error(up, cx.arithmetic);
-        let moved =
-            value * up_error + up.value.abs() * gate_error + gate_error * up_error;
+        let moved = value * up_error + up.value.abs() * gate_error + gate_error * up_error;
         moved + unit * (value * up.value.abs() + moved)
     };
     Ok(gates.iter().zip(&ups).map(of).collect())
