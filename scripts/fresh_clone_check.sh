@@ -3,21 +3,33 @@
 # this machine's Rust toolchain (read-only), a fresh clone, no terminal. Needs
 # root. Usage: scripts/fresh_clone_check.sh [COMMAND]
 # (default: bash .ci/run && make demo)
+#
+# Environment: WGINFER_FRESH_TARGET=DIR starts from a copy of that target folder,
+# which saves the building of dependencies.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TMP=
+CHILD=
 # The mounts end with their namespace; --one-file-system guards the host anyway.
-trap '[[ -z $TMP ]] || rm -rf --one-file-system "$TMP"' EXIT
+cleanup() {
+    if [[ -n $CHILD ]]; then
+        kill "$CHILD" 2>/dev/null || true
+        wait "$CHILD" || true
+    fi
+    [[ -z $TMP ]] || rm -rf --one-file-system "$TMP"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
 
 # Builds the bare system once; every check works on a copy of it.
 bare_system() {
     local base=$1 work
     [[ ! -d $base ]] || return 0
     apt_install debootstrap
-    work=$(temporary_dir)
+    work=$(temporary_dir "$(cache_dir)")
     TMP=$work
     say "building a bare Debian 12 (the first time only)"
     debootstrap --variant=minbase --include=gcc,libc6-dev,git,ca-certificates \
@@ -55,6 +67,7 @@ inside() {
 }
 
 if [[ ${1:-} == --inside ]]; then
+    trap - EXIT
     shift
     inside "$@"
 fi
@@ -66,11 +79,19 @@ rust=$(rustc --print sysroot)
 commit=$(git rev-parse HEAD)
 [[ -z $(git status --porcelain) ]] || say "note: only what is committed is checked"
 bare_system "$base"
-TMP=$(temporary_dir)
+TMP=$(temporary_dir "$(cache_dir)")
 cp -a --reflink=auto "$base" "$TMP/root"
 git clone --quiet --no-hardlinks . "$TMP/root/src"
 git -C "$TMP/root/src" checkout --quiet "$commit"
+if [[ -n ${WGINFER_FRESH_TARGET:-} ]]; then
+    cp -a --reflink=auto "$WGINFER_FRESH_TARGET" "$TMP/root/src/target"
+fi
 say "checking $commit"
-unshare --mount --pid --fork scripts/fresh_clone_check.sh --inside \
-    "$TMP/root" "$rust" "${1:-bash .ci/run && make demo}"
+unshare --mount --pid --fork --kill-child scripts/fresh_clone_check.sh --inside \
+    "$TMP/root" "$rust" "${1:-bash .ci/run && make demo}" &
+CHILD=$!
+rc=0
+wait "$CHILD" || rc=$?
+CHILD=
+[[ $rc -eq 0 ]] || die "FAILED ($rc)"
 say "passed"

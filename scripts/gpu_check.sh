@@ -24,6 +24,7 @@ facts() {
 check() {
     local devices adapter rc=0
     facts
+    cargo build --release --bin wginfer
     wginfer devices
     devices=$(wginfer devices --json)
     adapter=${ADAPTER:-$(hardware_names <<<"$devices" | head -n 1)}

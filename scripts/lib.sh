@@ -62,12 +62,10 @@ apt_install() {
 }
 
 # Makes a temporary folder, for the script to remove on exit. It lies in the
-# cache or in the folder named, so that moving a result into place is a rename.
+# folder named, so that moving a result into place there is a rename.
 temporary_dir() {
-    local base=${1:-}
-    base=${base:-$(cache_dir)}
-    mkdir -p "$base"
-    mktemp -d "$base/.tmp.XXXXXXXX"
+    mkdir -p "$1"
+    mktemp -d "$1/.tmp.XXXXXXXX"
 }
 
 # Fails with advice where Rust is missing. rustup's folder may not be on the

@@ -22,16 +22,16 @@ fn main(
         return;
     }
     let column = (unit % params.row_groups) * 8u;
-    let from = row * params.inner + column;
-    let to = result_row * params.inner + column;
+    let source = row * params.inner + column;
+    let sink = result_row * params.inner + column;
     if column + 8u <= params.inner {
-        let eight = decode8_at(from);
+        let eight = decode8_at(source);
         for (var i = 0u; i < 8u; i++) {
-            result[to + i] = eight_element(eight, i);
+            result[sink + i] = eight_element(eight, i);
         }
     } else {
         for (var i = 0u; i < params.inner - column; i++) {
-            result[to + i] = element(from + i);
+            result[sink + i] = element(source + i);
         }
     }
 }

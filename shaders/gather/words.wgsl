@@ -21,9 +21,9 @@ fn main(
         return;
     }
     let column = (unit % params.row_groups) * 4u;
-    let from = row * params.inner + column;
-    let to = result_row * params.inner + column;
+    let source = row * params.inner + column;
+    let sink = result_row * params.inner + column;
     for (var i = 0u; i < min(4u, params.inner - column); i++) {
-        result[to + i] = data[from + i];
+        result[sink + i] = data[source + i];
     }
 }

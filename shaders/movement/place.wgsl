@@ -28,8 +28,8 @@ const MASK: u32 = 0xffffffffu >> (32u - BITS);
         let at = word * LANES + k;
         let column = at % params.result_row;
         if at < params.elements && column >= params.column && column - params.column < params.row {
-            let from = at / params.result_row * params.row + column - params.column;
-            let value = (x[from / LANES] >> ((from % LANES) * BITS)) & MASK;
+            let source = at / params.result_row * params.row + column - params.column;
+            let value = (x[source / LANES] >> ((source % LANES) * BITS)) & MASK;
             bits = (bits & ~(MASK << (k * BITS))) | (value << (k * BITS));
             mine = true;
         }

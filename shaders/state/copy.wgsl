@@ -4,8 +4,8 @@ struct Params {
     words: u32,
 }
 
-@group(0) @binding(0) var<storage, read> from: array<u32>;
-@group(0) @binding(1) var<storage, read_write> to: array<u32>;
+@group(0) @binding(0) var<storage, read> source: array<u32>;
+@group(0) @binding(1) var<storage, read_write> sink: array<u32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
@@ -16,6 +16,6 @@ fn main(
 ) {
     let word = (group.x + group.y * groups.x) * 64u + lane;
     if word < params.words {
-        to[word] = from[word];
+        sink[word] = source[word];
     }
 }

@@ -46,13 +46,13 @@ fn target_row(row: u32) -> u32 {
 }
 
 // The bound row of the update that goes to a row of the cache; NOWHERE if none does.
-fn source_row(target: u32) -> u32 {
-    if target >= params.cache_rows {
+fn source_row(cache_row: u32) -> u32 {
+    if cache_row >= params.cache_rows {
         return NOWHERE;
     }
-    let slot = target % params.capacity;
-    let group = (target / params.capacity) % params.groups;
-    let batch = target / (params.capacity * params.groups);
+    let slot = cache_row % params.capacity;
+    let group = (cache_row / params.capacity) % params.groups;
+    let batch = cache_row / (params.capacity * params.groups);
     let token = i32(slot) - write_indices[batch];
     if token < 0 || u32(token) >= params.tokens {
         return NOWHERE;

@@ -38,10 +38,6 @@ fn main(
     if at >= params.window_words {
         return;
     }
-    @else {
-        let from = local * params.width + (unit % words_per_row) * 2u;
-        cache[at] = half_of(from) | (half_of(from + 1u) << 16u);
-    }
     @if(odd) {
         // A word may hold the end of one row and the start of the next, and
         // both may be new. The row that has its low half writes it; the other
@@ -59,5 +55,9 @@ fn main(
             halves = (halves & 0xffffu) | (half_of(high) << 16u);
         }
         cache[at] = halves;
+    }
+    @else {
+        let source = local * params.width + (unit % words_per_row) * 2u;
+        cache[at] = half_of(source) | (half_of(source + 1u) << 16u);
     }
 }

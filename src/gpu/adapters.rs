@@ -84,11 +84,24 @@ impl AdapterInfo {
 
     /// Name, backend and kind, for lists and messages.
     pub fn title(&self) -> String {
-        format!("{} ({}, {})", self.name, self.backend, kind_name(self))
+        format!("{} ({}, {})", self.name, self.backend, self.kind())
+    }
+
+    /// The kind in words: `discrete GPU`, `integrated GPU`, `virtual GPU`,
+    /// `software` or `GPU`.
+    pub fn kind(&self) -> &'static str {
+        match self.device_type {
+            _ if self.is_software => "software",
+            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+            wgpu::DeviceType::VirtualGpu => "virtual GPU",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "GPU",
+        }
     }
 
     /// Why the kernels of this crate cannot run here, if so.
-    fn unusable(&self) -> Option<String> {
+    pub fn unusable(&self) -> Option<String> {
         let l = &self.limits;
         if !self.compute {
             Some("it has no compute shaders".into())
@@ -120,17 +133,6 @@ impl AdapterInfo {
         // OpenGL reaches the same GPU with fewer features.
         let interface = u8::from(self.backend == wgpu::Backend::Gl);
         (kind, interface, self.index)
-    }
-}
-
-fn kind_name(info: &AdapterInfo) -> &'static str {
-    match info.device_type {
-        _ if info.is_software => "software",
-        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
-        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
-        wgpu::DeviceType::VirtualGpu => "virtual GPU",
-        wgpu::DeviceType::Cpu => "software",
-        wgpu::DeviceType::Other => "GPU",
     }
 }
 

@@ -212,7 +212,7 @@ mod tests {
         caps.limits.max_storage_buffer_binding_size = u64::MAX;
         caps.limits.max_buffer_size = u64::MAX;
         let most = caps.max_binding();
-        assert!(most <= (1 << 31) - 4 && most % 256 == 0 && most > (1 << 31) - 512);
+        assert!(most <= (1 << 31) - 4 && most.is_multiple_of(256) && most > (1 << 31) - 512);
         caps.binding_cap = Some((1 << 20) + 3);
         assert_eq!(caps.max_binding(), 1 << 20);
         caps.limits.max_buffer_size = 4096;

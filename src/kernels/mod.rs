@@ -1,15 +1,19 @@
 //! Speed: how operators are computed on the GPU and on the CPU. Meaning is in
 //! [`ops`](crate::ops), under the same family names.
 
+pub mod attention;
 mod cpu;
+pub mod elementwise;
 pub mod gather;
 mod kernel;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
 mod parts;
 pub mod registry;
 pub mod rotary;
 pub mod softmax;
+mod split;
 pub mod state;
 mod variant;
 

@@ -15,38 +15,28 @@ pub struct KernelFamily {
     pub requests: fn(&'static Variant) -> Vec<ShaderRequest>,
 }
 
+/// The family of a room.
+macro_rules! family {
+    ($room:ident) => {
+        KernelFamily {
+            name: super::$room::FAMILY,
+            variants: super::$room::VARIANTS,
+            requests: super::$room::requests,
+        }
+    };
+}
+
 /// Every family.
 pub const FAMILIES: &[KernelFamily] = &[
-    KernelFamily {
-        name: super::matmul::FAMILY,
-        variants: super::matmul::VARIANTS,
-        requests: super::matmul::requests,
-    },
-    KernelFamily {
-        name: super::gather::FAMILY,
-        variants: super::gather::VARIANTS,
-        requests: super::gather::requests,
-    },
-    KernelFamily {
-        name: super::movement::FAMILY,
-        variants: super::movement::VARIANTS,
-        requests: super::movement::requests,
-    },
-    KernelFamily {
-        name: super::rotary::FAMILY,
-        variants: super::rotary::VARIANTS,
-        requests: super::rotary::requests,
-    },
-    KernelFamily {
-        name: super::softmax::FAMILY,
-        variants: super::softmax::VARIANTS,
-        requests: super::softmax::requests,
-    },
-    KernelFamily {
-        name: super::state::FAMILY,
-        variants: super::state::VARIANTS,
-        requests: super::state::requests,
-    },
+    family!(attention),
+    family!(elementwise),
+    family!(matmul),
+    family!(gather),
+    family!(movement),
+    family!(norm),
+    family!(rotary),
+    family!(softmax),
+    family!(state),
 ];
 
 #[cfg(test)]

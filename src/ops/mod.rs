@@ -1,9 +1,11 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
+pub mod attention;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
 mod operator;
 mod refer;
 pub mod registry;

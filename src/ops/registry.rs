@@ -1,5 +1,7 @@
 //! The table of operators: one line each.
 
+use super::elementwise::{self, Binary, Unary};
+use super::{attention, gather, matmul, movement, norm, rotary, softmax, state};
 use crate::validate::CaseFamily;
 
 /// An operator as the tests, the documentation and the importers find it.
@@ -15,15 +17,82 @@ pub struct OperatorInfo {
 
 /// Every built-in operator.
 pub const OPERATORS: &[OperatorInfo] = &[
-    OperatorInfo { name: "Concat", family: "movement", cases: super::movement::concat_cases },
-    OperatorInfo { name: "Expand", family: "movement", cases: super::movement::expand_cases },
-    OperatorInfo { name: "GatedMatMul", family: "matmul", cases: super::matmul::gated_cases },
-    OperatorInfo { name: "MatMul", family: "matmul", cases: super::matmul::matmul_cases },
-    OperatorInfo { name: "Gather", family: "gather", cases: super::gather::cases },
-    OperatorInfo { name: "Reshape", family: "movement", cases: super::movement::reshape_cases },
-    OperatorInfo { name: "RotaryEmbedding", family: "rotary", cases: super::rotary::cases },
-    OperatorInfo { name: "Slice", family: "movement", cases: super::movement::slice_cases },
-    OperatorInfo { name: "Softmax", family: "softmax", cases: super::softmax::cases },
-    OperatorInfo { name: "TensorScatter", family: "state", cases: super::state::cases },
-    OperatorInfo { name: "Transpose", family: "movement", cases: super::movement::transpose_cases },
+    operator("Identity", "elementwise", || elementwise::unary_cases(Unary::Identity)),
+    operator("Neg", "elementwise", || elementwise::unary_cases(Unary::Neg)),
+    operator("Abs", "elementwise", || elementwise::unary_cases(Unary::Abs)),
+    operator("Sign", "elementwise", || elementwise::unary_cases(Unary::Sign)),
+    operator("Exp", "elementwise", || elementwise::unary_cases(Unary::Exp)),
+    operator("Log", "elementwise", || elementwise::unary_cases(Unary::Log)),
+    operator("Sqrt", "elementwise", || elementwise::unary_cases(Unary::Sqrt)),
+    operator("Reciprocal", "elementwise", || elementwise::unary_cases(Unary::Reciprocal)),
+    operator("Sigmoid", "elementwise", || elementwise::unary_cases(Unary::Sigmoid)),
+    operator("Tanh", "elementwise", || elementwise::unary_cases(Unary::Tanh)),
+    operator("Relu", "elementwise", || elementwise::unary_cases(Unary::Relu)),
+    operator("LeakyRelu", "elementwise", || {
+        elementwise::unary_cases(Unary::LeakyRelu { alpha: 0.01 })
+    }),
+    operator("Elu", "elementwise", || elementwise::unary_cases(Unary::Elu { alpha: 1.5 })),
+    operator("Selu", "elementwise", || elementwise::unary_cases(Unary::Selu)),
+    operator("Softplus", "elementwise", || elementwise::unary_cases(Unary::Softplus)),
+    operator("Softsign", "elementwise", || elementwise::unary_cases(Unary::Softsign)),
+    operator("HardSigmoid", "elementwise", || {
+        elementwise::unary_cases(Unary::HardSigmoid { alpha: 0.2, beta: 0.5 })
+    }),
+    operator("HardSwish", "elementwise", || elementwise::unary_cases(Unary::HardSwish)),
+    operator("Swish", "elementwise", || elementwise::unary_cases(Unary::Silu)),
+    operator("Mish", "elementwise", || elementwise::unary_cases(Unary::Mish)),
+    operator("Gelu", "elementwise", || elementwise::unary_cases(Unary::Gelu)),
+    operator("GeluTanh", "elementwise", || elementwise::unary_cases(Unary::GeluTanh)),
+    operator("Erf", "elementwise", || elementwise::unary_cases(Unary::Erf)),
+    operator("Floor", "elementwise", || elementwise::unary_cases(Unary::Floor)),
+    operator("Ceil", "elementwise", || elementwise::unary_cases(Unary::Ceil)),
+    operator("Round", "elementwise", || elementwise::unary_cases(Unary::Round)),
+    operator("Sin", "elementwise", || elementwise::unary_cases(Unary::Sin)),
+    operator("Cos", "elementwise", || elementwise::unary_cases(Unary::Cos)),
+    operator("Clip", "elementwise", || {
+        elementwise::unary_cases(Unary::Clip { min: -1.0, max: 6.0 })
+    }),
+    operator("Add", "elementwise", || elementwise::binary_cases(Binary::Add)),
+    operator("Sub", "elementwise", || elementwise::binary_cases(Binary::Sub)),
+    operator("Mul", "elementwise", || elementwise::binary_cases(Binary::Mul)),
+    operator("Div", "elementwise", || elementwise::binary_cases(Binary::Div)),
+    operator("Pow", "elementwise", || elementwise::binary_cases(Binary::Pow)),
+    operator("Min", "elementwise", || elementwise::binary_cases(Binary::Min)),
+    operator("Max", "elementwise", || elementwise::binary_cases(Binary::Max)),
+    operator("PRelu", "elementwise", || elementwise::binary_cases(Binary::PRelu)),
+    operator("And", "elementwise", || elementwise::binary_cases(Binary::And)),
+    operator("Or", "elementwise", || elementwise::binary_cases(Binary::Or)),
+    operator("Xor", "elementwise", || elementwise::binary_cases(Binary::Xor)),
+    operator("Equal", "elementwise", || elementwise::binary_cases(Binary::Equal)),
+    operator("Less", "elementwise", || elementwise::binary_cases(Binary::Less)),
+    operator("LessOrEqual", "elementwise", || elementwise::binary_cases(Binary::LessOrEqual)),
+    operator("Greater", "elementwise", || elementwise::binary_cases(Binary::Greater)),
+    operator("GreaterOrEqual", "elementwise", || elementwise::binary_cases(Binary::GreaterOrEqual)),
+    operator("GatedActivation", "elementwise", elementwise::gated_cases),
+    operator("Cast", "elementwise", elementwise::cast_cases),
+    operator("Where", "elementwise", elementwise::where_cases),
+    operator("MatMul", "matmul", matmul::matmul_cases),
+    operator("GatedMatMul", "matmul", matmul::gated_cases),
+    operator("Attention", "attention", attention::cases),
+    operator("Gather", "gather", gather::cases),
+    operator("Concat", "movement", movement::concat_cases),
+    operator("Expand", "movement", movement::expand_cases),
+    operator("Reshape", "movement", movement::reshape_cases),
+    operator("Slice", "movement", movement::slice_cases),
+    operator("Transpose", "movement", movement::transpose_cases),
+    operator("LayerNormalization", "norm", norm::layer_cases),
+    operator("RMSNormalization", "norm", norm::rms_cases),
+    operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
+    operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
+    operator("RotaryEmbedding", "rotary", rotary::cases),
+    operator("Softmax", "softmax", softmax::cases),
+    operator("TensorScatter", "state", state::cases),
 ];
+
+const fn operator(
+    name: &'static str,
+    family: &'static str,
+    cases: fn() -> Vec<CaseFamily>,
+) -> OperatorInfo {
+    OperatorInfo { name, family, cases }
+}

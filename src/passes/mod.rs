@@ -1,7 +1,13 @@
 //! Passes from graph to graph. Each has a name and can be left out by it.
 
 mod dead;
+mod epilogue;
 mod fold;
+mod gate;
+mod rewrite;
+mod skip_norm;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -20,6 +26,19 @@ pub struct Pass {
 /// All passes, in the order they run.
 pub const PASSES: &[Pass] = &[
     Pass { name: "fold", about: "computes what depends on constants only", run: fold::run },
+    Pass { name: "bias", about: "bias into the matrix product before it", run: epilogue::bias },
+    Pass {
+        name: "gate",
+        about: "gate and up projection, activation and product into one",
+        run: gate::products,
+    },
+    Pass {
+        name: "activation",
+        about: "activation into the matrix product before it",
+        run: epilogue::activation,
+    },
+    Pass { name: "gated", about: "activation into the product after it", run: gate::elements },
+    Pass { name: "skip_norm", about: "residual with normalisation", run: skip_norm::run },
     Pass { name: "dead", about: "drops nodes whose results nobody reads", run: dead::run },
 ];
 

@@ -38,12 +38,12 @@ fn too_large_is_a_limit_and_the_device_goes_on() {
 fn running_out_of_memory_is_typed_and_not_fatal() {
     let _alone = MEMORY.write().unwrap_or_else(PoisonError::into_inner);
     each_alone(&all(), |adapter, gpu| {
+        // A real device would be filled, which is done only on request.
+        let asked = std::env::var_os("WGINFER_TEST_OUT_OF_MEMORY").is_some();
         let chunk = adapter.info.limits.max_buffer_size.min(1 << 30) & !255;
+        let most = if asked { 4096 } else { 4 };
         let mut held = Vec::new();
-        // Untouched buffers may cost address space only, so this asks for more
-        // than any machine has, and stops at the first refusal. A driver that
-        // never refuses (a recent lavapipe) must at least do what it promised.
-        let refused = (0..4096).find_map(|_| {
+        let refused = (0..most).find_map(|_| {
             gpu.alloc(Purpose::Weights, chunk, Purpose::Weights.usage(), "hoard")
                 .map(|buffer| held.push(buffer))
                 .err()
@@ -51,7 +51,7 @@ fn running_out_of_memory_is_typed_and_not_fatal() {
         eprintln!("  {} buffers of {chunk}, then {refused:?}", held.len());
         let before = gpu.memory();
         assert_eq!(before.total, held.len() as u64 * chunk);
-        assert!(refused.is_some() || held.len() == 4096);
+        assert!(refused.is_some() || held.len() == most);
         drop(held);
         if let Some(error) = refused {
             assert!(matches!(error, Error::OutOfMemory { bytes, .. } if bytes == chunk), "{error}");

@@ -3,3 +3,4 @@
 
 pub mod affine;
 pub mod backends;
+pub mod tiny_model;

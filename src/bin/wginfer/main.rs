@@ -1,1 +1,92 @@
-fn main() {}
+//! The `wginfer` command. Everything it prints is made here; what the lines
+//! say comes from the library.
+
+mod devices;
+mod failure;
+mod generate;
+mod inspect;
+mod interrupt;
+
+mod output;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+use failure::Failure;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs language models on any GPU through WebGPU, or on the CPU.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+/// Messages of the library and of the driver: RUST_LOG=info (or debug).
+#[derive(Debug, Parser)]
+#[command(name = "wginfer", version, max_term_width = 80)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the adapters of this machine, what each can do, and which one is
+    /// picked
+    Devices(devices::Args),
+    /// Says what a GGUF model file holds
+    Inspect(inspect::Args),
+    /// Generates text with a language model
+    Generate(Box<generate::Args>),
+    /// Prints a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    start_logging();
+    let done = match cli.command {
+        Command::Devices(args) => devices::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Completions { shell } => completions(shell),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let mut command = Cli::command();
+            // Only a built command knows the whole usage of its parts.
+            command.build();
+            let name = matches.subcommand_name().unwrap_or_default();
+            match command.find_subcommand_mut(name) {
+                Some(part) => failure.report(part),
+                None => failure.report(&mut command),
+            }
+        }
+    }
+}
+
+/// Only this crate's warnings, unless RUST_LOG asks for more: drivers and wgpu
+/// warn about much that nobody can change.
+fn start_logging() {
+    let filter = env_logger::Env::default().default_filter_or("off,wginfer=warn");
+    env_logger::Builder::from_env(filter).format_timestamp(None).init();
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    // Written at once: clap_complete panics where its writer fails.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "wginfer", &mut script);
+    Ok(std::io::stdout().lock().write_all(&script)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

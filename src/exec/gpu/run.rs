@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim};
 use crate::kernels::{Grid, Param};
 use crate::plan::Home;
-use crate::tensor::Tensor;
+use crate::tensor::{Bytes, Tensor};
 use web_time::Instant;
 
 /// How fast the device has been, to cut work into submissions that no watchdog
@@ -112,18 +112,18 @@ impl GpuEngine {
         bindings: &Bindings,
     ) -> Result<Vec<(String, Tensor)>> {
         let compiled = &self.plans[index];
-        let mut results: Vec<Option<Tensor>> = Vec::new();
+        let mut results: Vec<Option<Bytes>> = Vec::new();
         let mut ranges = Vec::new();
         for (name, id) in &compiled.plan.outputs {
             let operand = &compiled.plan.operands[id.index()];
             let bytes = operand.ty.bytes(bindings)? as u64;
             let buffer = match operand.home {
                 Home::Constant(value) => {
-                    results.push(self.graph.constant(value).cloned());
+                    results.push(self.graph.constant(value).map(|tensor| tensor.bytes().clone()));
                     continue;
                 }
                 Home::Input(input) => {
-                    results.push(Some(inputs[input].clone()));
+                    results.push(Some(inputs[input].bytes().clone()));
                     continue;
                 }
                 Home::State(state) => &self.states[state.index()],
@@ -142,14 +142,9 @@ impl GpuEngine {
         let mut tensors = Vec::with_capacity(results.len());
         for ((name, id), known) in compiled.plan.outputs.iter().zip(results) {
             let ty = &compiled.plan.operands[id.index()].ty;
-            let tensor = match known {
-                Some(tensor) => tensor,
-                None => {
-                    let bytes = parts.next().ok_or_else(|| Error::internal("a lost output"))?;
-                    Tensor::new(ty.dtype, &ty.extents(bindings)?, bytes)?
-                }
-            };
-            tensors.push((name.clone(), tensor));
+            let bytes = known.or_else(|| parts.next().map(Bytes::from));
+            let bytes = bytes.ok_or_else(|| Error::internal("a lost output"))?;
+            tensors.push((name.clone(), Tensor::new(ty.dtype, &ty.extents(bindings)?, bytes)?));
         }
         Ok(tensors)
     }

@@ -108,6 +108,9 @@ async fn repack(
 ) -> Result<()> {
     let block_bytes = tensor.dtype().block_bytes();
     let blocks = source.len() / block_bytes;
+    // Where 2-byte heads share words, the last one may stand alone: regions are
+    // whole words.
+    let region = |blocks: usize| (blocks * per_block).next_multiple_of(4);
     let mut whole = Vec::new();
     let mut fill = |range: std::ops::Range<u64>, out: &mut [u8]| {
         let first = range.start as usize / per_block;
@@ -115,7 +118,7 @@ async fn repack(
         let from = source.get(first * block_bytes..last * block_bytes);
         let from = from.ok_or_else(|| Error::internal("repacking past the end of a weight"))?;
         whole.clear();
-        whole.resize((last - first) * per_block, 0);
+        whole.resize(region(last - first), 0);
         convert(from, &mut whole)?;
         let skip = range.start as usize - first * per_block;
         let available = (whole.len() - skip).min(out.len());

@@ -359,7 +359,7 @@ fn size(dims: &[u64; MAX_DIMS], ty: GgmlType) -> std::result::Result<Option<u64>
     bounded.filter(|&n| n <= i64::MAX as u64).ok_or_else(|| too_large(dims, ty))?;
     let elements: u64 = dims.iter().product();
     let Some((block, bytes)) = ty.block() else { return Ok(None) };
-    if dims[0] % block != 0 {
+    if !dims[0].is_multiple_of(block) {
         return Err(format!(
             "{ty} with a row of {}: not a multiple of its block of {block}",
             dims[0]

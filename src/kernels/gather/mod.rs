@@ -27,7 +27,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     // Decoded by the weight type's module, eight at a time.
     Variant {
@@ -37,7 +37,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
 ];
 

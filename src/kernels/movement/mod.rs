@@ -24,7 +24,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
     Variant {
         name: "place",
@@ -33,7 +33,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
 ];
 

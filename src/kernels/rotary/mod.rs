@@ -20,7 +20,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
     features: &[],
     needs: Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 },
     languages: Language::ALL,
-    executed_on: &[],
+    executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
 }];
 
 /// The shaders a variant is instantiated to.

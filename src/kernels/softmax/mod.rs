@@ -27,7 +27,7 @@ pub const VARIANTS: &[Variant] = &[
             workgroup_bytes: 0,
         },
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
     // A workgroup takes a row and reduces it with subgroup operations.
     Variant {
@@ -43,7 +43,7 @@ pub const VARIANTS: &[Variant] = &[
             workgroup_bytes: 512,
         },
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
     // A workgroup takes a row and reduces it in workgroup memory.
     Variant {
@@ -59,7 +59,7 @@ pub const VARIANTS: &[Variant] = &[
             workgroup_bytes: 512,
         },
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
 ];
 

@@ -25,7 +25,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     // A word with two halves of the same row.
     Variant {
@@ -35,7 +35,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     // A word whose halves may belong to two rows.
     Variant {
@@ -45,7 +45,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &["odd"],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
 ];
 
@@ -162,8 +162,8 @@ fn copy(window: &Part, words: &Dim, variant: &Variant) -> Dispatch {
         shader: ShaderRequest::new(COPY),
         variant: format!("{FAMILY}/{}", variant.name),
         bindings: vec![
-            ("from", window.view(Place::Input(0), 4)),
-            ("to", window.view(Place::Output(0), 4)),
+            ("source", window.view(Place::Input(0), 4)),
+            ("sink", window.view(Place::Output(0), 4)),
         ],
         params: vec![("words", (&live).into())],
         grid: Grid::Linear(live.ceil_div(64u64)),

@@ -97,7 +97,7 @@ pub fn erf(x: f32) -> f32 {
     p = p * z - 2.685_381_2e-2;
     p = p * z + 1.128_358_5e-1;
     p = p * z - 3.761_262_6e-1;
-    p = p * z + 1.128_379_2;
+    p = p * z + std::f32::consts::FRAC_2_SQRT_PI;
     let small = x * p;
     let a = x.abs().min(4.0);
     let t = 1.0 / (1.0 + 0.327_591_1 * a);

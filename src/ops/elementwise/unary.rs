@@ -1,7 +1,11 @@
 //! Functions of one real number: activations and elementary functions.
 
 use super::math;
+use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
+use crate::graph::TensorType;
+use crate::kernels::elementwise::Map;
+use crate::ops::{BoundCx, Lowering, Operator, RefTensor};
 use std::f64::consts::{FRAC_2_SQRT_PI, SQRT_2};
 
 /// A function of one real number.
@@ -389,6 +393,43 @@ impl Unary {
     }
 }
 
+impl Operator for Unary {
+    fn name(&self) -> &str {
+        Unary::name(*self)
+    }
+
+    fn infer(&self, inputs: &[Option<&TensorType>]) -> Result<Vec<TensorType>> {
+        let &[Some(x)] = inputs else {
+            return Err(Error::rule(Unary::name(*self), "takes 1 input"));
+        };
+        if !x.dtype.is_float() {
+            return Err(Error::rule(Unary::name(*self), format!("takes real numbers, not {x}")));
+        }
+        Ok(vec![x.clone()])
+    }
+
+    fn reference(&self, inputs: &[Option<&RefTensor>]) -> Result<Vec<RefTensor>> {
+        let &[Some(x)] = inputs else {
+            return Err(Error::rule(Unary::name(*self), "takes 1 input"));
+        };
+        let values = x.reals()?.iter().map(|&x| self.eval(x)).collect();
+        Ok(vec![RefTensor::real(x.dtype, &x.extents, values)])
+    }
+
+    fn bound(&self, cx: &BoundCx<'_>) -> Result<Vec<Vec<f64>>> {
+        Ok(vec![cx.input(0)?.reals()?.iter().map(|&x| self.error(x)).collect()])
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
+        let (input, output) = (cx.input(0)?, cx.output(0)?);
+        if matches!(self, Identity) && !cx.is_state(&input) {
+            return cx.alias(0, 0);
+        }
+        cx.call(Map::Unary(*self), &[Some(input)], &[output]);
+        Ok(())
+    }
+}
+
 /// Relative error of a division: 2.5 units in the last place.
 const DIVISION: f64 = 5.0 * U;
 
@@ -422,9 +463,8 @@ fn elu_f32(x: f32, alpha: f32) -> f32 {
 
 fn sigmoid_error(x: f64) -> f64 {
     let s = 1.0 / (1.0 + (-x).exp());
-    // e = exp(-|x|) appears in the numerator, the denominator or both; the
-    // relative effect is at most exp's error times the larger share.
-    let share = if x < 0.0 { s * (1.0 - s) } else { (1.0 - s) * s };
+    // Whether e = exp(-|x|) is in the numerator too or not, its error has this effect.
+    let share = s * (1.0 - s);
     share * exp_error(x) + s * (DIVISION + 2.0 * U) + TINY
 }
 

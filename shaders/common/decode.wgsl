@@ -1,0 +1,49 @@
+// Element `i` out of the word that holds it. The features `in_...` name the
+// storage type; `In` is what the shader computes with.
+
+import package::common::f16::half_to_f32;
+
+@if(in_f32 || in_f16 || in_bf16) alias In = f32;
+@if(in_i32 || in_i8) alias In = i32;
+@if(in_u32 || in_u8) alias In = u32;
+
+// Which word holds element `i`.
+@if(in_f32 || in_i32 || in_u32) fn word_of(i: u32) -> u32 {
+    return i;
+}
+
+@if(in_f16 || in_bf16) fn word_of(i: u32) -> u32 {
+    return i >> 1u;
+}
+
+@if(in_i8 || in_u8) fn word_of(i: u32) -> u32 {
+    return i >> 2u;
+}
+
+@if(in_f32) fn decode(word: u32, i: u32) -> f32 {
+    return bitcast<f32>(word);
+}
+
+@if(in_f16) fn decode(word: u32, i: u32) -> f32 {
+    return half_to_f32((word >> ((i & 1u) << 4u)) & 0xffffu);
+}
+
+@if(in_bf16) fn decode(word: u32, i: u32) -> f32 {
+    return bitcast<f32>((word >> ((i & 1u) << 4u)) << 16u);
+}
+
+@if(in_i32) fn decode(word: u32, i: u32) -> i32 {
+    return bitcast<i32>(word);
+}
+
+@if(in_u32) fn decode(word: u32, i: u32) -> u32 {
+    return word;
+}
+
+@if(in_i8) fn decode(word: u32, i: u32) -> i32 {
+    return bitcast<i32>(word << (24u - ((i & 3u) << 3u))) >> 24u;
+}
+
+@if(in_u8) fn decode(word: u32, i: u32) -> u32 {
+    return (word >> ((i & 3u) << 3u)) & 0xffu;
+}

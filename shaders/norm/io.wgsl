@@ -1,0 +1,36 @@
+// What the normalisation kernels read and write.
+
+struct Params {
+    rows: u32,
+    n: u32,
+    epsilon: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> scale: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@if(skip) @group(0) @binding(4) var<storage, read> residual: array<f32>;
+@if(skip) @group(0) @binding(5) var<storage, read_write> sum: array<f32>;
+@if(biased) @group(0) @binding(6) var<storage, read> bias: array<f32>;
+
+// An element to normalise, stored as the sum on the way if there is one. Only
+// the invocation that took an element may read it again with `again`.
+fn take(at: u32) -> f32 {
+    @if(skip) {
+        let value = x[at] + residual[at];
+        sum[at] = value;
+        return value;
+    }
+    @else return x[at];
+}
+
+fn again(at: u32) -> f32 {
+    @if(skip) return sum[at];
+    @else return x[at];
+}
+
+fn put(at: u32, column: u32, value: f32) {
+    @if(biased) y[at] = value * scale[column] + bias[column];
+    @else y[at] = value * scale[column];
+}

@@ -1,0 +1,152 @@
+//! `wginfer generate`: text from a language model, piece by piece.
+
+mod args;
+mod prompt;
+mod report;
+
+pub(crate) use args::Args;
+
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::{self, note, safe, safe_lines, wrapped};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use report::Outcome;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+use wginfer::formats::gguf;
+use wginfer::lm::{ChatMessage, Generation, LanguageModel, Prompt, Sampler};
+use wginfer::{Backend, Result};
+
+/// The model that `make demo` fetches, below the cache's folder.
+const DEMO_MODEL: &str = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let options = args.generate_options();
+    // A wrong option is found out before the model is loaded.
+    Sampler::new(options.sampler.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
+    let path = match &args.model {
+        Some(path) => path.clone(),
+        None => demo_model()?,
+    };
+    let prompt = prompt(args)?;
+    interrupt::listen();
+    let begun = Instant::now();
+    let (mut model, why) = load(args, &path)?;
+    let load = begun.elapsed();
+
+    let mut generation = model.generate(prompt, &options)?;
+    let text = stream(args, &mut generation)?;
+    let stats = generation.stats().clone();
+    let tokens = generation.tokens()[stats.prompt_tokens..].to_vec();
+    drop(generation);
+    let outcome = Outcome {
+        file: &path,
+        model: &model,
+        why: &why,
+        load,
+        text: &text,
+        tokens: &tokens,
+        stats: &stats,
+    };
+    if args.json {
+        output::json(&mut io::stdout().lock(), &outcome.json())?;
+    } else if !args.quiet {
+        note(outcome.lines());
+    }
+    if interrupt::asked() { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// Prints the text as it comes, and gives all of it.
+fn stream(args: &Args, generation: &mut Generation<'_>) -> Result<String, Failure> {
+    let mut text = String::new();
+    let mut out = io::stdout().lock();
+    let terminal = out.is_terminal();
+    let mut failed = None;
+    for piece in generation {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        };
+        // From here on there is something to keep.
+        interrupt::stop_gracefully();
+        if !args.json {
+            // A model may say anything, a terminal should not obey it.
+            let shown = if terminal { safe_lines(&piece) } else { piece.clone() };
+            out.write_all(shown.as_bytes())?;
+            out.flush()?;
+        }
+        text.push_str(&piece);
+        if interrupt::asked() {
+            break;
+        }
+    }
+    // Whatever follows, the message of an error too, begins on its own line.
+    let on_own_line = text.ends_with('\n') || (text.is_empty() && failed.is_some());
+    if !args.json && !on_own_line {
+        writeln!(out)?;
+    }
+    failed.map_or(Ok(text), |error| Err(error.into()))
+}
+
+fn load(args: &Args, path: &std::path::Path) -> Result<(LanguageModel, String), Failure> {
+    let options = args.model_options();
+    let file = gguf::open(path)?;
+    let (backend, why) = Backend::open_blocking(&options.backend, options.device.clone())?;
+    if !args.quiet {
+        note(wrapped(&safe(&format!("Adapter: {why}")), output::WIDTH).join("\n"));
+    }
+    let bar = progress_bar(args.quiet);
+    let mut told = |done: u64, total: u64| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let model = backend.block_on(LanguageModel::load(file, &backend, &options, &mut told));
+    bar.finish_and_clear();
+    Ok((model?, why))
+}
+
+/// Drawn on standard error, and only where that is a terminal.
+fn progress_bar(quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    let style = ProgressStyle::with_template("loading {bar:40} {bytes}/{total_bytes}");
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn prompt(args: &Args) -> Result<Prompt, Failure> {
+    let text = prompt::read(args.prompt.as_deref(), args.prompt_file.as_deref())?;
+    Ok(match &args.system {
+        _ if args.raw => Prompt::Text(text),
+        Some(system) => Prompt::Chat(vec![ChatMessage::system(system), ChatMessage::user(&text)]),
+        None => Prompt::Ask(text),
+    })
+}
+
+/// The demonstration model, where `scripts/fetch_demo_model.sh` puts it.
+fn demo_model() -> Result<PathBuf, Failure> {
+    let path = cache_dir().map(|dir| dir.join(DEMO_MODEL));
+    let place = match path {
+        Some(path) if path.is_file() => return Ok(path),
+        Some(path) => path.display().to_string(),
+        None => "the cache (HOME is not set)".into(),
+    };
+    Err(Failure::Usage(format!(
+        "no model: name a GGUF file, or fetch the demonstration model with \
+         `make demo` or scripts/fetch_demo_model.sh (it is not at {place})"
+    )))
+}
+
+/// As `cache_dir` in `scripts/lib.sh`.
+fn cache_dir() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    variable("WGINFER_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("wginfer")))
+        .or_else(|| variable("HOME").map(|dir| dir.join(".cache/wginfer")))
+}

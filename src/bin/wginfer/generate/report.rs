@@ -1,0 +1,111 @@
+//! What a generation took, for people and for programs.
+
+use crate::output::{bytes, count_noun};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+use wginfer::Backend;
+use wginfer::gpu::Purpose;
+use wginfer::lm::{FinishReason, GenerationStats, LanguageModel};
+
+/// A finished generation.
+pub(super) struct Outcome<'a> {
+    pub(super) file: &'a Path,
+    pub(super) model: &'a LanguageModel,
+    /// Why this backend was picked.
+    pub(super) why: &'a str,
+    pub(super) load: Duration,
+    pub(super) text: &'a str,
+    /// The generated tokens.
+    pub(super) tokens: &'a [u32],
+    pub(super) stats: &'a GenerationStats,
+}
+
+impl Outcome<'_> {
+    /// The lines printed at the end.
+    pub(super) fn lines(&self) -> String {
+        let stats = self.stats;
+        let end = match stats.finish {
+            Some(FinishReason::End) => "the model ended",
+            Some(FinishReason::Length) => "--max-tokens",
+            Some(FinishReason::Context) => "the context is full",
+            None => "interrupted",
+        };
+        let mut text = format!(
+            "prefill: {}, {:.1} tokens/s\ndecode:  {}, {:.1} tokens/s, first after {:.2} s ({end})",
+            count_noun(stats.prompt_tokens, "token"),
+            stats.prefill_rate(),
+            count_noun(stats.tokens, "token"),
+            stats.decode_rate(),
+            stats.first_token.as_secs_f64(),
+        );
+        if let Backend::Gpu(gpu) = self.model.backend() {
+            let peak = bytes(gpu.memory().total_peak);
+            text.push_str(&format!("\nmemory:  {peak} of the device at most"));
+        }
+        text
+    }
+
+    /// Everything, for programs.
+    pub(super) fn json(&self) -> Value {
+        let (model, stats) = (self.model, self.stats);
+        let counters = model.session().counters();
+        let info = match model.backend() {
+            Backend::Gpu(gpu) => Some(gpu.info()),
+            Backend::Cpu => None,
+        };
+        let kind = info.map_or("cpu", |info| if info.is_software { "software" } else { "gpu" });
+        json!({
+            "schema": 1,
+            "text": self.text,
+            "tokens": self.tokens,
+            "finish": match stats.finish {
+                Some(FinishReason::End) => "end",
+                Some(FinishReason::Length) => "length",
+                Some(FinishReason::Context) => "context",
+                None => "interrupted",
+            },
+            "model": self.file.display().to_string(),
+            "context": model.context(),
+            "backend": kind,
+            "adapter": info.map(|info| &info.name),
+            "driver": info.map(|info| info.driver_line()),
+            "graphics": info.map(|info| info.backend.to_string()),
+            "why": self.why,
+            "stats": {
+                "prompt_tokens": stats.prompt_tokens,
+                "tokens": stats.tokens,
+                "load_seconds": self.load.as_secs_f64(),
+                "first_token_seconds": stats.first_token.as_secs_f64(),
+                "prefill_seconds": stats.prefill.as_secs_f64(),
+                "prefill_tokens_per_second": stats.prefill_rate(),
+                "decode_seconds": stats.decode.as_secs_f64(),
+                "decode_tokens_per_second": stats.decode_rate(),
+            },
+            "counters": {
+                "plans": counters.plans,
+                "runs": counters.runs,
+                "submissions": counters.submissions,
+                "dispatches": counters.dispatches,
+            },
+            "memory": self.memory(),
+        })
+    }
+
+    /// Bytes: of the device for a GPU, of the session for the CPU, where
+    /// weights stay in the file's map.
+    fn memory(&self) -> Value {
+        let session = self.model.session().memory();
+        let mut memory = json!({
+            "states_bytes": session.states,
+            "working_bytes": session.slots,
+            "live_peak_bytes": session.live_peak,
+        });
+        if let Backend::Gpu(gpu) = self.model.backend() {
+            let report = gpu.memory();
+            memory["weights_bytes"] = report.peak(Purpose::Weights).into();
+            memory["device_peak_bytes"] = report.total_peak.into();
+        }
+        memory
+    }
+}

@@ -1,0 +1,51 @@
+//! Ctrl-C.
+
+use crate::output::note;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+static GRACEFUL: AtomicBool = AtomicBool::new(false);
+
+/// The exit code of a command ended by Ctrl-C, as shells expect it.
+pub(crate) const EXIT_CODE: u8 = 130;
+
+/// Begins to listen. Until [`stop_gracefully`] Ctrl-C ends the process at once.
+pub(crate) fn listen() {
+    let set = ctrlc::set_handler(|| {
+        let again = ASKED.swap(true, Ordering::SeqCst);
+        if again || !GRACEFUL.load(Ordering::SeqCst) {
+            note("\ninterrupted");
+            exit();
+        }
+    });
+    // Without the handler Ctrl-C still ends the process, only less politely.
+    if let Err(error) = set {
+        log::info!("Ctrl-C is not handled: {error}");
+    }
+}
+
+/// Ends the process, leaving drivers alone: their cleaning up at exit can crash
+/// while the main thread is still inside of them.
+#[cfg(unix)]
+fn exit() -> ! {
+    // SAFETY: `_exit` has no preconditions; nothing is left unwritten, since
+    // everything printed is flushed at once.
+    unsafe { libc::_exit(EXIT_CODE.into()) }
+}
+
+/// Ends the process.
+#[cfg(not(unix))]
+fn exit() -> ! {
+    std::process::exit(EXIT_CODE.into())
+}
+
+/// From now on the first Ctrl-C only makes [`asked`] true: there is something
+/// to finish.
+pub(crate) fn stop_gracefully() {
+    GRACEFUL.store(true, Ordering::SeqCst);
+}
+
+/// Whether Ctrl-C was pressed.
+pub(crate) fn asked() -> bool {
+    ASKED.load(Ordering::SeqCst)
+}

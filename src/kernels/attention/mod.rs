@@ -1,0 +1,254 @@
+//! Attention with an online softmax, on the GPU and on the CPU: scores are
+//! never stored.
+
+mod cpu;
+
+use super::parts::{self, Part};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
+use crate::error::{Error, Result};
+use crate::gpu::{ConstValue, ShaderRequest};
+use crate::graph::{Dim, TensorType};
+use crate::ops::attention::Attention;
+use crate::tensor::DType;
+
+/// The name policies and coverage use.
+pub const FAMILY: &str = "attention";
+
+/// Queries and keys of a tile of the tiled variant.
+const TILE: (u64, u64) = (16, 8);
+/// The largest head of the tiled variant: what fits 16 KiB of workgroup memory.
+const TILED_HEAD: u64 = 128;
+
+const NEEDS: Needs =
+    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+
+/// Who computes the output for a query and head.
+pub const VARIANTS: &[Variant] = &[
+    // One invocation: right for software adapters, where barriers are dear.
+    Variant {
+        name: "serial",
+        shader: "attention/serial",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // A workgroup for a tile of queries, which share the keys it loads.
+    Variant {
+        name: "tiled",
+        shader: "attention/tiled",
+        consts: &[("WORKGROUP", ConstValue::U32(64))],
+        features: &[],
+        needs: Needs { workgroup_bytes: 12800, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // A workgroup, reducing with subgroup operations.
+    Variant {
+        name: "rows_subgroup",
+        shader: "attention/rows",
+        consts: &[("WORKGROUP", ConstValue::U32(64))],
+        features: &["subgroups"],
+        needs: Needs { subgroups: true, workgroup_bytes: 512, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // A workgroup, reducing in workgroup memory.
+    Variant {
+        name: "rows",
+        shader: "attention/rows",
+        consts: &[("WORKGROUP", ConstValue::U32(64))],
+        features: &[],
+        needs: Needs { workgroup_bytes: 512, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+];
+
+/// The shaders a variant is instantiated to.
+pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    let mut requests = Vec::new();
+    let plain = Attention { causal: false, ..Attention::default() };
+    let rich = Attention { window: Some(4), softcap: Some(30.0), ..Attention::default() };
+    for half in [false, true] {
+        for (op, mask) in [(plain, false), (rich, true), (Attention::default(), false)] {
+            for sizes in [(64, 64), (80, 20), (7, 5)] {
+                requests.push(request(variant, &op, half, mask, sizes));
+            }
+        }
+    }
+    requests
+}
+
+fn request(
+    variant: &Variant,
+    op: &Attention,
+    half: bool,
+    mask: bool,
+    (head, value): (u64, u64),
+) -> ShaderRequest {
+    let mut request = ShaderRequest::new(variant.shader)
+        .with("HEAD", ConstValue::U32(head as u32))
+        .with("VALUE", ConstValue::U32(value as u32));
+    for (name, value) in variant.consts {
+        request = request.with(*name, *value);
+    }
+    if variant.name == "tiled" {
+        request = request
+            .with("QUERIES", ConstValue::U32(TILE.0 as u32))
+            .with("KEYS", ConstValue::U32(TILE.1 as u32));
+    }
+    let wanted = [
+        (half, "half"),
+        (op.causal, "causal"),
+        (op.window.is_some(), "window"),
+        (op.softcap.is_some(), "softcap"),
+        (mask, "masked"),
+    ];
+    let wanted = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
+    variant.features.iter().copied().chain(wanted).fold(request, ShaderRequest::feature)
+}
+
+/// Computes [`Attention`]: inputs q, k, v, past and mask.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionKernel {
+    /// What to compute.
+    pub op: Attention,
+}
+
+/// Sizes that are constants by the shape rule.
+struct Heads {
+    heads: u64,
+    groups: u64,
+    head: u64,
+    value: u64,
+}
+
+fn heads(q: &TensorType, k: &TensorType, v: &TensorType) -> Result<Heads> {
+    let fixed = |ty: &TensorType, axis: usize| {
+        let size = ty.shape.get(axis).and_then(Dim::as_const);
+        size.ok_or_else(|| Error::internal(format!("attention over {ty}: a symbolic head")))
+    };
+    Ok(Heads { heads: fixed(q, 2)?, groups: fixed(k, 1)?, head: fixed(q, 3)?, value: fixed(v, 3)? })
+}
+
+impl AttentionKernel {
+    fn variant(&self, cx: &GpuCx<'_>, sizes: &Heads, whole: bool) -> Result<&'static Variant> {
+        let software = cx.caps.is_software();
+        let forced = cx.policy.force.contains_key(FAMILY);
+        let queries = cx.bound(&cx.input(0)?.shape[1])?;
+        let tiles = whole && sizes.head.max(sizes.value) <= TILED_HEAD;
+        let fits = |variant: &Variant| match variant.name {
+            "tiled" => tiles && (forced || (!software && queries >= TILE.0)),
+            "serial" => forced || software,
+            _ => forced || !software,
+        };
+        // Some devices can do nothing of what is preferred.
+        cx.choose(FAMILY, VARIANTS, fits)
+            .or_else(|_| cx.choose(FAMILY, VARIANTS, |variant| tiles || variant.name != "tiled"))
+    }
+
+    fn params(
+        &self,
+        cx: &GpuCx<'_>,
+        sizes: &Heads,
+        part: &Part,
+    ) -> Result<Vec<(&'static str, Param)>> {
+        let (q, k) = (cx.input(0)?, cx.input(1)?);
+        let tokens = &q.shape[0] * &q.shape[1];
+        let mut params: Vec<(&'static str, Param)> = vec![
+            ("tokens", part.live(&tokens).into()),
+            ("first", Param::U32(part.first as u32)),
+            ("queries", (&q.shape[1]).into()),
+            ("heads", Param::U32(sizes.heads as u32)),
+            ("groups", Param::U32(sizes.groups as u32)),
+            ("capacity", (&k.shape[2]).into()),
+            ("scale", Param::F32(self.op.scale_for(sizes.head))),
+        ];
+        if let Some(window) = self.op.window {
+            params.push(("window", Param::U32(window)));
+        }
+        if let Some(cap) = self.op.softcap {
+            params.push(("softcap", Param::F32(cap)));
+        }
+        if let Some(mask) = cx.inputs.get(4).and_then(Option::as_ref) {
+            for (name, stride) in MASK_STRIDES.into_iter().zip(mask_strides(mask)) {
+                params.push((name, stride.into()));
+            }
+        }
+        Ok(params)
+    }
+}
+
+const MASK_STRIDES: [&str; 4] = ["mask_batch", "mask_head", "mask_query", "mask_key"];
+
+/// How far apart neighbours of `[B, H, Q, C]` are in a mask; 0 where repeated.
+fn mask_strides(mask: &TensorType) -> [Dim; 4] {
+    let mut strides = [Dim::Const(0), Dim::Const(0), Dim::Const(0), Dim::Const(0)];
+    let mut stride = Dim::Const(1);
+    for (i, dim) in mask.shape.iter().rev().enumerate() {
+        if dim.as_const() != Some(1) {
+            strides[3 - i] = stride.clone();
+        }
+        stride = stride * dim;
+    }
+    strides
+}
+
+impl Kernel for AttentionKernel {
+    fn name(&self) -> &str {
+        "attention.online_softmax"
+    }
+
+    fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
+        let (q, k, v) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+        let sizes = heads(q, k, v)?;
+        let bytes = k.dtype.block_bytes() as u64;
+        parts::unsplit(cx, "the key cache", &(k.elements() * bytes))?;
+        parts::unsplit(cx, "the value cache", &(v.elements() * bytes))?;
+        let mask = cx.inputs.get(4).and_then(Option::as_ref);
+        if let Some(mask) = mask {
+            parts::unsplit(cx, "the attention mask", &(mask.elements() * 4u64))?;
+        }
+        let tokens = &q.shape[0] * &q.shape[1];
+        let (q_row, y_row) = (sizes.heads * sizes.head * 4, sizes.heads * sizes.value * 4);
+        let parts =
+            parts::split(cx, "a query of Attention", &tokens, &[q_row.into(), y_row.into()])?;
+        let variant = self.variant(cx, &sizes, parts.len() == 1)?;
+        let half = k.dtype == DType::F16;
+        let mut dispatches = Vec::new();
+        for part in &parts {
+            let live = part.live(&tokens);
+            let mut bindings = vec![
+                ("q", part.view(Place::Input(0), q_row)),
+                ("k", View::all(Place::Input(1))),
+                ("v", View::all(Place::Input(2))),
+                ("past", View::all(Place::Input(3))),
+                ("y", part.view(Place::Output(0), y_row)),
+            ];
+            if mask.is_some() {
+                bindings.push(("mask", View::all(Place::Input(4))));
+            }
+            let grid = match variant.name {
+                "tiled" => &q.shape[0] * q.shape[1].ceil_div(TILE.0) * sizes.heads,
+                "serial" => (&live * sizes.heads).ceil_div(8u64),
+                _ => &live * sizes.heads,
+            };
+            dispatches.push(Dispatch {
+                shader: request(variant, &self.op, half, mask.is_some(), (sizes.head, sizes.value)),
+                variant: format!("{FAMILY}/{}", variant.name),
+                bindings,
+                params: self.params(cx, &sizes, part)?,
+                grid: Grid::Linear(grid),
+                // The capacity bounds the keys that are there.
+                work: live * &k.shape[2] * (sizes.heads * (sizes.head + sizes.value) * 2),
+            });
+        }
+        Ok(dispatches)
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        cpu::run(&self.op, cx)
+    }
+}

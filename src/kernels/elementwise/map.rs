@@ -1,0 +1,330 @@
+//! The elementwise kernel.
+
+use super::access::{Access, Layout};
+use super::cpu;
+use super::storage::storage;
+use crate::error::{Error, Result};
+use crate::gpu::{ConstValue, ShaderRequest};
+use crate::graph::{Dim, TensorType};
+use crate::kernels::split::{self, Chunk};
+use crate::kernels::{
+    CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View,
+};
+use crate::ops::elementwise::{Binary, Unary};
+use crate::tensor::DType;
+
+/// What is computed for each element. Inputs are broadcast to the output.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Map {
+    /// A function of one real input.
+    Unary(Unary),
+    /// An operation on two inputs of one dtype.
+    Binary(Binary),
+    /// A function of the first input times the second.
+    Gated(Unary),
+    /// The input in the output's dtype.
+    Cast,
+    /// The second or third input, as the first (Bool) says.
+    Where,
+}
+
+/// The family's name.
+/// The name policies and coverage use.
+pub const FAMILY: &str = "elementwise";
+
+/// The variants of the elementwise shader: invocations per workgroup and words
+/// per invocation.
+pub const VARIANTS: &[Variant] = &[variant("wide", &WIDE, 256), variant("narrow", &NARROW, 64)];
+
+const WIDE: [(&str, ConstValue); 2] =
+    [("WORKGROUP", ConstValue::U32(256)), ("ITEMS", ConstValue::U32(4))];
+const NARROW: [(&str, ConstValue); 2] =
+    [("WORKGROUP", ConstValue::U32(64)), ("ITEMS", ConstValue::U32(16))];
+
+const fn variant(
+    name: &'static str,
+    consts: &'static [(&'static str, ConstValue)],
+    invocations: u32,
+) -> Variant {
+    Variant {
+        name,
+        shader: "elementwise/map",
+        consts,
+        features: &[],
+        needs: Needs { f16: false, subgroups: false, coop: None, invocations, workgroup_bytes: 0 },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    }
+}
+
+/// Words that one workgroup computes.
+fn words(variant: &Variant) -> u64 {
+    let value = |name| {
+        let found = variant.consts.iter().find(|(own, _)| *own == name);
+        found.map_or(1, |(_, value)| match value {
+            ConstValue::U32(n) => u64::from(*n),
+            _ => 1,
+        })
+    };
+    value("WORKGROUP") * value("ITEMS")
+}
+
+impl Map {
+    /// The shader's names of the inputs, in order.
+    fn operands(&self) -> &'static [&'static str] {
+        match self {
+            Map::Unary(_) | Map::Cast => &["a"],
+            Map::Binary(_) | Map::Gated(_) => &["a", "b"],
+            Map::Where => &["c", "a", "b"],
+        }
+    }
+
+    fn label(&self) -> &'static str {
+        match self {
+            Map::Unary(_) => "elementwise.unary",
+            Map::Binary(_) => "elementwise.binary",
+            Map::Gated(_) => "elementwise.gated",
+            Map::Cast => "elementwise.cast",
+            Map::Where => "elementwise.where",
+        }
+    }
+
+    /// The shader for given dtypes and ways of reading.
+    fn request(
+        &self,
+        variant: &Variant,
+        from: DType,
+        to: DType,
+        access: &[Access],
+        dims: usize,
+    ) -> Result<ShaderRequest> {
+        let mut request = ShaderRequest::new(variant.shader);
+        for (name, value) in variant.consts {
+            request = request.with(*name, *value);
+        }
+        let (read, write) = (storage(self.label(), from)?, storage(self.label(), to)?);
+        request = request.feature(read.read).feature(write.write);
+        match self.operands().len() {
+            2 => request = request.feature("two"),
+            3 => request = request.feature("three"),
+            _ => {}
+        }
+        let mut placed = false;
+        for (name, access) in self.operands().iter().zip(access) {
+            let how = match access {
+                Access::Flat => continue,
+                Access::Scalar => "scalar",
+                Access::Row => "row",
+                Access::Column => "column",
+                Access::Strided => "strided",
+            };
+            placed |= *access != Access::Scalar;
+            request = request.feature(format!("{name}_{how}"));
+        }
+        if placed {
+            request = request.feature("placed");
+        }
+        if access.contains(&Access::Strided) {
+            request.features.extend((1..dims).map(|i| format!("dim{i}").into()));
+        }
+        match self {
+            Map::Unary(function) => {
+                request = request.feature("op_unary");
+                function.configure(&mut request);
+            }
+            Map::Gated(function) => {
+                request = request.feature("op_gated");
+                function.configure(&mut request);
+            }
+            Map::Binary(operation) => request = request.feature(operation.feature()),
+            Map::Where => request = request.feature("op_where"),
+            Map::Cast => request = request.feature(conversion(from, to)),
+        }
+        Ok(request)
+    }
+
+    fn bindings(&self, cx: &GpuCx<'_>, chunk: &Chunk, access: &[Access]) -> Result<Vec<Bound>> {
+        let mut bindings = Vec::new();
+        for (i, (&name, access)) in self.operands().iter().zip(access).enumerate() {
+            let ty = cx.input(i)?;
+            let view = if *access == Access::Flat {
+                chunk.view(Place::Input(i), ty.dtype.block_bytes() as u64)
+            } else {
+                split::whole(cx, &format!("input {i} of {}", self.label()), ty)?;
+                View::all(Place::Input(i))
+            };
+            bindings.push((name, view));
+        }
+        let bytes = cx.output(0)?.dtype.block_bytes() as u64;
+        bindings.push(("y", chunk.view(Place::Output(0), bytes)));
+        Ok(bindings)
+    }
+}
+
+type Bound = (&'static str, View);
+
+/// The feature that selects a conversion.
+fn conversion(from: DType, to: DType) -> &'static str {
+    match to {
+        _ if from == to => "op_cast",
+        DType::Bool => "op_cast_truth",
+        DType::I32 if from.is_float() => "op_cast_i32",
+        DType::U32 if from.is_float() => "op_cast_u32",
+        DType::I8 if from.is_float() => "op_cast_i8",
+        DType::U8 if from.is_float() => "op_cast_u8",
+        _ => "op_cast",
+    }
+}
+
+const STRIDES: [[&str; 8]; 3] = [
+    ["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7"],
+    ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"],
+    ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"],
+];
+const EXTENTS: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
+
+fn params(
+    map: &Map,
+    layout: &Layout,
+    access: &[Access],
+    chunk: &Chunk,
+) -> Result<Vec<(&'static str, Param)>> {
+    let mut params = vec![("count", Param::from(&chunk.count))];
+    if access.iter().any(|a| !matches!(a, Access::Flat | Access::Scalar)) {
+        params.push(("start", split::index32(map.label(), chunk.start)?.into()));
+    }
+    if access.contains(&Access::Strided) {
+        let extents = EXTENTS.iter().zip(&layout.dims).skip(1);
+        params.extend(extents.map(|(name, dim)| (*name, dim.into())));
+    }
+    for (i, access) in access.iter().enumerate() {
+        let letter = match map.operands()[i] {
+            "a" => 0,
+            "b" => 1,
+            _ => 2,
+        };
+        match access {
+            Access::Flat | Access::Scalar => {}
+            Access::Row | Access::Column => {
+                params.push((["a_n", "b_n", "c_n"][letter], (&layout.dims[1]).into()));
+            }
+            Access::Strided => {
+                let strides = layout.strides(i);
+                let named = STRIDES[letter].iter().zip(strides);
+                params.extend(named.map(|(name, stride)| (*name, stride.into())));
+            }
+        }
+    }
+    Ok(params)
+}
+
+impl Kernel for Map {
+    fn name(&self) -> &str {
+        self.label()
+    }
+
+    fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
+        let output = cx.output(0)?;
+        let inputs: Vec<&TensorType> =
+            (0..self.operands().len()).map(|i| cx.input(i)).collect::<Result<_>>()?;
+        let shapes: Vec<&[Dim]> = inputs.iter().map(|ty| ty.shape.as_slice()).collect();
+        let layout = Layout::new(&output.shape, &shapes);
+        let access: Vec<Access> = (0..inputs.len()).map(|i| layout.access(i)).collect();
+        let software = cx.caps.is_software();
+        let preferred = |v: &Variant| (v.name == "narrow") == software;
+        let variant = cx
+            .choose(FAMILY, VARIANTS, preferred)
+            .or_else(|_| cx.choose(FAMILY, VARIANTS, |_| true))?;
+        let from = inputs.last().map_or(output.dtype, |ty| ty.dtype);
+        let shader = self.request(variant, from, output.dtype, &access, layout.dims.len())?;
+        let mut sizes: Vec<u64> = inputs.iter().map(|ty| ty.dtype.block_bytes() as u64).collect();
+        sizes.push(output.dtype.block_bytes() as u64);
+        let total = output.elements();
+        split::index32(self.label(), cx.bound(&total)?)?;
+        let per_group = words(variant) * storage(self.label(), output.dtype)?.lanes;
+        let mut dispatches = Vec::new();
+        for chunk in split::elements(cx, &total, &sizes)? {
+            dispatches.push(Dispatch {
+                shader: shader.clone(),
+                variant: format!("{FAMILY}/{}", variant.name),
+                bindings: self.bindings(cx, &chunk, &access)?,
+                params: params(self, &layout, &access, &chunk)?,
+                grid: Grid::Linear(chunk.count.ceil_div(per_group)),
+                work: chunk.count.clone() * 8u64,
+            });
+        }
+        Ok(dispatches)
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        let inputs: Vec<_> =
+            (0..self.operands().len()).map(|i| cx.input(i)).collect::<Result<_>>()?;
+        let output = cx.output(0)?;
+        match (self, inputs.as_slice()) {
+            (Map::Unary(f), [x]) => cpu::unary(*f, x, output),
+            (Map::Gated(f), [a, b]) => cpu::gated(*f, a, b, output),
+            (Map::Binary(op), [a, b]) => cpu::binary(*op, a, b, output),
+            (Map::Cast, [x]) => cpu::cast(x, output),
+            (Map::Where, [c, a, b]) => cpu::select(c, a, b, output),
+            _ => Err(Error::internal("a wrong number of elementwise operands")),
+        }
+    }
+}
+
+/// Every instantiation worth compiling: each operation with each dtype, and
+/// each way of reading with one operation.
+pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    use Access::*;
+    let mut all = Vec::new();
+    let mut add = |map: Map, from, to, access: &[Access], dims| {
+        all.extend(map.request(variant, from, to, access, dims));
+    };
+    let reals = [DType::F32, DType::F16, DType::BF16];
+    let device =
+        [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::I8, DType::U8];
+    for function in Unary::ALL {
+        add(Map::Unary(function), DType::F32, DType::F32, &[Flat], 1);
+        add(Map::Gated(function), DType::F16, DType::F16, &[Flat, Flat], 1);
+    }
+    for dtype in reals {
+        add(Map::Unary(Unary::Silu), dtype, dtype, &[Flat], 1);
+    }
+    for dtype in device.into_iter().chain([DType::Bool]) {
+        for operation in Binary::ALL.into_iter().filter(|op| op.takes(dtype)) {
+            let to = if operation.is_comparison() { DType::Bool } else { dtype };
+            add(Map::Binary(operation), dtype, to, &[Flat, Flat], 1);
+        }
+        for to in device.into_iter().chain([DType::Bool]) {
+            add(Map::Cast, dtype, to, &[Flat], 1);
+        }
+        add(Map::Where, dtype, dtype, &[Flat, Flat, Flat], 1);
+    }
+    for (a, b, dims) in [(Row, Flat, 2), (Column, Row, 2), (Scalar, Flat, 1), (Flat, Scalar, 1)] {
+        add(Map::Binary(Binary::Add), DType::F16, DType::F16, &[a, b], dims);
+    }
+    for dims in 3..=8 {
+        add(Map::Binary(Binary::Mul), DType::F32, DType::F32, &[Strided, Strided], dims);
+        add(Map::Where, DType::F32, DType::F32, &[Strided, Scalar, Strided], dims);
+    }
+    add(Map::Where, DType::F32, DType::F32, &[Column, Row, Scalar], 2);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Scalar, compile};
+
+    #[test]
+    fn every_request_compiles() {
+        for variant in VARIANTS {
+            let all = requests(variant);
+            assert!(all.len() > 200);
+            for request in &all {
+                let program = compile(request).unwrap_or_else(|e| panic!("{request}: {e}"));
+                let params = program.reflection.params().unwrap();
+                assert!(params.members.iter().all(|m| m.count == 1 && m.scalar == Scalar::U32));
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! How the device stores plain dtypes, as the shaders in `common` name them.
+
+use crate::error::{Error, Result};
+use crate::tensor::DType;
+
+/// A dtype's storage on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Storage {
+    /// The feature that selects it in `common/decode.wgsl`.
+    pub(crate) read: &'static str,
+    /// The feature that selects it in `common/encode.wgsl`.
+    pub(crate) write: &'static str,
+    /// Elements per word.
+    pub(crate) lanes: u64,
+}
+
+/// The storage of a plain dtype.
+///
+/// # Errors
+/// [`Error::Unsupported`] for 64-bit integers, which WGSL does not have, and
+/// for quantised types.
+pub(crate) fn storage(at: &str, dtype: DType) -> Result<Storage> {
+    let (read, write, lanes) = match dtype {
+        DType::F32 => ("in_f32", "out_f32", 1),
+        DType::F16 => ("in_f16", "out_f16", 2),
+        DType::BF16 => ("in_bf16", "out_bf16", 2),
+        DType::I32 => ("in_i32", "out_i32", 1),
+        DType::U32 => ("in_u32", "out_u32", 1),
+        DType::I8 => ("in_i8", "out_i8", 4),
+        DType::U8 | DType::Bool => ("in_u8", "out_u8", 4),
+        other => {
+            let what = format!("{other} on a GPU; the CPU backend computes it");
+            return Err(Error::unsupported(at, what));
+        }
+    };
+    Ok(Storage { read, write, lanes })
+}

@@ -1,0 +1,196 @@
+//! Normalisation along the last axis, on the GPU and on the CPU.
+
+use super::parts::{self, Part};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Place, Variant, View};
+use crate::error::{Error, Result};
+use crate::gpu::{ConstValue, ShaderRequest};
+use crate::ops::norm::{Kind, Normalization};
+use rayon::prelude::*;
+
+/// The name policies and coverage use.
+pub const FAMILY: &str = "norm";
+
+const ROW: Needs =
+    Needs { f16: false, subgroups: false, coop: None, invocations: 128, workgroup_bytes: 512 };
+
+/// How a row is reduced.
+pub const VARIANTS: &[Variant] = &[
+    // One invocation takes a whole row: right for software adapters.
+    Variant {
+        name: "serial",
+        shader: "norm/serial",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, workgroup_bytes: 0, ..ROW },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    // A workgroup takes a row and reduces it with subgroup operations.
+    Variant {
+        name: "subgroup",
+        shader: "norm/row",
+        consts: &[("WORKGROUP", ConstValue::U32(128))],
+        features: &["subgroups"],
+        needs: Needs { subgroups: true, ..ROW },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    // A workgroup takes a row and reduces it in workgroup memory.
+    Variant {
+        name: "workgroup",
+        shader: "norm/row",
+        consts: &[("WORKGROUP", ConstValue::U32(128))],
+        features: &[],
+        needs: ROW,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+];
+
+/// The shaders a variant is instantiated to.
+pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    let mut requests = Vec::new();
+    for skip in [false, true] {
+        requests.push(request(variant, Kind::Rms, skip, false));
+        requests.push(request(variant, Kind::Layer, skip, false));
+        requests.push(request(variant, Kind::Layer, skip, true));
+    }
+    requests
+}
+
+fn request(variant: &Variant, kind: Kind, skip: bool, bias: bool) -> ShaderRequest {
+    let mut request = ShaderRequest::new(variant.shader);
+    for (name, value) in variant.consts {
+        request = request.with(*name, *value);
+    }
+    let wanted = [(kind == Kind::Layer, "centred"), (skip, "skip"), (bias, "biased")];
+    let wanted = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
+    variant.features.iter().copied().chain(wanted).fold(request, ShaderRequest::feature)
+}
+
+fn workgroup(variant: &Variant) -> Result<u32> {
+    match variant.consts {
+        [("WORKGROUP", ConstValue::U32(size))] => Ok(*size),
+        _ => Err(Error::internal("a norm variant without WORKGROUP")),
+    }
+}
+
+/// Computes [`Normalization`] of x, or of x + skip where there is a skip.
+/// Inputs: x, skip, scale, bias. Outputs: the result and, with skip, the sum.
+#[derive(Debug, Clone, Copy)]
+pub struct NormKernel {
+    /// What to compute.
+    pub norm: Normalization,
+}
+
+impl Kernel for NormKernel {
+    fn name(&self) -> &str {
+        "norm.last_axis"
+    }
+
+    fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
+        let x = cx.input(0)?;
+        let present = |index: usize| cx.inputs.get(index).is_some_and(Option::is_some);
+        let (skip, bias) = (present(1), present(3));
+        let (rows, n) = (x.rows(), x.width());
+        let software = cx.caps.is_software();
+        let forced = cx.policy.force.contains_key(FAMILY);
+        let variant = cx
+            .choose(FAMILY, VARIANTS, |variant| forced || (variant.name == "serial") == software)?;
+        let bytes = &n * 4u64;
+        let operands = vec![bytes.clone(); if skip { 4 } else { 2 }];
+        let parts = parts::split(cx, "a row of a normalisation", &rows, &operands)?;
+        let bytes = cx.bound(&bytes)?;
+        let size = workgroup(variant)?;
+        let dispatch = |part: &Part| {
+            let live = part.live(&rows);
+            let mut bindings = vec![
+                ("x", part.view(Place::Input(0), bytes)),
+                ("scale", View::all(Place::Input(2))),
+                ("y", part.view(Place::Output(0), bytes)),
+            ];
+            if skip {
+                bindings.push(("residual", part.view(Place::Input(1), bytes)));
+                bindings.push(("sum", part.view(Place::Output(1), bytes)));
+            }
+            if bias {
+                bindings.push(("bias", View::all(Place::Input(3))));
+            }
+            Dispatch {
+                shader: request(variant, self.norm.kind, skip, bias),
+                variant: format!("{FAMILY}/{}", variant.name),
+                bindings,
+                params: vec![
+                    ("rows", (&live).into()),
+                    ("n", (&n).into()),
+                    ("epsilon", self.norm.epsilon.into()),
+                ],
+                grid: Grid::Linear(match variant.name {
+                    "serial" => live.ceil_div(size),
+                    _ => live.clone(),
+                }),
+                work: live * &n * 6u64,
+            }
+        };
+        Ok(parts.iter().map(dispatch).collect())
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        let (x, scale) = (cx.input(0)?, cx.input(2)?);
+        let (skip, bias) = (cx.optional(1), cx.optional(3));
+        let n = x.extents.last().copied().unwrap_or(1);
+        let (x, scale) = (x.read::<f32>(), scale.read::<f32>());
+        let (skip, bias) = (skip.map(|t| t.read::<f32>()), bias.map(|t| t.read::<f32>()));
+        if n == 0 {
+            return Ok(());
+        }
+        let (results, sums) = cx.outputs.split_at_mut(1);
+        let y = results[0].write::<f32>()?;
+        let finish = |row: &[f32], y: &mut [f32]| self.row(row, &scale, bias.as_deref(), y);
+        match (skip, sums.first_mut()) {
+            (Some(skip), Some(sum)) => {
+                let sum = sum.write::<f32>()?;
+                let rows = y.par_chunks_mut(n).zip(sum.par_chunks_mut(n));
+                let given = x.par_chunks(n).zip(skip.par_chunks(n));
+                rows.zip(given).for_each(|((y, sum), (x, skip))| {
+                    for ((sum, x), skip) in sum.iter_mut().zip(x).zip(skip) {
+                        *sum = x + skip;
+                    }
+                    finish(sum, y);
+                });
+            }
+            _ => y.par_chunks_mut(n).zip(x.par_chunks(n)).for_each(|(y, x)| finish(x, y)),
+        }
+        Ok(())
+    }
+}
+
+impl NormKernel {
+    fn row(&self, x: &[f32], scale: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        let count = x.len() as f32;
+        let mean = match self.norm.kind {
+            Kind::Rms => 0.0,
+            Kind::Layer => sum(x, |v| v) / count,
+        };
+        let square = sum(x, |v| (v - mean) * (v - mean)) / count;
+        let factor = 1.0 / (square + self.norm.epsilon).sqrt();
+        for ((y, x), scale) in y.iter_mut().zip(x).zip(scale) {
+            *y = (x - mean) * factor * scale;
+        }
+        for (y, bias) in y.iter_mut().zip(bias.unwrap_or_default()) {
+            *y += bias;
+        }
+    }
+}
+
+/// A sum in eight lanes, so that it vectorises and errs less.
+fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0f32; 8];
+    let (chunks, rest) = x.as_chunks::<8>();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += f(v);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest.iter().map(|&v| f(v)).sum::<f32>()
+}

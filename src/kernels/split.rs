@@ -1,0 +1,154 @@
+//! Cutting work so that no binding exceeds the device's limit.
+
+use super::{GpuCx, Place, View};
+use crate::error::{Error, Result};
+use crate::graph::{Dim, TensorType};
+
+/// A range of elements or rows, computed by one dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Chunk {
+    /// The first one.
+    pub(crate) start: u64,
+    /// How many at most.
+    pub(crate) most: u64,
+    /// How many there are at run time, possibly none.
+    pub(crate) count: Dim,
+    /// Whether this chunk is everything.
+    pub(crate) whole: bool,
+}
+
+impl Chunk {
+    /// The part of an operand that belongs to this chunk, where each of the
+    /// things counted takes `unit` bytes.
+    pub(crate) fn view(&self, place: Place, unit: u64) -> View {
+        if self.whole {
+            return View::all(place);
+        }
+        View::range(place, self.start * unit, self.most * unit)
+    }
+}
+
+/// Cuts `total` things into ranges of at most `most`.
+pub(crate) fn chunks(cx: &GpuCx<'_>, total: &Dim, most: u64) -> Result<Vec<Chunk>> {
+    let bound = cx.bound(total)?;
+    if bound <= most {
+        let count = total.clone();
+        return Ok(if bound == 0 {
+            Vec::new()
+        } else {
+            vec![Chunk { start: 0, most: bound, count, whole: true }]
+        });
+    }
+    let starts = (0..bound.div_ceil(most)).map(|i| i * most);
+    let chunk = |start| {
+        let most = most.min(bound - start);
+        Chunk { start, most, count: (total - start).min(most), whole: false }
+    };
+    Ok(starts.map(chunk).collect())
+}
+
+/// Cuts flat elements of operands whose elements have the given sizes.
+pub(crate) fn elements(cx: &GpuCx<'_>, total: &Dim, bytes: &[u64]) -> Result<Vec<Chunk>> {
+    let align = u64::from(cx.caps.storage_alignment());
+    let widest = bytes.iter().copied().max().unwrap_or(1);
+    chunks(cx, total, (cx.caps.max_binding() / widest / align * align).max(align))
+}
+
+/// Cuts rows of operands whose rows have the given sizes in bytes. Where the
+/// whole does not fit, the sizes must be constants.
+pub(crate) fn rows(cx: &GpuCx<'_>, what: &str, total: &Dim, bytes: &[Dim]) -> Result<Vec<Chunk>> {
+    let limit = cx.caps.max_binding();
+    let count = cx.bound(total)?;
+    let mut largest = 0;
+    for row in bytes {
+        largest = largest.max(cx.bound(row)?);
+    }
+    let needed = count.saturating_mul(largest);
+    if needed <= limit {
+        return chunks(cx, total, count.max(1));
+    }
+    let align = u64::from(cx.caps.storage_alignment());
+    let mut step = 1;
+    for row in bytes {
+        let row = row.as_const().ok_or_else(|| too_large(what, needed, limit))?;
+        let own = align / gcd(row, align);
+        step = step * own / gcd(step, own);
+    }
+    match limit / largest / step * step {
+        0 => Err(too_large(what, largest.saturating_mul(step), limit)),
+        most => chunks(cx, total, most),
+    }
+}
+
+/// Checks that an operand fits one binding.
+pub(crate) fn whole(cx: &GpuCx<'_>, what: &str, ty: &TensorType) -> Result<()> {
+    let (needed, limit) = (ty.bytes(cx.bounds)? as u64, cx.caps.max_binding());
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(too_large(&format!("{what} ({ty})"), needed, limit))
+}
+
+pub(crate) fn too_large(what: &str, needed: u64, limit: u64) -> Error {
+    let limit_name = "max_storage_buffer_binding_size".into();
+    Error::Limit { what: what.into(), limit_name, needed, limit }
+}
+
+/// A number as a 32-bit shader parameter.
+pub(crate) fn index32(what: &str, value: u64) -> Result<u32> {
+    u32::try_from(value).map_err(|_| Error::Limit {
+        what: what.into(),
+        limit_name: "32-bit element index".into(),
+        needed: value,
+        limit: u32::MAX.into(),
+    })
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::DeviceCaps;
+    use crate::graph::Bindings;
+    use crate::kernels::Policy;
+
+    fn with_cap<T>(cap: u64, test: impl Fn(&GpuCx<'_>) -> T) -> T {
+        let mut caps = DeviceCaps::webgpu_minimum();
+        caps.binding_cap = Some(cap);
+        let (bounds, policy) = (Bindings::new(0), Policy::default());
+        test(&GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy })
+    }
+
+    #[test]
+    fn rows_start_aligned_and_cover_everything() {
+        for (count, row) in [(1000u64, 4u64), (1000, 12), (777, 256), (100, 1000), (3, 4096)] {
+            let chunks = with_cap(16 << 10, |cx| rows(cx, "x", &count.into(), &[row.into()]));
+            let mut next = 0;
+            for chunk in chunks.unwrap() {
+                assert_eq!((chunk.start, chunk.start * row % 256), (next, 0), "{count} {row}");
+                assert!(chunk.most * row <= 16 << 10);
+                assert_eq!(chunk.count.as_const(), Some(chunk.most));
+                next += chunk.most;
+            }
+            assert_eq!(next, count);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_a_limit() {
+        let error = with_cap(1024, |cx| rows(cx, "x", &4u64.into(), &[2000u64.into()]));
+        assert!(matches!(error, Err(Error::Limit { .. })));
+        let ok = with_cap(1024, |cx| rows(cx, "x", &0u64.into(), &[2000u64.into()]));
+        assert!(ok.unwrap().is_empty());
+    }
+
+    #[test]
+    fn elements_start_aligned_for_every_size() {
+        let chunks = with_cap(4096, |cx| elements(cx, &3001u64.into(), &[4, 1])).unwrap();
+        assert!(chunks.iter().all(|chunk| chunk.start % 256 == 0 && chunk.most * 4 <= 4096));
+        assert_eq!(chunks.iter().map(|chunk| chunk.most).sum::<u64>(), 3001);
+    }
+}

@@ -1,0 +1,303 @@
+//! Text to tokens and back, from a GGUF file's metadata.
+
+mod bytes;
+mod pretokenize;
+mod special;
+#[cfg(test)]
+mod tests;
+mod vocab;
+
+pub use vocab::TokenKind;
+
+use crate::error::{Error, Result};
+use crate::formats::gguf::{GgufFile, Metadata};
+use pretokenize::{Family, PreTokenizer};
+use special::Specials;
+use tokenizers::Model;
+use tokenizers::models::bpe::BPE;
+use vocab::{Vocab, no_token, token_id};
+
+/// The value of `tokenizer.ggml.model` that is read: byte-level BPE.
+const MODEL: &str = "gpt2";
+
+/// Texts of tokens that end a turn or a text. Files often name only one of
+/// them as EOS; the texts are those llama.cpp looks for (`llama-vocab.cpp`).
+const END_TEXTS: [&str; 11] = [
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<EOT>",
+    "</s>",
+    "<｜end▁of▁sentence｜>",
+];
+
+/// A byte-level BPE tokenizer.
+///
+/// It holds some hundred bytes a token and never panics on any text.
+pub struct Tokenizer {
+    bpe: BPE,
+    pre: PreTokenizer,
+    vocab: Vocab,
+    /// Matched in any text.
+    user_defined: Specials,
+    /// Matched where special tokens are asked for: those and control tokens.
+    specials: Specials,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    eot: Option<u32>,
+    unknown: Option<u32>,
+    padding: Option<u32>,
+    add_bos: bool,
+    add_eos: bool,
+    ends: Vec<u32>,
+}
+
+/// How [`Tokenizer::encode`] treats a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// Whether the texts of control tokens (`<|im_start|>`) become those
+    /// tokens. Leave it off for text from outside: it could pose as structure
+    /// of the prompt. User-defined tokens are matched either way.
+    pub special: bool,
+    /// Whether BOS comes first. `None` follows the file, and does not add a
+    /// second one to a text that begins with it.
+    pub bos: Option<bool>,
+    /// Whether EOS comes last. `None` follows the file.
+    pub eos: Option<bool>,
+}
+
+impl EncodeOptions {
+    /// Plain text: no special tokens in it, BOS and EOS as the file says.
+    pub const TEXT: Self = EncodeOptions { special: false, bos: None, eos: None };
+    /// A rendered chat template: special tokens in it, BOS as the file says,
+    /// no EOS.
+    pub const PROMPT: Self = EncodeOptions { special: true, bos: None, eos: Some(false) };
+    /// A part of a text: nothing is added.
+    pub const PART: Self = EncodeOptions { special: false, bos: Some(false), eos: Some(false) };
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a file: `tokenizer.ggml.model` must be `gpt2`
+    /// (byte-level BPE) and `tokenizer.ggml.pre` a known pre-tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for other models and pre-tokenizers, naming the
+    /// known ones; [`Error::Format`] naming the key for a vocabulary that
+    /// contradicts itself; [`Error::Limit`] for one that needs more than 64 MB
+    /// and a fifth of the file in memory.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self> {
+        let meta = file.metadata();
+        let model = meta.str_of("tokenizer.ggml.model")?;
+        if model != MODEL {
+            return Err(Error::unsupported(
+                format_args!("{}: key 'tokenizer.ggml.model'", file.name()),
+                format_args!("tokenizer '{}'; known: {MODEL}", model.escape_debug()),
+            ));
+        }
+        let family = family(&meta, file.name())?;
+        let (vocab, bpe) = Vocab::load(file, family.ignore_merges)?;
+        let id =
+            |name: &str| token_id(&meta, &format!("tokenizer.ggml.{name}_token_id"), vocab.len());
+        let (bos, eos, eot, eom) = (id("bos")?, id("eos")?, id("eot")?, id("eom")?);
+        let (unknown, padding) = (id("unknown")?, id("padding")?);
+        let added = |name: &str, default, token: Option<u32>| {
+            let key = format!("tokenizer.ggml.add_{name}_token");
+            let add = meta.opt_bool(&key)?.unwrap_or(default);
+            match (add, token) {
+                (true, None) => {
+                    Err(meta.error(&key, format!("true, but there is no {name} token")))
+                }
+                _ => Ok(add),
+            }
+        };
+        let add_bos = added("bos", family.add_bos && bos.is_some(), bos)?;
+        let add_eos = added("eos", false, eos)?;
+
+        use TokenKind::{Control, Unknown, UserDefined};
+        let user_defined = Specials::new(&vocab, &[UserDefined], file.name())?;
+        let specials = Specials::new(&vocab, &[UserDefined, Control, Unknown], file.name())?;
+        let mut ends: Vec<u32> = vocab
+            .of_kinds(&[Control, UserDefined])
+            .filter(|(_, text)| END_TEXTS.iter().any(|end| end.as_bytes() == *text))
+            .map(|(id, _)| id)
+            .chain([eos, eot, eom].into_iter().flatten())
+            .collect();
+        ends.sort_unstable();
+        ends.dedup();
+        let pre = family.compile()?;
+        Ok(Tokenizer {
+            bpe,
+            pre,
+            vocab,
+            user_defined,
+            specials,
+            bos,
+            eos,
+            eot,
+            unknown,
+            padding,
+            add_bos,
+            add_eos,
+            ends,
+        })
+    }
+
+    /// The number of tokens; every id is below it. A model's embedding must
+    /// have at least as many rows.
+    pub fn vocab_len(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// The token that begins a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that ends a text.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// The token that ends a turn, where the file names one.
+    pub fn eot(&self) -> Option<u32> {
+        self.eot
+    }
+
+    /// The token for what cannot be expressed.
+    pub fn unknown(&self) -> Option<u32> {
+        self.unknown
+    }
+
+    /// The token that fills unused places of a batch.
+    pub fn padding(&self) -> Option<u32> {
+        self.padding
+    }
+
+    /// Whether the file asks for BOS before a text.
+    pub fn adds_bos(&self) -> bool {
+        self.add_bos
+    }
+
+    /// Whether the file asks for EOS after a text.
+    pub fn adds_eos(&self) -> bool {
+        self.add_eos
+    }
+
+    /// The tokens after which generation ends, in ascending order.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// Whether generation ends with this token.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.ends.binary_search(&id).is_ok()
+    }
+
+    /// What a token is for; `None` for an id that is no token.
+    pub fn kind(&self, id: u32) -> Option<TokenKind> {
+        self.vocab.kind(id)
+    }
+
+    /// The token with this text in the file's spelling (`Ġ` for a space).
+    pub fn token_id(&self, spelling: &str) -> Option<u32> {
+        self.bpe.token_to_id(spelling)
+    }
+
+    /// The bytes a token stands for. They need not be whole characters; see
+    /// [`super::stream::Utf8Stream`].
+    ///
+    /// # Errors
+    /// If the id is no token.
+    pub fn token_bytes(&self, id: u32) -> Result<&[u8]> {
+        self.vocab.bytes(id).ok_or_else(|| no_token(id, self.vocab_len()))
+    }
+
+    /// The text of tokens; bytes that are not UTF-8 become U+FFFD. Control
+    /// tokens are written out if `special`, otherwise left out.
+    ///
+    /// # Errors
+    /// If an id is no token.
+    pub fn decode(&self, ids: &[u32], special: bool) -> Result<String> {
+        let mut bytes = Vec::new();
+        for &id in ids {
+            let text = self.token_bytes(id)?;
+            if special || self.kind(id) != Some(TokenKind::Control) {
+                bytes.extend_from_slice(text);
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The tokens of a text.
+    ///
+    /// # Errors
+    /// If the text has a byte that the vocabulary cannot express, or BOS or
+    /// EOS is asked for and the file has none.
+    pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>> {
+        let mut ids = Vec::with_capacity(text.len() / 3 + 2);
+        let specials = if options.special { &self.specials } else { &self.user_defined };
+        let mut spelling = String::new();
+        specials.split(
+            &mut ids,
+            text,
+            |ids, part| self.pre.split(part, &mut |piece| self.merge(piece, &mut spelling, ids)),
+            |ids, id| ids.push(id),
+        )?;
+        let wanted = |name: &str, token: Option<u32>| {
+            token.ok_or_else(|| Error::input(name, "a file that has this token", "none"))
+        };
+        let doubled = self.bos.is_some() && ids.first() == self.bos.as_ref();
+        if options.bos.unwrap_or(self.add_bos && !doubled) {
+            ids.insert(0, wanted("bos", self.bos)?);
+        }
+        if options.eos.unwrap_or(self.add_eos) {
+            ids.push(wanted("eos", self.eos)?);
+        }
+        Ok(ids)
+    }
+
+    /// Merges the bytes of a piece to tokens.
+    fn merge(&self, piece: &str, spelling: &mut String, ids: &mut Vec<u32>) -> Result<()> {
+        spelling.clear();
+        bytes::encode(piece.as_bytes(), spelling);
+        let tokens = self.bpe.tokenize(spelling).map_err(Error::internal)?;
+        // Characters without a token are dropped silently in there.
+        if tokens.iter().map(|t| t.offsets.1 - t.offsets.0).sum::<usize>() != spelling.len() {
+            return Err(self.inexpressible(piece));
+        }
+        ids.extend(tokens.iter().map(|t| t.id));
+        Ok(())
+    }
+
+    fn inexpressible(&self, piece: &str) -> Error {
+        let missing = piece.bytes().find(|&byte| {
+            let mut one = String::new();
+            bytes::encode(&[byte], &mut one);
+            self.bpe.token_to_id(&one).is_none()
+        });
+        let what = match missing {
+            Some(byte) => format!("byte 0x{byte:02x} in {piece:?}, which no token has"),
+            None => format!("{piece:?}"),
+        };
+        Error::input("text", "what the vocabulary can express", what)
+    }
+}
+
+fn family(meta: &Metadata<'_>, file: &str) -> Result<&'static Family> {
+    let pre = meta.opt_str("tokenizer.ggml.pre")?;
+    if pre.is_none() {
+        log::warn!("{file}: no 'tokenizer.ggml.pre'; the default cuts text as few models do");
+    }
+    Family::named(pre.unwrap_or("default"), file)
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokenizer({} tokens)", self.vocab_len())
+    }
+}

@@ -1,0 +1,58 @@
+//! Finding tokens that are matched as a whole, before text is cut.
+
+use super::vocab::{TokenKind, Vocab};
+use crate::error::{Error, Result};
+use aho_corasick::{AhoCorasick, MatchKind};
+
+/// The most bytes of such tokens together; the largest sets in use have some
+/// tens of thousands.
+const MAX_BYTES: usize = 1 << 18;
+
+/// Finds tokens of some kinds in text: the leftmost, and of those the
+/// longest, as Hugging Face's tokenizers do. One pass, linear in the text.
+pub(super) struct Specials {
+    finder: Option<AhoCorasick>,
+    ids: Vec<u32>,
+}
+
+impl Specials {
+    pub(super) fn new(vocab: &Vocab, kinds: &'static [TokenKind], file: &str) -> Result<Self> {
+        let found = || vocab.of_kinds(kinds).filter(|(_, text)| !text.is_empty());
+        let at = || format!("{file}: key 'tokenizer.ggml.token_type'");
+        let bytes: usize = found().map(|(_, text)| text.len()).sum();
+        if bytes > MAX_BYTES {
+            let what = format!("{bytes} bytes of special tokens; at most {MAX_BYTES}");
+            return Err(Error::unsupported(at(), what));
+        }
+        let ids: Vec<u32> = found().map(|(id, _)| id).collect();
+        if ids.is_empty() {
+            return Ok(Specials { finder: None, ids });
+        }
+        let finder = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(found().map(|(_, text)| text))
+            .map_err(|e| Error::unsupported(at(), e))?;
+        Ok(Specials { finder: Some(finder), ids })
+    }
+
+    /// Calls `token` for each match and `text` for what lies between, in
+    /// order.
+    pub(super) fn split<'t, S>(
+        &self,
+        state: &mut S,
+        input: &'t str,
+        mut text: impl FnMut(&mut S, &'t str) -> Result<()>,
+        mut token: impl FnMut(&mut S, u32),
+    ) -> Result<()> {
+        let mut done = 0;
+        if let Some(finder) = &self.finder {
+            for found in finder.find_iter(input) {
+                // Tokens are UTF-8, so matches begin and end between characters.
+                text(state, &input[done..found.start()])?;
+                token(state, self.ids[found.pattern().as_usize()]);
+                done = found.end();
+            }
+        }
+        text(state, &input[done..])
+    }
+}

@@ -1,0 +1,206 @@
+//! The vocabulary and merges of a file.
+
+use super::bytes;
+use crate::error::{Error, Result};
+use crate::formats::gguf::{GgufFile, Metadata, Strs};
+use tokenizers::models::bpe::{BPE, Vocab as TokenIds};
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TYPES: &str = "tokenizer.ggml.token_type";
+const MERGES: &str = "tokenizer.ggml.merges";
+
+/// What loading may take beside the file itself: this many bytes and a fifth
+/// of the file. A file in use stays far below it; one made of nothing but
+/// short tokens would not.
+const MEMORY: u64 = 64_000_000;
+
+/// What a token is for: `tokenizer.ggml.token_type`, with the numbers of
+/// `llama_token_type` in llama.cpp's `llama.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// Text.
+    Normal,
+    /// Stands for what the vocabulary cannot express.
+    Unknown,
+    /// Structure of the prompt, such as the start of a message.
+    Control,
+    /// Added by the model's makers; matched as a whole in any text.
+    UserDefined,
+    /// Never used.
+    Unused,
+    /// A single byte.
+    Byte,
+}
+
+/// Bytes and kinds of all tokens.
+pub(super) struct Vocab {
+    kinds: Vec<TokenKind>,
+    /// Token `i` is `text[ends[i - 1]..ends[i]]`.
+    ends: Vec<u32>,
+    text: Vec<u8>,
+}
+
+impl Vocab {
+    /// Reads tokens and merges.
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming the key concerned, [`Error::Limit`] where the
+    /// vocabulary is too large for its file.
+    pub(super) fn load(file: &GgufFile, ignore_merges: bool) -> Result<(Self, BPE)> {
+        let meta = &file.metadata();
+        let (tokens, merges) = (meta.strs_of(TOKENS)?, meta.strs_of(MERGES)?);
+        if tokens.is_empty() || u32::try_from(tokens.len()).is_err() {
+            return Err(meta.error(TOKENS, format!("{} tokens", tokens.len())));
+        }
+        let (needed, limit) = (memory(&tokens, &merges), MEMORY + file.file_bytes() / 5);
+        if needed > limit {
+            return Err(Error::Limit {
+                what: format!(
+                    "{}: a vocabulary of {} tokens and {} merges",
+                    file.name(),
+                    tokens.len(),
+                    merges.len()
+                ),
+                limit_name: "bytes of host memory (64 MB and a fifth of the file)".into(),
+                needed,
+                limit,
+            });
+        }
+        let kinds = kinds(meta, tokens.len())?;
+        let mut vocab = Vocab { kinds, ends: Vec::with_capacity(tokens.len()), text: Vec::new() };
+        let mut ids = TokenIds::with_capacity(tokens.len());
+        for (id, token) in tokens.iter().enumerate() {
+            vocab.push(id, token).map_err(|what| meta.error(TOKENS, what))?;
+            // Nothing can stand for no text; some files have empty tokens.
+            if !token.is_empty()
+                && let Some(first) = ids.insert(token.into(), id as u32)
+            {
+                let what = format!("'{}' is token {first} and {id}", token.escape_debug());
+                return Err(meta.error(TOKENS, what));
+            }
+        }
+        let merges = read_merges(meta, &merges, &ids)?;
+        let bpe = BPE::builder()
+            .vocab_and_merges(ids, merges)
+            .ignore_merges(ignore_merges)
+            // The crate keeps its cache in thread-local storage for good.
+            .cache_capacity(0)
+            .build()
+            .map_err(|e| meta.error(MERGES, e))?;
+        Ok((vocab, bpe))
+    }
+
+    fn push(&mut self, id: usize, token: &str) -> std::result::Result<(), String> {
+        match self.kinds[id] {
+            TokenKind::Normal | TokenKind::Byte => bytes::decode(token, &mut self.text),
+            _ => self.text.extend_from_slice(token.as_bytes()),
+        }
+        let end = u32::try_from(self.text.len()).map_err(|_| "more than 4 GiB of text")?;
+        self.ends.push(end);
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn kind(&self, id: u32) -> Option<TokenKind> {
+        self.kinds.get(id as usize).copied()
+    }
+
+    pub(super) fn bytes(&self, id: u32) -> Option<&[u8]> {
+        let end = *self.ends.get(id as usize)? as usize;
+        let start = match id.checked_sub(1) {
+            Some(before) => *self.ends.get(before as usize)? as usize,
+            None => 0,
+        };
+        self.text.get(start..end)
+    }
+
+    /// Every token of some kinds, with its text.
+    pub(super) fn of_kinds(
+        &self,
+        wanted: &'static [TokenKind],
+    ) -> impl Iterator<Item = (u32, &[u8])> {
+        let matching = |&id: &u32| self.kind(id).is_some_and(|kind| wanted.contains(&kind));
+        (0..self.len() as u32).filter(matching).filter_map(|id| Some((id, self.bytes(id)?)))
+    }
+}
+
+/// What a vocabulary takes at most while it is loaded, in bytes: two hash
+/// maps of tokens, the list and the hash map of merges, and the texts.
+fn memory(tokens: &Strs<'_>, merges: &Strs<'_>) -> u64 {
+    // Hash maps have a power of two of places, at most 7/8 of them in use,
+    // and a byte of control for each.
+    let places = |n: usize| (n as u64 * 8 / 7).next_power_of_two();
+    let text = |strings: &Strs<'_>| strings.iter().map(|s| s.len() as u64).sum::<u64>();
+    let (count, pairs) = (tokens.len() as u64, merges.len() as u64);
+    const STRING: u64 = 24 + 16; // the struct, and what an allocation adds
+    let token_maps = 2 * (33 * places(tokens.len()) + 16 * count);
+    // The map of merges grows by doubling: an old one stands beside it.
+    let merge_map = 17 * places(merges.len()) * 3 / 2;
+    token_maps + 3 * text(tokens) + 5 * count + merge_map + 2 * STRING * pairs + text(merges)
+}
+
+fn kinds(meta: &Metadata<'_>, tokens: usize) -> Result<Vec<TokenKind>> {
+    let Some(numbers) = meta.opt_i64s(TYPES)? else {
+        return Ok(vec![TokenKind::Normal; tokens]);
+    };
+    if numbers.len() != tokens {
+        return Err(meta.error(TYPES, format!("{} types for {tokens} tokens", numbers.len())));
+    }
+    let kind = |(id, number)| match number {
+        // 0 is "undefined" and is treated as text everywhere.
+        0 | 1 => Ok(TokenKind::Normal),
+        2 => Ok(TokenKind::Unknown),
+        3 => Ok(TokenKind::Control),
+        4 => Ok(TokenKind::UserDefined),
+        5 => Ok(TokenKind::Unused),
+        6 => Ok(TokenKind::Byte),
+        other => Err(meta.error(TYPES, format!("token {id} is of type {other}, not 0 to 6"))),
+    };
+    numbers.enumerate().map(kind).collect()
+}
+
+/// The merges, each checked to join two tokens to a third: the crate that
+/// applies them takes that for granted.
+fn read_merges(
+    meta: &Metadata<'_>,
+    lines: &Strs<'_>,
+    ids: &TokenIds,
+) -> Result<Vec<(String, String)>> {
+    let mut merges = Vec::with_capacity(lines.len());
+    let mut joined = String::new();
+    for (i, line) in lines.iter().enumerate() {
+        let wrong = |what: &str| {
+            Err(meta.error(MERGES, format!("merge {i}, '{}': {what}", line.escape_debug())))
+        };
+        let Some((left, right)) = line.split_once(' ') else {
+            return wrong("not two tokens");
+        };
+        joined.clear();
+        joined.push_str(left);
+        joined.push_str(right);
+        for token in [left, right, joined.as_str()] {
+            if !ids.contains_key(token) {
+                return wrong(&format!("'{}' is no token", token.escape_debug()));
+            }
+        }
+        merges.push((left.into(), right.into()));
+    }
+    Ok(merges)
+}
+
+/// The id a key holds, checked to be a token.
+pub(super) fn token_id(meta: &Metadata<'_>, key: &str, tokens: usize) -> Result<Option<u32>> {
+    let Some(id) = meta.opt_u64(key)? else { return Ok(None) };
+    match u32::try_from(id) {
+        Ok(small) if (small as usize) < tokens => Ok(Some(small)),
+        _ => Err(meta.error(key, format!("token {id} of a vocabulary of {tokens}"))),
+    }
+}
+
+/// An id that is no token.
+pub(super) fn no_token(id: u32, tokens: usize) -> Error {
+    Error::input("token id", format_args!("below {tokens}"), id)
+}

@@ -1,0 +1,124 @@
+//! What `Attention` is tried on.
+
+use super::Attention;
+use crate::tensor::{DType, Tensor};
+use crate::validate::{Case, CaseFamily, CaseInput, Values};
+
+/// Shapes are `[B, Q, H, G, D, Dv, C]`.
+const SHAPES: [[usize; 7]; 22] = [
+    [1, 1, 1, 1, 1, 1, 1],
+    [1, 1, 9, 3, 64, 64, 257],
+    [1, 17, 9, 3, 64, 64, 64],
+    [2, 5, 4, 4, 32, 32, 11],
+    // Odd and unequal head sizes.
+    [1, 3, 2, 1, 7, 5, 13],
+    [2, 4, 3, 1, 33, 80, 37],
+    [1, 2, 2, 2, 80, 96, 101],
+    [1, 40, 2, 1, 96, 80, 71],
+    [3, 2, 8, 2, 128, 128, 65],
+    [1, 33, 5, 1, 128, 128, 97],
+    [1, 1, 2, 1, 256, 256, 300],
+    [1, 37, 4, 2, 192, 256, 150],
+    [1, 2, 2, 1, 260, 300, 30],
+    [1, 5, 2, 2, 40, 8, 5],
+    // Long rows.
+    [1, 1, 3, 1, 64, 64, 2047],
+    [2, 1, 6, 2, 48, 48, 1031],
+    // Nothing to do, or nothing to see.
+    [0, 3, 2, 1, 8, 8, 4],
+    [2, 0, 2, 1, 8, 8, 4],
+    [1, 3, 0, 1, 8, 8, 4],
+    // Caches, then queries, of more than one binding of 1 MiB.
+    [1, 2, 6, 6, 64, 64, 1500],
+    [2, 300, 8, 2, 128, 128, 301],
+    [2, 2, 2, 2, 65, 65, 2100],
+];
+
+pub(crate) fn cases() -> Vec<CaseFamily> {
+    let plain = Attention::default();
+    let mut families = Vec::new();
+    for dtype in [DType::F32, DType::F16] {
+        families.push(family("causal", plain, dtype, None));
+        let all = Attention { causal: false, ..plain };
+        families.push(family("all keys", all, dtype, None));
+    }
+    let some = [
+        ("window 1", Attention { window: Some(1), ..plain }),
+        ("window 5", Attention { window: Some(5), ..plain }),
+        ("window 64, not causal", Attention { window: Some(64), causal: false, ..plain }),
+        ("window 0: nothing visible", Attention { window: Some(0), ..plain }),
+        ("softcap 2", Attention { softcap: Some(2.0), ..plain }),
+        ("softcap 50", Attention { softcap: Some(50.0), window: Some(40), ..plain }),
+        ("scale 1.5", Attention { scale: Some(1.5), ..plain }),
+        ("scale -0.25", Attention { scale: Some(-0.25), ..plain }),
+    ];
+    for (label, op) in some {
+        families.push(family(label, op, DType::F16, None));
+    }
+    for mask in [Mask::Full, Mask::Keys, Mask::Batch] {
+        let op = Attention { causal: mask == Mask::Full, ..plain };
+        families.push(family("mask", op, DType::F32, Some(mask)));
+    }
+    families.push(ends_of_past());
+    families
+}
+
+/// Which dimensions of `[B, H, Q, C]` a mask has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mask {
+    Full,
+    Keys,
+    Batch,
+}
+
+fn family(label: &str, op: Attention, dtype: DType, mask: Option<Mask>) -> CaseFamily {
+    let label = match mask {
+        Some(mask) => format!("Attention {dtype} {label} {mask:?}"),
+        None => format!("Attention {dtype} {label}"),
+    };
+    let shapes = SHAPES.iter().filter(|s| mask.is_none() || s.iter().product::<usize>() < 1 << 20);
+    CaseFamily::new(label, shapes.map(|shape| shape.to_vec()), move |shape| {
+        let &[b, q, h, g, d, _, c] = shape else { return None };
+        let mut case = build(op, dtype, shape, Values::Whole(0, (c.checked_sub(q)? + 1) as i64))?;
+        if let Some(mask) = mask {
+            let extents = match mask {
+                Mask::Full => vec![b, h, q, c],
+                Mask::Keys => vec![q, c],
+                Mask::Batch => vec![b, 1, 1, c],
+            };
+            // Wide enough to leave few keys, narrow enough for a bound that tells.
+            let deviation = if d > 64 { 2.0 } else { 8.0 };
+            let values = Values::Normal(deviation);
+            case.inputs.push(Some(CaseInput::run(DType::F32, &extents).values(values)));
+        }
+        (g > 0).then_some(case)
+    })
+}
+
+/// The smallest and the largest `past` there may be.
+fn ends_of_past() -> CaseFamily {
+    let shapes = [[2, 3, 2, 1, 8, 8, 9], [2, 5, 2, 2, 64, 64, 70]];
+    CaseFamily::new("Attention F16 ends of past", shapes.map(|s| s.to_vec()), |shape| {
+        let &[b, q, _, _, _, _, c] = shape else { return None };
+        let last = i32::try_from(c.checked_sub(q)?).ok()?;
+        let past: Vec<i32> = (0..b).map(|i| if i % 2 == 0 { last } else { 0 }).collect();
+        let values = Values::Exact(Tensor::from_i32(&[b], &past).ok()?);
+        build(Attention::default(), DType::F16, shape, values)
+    })
+}
+
+fn build(op: Attention, dtype: DType, shape: &[usize], past: Values) -> Option<Case> {
+    let &[b, q, h, g, d, dv, c] = shape else { return None };
+    if g == 0 || h % g != 0 || d == 0 || dv == 0 || q > c {
+        return None;
+    }
+    Some(Case::new(
+        op,
+        [
+            CaseInput::run(DType::F32, &[b, q, h, d]),
+            CaseInput::run(dtype, &[b, g, c, d]),
+            CaseInput::run(dtype, &[b, g, c, dv]),
+            CaseInput::run(DType::I32, &[b]).values(past),
+        ],
+    ))
+}

@@ -1,0 +1,276 @@
+//! What the elementwise operators are tried on.
+
+use super::{Binary, Cast, GatedActivation, Unary, Where};
+use crate::tensor::{DType, Tensor};
+use crate::validate::{Case, CaseFamily, CaseInput, Values};
+
+const REALS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
+/// Lengths of a flat tensor: nothing, one, odd, prime, longer than a workgroup
+/// of every variant.
+fn lengths() -> Vec<Vec<usize>> {
+    [0, 1, 2, 3, 7, 64, 1009, 5003].map(|n| vec![n]).to_vec()
+}
+
+fn few_lengths() -> Vec<Vec<usize>> {
+    [0, 1, 5, 130].map(|n| vec![n]).to_vec()
+}
+
+/// Values in a function's domain, away from overflow of halves.
+fn domain(function: Unary) -> Values {
+    match function {
+        Unary::Log | Unary::Sqrt => Values::Uniform(1e-3, 60.0),
+        Unary::Reciprocal => Values::Uniform(0.05, 9.0),
+        Unary::Exp => Values::Uniform(-9.0, 9.0),
+        _ => Values::Normal(4.0),
+    }
+}
+
+/// Large, small and special arguments in the function's domain.
+fn extremes(function: Unary) -> Tensor {
+    let sizes =
+        [1e-30, 1e-6, 0.499, 0.5, 1.0, 1.5, 2.5, 9.99, 10.1, 80.0, 89.5, 3000.0, 1e10, 3e37];
+    let both = sizes.iter().flat_map(|&v| [v, -v]).chain([0.0]);
+    let fits = |v: &f32| match function {
+        Unary::Log => *v > 0.0,
+        Unary::Sqrt => *v >= 0.0,
+        Unary::Reciprocal => *v != 0.0,
+        Unary::Exp => *v <= 80.0,
+        // Beyond 8192 the error grows until it says nothing.
+        Unary::Sin | Unary::Cos => v.abs() <= 3000.0,
+        _ => true,
+    };
+    let values: Vec<f32> = both.filter(fits).collect();
+    exact(&[values.len()], &values)
+}
+
+fn exact(extents: &[usize], values: &[f32]) -> Tensor {
+    let bytes = bytemuck::cast_slice(values).to_vec();
+    // Only lengths that fit are given here.
+    Tensor::new(DType::F32, extents, bytes).unwrap_or_else(|_| empty())
+}
+
+fn whole(values: &[i32]) -> CaseInput {
+    let bytes = bytemuck::cast_slice(values).to_vec();
+    CaseInput::exact(Tensor::new(DType::I32, &[values.len()], bytes).unwrap_or_else(|_| empty()))
+}
+
+fn empty() -> Tensor {
+    Tensor::from_f32(&[0], &[]).unwrap_or_else(|_| unreachable!("an empty tensor is a tensor"))
+}
+
+/// Cases of one function.
+pub(crate) fn unary_cases(function: Unary) -> Vec<CaseFamily> {
+    let mut families = Vec::new();
+    for dtype in REALS {
+        let shapes = if dtype == DType::F32 { lengths() } else { few_lengths() };
+        let label = format!("{} {dtype}", function.name());
+        families.push(CaseFamily::new(label, shapes, move |s| {
+            Some(Case::new(function, [CaseInput::run(dtype, s).values(domain(function))]))
+        }));
+    }
+    let label = format!("{} extremes", function.name());
+    families.push(CaseFamily::new(label, [vec![]], move |_| {
+        Some(Case::new(function, [CaseInput::exact(extremes(function))]))
+    }));
+    let label = format!("{} of ranks 0 to 8", function.name());
+    families.push(CaseFamily::new(label, [vec![], vec![2; 8]], move |s| {
+        let input = CaseInput::run(DType::F32, s).values(domain(function));
+        Some(Case::new(function, [input]))
+    }));
+    families
+}
+
+/// Which shapes two operands get, from up to four numbers.
+type Pattern = (&'static str, fn(&[usize]) -> (Vec<usize>, Vec<usize>));
+
+const PATTERNS: [Pattern; 8] = [
+    ("equal", |s| (s.to_vec(), s.to_vec())),
+    ("row", |s| (s.to_vec(), s[2..].to_vec())),
+    ("column", |s| (s.to_vec(), vec![s[0], s[1], 1])),
+    ("scalar", |s| (vec![], s.to_vec())),
+    ("middle", |s| (vec![s[0], 1, s[2]], s.to_vec())),
+    ("outer product", |s| (vec![s[0], 1], vec![s[2]])),
+    ("both", |s| (vec![s[0], 1, s[2]], vec![1, s[1], s[2]])),
+    ("rank 8", |s| {
+        (vec![s[0], 1, s[1], 1, s[2], 1, s[0], 1], vec![1, s[1], s[1], s[2], 1, s[0], s[0], s[2]])
+    }),
+];
+
+fn pattern_shapes() -> Vec<Vec<usize>> {
+    vec![vec![1, 1, 1], vec![2, 3, 5], vec![3, 1, 4], vec![2, 0, 3], vec![4, 3, 1], vec![5, 7, 67]]
+}
+
+/// Values two operands of an operation are drawn from.
+fn operands(op: Binary, dtype: DType) -> (Values, Values) {
+    match (op, dtype) {
+        // Small whole numbers, so that equal ones occur.
+        _ if op.is_comparison() => (Values::Whole(0, 4), Values::Whole(0, 4)),
+        (_, DType::Bool) => (Values::Whole(0, 2), Values::Whole(0, 2)),
+        (Binary::Div, _) if dtype.is_float() => (Values::Normal(3.0), Values::Uniform(-9.0, -0.1)),
+        (Binary::Pow, _) => (Values::Uniform(0.2, 5.0), Values::Uniform(-3.0, 3.0)),
+        (_, DType::U8 | DType::U32) => (Values::Whole(0, 200), Values::Whole(0, 200)),
+        _ if dtype.is_integer() => (Values::Whole(-120, 120), Values::Whole(-120, 120)),
+        _ => (Values::Normal(3.0), Values::Normal(3.0)),
+    }
+}
+
+/// Cases of one operation on two tensors.
+pub(crate) fn binary_cases(op: Binary) -> Vec<CaseFamily> {
+    let mut families = Vec::new();
+    let device = [
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::I32,
+        DType::U32,
+        DType::I8,
+        DType::U8,
+        DType::Bool,
+    ];
+    // The way of reading does not depend on the operation: two of them, one not
+    // commutative, are tried with all.
+    let thorough = matches!(op, Binary::Sub | Binary::Mul);
+    for dtype in device.into_iter().filter(|&dtype| op.takes(dtype)) {
+        let (left, right) = operands(op, dtype);
+        let all = thorough && matches!(dtype, DType::F32 | DType::F16);
+        for (name, pattern) in PATTERNS.into_iter().take(if all { PATTERNS.len() } else { 2 }) {
+            let label = format!("{op:?} {dtype} {name}");
+            let (left, right) = (left.clone(), right.clone());
+            families.push(CaseFamily::new(label, pattern_shapes(), move |s| {
+                let (a, b) = pattern(s.get(..3)?);
+                let a = CaseInput::run(dtype, &a).values(left.clone());
+                let b = CaseInput::run(dtype, &b).values(right.clone());
+                Some(Case::new(op, [a, b]))
+            }));
+        }
+    }
+    if op.takes(DType::F32) {
+        let (left, right) = operands(op, DType::F32);
+        families.push(CaseFamily::new(format!("{op:?} long"), lengths(), move |s| {
+            let a = CaseInput::run(DType::F32, s).values(left.clone());
+            let b = CaseInput::run(DType::F32, s).values(right.clone()).constant();
+            Some(Case::new(op, [a, b]))
+        }));
+    }
+    families.extend(special(op));
+    families
+}
+
+/// Overflow, division by zero and powers of negative numbers.
+fn special(op: Binary) -> Vec<CaseFamily> {
+    let ends = [i32::MAX, i32::MIN, i32::MIN, 7, -7, 7, 0, 65536];
+    let others = [1, -1, 0, 0, 2, -2, 5, 65536];
+    match op {
+        Binary::Add | Binary::Sub | Binary::Mul | Binary::Div => {
+            vec![CaseFamily::new(format!("{op:?} I32 ends"), [vec![]], move |_| {
+                Some(Case::new(op, [whole(&ends), whole(&others)]))
+            })]
+        }
+        Binary::Pow => vec![CaseFamily::new("Pow special", [vec![]], move |_| {
+            let a = [-2.0, -2.0, -3.0, -1.5, 0.0, 0.0, 5.0, -7.0, 9.0, 1.0];
+            let b = [3.0, 2.0, -1.0, -2.0, 2.0, 0.0, 0.0, 0.0, 0.5, 1e6];
+            let inputs = [a, b].map(|values| CaseInput::exact(exact(&[10], &values)));
+            Some(Case::new(op, inputs))
+        })],
+        _ => Vec::new(),
+    }
+}
+
+/// Cases of gated activations.
+pub(crate) fn gated_cases() -> Vec<CaseFamily> {
+    let mut families = Vec::new();
+    for act in [Unary::Silu, Unary::Gelu, Unary::GeluTanh, Unary::Relu, Unary::Sigmoid] {
+        for dtype in REALS {
+            let shapes = if dtype == DType::F32 { lengths() } else { few_lengths() };
+            let label = format!("GatedActivation {} {dtype}", act.name());
+            families.push(CaseFamily::new(label, shapes, move |s| {
+                let inputs = [CaseInput::run(dtype, s), CaseInput::run(dtype, s)];
+                Some(Case::new(
+                    GatedActivation { act },
+                    inputs.map(|i| i.values(Values::Normal(3.0))),
+                ))
+            }));
+        }
+    }
+    let shapes = vec![vec![3, 5], vec![1, 1], vec![4, 0]];
+    families.push(CaseFamily::new("GatedActivation broadcast", shapes, |s| {
+        let inputs = [CaseInput::run(DType::F32, s), CaseInput::run(DType::F32, &s[1..])];
+        Some(Case::new(GatedActivation { act: Unary::Silu }, inputs))
+    }));
+    families
+}
+
+/// Cases of conversions.
+pub(crate) fn cast_cases() -> Vec<CaseFamily> {
+    let device = [
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::I32,
+        DType::U32,
+        DType::I8,
+        DType::U8,
+        DType::Bool,
+    ];
+    let mut families = Vec::new();
+    for from in device {
+        for to in device {
+            let values = match (from.is_float(), to) {
+                // Beyond the ends of the small types.
+                (true, DType::I8 | DType::U8) => Values::Normal(150.0),
+                (true, _) => Values::Normal(20.0),
+                (false, DType::I8 | DType::U8) => Values::Whole(-1000, 1000),
+                (false, _) => Values::Whole(-(1 << 30), 1 << 30),
+            };
+            let shapes = [0, 1, 2, 3, 5, 131].map(|n| vec![n]);
+            families.push(CaseFamily::new(format!("Cast {from} {to}"), shapes, move |s| {
+                Some(Case::new(Cast { to }, [CaseInput::run(from, s).values(values.clone())]))
+            }));
+        }
+    }
+    for to in [DType::I32, DType::U32, DType::F16, DType::BF16, DType::Bool] {
+        families.push(CaseFamily::new(format!("Cast ends to {to}"), [vec![]], move |_| {
+            let ends = [
+                0.0,
+                -0.0,
+                0.5,
+                -0.5,
+                -1.5,
+                2.147_483_5e9,
+                2.147_483_6e9,
+                3e9,
+                -3e9,
+                5e9,
+                65504.0,
+                65519.0,
+                2049.0,
+                2051.0,
+                1.0009766,
+                6.2e-5,
+                3.3e38,
+            ];
+            Some(Case::new(Cast { to }, [CaseInput::exact(exact(&[17], &ends))]))
+        }));
+    }
+    families
+}
+
+/// Cases of choices.
+pub(crate) fn where_cases() -> Vec<CaseFamily> {
+    let mut families = Vec::new();
+    for dtype in [DType::F32, DType::F16, DType::I32, DType::U8] {
+        for (name, pattern) in PATTERNS {
+            let label = format!("Where {dtype} {name}");
+            families.push(CaseFamily::new(label, pattern_shapes(), move |s| {
+                let (a, b) = pattern(s.get(..3)?);
+                let values = Values::Whole(0, 99);
+                let condition = CaseInput::run(DType::Bool, &b).values(Values::Whole(0, 2));
+                let a = CaseInput::run(dtype, &a).values(values.clone());
+                let b = CaseInput::run(dtype, &[]).values(values.clone());
+                Some(Case::new(Where, [condition, a, b]))
+            }));
+        }
+    }
+    families
+}

@@ -1,0 +1,251 @@
+//! `wginfer generate`, on a tiny model with random weights.
+
+use crate::start::{Run, Start, finish, wginfer};
+use crate::tiny_model::TinyModel;
+use serde_json::Value;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// A model's file, removed at the end.
+struct Model {
+    dir: tempfile::TempDir,
+}
+
+impl Model {
+    fn new(model: &TinyModel) -> Self {
+        let model_dir = Model { dir: tempfile::tempdir().unwrap() };
+        std::fs::write(model_dir.path(), model.bytes().unwrap()).unwrap();
+        model_dir
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("tiny.gguf")
+    }
+
+    fn start(&self, options: &[&str]) -> Start {
+        let path = self.path();
+        let mut arguments = vec!["generate", path.to_str().unwrap()];
+        arguments.extend(options);
+        wginfer(&arguments)
+    }
+
+    fn run(&self, options: &[&str]) -> Run {
+        self.start(options).run()
+    }
+}
+
+fn tiny() -> Model {
+    Model::new(&TinyModel::default())
+}
+
+const CPU: [&str; 4] = ["--adapter", "cpu", "--max-tokens", "12"];
+
+fn on_cpu(model: &Model, options: &[&str]) -> Run {
+    model.run(&[&CPU[..], options].concat())
+}
+
+#[test]
+fn text_and_json_agree() {
+    let model = tiny();
+    let options = ["--prompt", "in the end", "--ignore-end"];
+    let text = on_cpu(&model, &options);
+    assert_eq!(text.code, Some(0), "{text:?}");
+    assert!(text.stderr.contains("CPU backend: asked for"), "{text:?}");
+    assert!(text.stderr.contains("12 tokens") && text.stderr.contains("decode"), "{text:?}");
+    let report = on_cpu(&model, &[&options[..], &["--json"]].concat()).json();
+    let said = report["text"].as_str().unwrap();
+    assert_eq!(text.stdout.strip_suffix('\n').unwrap(), said.strip_suffix('\n').unwrap_or(said));
+    assert_eq!(report["tokens"].as_array().map(Vec::len), Some(12));
+    assert_eq!(report["stats"]["tokens"], 12);
+    assert_eq!(report["finish"], "length");
+    assert_eq!(report["backend"], "cpu");
+    assert_eq!(report["adapter"], Value::Null);
+    assert!(report["counters"]["dispatches"].as_u64() > Some(0), "{report}");
+    assert!(report["memory"]["states_bytes"].as_u64() > Some(0), "{report}");
+    let quiet = on_cpu(&model, &[&options[..], &["--quiet"]].concat());
+    assert_eq!((quiet.stdout, quiet.stderr), (text.stdout, String::new()));
+}
+
+#[test]
+fn every_way_to_give_a_prompt_is_the_same() {
+    let model = tiny();
+    let file = model.dir.path().join("prompt.txt");
+    std::fs::write(&file, "in the end\n").unwrap();
+    let file = file.to_str().unwrap();
+    let tokens = |run: Run| run.json()["tokens"].clone();
+    let argument = tokens(on_cpu(&model, &["--json", "--prompt", "in the end"]));
+    assert_eq!(tokens(on_cpu(&model, &["--json", "--prompt-file", file])), argument);
+    let piped = |options: &[&str]| {
+        let start = model.start(&[&CPU[..], &["--json"], options].concat());
+        tokens(start.input("in the end\n").run())
+    };
+    assert_eq!(piped(&[]), argument);
+    assert_eq!(piped(&["--prompt-file", "-"]), argument);
+    let prompt_tokens = |options: &[&str]| {
+        let run = on_cpu(&model, &[&["--json", "--prompt", "in the end"], options].concat());
+        run.json()["stats"]["prompt_tokens"].as_u64().unwrap()
+    };
+    // `in`, ` the`, and four single bytes; the template adds to it.
+    assert_eq!(prompt_tokens(&["--raw"]), 6);
+    assert!(prompt_tokens(&[]) > 6);
+    assert!(prompt_tokens(&["--system", "be brief"]) > prompt_tokens(&[]));
+}
+
+#[test]
+fn sampling_follows_its_options() {
+    let model = tiny();
+    let tokens = |options: &[&str]| {
+        let common = ["--json", "--prompt", "a", "--ignore-end", "--temperature", "2"];
+        on_cpu(&model, &[&common, options].concat()).json()["tokens"].clone()
+    };
+    assert_eq!(tokens(&["--seed", "7"]), tokens(&["--seed", "7"]));
+    assert_ne!(tokens(&["--seed", "7"]), tokens(&["--seed", "8"]));
+    let greedy = on_cpu(&model, &["--json", "--prompt", "a", "--ignore-end"]).json();
+    assert_eq!(tokens(&["--top-k", "1"]), greedy["tokens"]);
+    for wrong in [["--temperature", "-1"], ["--top-p", "0"], ["--min-p", "2"]] {
+        let run = on_cpu(&model, &[&["--prompt", "a"][..], &wrong].concat());
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stderr.contains("expected"), "{run:?}");
+    }
+}
+
+/// Also proves that the adapter named did the work, and no other.
+#[test]
+fn every_adapter_says_what_the_cpu_says() {
+    let model = tiny();
+    let options = ["--json", "--prompt", "in the end", "--ignore-end", "--cache", "f32"];
+    let wanted = on_cpu(&model, &options).json();
+    let devices = wginfer(&["devices", "--json"]).run().json();
+    let adapters = devices["adapters"].as_array().unwrap();
+    assert!(
+        !adapters.is_empty() || std::env::var_os("WGINFER_ALLOW_NO_GPU").is_some(),
+        "no adapter; scripts/adapters.sh installs software ones"
+    );
+    for adapter in adapters {
+        let index = adapter["index"].to_string();
+        let adapter_options = ["--adapter", &index, "--max-tokens", "12"];
+        let report = model.run(&[&adapter_options, &options[..]].concat()).json();
+        assert_eq!(report["adapter"], adapter["name"]);
+        let kind = if adapter["software"] == true { "software" } else { "gpu" };
+        assert_eq!(report["backend"], kind);
+        assert_eq!(report["tokens"], wanted["tokens"], "{index}");
+        assert!(report["memory"]["device_peak_bytes"].as_u64() > Some(100_000), "{report}");
+        // A submission or more for the prompt, then one a token.
+        let submissions = report["counters"]["submissions"].as_u64().unwrap();
+        assert!(submissions >= 12, "{report}");
+        let name = adapter["name"].as_str().unwrap().to_uppercase();
+        let named = model.run(&[&["--adapter", &name], &options[..]].concat()).json();
+        assert_eq!(named["adapter"], adapter["name"]);
+    }
+}
+
+#[test]
+fn a_missing_adapter_is_an_error_that_lists_the_others() {
+    let model = tiny();
+    let run = model.run(&["--prompt", "a", "--adapter", "no such adapter"]);
+    let message = run.error();
+    assert!(message.contains("'no such adapter'"), "{message}");
+    for adapter in wginfer(&["devices", "--json"]).run().json()["adapters"].as_array().unwrap() {
+        assert!(message.contains(adapter["name"].as_str().unwrap()), "{message}");
+    }
+    let run = model.start(&["--prompt", "a", "--adapter", "0"]).without_adapters().run();
+    assert!(run.error().contains("no adapter"), "{run:?}");
+    // Left to itself the command takes the CPU, and says so.
+    let start = model.start(&["--prompt", "a", "--max-tokens", "2"]).without_adapters();
+    let run = start.run();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stderr.contains("no adapter found"), "{run:?}");
+}
+
+#[test]
+fn unusable_prompts_are_refused() {
+    let model = tiny();
+    let run = on_cpu(&model, &["--prompt", ""]);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(model.start(&CPU).run().error().contains("standard input"));
+    let file = model.dir.path().join("prompt.txt");
+    let with = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        on_cpu(&model, &["--prompt-file", file.to_str().unwrap()])
+    };
+    assert!(with(b"").error().contains("expected some text"));
+    let run = with(b"caf\xe9");
+    assert!(run.error().contains("UTF-8") && run.error().contains("offset 3"), "{run:?}");
+    let run = with(&[b'a'; 1000]);
+    assert!(run.error().contains("context"), "{run:?}");
+    let run = on_cpu(&model, &["--prompt-file", "/nonexistent/prompt.txt"]);
+    assert!(run.error().starts_with("/nonexistent/prompt.txt: "), "{run:?}");
+}
+
+#[test]
+fn unusable_models_are_refused() {
+    let model = tiny();
+    let run = wginfer(&["generate", "/nonexistent.gguf", "--prompt", "a"]).run();
+    assert!(run.error().starts_with("/nonexistent.gguf: "), "{run:?}");
+    let whole = std::fs::read(model.path()).unwrap();
+    std::fs::write(model.path(), &whole[..whole.len() - 100]).unwrap();
+    assert!(on_cpu(&model, &["--prompt", "a"]).error().contains("tensor"));
+    let run = on_cpu(&tiny(), &["--prompt", "a", "--context", "100000"]);
+    assert!(run.error().contains("context"), "{run:?}");
+    // Without a model there is advice.
+    let empty = tempfile::tempdir().unwrap();
+    let run = wginfer(&["generate", "--prompt", "a"]).env("WGINFER_CACHE", empty.path()).run();
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(run.stderr.contains("make demo"), "{run:?}");
+}
+
+#[test]
+fn the_model_may_lie_in_the_cache() {
+    let cache = tempfile::tempdir().unwrap();
+    let models = cache.path().join("models");
+    std::fs::create_dir(&models).unwrap();
+    let bytes = TinyModel::default().bytes().unwrap();
+    std::fs::write(models.join("SmolLM2-135M-Instruct.Q4_1.gguf"), bytes).unwrap();
+    let arguments = [&["generate", "--json", "--prompt", "a"], &CPU[..]].concat();
+    let report = wginfer(&arguments).env("WGINFER_CACHE", cache.path()).run().json();
+    assert!(report["model"].as_str().unwrap().starts_with(cache.path().to_str().unwrap()));
+}
+
+/// A model that goes on for long.
+fn endless() -> Model {
+    Model::new(&TinyModel { context: 1 << 16, ..TinyModel::default() })
+}
+
+const LONG: [&str; 9] = [
+    "--prompt",
+    "a",
+    "--adapter",
+    "cpu",
+    "--ignore-end",
+    "--context",
+    "60000",
+    "--max-tokens",
+    "50000",
+];
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let model = endless();
+    let mut child = model.start(&LONG).spawn();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
+    drop(stdout);
+    let run = finish(child, Vec::new());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(!run.stderr.contains("error"), "{run:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_what_was_printed() {
+    let model = endless();
+    let mut child = model.start(&LONG).spawn();
+    let mut first = vec![0];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    let run = finish(child, first);
+    assert_eq!(run.code, Some(130), "{run:?}");
+    assert!(run.stderr.contains("interrupted") && run.stderr.contains("tokens/s"), "{run:?}");
+    assert!(run.stdout.ends_with('\n'), "{run:?}");
+}

@@ -1,0 +1,55 @@
+//! The `wginfer` command, started as users start it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+
+mod devices;
+mod generate;
+mod inspect;
+mod start;
+#[path = "../support/tiny_model.rs"]
+mod tiny_model;
+
+use start::wginfer;
+
+#[test]
+fn wrong_usage_ends_with_2_and_help_with_0() {
+    let cases: [&[&str]; 9] = [
+        &[],
+        &["nonsense"],
+        &["devices", "--nonsense"],
+        &["inspect"],
+        &["completions", "cobol"],
+        &["generate", "m.gguf", "--prompt", "x", "--max-tokens", "0"],
+        &["generate", "m.gguf", "--prompt", "x", "--prompt-file", "y"],
+        &["generate", "m.gguf", "--prompt", "x", "--mask-features", "f61"],
+        &["generate", "m.gguf", "--prompt", "x", "--no-pass", "nonsense"],
+    ];
+    for arguments in cases {
+        let run = wginfer(arguments).run();
+        assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
+        assert!(run.stdout.is_empty() && run.stderr.contains("--help"), "{arguments:?}: {run:?}");
+    }
+    for arguments in [&["--help"][..], &["generate", "--help"], &["--version"]] {
+        let run = wginfer(arguments).run();
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert!(run.stdout.contains("wginfer"), "{run:?}");
+        assert_fits(&run.stdout);
+    }
+}
+
+#[test]
+fn completions_know_the_options() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = wginfer(&["completions", shell]).run();
+        assert_eq!(run.code, Some(0), "{run:?}");
+        for word in ["inspect", "generate", "max-tokens", "wginfer"] {
+            assert!(run.stdout.contains(word), "{shell}: no {word}");
+        }
+    }
+}
+
+/// No line is longer than a terminal of 80 columns.
+fn assert_fits(text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}

@@ -1,0 +1,286 @@
+//! SmolLM2-135M-Instruct against reference outputs that llama.cpp computed in
+//! f32 on the decoded weights (`tests/data/smollm2`).
+//!
+//! One body for every backend found. The model is the demonstration model in
+//! the user's cache; `scripts/fetch_demo_model.sh` puts it there.
+
+mod support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use support::backends::{self, Named};
+use wginfer::exec::Reference;
+use wginfer::graph::Bindings;
+use wginfer::lm::decoder::{self, DecoderOptions, names};
+use wginfer::lm::spec::DecoderSpec;
+use wginfer::lm::{LanguageModel, ModelOptions};
+use wginfer::{Backend, DType, Tensor};
+
+/// Relative L2 of logits in the f32 path; see the acceptance in the README of
+/// the data.
+const F32_LOGITS: f64 = 1e-3;
+/// The same with an f16 cache.
+const F16_LOGITS: f64 = 1e-2;
+/// Arg-max must agree where the best two logits are further apart.
+const MARGIN: f64 = 0.05;
+/// Relative difference of perplexity in the f32 path.
+const PERPLEXITY: f64 = 1e-3;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for backend in backends::all() {
+        let name = backend.name.clone();
+        let model = Arc::new(Mutex::new(None));
+        let mut add = |what: &str, body: fn(&mut LanguageModel, &Named) -> Result<(), Failed>| {
+            let (backend, model) = (backend.clone(), model.clone());
+            trials.push(Trial::test(format!("smollm2::{name}::{what}"), move || {
+                let mut slot = model.lock().map_err(|_| "an earlier test panicked")?;
+                if slot.is_none() {
+                    *slot = Some(open(&backend.backend, DType::F32)?);
+                }
+                match slot.as_mut() {
+                    Some(model) => body(model, &backend),
+                    None => Err("no model".into()),
+                }
+            }));
+        };
+        add("logits", |model, _| logits(model, F32_LOGITS));
+        add("greedy", greedy);
+        add("perplexity", perplexity);
+        let half = backend.clone();
+        trials.push(Trial::test(format!("smollm2::{name}::logits_f16_cache"), move || {
+            logits(&mut open(&half.backend, DType::F16)?, F16_LOGITS)
+        }));
+    }
+    if whole_text() {
+        trials.push(Trial::test("smollm2::reference::perplexity", reference));
+    }
+    backends::conclude(&arguments, trials);
+}
+
+fn open(backend: &Backend, cache: DType) -> Result<LanguageModel, Failed> {
+    let file = wginfer::formats::gguf::open(model_path()?)?;
+    let options = ModelOptions { cache, ..ModelOptions::default() };
+    Ok(backend.block_on(LanguageModel::load(file, backend, &options, &mut |_, _| {}))?)
+}
+
+fn model_path() -> Result<PathBuf, Failed> {
+    let directory = std::env::var_os("WGINFER_CACHE").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        Some(cache.or_else(home)?.join("wginfer"))
+    });
+    let path =
+        directory.ok_or("no cache directory")?.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is missing; run scripts/fetch_demo_model.sh", path.display()).into())
+}
+
+fn data(name: &str) -> Result<Vec<u8>, Failed> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/smollm2").join(name);
+    Ok(std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?)
+}
+
+fn json(name: &str) -> Result<Value, Failed> {
+    Ok(serde_json::from_slice(&data(name)?)?)
+}
+
+fn ids(value: &Value) -> Result<Vec<u32>, Failed> {
+    let list = value.as_array().ok_or("a list of ids")?;
+    list.iter().map(|id| Ok(id.as_u64().ok_or("an id")? as u32)).collect()
+}
+
+/// The F32 values of a `.npy` file of version 1.
+fn npy(name: &str) -> Result<Vec<f32>, Failed> {
+    let bytes = data(name)?;
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    Ok(bytes[header..]
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect())
+}
+
+/// Last-position logits of three prompts.
+fn logits(model: &mut LanguageModel, tolerance: f64) -> Result<(), Failed> {
+    let cases = json("last_logits.json")?;
+    for case in cases.as_array().ok_or("a list")? {
+        let prompt = ids(&case["prompt_ids"])?;
+        let want = npy(case["file"].as_str().ok_or("a file")?)?;
+        let got = run(model, &prompt, 0)?;
+        let error = relative_l2(&got, &want);
+        println!("{}: relative L2 {error:.2e}", case["name"]);
+        if !(error <= tolerance) {
+            return Err(format!("{}: relative L2 {error:.3e} > {tolerance:e}", case["name"]).into());
+        }
+    }
+    Ok(())
+}
+
+fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
+    if got.len() != want.len() {
+        return f64::INFINITY;
+    }
+    let square = |x: f64| x * x;
+    let difference: f64 =
+        got.iter().zip(want).map(|(&a, &b)| square(f64::from(a) - f64::from(b))).sum();
+    let norm: f64 = want.iter().map(|&b| square(f64::from(b))).sum();
+    (difference / norm).sqrt()
+}
+
+/// Each step is given the reference's own prefix, so one different choice does
+/// not change the rest.
+fn greedy(model: &mut LanguageModel, _: &Named) -> Result<(), Failed> {
+    let cases = json("greedy.json")?;
+    let (mut steps, mut close) = (0, 0);
+    for case in cases.as_array().ok_or("a list")? {
+        let (mut prefix, want) = (ids(&case["prompt_ids"])?, ids(&case["ids"])?);
+        let mut cached = 0;
+        for (i, &token) in want.iter().enumerate() {
+            let got = run(model, &prefix[cached..], cached)?;
+            cached = prefix.len();
+            let best =
+                (0..got.len()).max_by(|&a, &b| got[a].total_cmp(&got[b])).unwrap_or(0) as u32;
+            let margin = case["margin_top1_top2"][i].as_f64().ok_or("a margin")?;
+            steps += 1;
+            if best != token && margin > MARGIN {
+                let name = &case["name"];
+                return Err(
+                    format!("{name}, step {i}: {best}, not {token} (margin {margin})").into()
+                );
+            }
+            close += usize::from(best != token);
+            prefix.push(token);
+        }
+    }
+    println!("{steps} steps, {close} differ within the margin");
+    Ok(())
+}
+
+/// Perplexity as `llama-perplexity` measures it: chunks of `n_ctx`, the second
+/// half of each scored. The first chunk only where the whole would be slow.
+fn perplexity(model: &mut LanguageModel, backend: &Named) -> Result<(), Failed> {
+    let case = json("perplexity.json")?;
+    let all = ids(&case["ids"])?;
+    let context = case["n_ctx"].as_u64().ok_or("n_ctx")? as usize;
+    if !whole_text() || backend.is_slow() {
+        return prefix_perplexity(model, backend, &all);
+    }
+    let chunks = case["chunks"].as_u64().ok_or("chunks")? as usize;
+    let want = case["perplexity_f32_weights_dequantised"].as_f64().ok_or("perplexity")?;
+    let (mut sum, mut count) = (0.0, 0);
+    for chunk in all.chunks(context).take(chunks) {
+        let (nll, n) = score(model, chunk, context / 2)?;
+        sum += nll;
+        count += n;
+    }
+    let got = (sum / count as f64).exp();
+    println!("perplexity {got:.4} over {count} tokens, reference {want}");
+    if !((got / want - 1.0).abs() <= PERPLEXITY) {
+        return Err(format!("perplexity {got}, reference {want}").into());
+    }
+    Ok(())
+}
+
+/// Whether the slow parts run: `make test-all`.
+fn whole_text() -> bool {
+    std::env::var_os("WGINFER_TEST_ALL").is_some()
+}
+
+/// The text's first tokens, whose second half is scored where the whole text
+/// would be slow.
+const PREFIX: usize = 96;
+/// Their perplexity, computed by the f64 reference on the unfused graph; the
+/// trial `smollm2::reference::perplexity` computes it again in `make test-all`.
+const PREFIX_PERPLEXITY: f64 = 23.019_0;
+
+fn prefix_perplexity(
+    model: &mut LanguageModel,
+    backend: &Named,
+    all: &[u32],
+) -> Result<(), Failed> {
+    let (sum, count) = score(model, &all[..PREFIX], PREFIX / 2)?;
+    let got = (sum / count as f64).exp();
+    println!("{}: perplexity of the first {PREFIX} tokens {got:.6}", backend.name);
+    if !((got / PREFIX_PERPLEXITY - 1.0).abs() <= PERPLEXITY) {
+        return Err(format!("perplexity {got}, expected {PREFIX_PERPLEXITY}").into());
+    }
+    Ok(())
+}
+
+/// The yardstick on the same tokens: the unfused graph in f64.
+fn reference() -> Result<(), Failed> {
+    let file = wginfer::formats::gguf::open(model_path()?)?;
+    let spec = DecoderSpec::from_gguf(&file)?;
+    let weights = |name: &str| match file.tensor_info(name) {
+        Some(_) => file.tensor(name).map(Some),
+        None => Ok(None),
+    };
+    let options = DecoderOptions { cache: DType::F32, positions: PREFIX };
+    let graph = decoder::build(&spec, &weights, options)?;
+    let mut fixed = Bindings::default();
+    for (name, value) in [(names::CAPACITY, PREFIX as u64), (names::BATCH, 1)] {
+        fixed.set(graph.symbol(name).ok_or("a symbol")?, value);
+    }
+    let tokens = ids(&json("perplexity.json")?["ids"])?;
+    let whole = |values: Vec<i32>, extents: &[usize]| Tensor::from_i32(extents, &values);
+    let scored: Vec<i32> = (PREFIX as i32 / 2..PREFIX as i32 - 1).collect();
+    let inputs = [
+        (names::TOKENS, whole(tokens[..PREFIX].iter().map(|&t| t as i32).collect(), &[1, PREFIX])?),
+        (names::POSITIONS, whole((0..PREFIX as i32).collect(), &[1, PREFIX])?),
+        (names::PAST, whole(vec![0], &[1])?),
+        (names::ROWS, whole(scored.clone(), &[scored.len()])?),
+    ];
+    let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let results = Reference::new(&graph, fixed)?.run(&inputs)?;
+    let logits = results[0].1.reals()?;
+    let mut sum = 0.0;
+    for (row, logits) in scored.iter().zip(logits.chunks(spec.vocabulary)) {
+        let peak = logits.iter().copied().fold(f64::MIN, f64::max);
+        let total: f64 = logits.iter().map(|x| (x - peak).exp()).sum();
+        sum += peak + total.ln() - logits[tokens[*row as usize + 1] as usize];
+    }
+    let got = (sum / scored.len() as f64).exp();
+    println!("reference: perplexity of the first {PREFIX} tokens {got:.6}");
+    if !((got / PREFIX_PERPLEXITY - 1.0).abs() <= 1e-5) {
+        return Err(format!("perplexity {got}, recorded {PREFIX_PERPLEXITY}").into());
+    }
+    Ok(())
+}
+
+/// The sum of negative log-likelihoods of `tokens[from + 1..]`, and how many.
+fn score(model: &mut LanguageModel, tokens: &[u32], from: usize) -> Result<(f64, usize), Failed> {
+    let vocabulary = model.spec().vocabulary;
+    let (mut sum, mut count) = (0.0, 0);
+    let step = model.chunk().min(64);
+    for (i, chunk) in tokens.chunks(step).enumerate() {
+        let past = i * step;
+        let rows: Vec<i32> = (0..chunk.len())
+            .filter(|row| past + row >= from && past + row + 1 < tokens.len())
+            .map(|row| row as i32)
+            .collect();
+        let backend = model.backend().clone();
+        let logits = backend.block_on(model.step(chunk, past, &rows))?;
+        for (row, logits) in rows.iter().zip(logits.chunks(vocabulary)) {
+            let next = tokens[past + *row as usize + 1];
+            sum += log_sum_exp(logits) - f64::from(logits[next as usize]);
+            count += 1;
+        }
+    }
+    Ok((sum, count))
+}
+
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let max = logits.iter().copied().fold(f32::MIN, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+    f64::from(max) + sum.ln()
+}
+
+fn run(model: &mut LanguageModel, tokens: &[u32], past: usize) -> Result<Vec<f32>, Failed> {
+    let backend = model.backend().clone();
+    Ok(backend.block_on(model.forward(tokens, past))?)
+}
