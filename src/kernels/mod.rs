@@ -10,7 +10,6 @@ pub mod movement;
 pub mod norm;
 mod parts;
 pub mod registry;
-mod split;
 pub mod rotary;
 pub mod softmax;
 pub mod state;

@@ -1,7 +1,7 @@
 //! The table of kernel families, for tests and tools that go through all
 //! variants.
 
-use super::{Variant, elementwise};
+use super::Variant;
 use crate::gpu::ShaderRequest;
 
 /// A family of GPU kernels.
@@ -16,12 +16,12 @@ pub struct KernelFamily {
 }
 
 /// Every family.
-pub const FAMILIES: &[KernelFamily] = &[KernelFamily {
-    name: "elementwise",
-    variants: elementwise::VARIANTS,
-    requests: elementwise::requests,
-}];
 pub const FAMILIES: &[KernelFamily] = &[
+    KernelFamily {
+        name: super::elementwise::FAMILY,
+        variants: super::elementwise::VARIANTS,
+        requests: super::elementwise::requests,
+    },
     KernelFamily {
         name: super::matmul::FAMILY,
         variants: super::matmul::VARIANTS,

@@ -70,15 +70,6 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("GatedActivation", "elementwise", elementwise::gated_cases),
     operator("Cast", "elementwise", elementwise::cast_cases),
     operator("Where", "elementwise", elementwise::where_cases),
-];
-
-const fn operator(
-    name: &'static str,
-    family: &'static str,
-    cases: fn() -> Vec<CaseFamily>,
-) -> OperatorInfo {
-    OperatorInfo { name, family, cases }
-}
     OperatorInfo { name: "Concat", family: "movement", cases: super::movement::concat_cases },
     OperatorInfo { name: "Expand", family: "movement", cases: super::movement::expand_cases },
     OperatorInfo { name: "GatedMatMul", family: "matmul", cases: super::matmul::gated_cases },
@@ -103,3 +94,11 @@ const fn operator(
     OperatorInfo { name: "TensorScatter", family: "state", cases: super::state::cases },
     OperatorInfo { name: "Transpose", family: "movement", cases: super::movement::transpose_cases },
 ];
+
+const fn operator(
+    name: &'static str,
+    family: &'static str,
+    cases: fn() -> Vec<CaseFamily>,
+) -> OperatorInfo {
+    OperatorInfo { name, family, cases }
+}
