@@ -3,7 +3,8 @@
 mod access;
 mod cpu;
 mod map;
+mod split;
 mod storage;
 
-pub(crate) use map::requests;
-pub use map::{FAMILY, Map, VARIANTS};
+pub(crate) use map::{FAMILY, requests};
+pub use map::{Map, VARIANTS};

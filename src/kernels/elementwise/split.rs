@@ -1,10 +1,11 @@
-//! Cutting work so that no binding exceeds the device's limit.
+//! Cutting flat elements so that no binding exceeds the device's limit. For
+//! rows there is `kernels/parts.rs`.
 
-use super::{GpuCx, Place, View};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
+use crate::kernels::{GpuCx, Place, View};
 
-/// A range of elements or rows, computed by one dispatch.
+/// A range of elements, computed by one dispatch.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Chunk {
     /// The first one.
@@ -18,8 +19,8 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// The part of an operand that belongs to this chunk, where each of the
-    /// things counted takes `unit` bytes.
+    /// The part of an operand that belongs to this chunk, where each element
+    /// takes `unit` bytes.
     pub(crate) fn view(&self, place: Place, unit: u64) -> View {
         if self.whole {
             return View::all(place);
@@ -28,8 +29,8 @@ impl Chunk {
     }
 }
 
-/// Cuts `total` things into ranges of at most `most`.
-pub(crate) fn chunks(cx: &GpuCx<'_>, total: &Dim, most: u64) -> Result<Vec<Chunk>> {
+/// Cuts `total` elements into ranges of at most `most`.
+fn chunks(cx: &GpuCx<'_>, total: &Dim, most: u64) -> Result<Vec<Chunk>> {
     let bound = cx.bound(total)?;
     if bound <= most {
         let count = total.clone();
@@ -54,32 +55,6 @@ pub(crate) fn elements(cx: &GpuCx<'_>, total: &Dim, bytes: &[u64]) -> Result<Vec
     chunks(cx, total, (cx.caps.max_binding() / widest / align * align).max(align))
 }
 
-/// Cuts rows of operands whose rows have the given sizes in bytes. Where the
-/// whole does not fit, the sizes must be constants.
-pub(crate) fn rows(cx: &GpuCx<'_>, what: &str, total: &Dim, bytes: &[Dim]) -> Result<Vec<Chunk>> {
-    let limit = cx.caps.max_binding();
-    let count = cx.bound(total)?;
-    let mut largest = 0;
-    for row in bytes {
-        largest = largest.max(cx.bound(row)?);
-    }
-    let needed = count.saturating_mul(largest);
-    if needed <= limit {
-        return chunks(cx, total, count.max(1));
-    }
-    let align = u64::from(cx.caps.storage_alignment());
-    let mut step = 1;
-    for row in bytes {
-        let row = row.as_const().ok_or_else(|| too_large(what, needed, limit))?;
-        let own = align / gcd(row, align);
-        step = step * own / gcd(step, own);
-    }
-    match limit / largest / step * step {
-        0 => Err(too_large(what, largest.saturating_mul(step), limit)),
-        most => chunks(cx, total, most),
-    }
-}
-
 /// Checks that an operand fits one binding.
 pub(crate) fn whole(cx: &GpuCx<'_>, what: &str, ty: &TensorType) -> Result<()> {
     let (needed, limit) = (ty.bytes(cx.bounds)? as u64, cx.caps.max_binding());
@@ -89,7 +64,7 @@ pub(crate) fn whole(cx: &GpuCx<'_>, what: &str, ty: &TensorType) -> Result<()> {
     Err(too_large(&format!("{what} ({ty})"), needed, limit))
 }
 
-pub(crate) fn too_large(what: &str, needed: u64, limit: u64) -> Error {
+fn too_large(what: &str, needed: u64, limit: u64) -> Error {
     let limit_name = "max_storage_buffer_binding_size".into();
     Error::Limit { what: what.into(), limit_name, needed, limit }
 }
@@ -104,10 +79,6 @@ pub(crate) fn index32(what: &str, value: u64) -> Result<u32> {
     })
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,29 +91,6 @@ mod tests {
         caps.binding_cap = Some(cap);
         let (bounds, policy) = (Bindings::new(0), Policy::default());
         test(&GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy })
-    }
-
-    #[test]
-    fn rows_start_aligned_and_cover_everything() {
-        for (count, row) in [(1000u64, 4u64), (1000, 12), (777, 256), (100, 1000), (3, 4096)] {
-            let chunks = with_cap(16 << 10, |cx| rows(cx, "x", &count.into(), &[row.into()]));
-            let mut next = 0;
-            for chunk in chunks.unwrap() {
-                assert_eq!((chunk.start, chunk.start * row % 256), (next, 0), "{count} {row}");
-                assert!(chunk.most * row <= 16 << 10);
-                assert_eq!(chunk.count.as_const(), Some(chunk.most));
-                next += chunk.most;
-            }
-            assert_eq!(next, count);
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_split_is_a_limit() {
-        let error = with_cap(1024, |cx| rows(cx, "x", &4u64.into(), &[2000u64.into()]));
-        assert!(matches!(error, Err(Error::Limit { .. })));
-        let ok = with_cap(1024, |cx| rows(cx, "x", &0u64.into(), &[2000u64.into()]));
-        assert!(ok.unwrap().is_empty());
     }
 
     #[test]
