@@ -1,0 +1,209 @@
+//! From messages to the text a chat model was trained on.
+
+mod json;
+mod methods;
+#[cfg(test)]
+mod tests;
+mod text;
+mod time;
+
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+use crate::formats::gguf::GgufFile;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
+use std::fmt;
+
+const KEY: &str = "tokenizer.chat_template";
+/// The longest template read; those in use stay below 20 kB.
+const MAX_SOURCE: usize = 1 << 20;
+
+/// The work one rendering may do, in minijinja's fuel: about one for an
+/// instruction and one for 64 bytes made. So a template can neither run for
+/// long nor fill the memory; templates in use need a few thousand.
+const FUEL: u64 = 200_000;
+const FUEL_PER_MESSAGE: u64 = 5_000;
+/// Sixteen times the bytes that come in.
+const BYTES_PER_FUEL: u64 = 4;
+
+/// The format that `<|im_start|>` models share, for files without a template.
+const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + \
+    '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}\
+    {% endif %}";
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ChatMessage {
+    /// Who speaks: `system`, `user` or `assistant`, as the template knows it.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl ChatMessage {
+    /// A message.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        ChatMessage { role: role.into(), content: content.into() }
+    }
+}
+
+/// A chat template in the dialect of Hugging Face's `transformers`: Jinja with
+/// Python's string and dictionary methods, `tojson`, `raise_exception` and
+/// `strftime_now` (in UTC).
+///
+/// Rendering is bounded in time and memory by minijinja's fuel. One gap is
+/// known: comparing, sorting or concatenating (`~`) lists that a hostile
+/// template has put into one another dozens of times is not counted as work.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    /// What errors call the template.
+    name: String,
+    bos: String,
+    eos: String,
+}
+
+impl fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChatTemplate({})", self.name)
+    }
+}
+
+impl ChatTemplate {
+    /// The template of a file.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if there is none (a caller who knows the format can
+    /// use [`ChatTemplate::chatml`] or [`ChatTemplate::new`]) or it is not a
+    /// template.
+    pub fn from_gguf(file: &GgufFile, tokenizer: &Tokenizer) -> Result<Self> {
+        let meta = file.metadata();
+        let Some(source) = meta.opt_str(KEY)? else {
+            let what = "missing: the file has no chat template; choose one, such as ChatML";
+            return Err(meta.error(KEY, what));
+        };
+        let text =
+            |id: Option<u32>| id.map_or(Ok(String::new()), |id| tokenizer.decode(&[id], true));
+        Self::new(source, file.name(), &text(tokenizer.bos())?, &text(tokenizer.eos())?)
+    }
+
+    /// ChatML, which many models without a template follow. Nothing in a file
+    /// says so: the choice is the caller's.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn chatml() -> Result<Self> {
+        Self::new(CHATML, "ChatML", "", "<|im_end|>")
+    }
+
+    /// A template from its source. `name` is what errors call its file; `bos`
+    /// and `eos` are the texts of those tokens.
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming the line where the source is not a template.
+    pub fn new(source: &str, name: &str, bos: &str, eos: &str) -> Result<Self> {
+        if source.len() > MAX_SOURCE {
+            let what = format!("{} bytes, at most {MAX_SOURCE} are read", source.len());
+            return Err(Error::format(name, format_args!("key '{KEY}'"), what));
+        }
+        let mut environment = Environment::new();
+        environment.set_syntax(syntax()?);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_unknown_method_callback(|state, value, method, args| {
+            methods::call(state, value, method, args)
+        });
+        environment.set_formatter(text::write);
+        environment.add_filter("string", text::string);
+        environment.add_filter("tojson", json::tojson);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", time::strftime_now);
+        let mut template =
+            ChatTemplate { environment, name: name.into(), bos: bos.into(), eos: eos.into() };
+        match template.environment.add_template_owned(KEY, source.to_string()) {
+            Ok(()) => Ok(template),
+            Err(e) => Err(template.error(&e, 0)),
+        }
+    }
+
+    /// The text of a conversation. With `add_generation_prompt` it ends where
+    /// the assistant's answer begins.
+    ///
+    /// Encode it with [`super::tokenizer::EncodeOptions::PROMPT`]. A message
+    /// that contains the text of a control token is not told from structure.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the template's own words where it refuses the
+    /// messages, [`Error::Limit`] where it does too much work,
+    /// [`Error::Format`] naming the line of any other fault.
+    pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
+        let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+        let fuel = FUEL + FUEL_PER_MESSAGE * messages.len() as u64 + bytes as u64 / BYTES_PER_FUEL;
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(fuel));
+        let context = context! {
+            messages => messages.iter().map(value).collect::<Value>(),
+            add_generation_prompt,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+            tools => (),
+            documents => (),
+        };
+        let template = environment.get_template(KEY).map_err(|e| self.error(&e, fuel))?;
+        template.render(context).map_err(|e| self.error(&e, fuel))
+    }
+
+    fn error(&self, error: &minijinja::Error, fuel: u64) -> Error {
+        // A template's refusal can sit below errors of calls and blocks.
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(e) = cause {
+            if let Some(Refusal(message)) = e.downcast_ref() {
+                return Error::input("messages", "what the chat template accepts", message);
+            }
+            cause = e.source();
+        }
+        if error.kind() == ErrorKind::OutOfFuel {
+            return Error::Limit {
+                what: format!("{}: rendering the chat template", self.name),
+                limit_name: "template work (fuel)".into(),
+                needed: fuel + 1,
+                limit: fuel,
+            };
+        }
+        let at = match error.line() {
+            Some(line) => format!("key '{KEY}', line {line}"),
+            None => format!("key '{KEY}'"),
+        };
+        let what = match error.detail() {
+            Some(detail) => format!("{}: {detail}", error.kind()),
+            None => error.kind().to_string(),
+        };
+        Error::format(&self.name, at, what)
+    }
+}
+
+/// Blocks swallow the white space around them, as in `transformers`.
+fn syntax() -> Result<SyntaxConfig> {
+    let mut syntax = SyntaxConfig::builder();
+    syntax.trim_blocks(true).lstrip_blocks(true);
+    syntax.build().map_err(Error::internal)
+}
+
+fn value(message: &ChatMessage) -> Value {
+    Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
+}
+
+/// What a template passed to `raise_exception`.
+#[derive(Debug)]
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+fn raise_exception(message: String) -> std::result::Result<Value, minijinja::Error> {
+    let error = minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception");
+    Err(error.with_source(Refusal(message)))
+}
