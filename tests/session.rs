@@ -1,5 +1,13 @@
 //! Sessions: planning by bounds, steady state, states, submissions, errors.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test program: what is wrong should stop it"
+)]
+
 mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};

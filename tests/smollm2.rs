@@ -4,6 +4,14 @@
 //! One body for every backend found. The model is the demonstration model in
 //! the user's cache; `scripts/fetch_demo_model.sh` puts it there.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test program: what is wrong should stop it"
+)]
+
 mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -114,7 +122,7 @@ fn logits(model: &mut LanguageModel, tolerance: f64) -> Result<(), Failed> {
         let got = run(model, &prompt, 0)?;
         let error = relative_l2(&got, &want);
         println!("{}: relative L2 {error:.2e}", case["name"]);
-        if !(error <= tolerance) {
+        if error.is_nan() || error > tolerance {
             return Err(format!("{}: relative L2 {error:.3e} > {tolerance:e}", case["name"]).into());
         }
     }
@@ -180,10 +188,15 @@ fn perplexity(model: &mut LanguageModel, backend: &Named) -> Result<(), Failed> 
     }
     let got = (sum / count as f64).exp();
     println!("perplexity {got:.4} over {count} tokens, reference {want}");
-    if !((got / want - 1.0).abs() <= PERPLEXITY) {
+    if !near(got, want, PERPLEXITY) {
         return Err(format!("perplexity {got}, reference {want}").into());
     }
     Ok(())
+}
+
+/// Whether `got` is within `tolerance` of `want`, relatively; NaN is not.
+fn near(got: f64, want: f64, tolerance: f64) -> bool {
+    (got / want - 1.0).abs() <= tolerance
 }
 
 /// Whether the slow parts run: `make test-all`.
@@ -206,7 +219,7 @@ fn prefix_perplexity(
     let (sum, count) = score(model, &all[..PREFIX], PREFIX / 2)?;
     let got = (sum / count as f64).exp();
     println!("{}: perplexity of the first {PREFIX} tokens {got:.6}", backend.name);
-    if !((got / PREFIX_PERPLEXITY - 1.0).abs() <= PERPLEXITY) {
+    if !near(got, PREFIX_PERPLEXITY, PERPLEXITY) {
         return Err(format!("perplexity {got}, expected {PREFIX_PERPLEXITY}").into());
     }
     Ok(())
@@ -246,7 +259,7 @@ fn reference() -> Result<(), Failed> {
     }
     let got = (sum / scored.len() as f64).exp();
     println!("reference: perplexity of the first {PREFIX} tokens {got:.6}");
-    if !((got / PREFIX_PERPLEXITY - 1.0).abs() <= 1e-5) {
+    if !near(got, PREFIX_PERPLEXITY, 1e-5) {
         return Err(format!("perplexity {got}, recorded {PREFIX_PERPLEXITY}").into());
     }
     Ok(())

@@ -1,5 +1,11 @@
 //! The validation itself on trial: every way to be wrong must be caught.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test program: what is wrong should stop it"
+)]
+
 use wginfer::backend::Backend;
 use wginfer::graph::TensorType;
 use wginfer::kernels::{CpuCx, Dispatch, GpuCx, Kernel};

@@ -13,7 +13,6 @@ mod parts;
 pub mod registry;
 pub mod rotary;
 pub mod softmax;
-mod split;
 pub mod state;
 mod variant;
 

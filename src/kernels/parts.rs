@@ -54,7 +54,7 @@ pub(crate) fn split(
             return Err(too_large(what, bytes.saturating_mul(rows), limit));
         }
         widest = widest.max(bytes);
-        step = lcm(step, align / gcd(align, bytes));
+        step = lcm(step, step_of(align, bytes));
         count = count.min(limit / bytes);
     }
     if count == rows {
@@ -66,7 +66,7 @@ pub(crate) fn split(
             return Err(too_large(what, widest.saturating_mul(rows), limit));
         };
         if bytes > 0 {
-            step = lcm(step, align / gcd(align, bytes));
+            step = lcm(step, step_of(align, bytes));
         }
     }
     let count = count / step * step;
@@ -109,12 +109,18 @@ pub(crate) fn fits_u32(cx: &GpuCx<'_>, what: &str, number: &Dim) -> Result<()> {
     Err(Error::Limit { what: what.into(), limit_name: "32-bit indices".into(), needed, limit })
 }
 
+/// The fewest rows of so many bytes that end on the alignment.
+pub(crate) fn step_of(align: u64, bytes: u64) -> u64 {
+    align / gcd(align, bytes)
+}
+
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn lcm(a: u64, b: u64) -> u64 {
-    a / gcd(a, b) * b
+/// The least common multiple; 0 if one is 0.
+pub(crate) fn lcm(a: u64, b: u64) -> u64 {
+    if a == 0 { 0 } else { (a / gcd(a, b)).saturating_mul(b) }
 }
 
 #[cfg(test)]

@@ -37,46 +37,6 @@ pub const FAMILIES: &[KernelFamily] = &[
     family!(rotary),
     family!(softmax),
     family!(state),
-    KernelFamily {
-        name: super::elementwise::FAMILY,
-        variants: super::elementwise::VARIANTS,
-        requests: super::elementwise::requests,
-    },
-    KernelFamily {
-        name: super::matmul::FAMILY,
-        variants: super::matmul::VARIANTS,
-        requests: super::matmul::requests,
-    },
-    KernelFamily {
-        name: super::gather::FAMILY,
-        variants: super::gather::VARIANTS,
-        requests: super::gather::requests,
-    },
-    KernelFamily {
-        name: super::movement::FAMILY,
-        variants: super::movement::VARIANTS,
-        requests: super::movement::requests,
-    },
-    KernelFamily {
-        name: super::norm::FAMILY,
-        variants: super::norm::VARIANTS,
-        requests: super::norm::requests,
-    },
-    KernelFamily {
-        name: super::rotary::FAMILY,
-        variants: super::rotary::VARIANTS,
-        requests: super::rotary::requests,
-    },
-    KernelFamily {
-        name: super::softmax::FAMILY,
-        variants: super::softmax::VARIANTS,
-        requests: super::softmax::requests,
-    },
-    KernelFamily {
-        name: super::state::FAMILY,
-        variants: super::state::VARIANTS,
-        requests: super::state::requests,
-    },
 ];
 
 #[cfg(test)]

@@ -84,16 +84,16 @@ impl DecoderSpec {
     }
 
     fn check(&self, keys: &Keys<'_>) -> Result<()> {
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             let what = format!("{} does not divide {} heads", self.kv_heads, self.heads);
             return Err(keys.wrong("attention.head_count_kv", what));
         }
         let explicit = keys.meta.get(&keys.key("attention.key_length")).is_some();
-        if !explicit && self.width % self.heads != 0 {
+        if !explicit && !self.width.is_multiple_of(self.heads) {
             let what = format!("{} does not divide width {}", self.heads, self.width);
             return Err(keys.wrong("attention.head_count", what));
         }
-        if self.rope.rotary_dim > self.key_size || self.rope.rotary_dim % 2 != 0 {
+        if self.rope.rotary_dim > self.key_size || !self.rope.rotary_dim.is_multiple_of(2) {
             let what = format!("{} of {} elements", self.rope.rotary_dim, self.key_size);
             return Err(keys.wrong("rope.dimension_count", what));
         }

@@ -87,29 +87,6 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("Softmax", "softmax", softmax::cases),
     operator("TensorScatter", "state", state::cases),
-    OperatorInfo { name: "Concat", family: "movement", cases: super::movement::concat_cases },
-    OperatorInfo { name: "Expand", family: "movement", cases: super::movement::expand_cases },
-    OperatorInfo { name: "GatedMatMul", family: "matmul", cases: super::matmul::gated_cases },
-    OperatorInfo { name: "LayerNormalization", family: "norm", cases: super::norm::layer_cases },
-    OperatorInfo { name: "MatMul", family: "matmul", cases: super::matmul::matmul_cases },
-    OperatorInfo { name: "Gather", family: "gather", cases: super::gather::cases },
-    OperatorInfo { name: "RMSNormalization", family: "norm", cases: super::norm::rms_cases },
-    OperatorInfo { name: "Reshape", family: "movement", cases: super::movement::reshape_cases },
-    OperatorInfo { name: "RotaryEmbedding", family: "rotary", cases: super::rotary::cases },
-    OperatorInfo {
-        name: "SkipLayerNormalization",
-        family: "norm",
-        cases: super::norm::skip_layer_cases,
-    },
-    OperatorInfo {
-        name: "SkipSimplifiedLayerNormalization",
-        family: "norm",
-        cases: super::norm::skip_rms_cases,
-    },
-    OperatorInfo { name: "Slice", family: "movement", cases: super::movement::slice_cases },
-    OperatorInfo { name: "Softmax", family: "softmax", cases: super::softmax::cases },
-    OperatorInfo { name: "TensorScatter", family: "state", cases: super::state::cases },
-    OperatorInfo { name: "Transpose", family: "movement", cases: super::movement::transpose_cases },
 ];
 
 const fn operator(

@@ -59,13 +59,13 @@ mod tests {
     #[test]
     fn the_smallest_failing_shape_is_found() {
         // Fails where a tile of 8 has a remainder and there are two rows.
-        let fails = |s: &[usize]| s[0] >= 2 && s[1] > 8 && s[1] % 8 != 0;
+        let fails = |s: &[usize]| s[0] >= 2 && s[1] > 8 && !s[1].is_multiple_of(8);
         assert_eq!(shrink(&[97, 1003, 5], 1000, |s| fails(s)), [2, 9, 0]);
     }
 
     #[test]
     fn whole_blocks_stay_whole() {
-        let fails = |s: &[usize]| s[0] % 256 == 0 && s[0] >= 512;
+        let fails = |s: &[usize]| s[0].is_multiple_of(256) && s[0] >= 512;
         assert_eq!(shrink(&[4096], 1000, |s| fails(s)), [512]);
     }
 

@@ -16,6 +16,12 @@
 //! | `WGINFER_EXPECT_ADAPTERS` | parts of names, with commas; each must be there |
 //! | `WGINFER_ALLOW_NO_GPU=1` | no adapter at all is no failure |
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test program: what is wrong should stop it"
+)]
+
 mod adapters;
 mod coverage;
 mod flawed;

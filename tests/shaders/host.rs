@@ -197,7 +197,8 @@ fn check_dispatch(
     let storage = reflection.bindings.iter().filter(|b| b.kind != BindingKind::Uniform);
     let mut wanted: Vec<&str> = storage.map(|b| b.name.as_str()).collect();
     let mut given = names.clone();
-    (wanted.sort_unstable(), given.sort_unstable());
+    wanted.sort_unstable();
+    given.sort_unstable();
     if wanted != given {
         return Err(format!("the shader binds {wanted:?}, the host {given:?}"));
     }

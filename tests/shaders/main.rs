@@ -2,6 +2,12 @@
 //! translates to the languages it claims and to no other, and every operator's
 //! dispatches fit the shaders they name.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test program: what is wrong should stop it"
+)]
+
 mod host;
 mod translate;
 

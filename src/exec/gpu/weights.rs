@@ -95,6 +95,9 @@ async fn upload_one(
     Ok(Weight { buffer, body: (0, body), head: (head_start, head) })
 }
 
+/// From whole blocks of a file to a region's part of them.
+type Convert<'a> = dyn Fn(&[u8], &mut [u8]) -> Result<()> + Sync + 'a;
+
 /// Uploads one region: `per_block` bytes of it come from each block. Chunks may
 /// start inside a block, so whole blocks are repacked and the part cut out.
 async fn repack(
@@ -104,7 +107,7 @@ async fn repack(
     source: &[u8],
     tensor: &Tensor,
     per_block: usize,
-    convert: &(dyn Fn(&[u8], &mut [u8]) -> Result<()> + Sync),
+    convert: &Convert<'_>,
 ) -> Result<()> {
     let block_bytes = tensor.dtype().block_bytes();
     let blocks = source.len() / block_bytes;

@@ -29,7 +29,7 @@ pub enum Map {
 }
 
 /// The family's name.
-pub const FAMILY: &str = "elementwise";
+pub(crate) const FAMILY: &str = "elementwise";
 
 /// The variants of the elementwise shader: invocations per workgroup and words
 /// per invocation.
@@ -52,7 +52,7 @@ const fn variant(
         features: &[],
         needs: Needs { f16: false, subgroups: false, coop: None, invocations, workgroup_bytes: 0 },
         languages: Language::ALL,
-        executed_on: &[],
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     }
 }
 

@@ -25,7 +25,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
     // A word with two halves of the same row.
     Variant {
@@ -35,7 +35,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &[],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
     // A word whose halves may belong to two rows.
     Variant {
@@ -45,7 +45,7 @@ pub const VARIANTS: &[Variant] = &[
         features: &["odd"],
         needs: NEEDS,
         languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
 ];
 
@@ -87,7 +87,8 @@ impl Kernel for ScatterKernel {
         let variant = cx.choose(FAMILY, VARIANTS, fits)?;
         let elements = cache.elements();
         parts::fits_u32(cx, "elements of a cache", &elements)?;
-        let words = (&elements * cache.dtype.block_bytes()).ceil_div(4u64);
+        let bytes = &elements * cache.dtype.block_bytes();
+        let words = bytes.ceil_div(4u64);
         let windows = parts::split(cx, "cache", &words, &[4u64.into()])?;
         let width = &update.shape[3];
         let rows = Dim::product(&update.shape[..3]);
@@ -95,7 +96,8 @@ impl Kernel for ScatterKernel {
         parts::unsplit(cx, "write_indices", &(&update.shape[0] * 4u64))?;
         let mut dispatches = Vec::new();
         if cx.inputs.first().is_some_and(Option::is_some) {
-            dispatches.extend(windows.iter().map(|window| copy(window, &words, variant)));
+            let bytes = cx.bound(&bytes)?;
+            dispatches.extend(windows.iter().map(|window| copy(window, &words, bytes, variant)));
         }
         for window in &windows {
             for part in &row_parts {
@@ -128,11 +130,12 @@ impl ScatterKernel {
         };
         let units = &live * &per_row;
         let row_bytes = cx.bound(&(width * 4u64))?;
+        let bytes = cx.bound(&(cache.elements() * cache.dtype.block_bytes()))?;
         Ok(Dispatch {
             shader: request(variant),
             variant: format!("{FAMILY}/{}", variant.name),
             bindings: vec![
-                ("cache", window.view(Place::Output(0), 4)),
+                ("cache", words_view(window, Place::Output(0), bytes)),
                 ("updates", part.view(Place::Input(1), row_bytes)),
                 ("write_indices", View::all(Place::Input(2))),
             ],
@@ -155,15 +158,22 @@ impl ScatterKernel {
     }
 }
 
-/// Copies a window of the old cache to the new one.
-fn copy(window: &Part, words: &Dim, variant: &Variant) -> Dispatch {
+/// The words of a window. The last one may be half a word past the operand,
+/// which is room that buffers have.
+fn words_view(window: &Part, place: Place, bytes: u64) -> View {
+    let first = window.first * 4;
+    View::range(place, first, (window.count * 4).min(bytes - first))
+}
+
+/// Copies a window of the old cache, of so many bytes, to the new one.
+fn copy(window: &Part, words: &Dim, bytes: u64, variant: &Variant) -> Dispatch {
     let live = window.live(words);
     Dispatch {
         shader: ShaderRequest::new(COPY),
         variant: format!("{FAMILY}/{}", variant.name),
         bindings: vec![
-            ("source", window.view(Place::Input(0), 4)),
-            ("sink", window.view(Place::Output(0), 4)),
+            ("source", words_view(window, Place::Input(0), bytes)),
+            ("sink", words_view(window, Place::Output(0), bytes)),
         ],
         params: vec![("words", (&live).into())],
         grid: Grid::Linear(live.ceil_div(64u64)),

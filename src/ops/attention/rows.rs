@@ -177,8 +177,8 @@ impl<'a> Rows<'a> {
 /// Summing n products and n weights in any order, with as many rescalings,
 /// adds `gamma(3 n) * (sum w |v| + |o|)` (Higham and Mary 2019, as `gamma`
 /// says), and the division 2.5 ULP.
-/// Weights below the smallest normal number may be flushed, or kept that
-/// small, which adds `n * smallest * (max |v| + |o|)`.
+/// Weights and factors near the smallest normal number may be flushed, or kept
+/// from getting smaller, which adds `4 n * smallest * (max |v| + |o|)`.
 ///
 /// Wherever the weights are that uncertain that t exceeds 1/2, the output is
 /// only known to be a mean of the values: the bound is twice the largest.
@@ -255,7 +255,7 @@ fn row_bound(
             let sound = moved / (1.0 - most_wrong)
                 + sums * (mean + out)
                 + 5.0 * unit * out
-                + keys as f64 * smallest * (most + out + 1.0);
+                + 4.0 * keys as f64 * smallest * (most + out + 1.0);
             sound.min(unknown)
         };
     }

@@ -161,7 +161,7 @@ impl RopeSpec {
 
     fn check(&self) -> Result<()> {
         let pairs = self.rotary_dim / 2;
-        if self.rotary_dim < 2 || self.rotary_dim % 2 != 0 {
+        if self.rotary_dim < 2 || !self.rotary_dim.is_multiple_of(2) {
             return Err(Error::input("rotary_dim", "an even number above 0", self.rotary_dim));
         }
         if !(self.base.is_finite() && self.base > 1.0) {

@@ -70,9 +70,9 @@ impl TensorScatter {
     ) -> Result<()> {
         let s = self.sizes(inputs)?;
         let indices = reference_input(inputs, 2)?.ints()?;
-        for b in 0..s.batch {
+        for (b, &first) in indices.iter().enumerate() {
             for q in 0..s.tokens {
-                let slot = slot(indices[b], q, s.capacity, b)?;
+                let slot = slot(first, q, s.capacity, b)?;
                 for g in 0..s.groups {
                     let row = if self.token_major {
                         (b * s.tokens + q) * s.groups + g
