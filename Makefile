@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test test-all test-modern test-old lint bench bench-gpu adapters gpu-check
+.PHONY: help demo model test test-all test-modern test-old lint bench bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -16,13 +16,17 @@ demo:
 	@scripts/demo.sh
 
 ## make test        lints and every test, on three software adapters and the CPU
-test: adapters lint test-modern test-old
+test: adapters model lint test-modern test-old
 
 ## make test-all    the above, then every test (slow ones too) on each adapter by itself
 test-all: test
 	for name in swiftshader lavapipe lavapipe-old; do \
-	    $(ADAPTERS) run "$$name" cargo test $(ARGS) --lib --bins --tests -- --include-ignored; \
+	    WGINFER_TEST_ALL=1 $(ADAPTERS) run "$$name" cargo test $(ARGS) --lib --bins --tests -- --include-ignored; \
 	done
+
+# The model that the tests of language models run; kept in the user's cache.
+model:
+	@scripts/fetch_demo_model.sh >/dev/null
 
 # Two adapters in one process, and the documentation's examples.
 test-modern:

@@ -38,7 +38,6 @@ const INPUTS: &[&str] = &["past_cache", "update", "write_indices"];
 /// The extents of a scatter.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
-    batch: usize,
     groups: usize,
     capacity: usize,
     width: usize,
@@ -54,7 +53,6 @@ impl TensorScatter {
     fn sizes(&self, inputs: &[Option<&RefTensor>]) -> Result<Sizes> {
         let (cache, update) = (reference_input(inputs, 0)?, reference_input(inputs, 1)?);
         Ok(Sizes {
-            batch: cache.extents[0],
             groups: cache.extents[1],
             capacity: cache.extents[2],
             width: cache.extents[3],
