@@ -4,6 +4,7 @@ mod json;
 mod methods;
 #[cfg(test)]
 mod tests;
+mod text;
 mod time;
 
 use super::tokenizer::Tokenizer;
@@ -50,9 +51,9 @@ impl ChatMessage {
 /// Python's string and dictionary methods, `tojson`, `raise_exception` and
 /// `strftime_now` (in UTC).
 ///
-/// Rendering is bounded in time and memory, except that comparing lists a
-/// template has nested in one another many times over is not (minijinja does
-/// not count it as work).
+/// Rendering is bounded in time and memory by minijinja's fuel. One gap is
+/// known: comparing, sorting or concatenating (`~`) lists that a hostile
+/// template has put into one another dozens of times is not counted as work.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     /// What errors call the template.
@@ -110,6 +111,8 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(|state, value, method, args| {
             methods::call(state, value, method, args)
         });
+        environment.set_formatter(text::write);
+        environment.add_filter("string", text::string);
         environment.add_filter("tojson", json::tojson);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", time::strftime_now);

@@ -71,9 +71,9 @@ fn what_templates_in_use_rely_on() {
         ("{% if true %}\n  {% if true %}\na\n  {% endif %}\n{% endif %}\n", "a\n"),
         ("{%- for m in messages -%}  {{ m.role }}  {%- endfor %}", "user"),
         // Missing things.
-        ("{% if tools %}t{% endif %}{{ tools is none }}{{ x is defined }}", "truefalse"),
+        ("{% if tools %}t{% endif %}{{ tools is none }}{{ x is defined }}", "TrueFalse"),
         ("{% if messages[0].tool_calls %}t{% else %}f{% endif %}", "f"),
-        ("{{ 'name' in messages[0] }}{{ 'role' in messages[0] }}", "falsetrue"),
+        ("{{ 'name' in messages[0] }}{{ 'role' in messages[0] }}", "FalseTrue"),
         // Python.
         (
             "{{ messages[0]['content'].strip() }}|{{ messages[0].content | trim }}",
@@ -81,16 +81,16 @@ fn what_templates_in_use_rely_on() {
         ),
         ("{{ 'a-b-c'.split('-')[-1] }}{{ 'a-b-c'.split('-', 1) | join('+') }}", "ca+b-c"),
         ("{{ 'a-b-c'.rsplit('-', 1)[0] }}{{ ' a  b '.split() | join('+') }}", "a-ba+b"),
-        ("{{ 'abc'.startswith('ab') }}{{ 'abc'.endswith(('x', 'c')) }}", "truetrue"),
+        ("{{ 'abc'.startswith('ab') }}{{ 'abc'.endswith(('x', 'c')) }}", "TrueTrue"),
         ("{{ 'xxay'.lstrip('x') }}{{ 'ayy'.rstrip('y') }}{{ 'a\nb'.splitlines()[1] }}", "ayab"),
         ("{{ 'aXaX'.replace('X', 'yy') }}{{ 'aaa'.replace('a', 'b', 2) }}", "ayyayybba"),
         ("{{ 'user'.upper() }}{{ 'USER'.lower() }}{{ 'a bc'.title() }}", "USERuserA Bc"),
         ("{{ 'öab'.find('b') }}{{ 'ab'.find('z') }}{{ 'abab'.count('b') }}", "2-12"),
-        ("{{ ','.join(['a', 'b']) }}{{ 'aB'.capitalize() }}{{ '12'.isdigit() }}", "a,bAbtrue"),
+        ("{{ ','.join(['a', 'b']) }}{{ 'aB'.capitalize() }}{{ '12'.isdigit() }}", "a,bAbTrue"),
         ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
         (
             "{{ messages[0].get('role') }}{{ messages[0].get('x', 'y') }}{{ {}.get('x') is none }}",
-            "userytrue",
+            "useryTrue",
         ),
         ("{{ {'a': 1}.keys() | list | tojson }}{{ {'a': 1}.values() | list }}", "[\"a\"][1]"),
         ("{{ messages[1:] | length }}{{ messages[::-1][0].role }}", "0user"),
@@ -106,10 +106,13 @@ fn what_templates_in_use_rely_on() {
         ),
         (
             "{% for i in [1, 2] %}{{ loop.first }}{{ loop.last }}{{ loop.index0 }}{% endfor %}",
-            "truefalse0falsetrue1",
+            "TrueFalse0FalseTrue1",
         ),
         // JSON as Python writes it, nothing escaped for HTML.
-        ("{{ {'a': [1, '<é\"'], 'b': none} | tojson }}", "{\"a\": [1, \"<é\\\"\"], \"b\": null}"),
+        (
+            "{{ {'a': [1, '<é\"'], 'b': none, 'c': true, 'd': 1.5} | tojson }}",
+            "{\"a\": [1, \"<é\\\"\"], \"b\": null, \"c\": true, \"d\": 1.5}",
+        ),
         ("{{ [1] | tojson(indent=2) }}", "[\n  1\n]"),
         ("{{ messages | selectattr('role', 'equalto', 'user') | list | length }}", "1"),
         ("{{ '<&>' }}{{ 'a' ~ 1 }}{{ 'x' if false else 'y' }}", "<&>a1y"),
