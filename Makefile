@@ -28,13 +28,19 @@ test-all: test
 model:
 	@scripts/fetch_demo_model.sh >/dev/null
 
-# Two adapters in one process, and the documentation's examples.
+# Everything but the conformance suite, with two adapters in one process; then the
+# suite on the CPU backend and, with a few shapes of each family, on the modern driver.
+FAST := --lib --bins --test session --test device --test command --test validation \
+    --test quant_decode --test smollm2
 test-modern:
-	$(ADAPTERS) run modern+swiftshader cargo test $(ARGS)
+	$(ADAPTERS) run modern+swiftshader cargo test $(ARGS) $(FAST)
+	$(ADAPTERS) run lavapipe cargo test $(ARGS) --test shaders -- every_variant
+	WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe cargo test $(ARGS) --test conformance -- cpu::
+	WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe cargo test $(ARGS) --test conformance -- lavapipe::
 
 # An older driver, on the tests that meet it.
 test-old:
-	WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test conformance --test device
+	$(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test session --test device --test quant_decode
 
 # The library without the command comes second; with the benchmarks beside it the
 # dependencies keep the features of the first run and are not checked again.

@@ -142,11 +142,14 @@ fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
 
 /// Each step is given the reference's own prefix, so one different choice does
 /// not change the rest.
-fn greedy(model: &mut LanguageModel, _: &Named) -> Result<(), Failed> {
+fn greedy(model: &mut LanguageModel, backend: &Named) -> Result<(), Failed> {
     let cases = json("greedy.json")?;
     let (mut steps, mut close) = (0, 0);
+    // Where a step takes long, the first steps of each prompt stand for all.
+    let most = if backend.is_slow() && !whole_text() { 4 } else { usize::MAX };
     for case in cases.as_array().ok_or("a list")? {
-        let (mut prefix, want) = (ids(&case["prompt_ids"])?, ids(&case["ids"])?);
+        let (mut prefix, mut want) = (ids(&case["prompt_ids"])?, ids(&case["ids"])?);
+        want.truncate(most);
         let mut cached = 0;
         for (i, &token) in want.iter().enumerate() {
             let got = run(model, &prefix[cached..], cached)?;
