@@ -40,7 +40,7 @@ test-modern:
 
 # An older driver, on the tests that meet it.
 test-old:
-	$(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test session --test device --test quant_decode
+	$(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test device --test quant_decode
 
 # The library without the command comes second; with the benchmarks beside it the
 # dependencies keep the features of the first run and are not checked again.
