@@ -15,7 +15,7 @@ help:
 demo:
 	@scripts/demo.sh
 
-## make test        lints and every test, on three software adapters and the CPU
+## make test        lints and tests on software adapters and the CPU; the slow ones are in test-all
 test: adapters model lint test-modern test-old
 
 ## make test-all    the above, then every test (slow ones too) on each adapter by itself
