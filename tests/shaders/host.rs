@@ -1,9 +1,11 @@
 //! The host side of every operator's dispatches, planned for devices that are
 //! not here: names, types, places, offsets, sizes and counts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::{mistranslated, variants};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use wginfer::gpu::{
-    BindingKind, CoopScalar, CoopShape, DeviceCaps, Reflection, Scalar, ShaderRequest, check_fits,
+    BindingKind, CoopScalar, CoopShape, DeviceCaps, Reflection, Scalar, ShaderProgram, ShaderRequest, check_fits,
     compile,
 };
 use wginfer::graph::Bindings;
@@ -57,31 +59,44 @@ fn policies() -> Vec<(String, Policy)> {
     policies
 }
 
-/// Shaders compile once; `None` for one that was not asked for by a family.
+/// Shaders compile once. The lists of the families need not hold each
+/// instantiation that some dispatch asks for (each operation with each dtype
+/// and each way of reading, say); what is met beyond them is translated here.
 #[derive(Default)]
 struct Shaders {
-    compiled: HashMap<ShaderRequest, Result<Reflection, String>>,
-    requests: HashMap<String, BTreeSet<String>>,
+    compiled: HashMap<ShaderRequest, Result<ShaderProgram, String>>,
+    listed: HashSet<ShaderRequest>,
+    met: HashSet<(String, ShaderRequest)>,
 }
 
 impl Shaders {
     fn new() -> Self {
-        let mut shaders = Shaders::default();
-        for family in FAMILIES {
-            for variant in family.variants {
-                let requests = (family.requests)(variant);
-                let texts = requests.iter().map(ToString::to_string).collect();
-                shaders.requests.insert(format!("{}/{}", family.name, variant.name), texts);
-            }
-        }
-        shaders
+        let requests = variants().flat_map(|(family, variant)| (family.requests)(variant));
+        Shaders { listed: requests.collect(), ..Shaders::default() }
     }
 
     fn reflection(&mut self, request: &ShaderRequest) -> Result<&Reflection, String> {
-        let compiled = self.compiled.entry(request.clone()).or_insert_with(|| {
-            compile(request).map(|program| program.reflection).map_err(|e| e.to_string())
-        });
-        compiled.as_ref().map_err(Clone::clone)
+        let compiled = self
+            .compiled
+            .entry(request.clone())
+            .or_insert_with(|| compile(request).map_err(|e| e.to_string()));
+        compiled.as_ref().map(|program| &program.reflection).map_err(Clone::clone)
+    }
+
+    /// Translates what was met and is in no family's list.
+    fn mistranslated(&self) -> Vec<String> {
+        let check = |(name, request): &(String, ShaderRequest)| {
+            let own = variants().find(|(f, v)| *name == format!("{}/{}", f.name, v.name));
+            match (own, self.compiled.get(request)) {
+                (Some((_, variant)), Some(Ok(program))) => {
+                    mistranslated(variant, name, request, program)
+                }
+                (None, _) => vec![format!("no variant is called '{name}'")],
+                // Compiling it has failed and was reported.
+                _ => Vec::new(),
+            }
+        };
+        self.met.par_iter().flat_map_iter(check).collect()
     }
 }
 
@@ -92,7 +107,6 @@ fn dispatches_fit_their_shaders_and_devices() {
     let mut checked = 0;
     for info in OPERATORS {
         for family in (info.cases)() {
-            let mut seen = BTreeSet::new();
             for shape in &family.shapes {
                 let Some(case) = (family.build)(shape) else { continue };
                 let operands = Yardstick::operands(&case, 1).unwrap();
@@ -118,7 +132,7 @@ fn dispatches_fit_their_shaders_and_devices() {
                                 "{} {shape:?} {extents:?} on {}, {name}",
                                 family.label, caps.name
                             );
-                            let found = check_plan(&plan, &caps, &policy, &mut shaders, &mut seen);
+                            let found = check_plan(&plan, &caps, &policy, &mut shaders);
                             match found {
                                 Ok(count) => checked += count,
                                 Err(what) => {
@@ -131,6 +145,7 @@ fn dispatches_fit_their_shaders_and_devices() {
             }
         }
     }
+    wrong.extend(shaders.mistranslated());
     let shown: Vec<&str> = wrong.iter().take(40).map(String::as_str).collect();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), shown.join("\n"));
     assert!(checked > 0 || OPERATORS.is_empty(), "nothing was checked");
@@ -148,7 +163,6 @@ fn check_plan(
     caps: &DeviceCaps,
     policy: &Policy,
     shaders: &mut Shaders,
-    seen: &mut BTreeSet<String>,
 ) -> Result<usize, String> {
     let calls = match dispatches(plan, caps, policy) {
         Ok(calls) => calls,
@@ -162,15 +176,8 @@ fn check_plan(
         for dispatch in dispatches {
             count += 1;
             let reflection = shaders.reflection(&dispatch.shader)?.clone();
-            let known = shaders.requests.get(&dispatch.variant);
-            let known = known.ok_or_else(|| format!("no variant '{}'", dispatch.variant))?;
-            if !known.contains(&dispatch.shader.to_string())
-                && seen.insert(dispatch.shader.to_string())
-            {
-                return Err(format!(
-                    "{} is none of {}'s requests",
-                    dispatch.shader, dispatch.variant
-                ));
+            if !shaders.listed.contains(&dispatch.shader) {
+                shaders.met.insert((dispatch.variant.clone(), dispatch.shader.clone()));
             }
             check_fits(&dispatch.variant, &reflection, caps).map_err(|e| e.to_string())?;
             check_dispatch(plan, call, &dispatch, &reflection, caps)

@@ -11,7 +11,8 @@
 mod host;
 mod translate;
 
-use std::collections::{BTreeMap, BTreeSet};
+use rayon::prelude::*;
+use std::collections::BTreeSet;
 use translate::translate;
 use wginfer::gpu::{DeviceCaps, SHADERS, ShaderProgram, ShaderRequest, compile};
 use wginfer::kernels::registry::{FAMILIES, KernelFamily};
@@ -27,42 +28,51 @@ fn variants() -> impl Iterator<Item = (&'static KernelFamily, &'static Variant)>
 
 /// Every request of every variant, compiled.
 fn programs() -> Vec<(&'static KernelFamily, &'static Variant, ShaderRequest, ShaderProgram)> {
-    let mut programs = Vec::new();
+    let mut requests = Vec::new();
     for (family, variant) in variants() {
-        let requests = (family.requests)(variant);
-        assert!(!requests.is_empty(), "{}/{} has no shader", family.name, variant.name);
-        for request in requests {
-            let program = compile(&request).unwrap_or_else(|error| panic!("{error}"));
-            programs.push((family, variant, request, program));
+        let own = (family.requests)(variant);
+        assert!(!own.is_empty(), "{}/{} has no shader", family.name, variant.name);
+        requests.extend(own.into_iter().map(|request| (family, variant, request)));
+    }
+    let program = |(family, variant, request)| {
+        let program = compile(&request).unwrap_or_else(|error| panic!("{error}"));
+        (family, variant, request, program)
+    };
+    requests.into_par_iter().map(program).collect()
+}
+
+/// What is wrong with the translations of one instantiation of a variant.
+fn mistranslated(
+    variant: &Variant,
+    name: &str,
+    request: &ShaderRequest,
+    program: &ShaderProgram,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for &language in Language::ALL {
+        let zero = request.zero_workgroup;
+        let result = translate(&program.wgsl, &program.reflection, language, zero);
+        match (variant.languages.contains(&language), result) {
+            (true, Err(why)) => wrong.push(format!("{name} [{request}] claims {language:?}: {why}")),
+            (false, Ok(())) => {
+                wrong.push(format!("{name} [{request}] can be {language:?} and does not say so"));
+            }
+            _ => {}
         }
     }
-    programs
+    wrong
 }
 
 #[test]
 fn every_variant_translates_to_its_languages_and_no_other() {
-    let mut wrong = Vec::new();
-    // One text may serve several variants.
-    let mut known: BTreeMap<(String, Language, bool), Result<(), String>> = BTreeMap::new();
-    for (family, variant, request, program) in programs() {
-        for &language in Language::ALL {
-            let key = (program.wgsl.clone(), language, request.zero_workgroup);
-            let result = known.entry(key).or_insert_with(|| {
-                translate(&program.wgsl, &program.reflection, language, request.zero_workgroup)
-            });
-            match (variant.languages.contains(&language), result) {
-                (true, Err(why)) => wrong.push(format!(
-                    "{}/{} [{request}] claims {language:?}: {why}",
-                    family.name, variant.name
-                )),
-                (false, Ok(())) => wrong.push(format!(
-                    "{}/{} [{request}] can be {language:?} and does not say so",
-                    family.name, variant.name
-                )),
-                _ => {}
-            }
-        }
-    }
+    let all = programs();
+    let wrong: Vec<String> = all
+        .par_iter()
+        .flat_map_iter(|(family, variant, request, program)| {
+            let name = format!("{}/{}", family.name, variant.name);
+            mistranslated(variant, &name, request, program)
+        })
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
