@@ -54,6 +54,11 @@ impl ResultAt {
     }
 }
 
+/// A further symbol must keep a graph's values within this at their bounds...
+const BOUND_BYTES: usize = 4 << 20;
+/// ...or within this multiple of what they take without symbols.
+const BOUND_GROWTH: usize = 4;
+
 /// A dimension of an input: `(input, axis)`.
 type Axis = (usize, usize);
 
@@ -79,6 +84,7 @@ impl Setup {
         if extents == Extents::Fixed {
             return Ok(fixed);
         }
+        let most = fixed.bytes_at_bounds().saturating_mul(BOUND_GROWTH).max(BOUND_BYTES);
         let mut best = fixed;
         let mut symbols = Symbols::default();
         for group in groups(case) {
@@ -89,6 +95,7 @@ impl Setup {
             more.0.push(group);
             if let Ok(setup) = build(case, operands, &more)
                 && setup.same_results(&best)
+                && setup.bytes_at_bounds() <= most
                 && accepts(&setup)
             {
                 (best, symbols) = (setup, more);
@@ -100,6 +107,15 @@ impl Setup {
     /// The number of symbols.
     pub fn symbols(&self) -> usize {
         self.graph.symbols().len()
+    }
+
+    /// What all values of the graph take together at the symbols' bounds. With
+    /// eight symbolic dimensions the bounds of a small tensor fill any memory.
+    fn bytes_at_bounds(&self) -> usize {
+        let nodes = self.graph.nodes().iter().flat_map(|node| &node.outputs);
+        let ids = nodes.chain(self.graph.inputs());
+        let bytes = ids.map(|&id| self.graph.ty(id).bytes(&self.bounds).unwrap_or(usize::MAX));
+        bytes.fold(0, usize::saturating_add)
     }
 
     /// Whether the results have the same run-time extents. A symbol that
