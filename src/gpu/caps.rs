@@ -66,6 +66,16 @@ impl fmt::Display for CoopShape {
     }
 }
 
+/// Mesa's software rasteriser ends the loops of an invocation after 65535
+/// iterations, which all its loops share (`LP_MAX_TGSI_LOOP_ITERATIONS` in
+/// `gallivm/lp_limits.h`). Mesa 22.3 was seen to do so, Mesa 26.1 was not; what
+/// lies between is taken to.
+fn loop_iterations(adapter: &str, driver: &str) -> Option<u64> {
+    let version = driver.split("Mesa ").nth(1).unwrap_or_default();
+    let major: u32 = version.split('.').next().and_then(|v| v.parse().ok()).unwrap_or(0);
+    (adapter.contains("llvmpipe") && major < 26).then_some(65535)
+}
+
 /// What an opened device can do, after masks and lowered limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceCaps {
@@ -99,6 +109,9 @@ pub struct DeviceCaps {
     pub coop: Vec<CoopShape>,
     /// An artificial cap on one binding in bytes, for tests of splitting.
     pub binding_cap: Option<u64>,
+    /// How many iterations all loops of one invocation may have together. What
+    /// has more is ended by the driver, silently; `None` where nothing is.
+    pub loop_iterations: Option<u64>,
 }
 
 impl DeviceCaps {
@@ -122,6 +135,7 @@ impl DeviceCaps {
             max_subgroup_size: 128,
             coop: Vec::new(),
             binding_cap: None,
+            loop_iterations: None,
         }
     }
 
@@ -153,6 +167,7 @@ impl DeviceCaps {
                 Vec::new()
             },
             binding_cap,
+            loop_iterations: loop_iterations(&info.name, &info.driver_info),
         }
     }
 
@@ -179,6 +194,11 @@ impl DeviceCaps {
     /// The alignment of a uniform binding's offset in bytes, at least 4.
     pub fn uniform_alignment(&self) -> u32 {
         self.limits.min_uniform_buffer_offset_alignment.max(4)
+    }
+
+    /// Whether the driver lets an invocation have so many loop iterations.
+    pub fn loops_fit(&self, iterations: u64) -> bool {
+        self.loop_iterations.is_none_or(|most| iterations < most)
     }
 
     /// Whether the device runs on the CPU (lavapipe, SwiftShader, WARP).

@@ -80,14 +80,17 @@ impl Suite {
     pub(crate) fn trials(&self) -> Vec<Trial> {
         let mut trials = adapters::expectations(&self.adapters);
         trials.extend(self.plain_trials("cpu".into(), None));
-        for adapter in &self.adapters {
-            trials.extend(flawed::trials(adapter));
-            for config in Config::ALL {
-                let name = format!("{}{}", adapter.name, config.suffix());
-                trials.extend(self.plain_trials(name, Some((adapter, config))));
-            }
-            trials.extend(self.forced_trials(adapter));
+        trials.extend(in_turn(self.adapters.iter().map(|adapter| self.trials_on(adapter))));
+        trials
+    }
+
+    fn trials_on(&self, adapter: &Arc<Tested>) -> Vec<Trial> {
+        let mut trials = flawed::trials(adapter);
+        for config in Config::ALL {
+            let name = format!("{}{}", adapter.name, config.suffix());
+            trials.extend(self.plain_trials(name, Some((adapter, config))));
         }
+        trials.extend(self.forced_trials(adapter));
         trials
     }
 
@@ -231,6 +234,20 @@ impl Job {
         if let Some(adapter) = adapter {
             let variants = done.variants.entry(adapter.into()).or_default();
             variants.extend(passed.variants.iter().cloned());
+        }
+    }
+}
+
+/// One trial of each list after another. An adapter runs one trial at a time,
+/// so that each thread should find another adapter.
+fn in_turn(lists: impl Iterator<Item = Vec<Trial>>) -> Vec<Trial> {
+    let mut lists: Vec<_> = lists.map(Vec::into_iter).collect();
+    let mut trials = Vec::new();
+    loop {
+        let before = trials.len();
+        trials.extend(lists.iter_mut().filter_map(Iterator::next));
+        if trials.len() == before {
+            return trials;
         }
     }
 }

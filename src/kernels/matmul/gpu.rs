@@ -23,7 +23,8 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         cx.bound(&Dim::product(dims))
     };
     let matrices = [of(|dim| dim.a)?, of(|dim| dim.b)?, of(|_| true)?];
-    let shape = Shape { m: bounds.m, n: bounds.n, matrices: matrices[2], rows_b: g.rows_b };
+    let shape =
+        Shape { m: bounds.m, n: bounds.n, k: bounds.k, matrices: matrices[2], rows_b: g.rows_b };
     let product = Product {
         kernel,
         variant: variants::choose(cx, &shape)?,

@@ -127,6 +127,8 @@ pub(super) struct Shape {
     pub(super) m: u64,
     /// The most columns there can be.
     pub(super) n: u64,
+    /// The longest the sums can be.
+    pub(super) k: u64,
     /// Matrices in the batch.
     pub(super) matrices: u64,
     /// Whether B is `[n, k]`.
@@ -140,11 +142,14 @@ pub(super) const FEW: u64 = 8;
 /// leave none of those, the first that can compute it at all.
 pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> {
     let lanes = coop_lanes(cx);
-    let can = |v: &Variant| match v.shader {
-        "matmul/direct_columns" => !shape.rows_b,
-        "matmul/direct_rows" | "matmul/matvec" | "matmul/matvec_serial" => shape.rows_b,
-        "matmul/coop" => 4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup,
-        _ => true,
+    let can = |v: &Variant| {
+        cx.caps.loops_fit(iterations(v, shape.k))
+            && match v.shader {
+                "matmul/direct_columns" => !shape.rows_b,
+                "matmul/direct_rows" | "matmul/matvec" | "matmul/matvec_serial" => shape.rows_b,
+                "matmul/coop" => 4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup,
+                _ => true,
+            }
     };
     if cx.policy.force.contains_key(FAMILY) {
         return cx.choose(FAMILY, VARIANTS, can);
@@ -152,6 +157,19 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
     let software = cx.caps.is_software();
     cx.choose(FAMILY, VARIANTS, |v| can(v) && suits(v, shape, software))
         .or_else(|_| cx.choose(FAMILY, VARIANTS, can))
+}
+
+/// At most how many loop iterations an invocation has for sums of `k` products,
+/// unrolled or not.
+fn iterations(variant: &Variant, k: u64) -> u64 {
+    match variant.shader {
+        // 8 at a time, a workgroup to a row.
+        "matmul/matvec" => k.div_ceil(64),
+        // Steps of 32: to load, 8 quarters or more, and to multiply.
+        "matmul/tiled" | "matmul/coop" => k,
+        // For 8: one, and one for each of up to 8 rows or columns.
+        _ => 2 * k,
+    }
 }
 
 fn suits(variant: &Variant, shape: &Shape, software: bool) -> bool {

@@ -95,8 +95,17 @@ impl Kernel for NormKernel {
         let (rows, n) = (x.rows(), x.width());
         let software = cx.caps.is_software();
         let forced = cx.policy.force.contains_key(FAMILY);
+        let longest = cx.bound(&n)?;
+        let can = |variant: &Variant| {
+            let serial = variant.name == "serial";
+            let share = if serial { 1 } else { workgroup(variant).map_or(1, u64::from) };
+            // At most five passes over the row.
+            cx.caps.loops_fit(5 * longest.div_ceil(share))
+        };
+        let suits = |variant: &Variant| forced || (variant.name == "serial") == software;
         let variant = cx
-            .choose(FAMILY, VARIANTS, |variant| forced || (variant.name == "serial") == software)?;
+            .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
+            .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;
         let bytes = &n * 4u64;
         let operands = vec![bytes.clone(); if skip { 4 } else { 2 }];
         let parts = parts::split(cx, "a row of a normalisation", &rows, &operands)?;

@@ -104,10 +104,18 @@ impl Kernel for SoftmaxKernel {
         // On a software adapter barriers cost more than they save.
         let software = cx.caps.is_software();
         let forced = cx.policy.force.contains_key(FAMILY);
-        let variant = cx.choose(FAMILY, VARIANTS, |variant| {
+        let longest = cx.bound(&n)?;
+        let can = |variant: &Variant| {
             let serial = variant.name == "serial";
-            if forced { serial || contiguous } else { serial == (software || !contiguous) }
-        })?;
+            let share = if serial { 1 } else { workgroup(variant).map_or(1, u64::from) };
+            // Three passes over the row.
+            (serial || contiguous) && cx.caps.loops_fit(3 * longest.div_ceil(share))
+        };
+        let suits =
+            |variant: &Variant| forced || (variant.name == "serial") == (software || !contiguous);
+        let variant = cx
+            .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
+            .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;
         let slab = &n * &inner;
         let bytes = &slab * 4u64;
         let parts = parts::split(cx, "a row of Softmax", &outer, &[bytes.clone(), bytes.clone()])?;

@@ -58,6 +58,10 @@ pub(crate) fn matmul_cases() -> Vec<CaseFamily> {
             let op = MatMul { trans_b: true, ..MatMul::default() };
             Some(Case::new(op, [f32s(&[s[0], s[1]]), f32s(&[s[2], s[1]])]))
         }),
+        // Longer than what some drivers let one invocation of the serial kernels do.
+        CaseFamily::new("MatMul F32, long sums", shapes(&[[1, 34001, 3]]), |s| {
+            Some(Case::new(MatMul::default(), [f32s(&[s[0], s[1]]), f32s(&[s[1], s[2]])]))
+        }),
         CaseFamily::new("MatMul F32, both transposed", shapes(&[[7, 13, 5], [33, 40, 35]]), |s| {
             let op = MatMul { trans_a: true, trans_b: true, ..MatMul::default() };
             Some(Case::new(op, [f32s(&[s[1], s[0]]), f32s(&[s[2], s[1]])]))

@@ -4,7 +4,7 @@ use super::{Normalization, SkipNormalization};
 use crate::tensor::DType;
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
 
-const SHAPES: [[usize; 3]; 8] = [
+const SHAPES: [[usize; 3]; 9] = [
     [1, 1, 1],
     [1, 1, 64],
     [2, 3, 5],
@@ -13,6 +13,8 @@ const SHAPES: [[usize; 3]; 8] = [
     [0, 2, 4],
     [1, 33, 31],
     [1, 2, 1030],
+    // Longer than what some drivers let one invocation go through.
+    [1, 1, 20011],
 ];
 
 /// Spread and offset of x: far from 0 the mean cancels.
