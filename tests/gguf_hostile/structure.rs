@@ -33,10 +33,10 @@ fn headers() {
         }),
         case("u64::MAX keys", Format, "key count", &|raw| raw.key_count = Some(u64::MAX)),
         case("2^40 keys", Format, "key count", &|raw| raw.key_count = Some(1 << 40)),
-        case("a key too many", Format, "key '", &|raw| {
+        case("a key too many", Format, "tensor", &|raw| {
             raw.key_count = Some(raw.pairs.len() as u64 + 1);
         }),
-        case("a key too few", Format, "tensor number", &|raw| {
+        case("a key too few", Format, "tensor", &|raw| {
             raw.key_count = Some(raw.pairs.len() as u64 - 1);
         }),
     ]);
