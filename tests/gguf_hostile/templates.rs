@@ -158,6 +158,31 @@ fn lists_that_double_end() {
     refused(recursive, &[Limit, Format]);
 }
 
+/// The engine recurses over the parts of an expression and over `elif`.
+#[test]
+fn long_sources_end() {
+    let values = "1, ".repeat(70_000);
+    for template in [
+        format!("{{{{ x{} }}}}", " + 1".repeat(200_000)),
+        format!("{{{{ x{} }}}}", ".a".repeat(200_000)),
+        format!("{{{{ x{} }}}}", "[0]".repeat(200_000)),
+        format!("{{{{ x{} }}}}", "|list".repeat(200_000)),
+        format!("{{{{ x{} }}}}", " and x".repeat(150_000)),
+        format!("{{{{ x{} }}}}", " == x".repeat(150_000)),
+        format!("{{{{ x{} }}}}", " if x else x".repeat(80_000)),
+        format!("{{{{ f({values}) }}}}"),
+        format!("{{{{ [{values}] }}}}"),
+        format!("{{% set {} = [] %}}", "a, ".repeat(70_000)),
+        format!("{{% if x %}}{}{{% endif %}}", "{% elif x %}".repeat(50_000)),
+        format!("{{% macro f({}) %}}{{% endmacro %}}", "a,".repeat(100_000)),
+    ] {
+        refused(&template, &[Format]);
+    }
+    // Lines are counted in sixteen bits.
+    outcome(&"x\n".repeat(200_000)).unwrap();
+    refused(&("\n".repeat(200_000) + "{{"), &[Format]);
+}
+
 /// Nested so deep that to compare, to write or to free it fills the stack.
 #[test]
 fn deep_values_end() {
