@@ -13,6 +13,9 @@ use wginfer::{Backend, Bytes, DType, Error, ErrorKind, Result};
 pub(crate) const FILE: &str = "hostile.gguf";
 /// What reading may take beside the file's own bytes.
 pub(crate) const MOST_HEAP: usize = 12_000_000;
+/// What loading may take on the loading thread, weights apart: for the largest
+/// head and context it is two tables of 16 MiB, twice while they are made.
+pub(crate) const MOST_LOAD_HEAP: usize = 80_000_000;
 /// How long reading may take.
 pub(crate) const MOST_TIME: Duration = Duration::from_secs(1);
 
@@ -109,7 +112,9 @@ pub(crate) fn load(bytes: &Bytes, context: Option<usize>) -> Result<LanguageMode
 
 /// Loads the model on the CPU and computes one step.
 pub(crate) fn load_and_step(bytes: &Bytes) -> Result<()> {
-    let mut model = load(bytes, None)?;
+    let (model, peak) = peak_of(|| load(bytes, None));
+    assert!(peak <= MOST_LOAD_HEAP, "{peak} bytes to load, at most {MOST_LOAD_HEAP} are allowed");
+    let mut model = model?;
     let tokens: Vec<u32> = (1..=model.context().min(3) as u32).collect();
     let logits = Backend::Cpu.block_on(model.forward(&tokens, 0))?;
     assert_eq!(logits.len(), model.spec().vocabulary);
