@@ -7,7 +7,7 @@ use wginfer::Bytes;
 use wginfer::formats::gguf::GgufFile;
 use wginfer::validate::mix;
 
-const FILES: u64 = 12_000;
+const FILES: u64 = 8000;
 /// Every so many of the files that are read without an error are also loaded.
 const LOADED: usize = 25;
 

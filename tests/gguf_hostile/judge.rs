@@ -13,9 +13,11 @@ use wginfer::{Backend, Bytes, DType, Error, ErrorKind, Result};
 pub(crate) const FILE: &str = "hostile.gguf";
 /// What reading may take beside the file's own bytes.
 pub(crate) const MOST_HEAP: usize = 12_000_000;
-/// What loading may take on the loading thread, weights apart: for the largest
-/// head and context it is two tables of 16 MiB, twice while they are made.
-pub(crate) const MOST_LOAD_HEAP: usize = 80_000_000;
+/// What loading may take on the loading thread, weights apart. For the largest
+/// head and context the tables of cosines and sines are 17 MB each, and one of
+/// them is there twice while it becomes a tensor; the rest is what reading may
+/// take.
+pub(crate) const MOST_LOAD_HEAP: usize = 3 * 17_000_000 + MOST_HEAP;
 /// How long reading may take.
 pub(crate) const MOST_TIME: Duration = Duration::from_secs(1);
 
