@@ -4,11 +4,14 @@ use crate::judge::{self, FILE, bounded, check_error};
 use crate::raw::Raw;
 use wginfer::ErrorKind;
 
+/// What is done to a valid file.
+pub(crate) type Change<'a> = &'a dyn Fn(&mut Raw);
+
 /// A change, the kind of error it must give, and what the message must name
 /// beside the file.
 pub(crate) struct Case<'a> {
     pub(crate) name: &'a str,
-    pub(crate) change: &'a dyn Fn(&mut Raw),
+    pub(crate) change: Change<'a>,
     pub(crate) kind: ErrorKind,
     pub(crate) names: &'a str,
 }
@@ -39,7 +42,7 @@ pub(crate) fn check(cases: &[Case<'_>]) {
 
 /// Checks changes that a reader may accept: whatever comes of them, it comes
 /// within the bounds, and loading gives logits or a typed error.
-pub(crate) fn survive(cases: &[(&str, &dyn Fn(&mut Raw))]) {
+pub(crate) fn survive(cases: &[(&str, Change<'_>)]) {
     let valid = crate::valid();
     for (name, change) in cases {
         let mut raw = Raw::new(&valid);

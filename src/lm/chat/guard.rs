@@ -127,7 +127,7 @@ fn is_computed(value: &Value) -> bool {
 fn listed(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     let mut items = Vec::new();
     for item in value.try_iter()? {
-        if items.len() % COPIES == 0 {
+        if items.len().is_multiple_of(COPIES) {
             state.consume_fuel(1)?;
         }
         items.push(item);
@@ -142,7 +142,7 @@ fn walk(
     steps: &mut usize,
 ) -> Result<(), Error> {
     *steps += 1;
-    if *steps % STEPS == 0 {
+    if steps.is_multiple_of(STEPS) {
         state.consume_fuel(1)?;
     }
     if depth > 0 {
@@ -354,10 +354,8 @@ fn parts<'a>(e: &Expr<'a>) -> Expr<'a> {
             Expr::Slice(Spanned::new(node, s.span()))
         }
         Expr::UnaryOp(s) => {
-            let op = match s.op {
-                ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
-                ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,
-            };
+            let not = matches!(s.op, ast::UnaryOpKind::Not);
+            let op = if not { ast::UnaryOpKind::Not } else { ast::UnaryOpKind::Neg };
             Expr::UnaryOp(Spanned::new(ast::UnaryOp { op, expr: expr(&s.expr) }, s.span()))
         }
         Expr::BinOp(s) => {
