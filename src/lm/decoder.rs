@@ -6,6 +6,7 @@ use crate::graph::{Dim, Graph, GraphBuilder, Symbol, ValueId};
 use crate::ops::attention::Attention;
 use crate::ops::elementwise::Unary;
 use crate::ops::rotary::RotaryEmbedding;
+use crate::quant::WEIGHT_TYPES;
 use crate::tensor::{DType, Tensor};
 
 /// Names of the graph's inputs, outputs and symbols.
@@ -57,7 +58,8 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     let past = g.input(names::PAST, DType::I32, [batch.into()])?;
     let rows = g.input(names::ROWS, DType::I32, [row_count.into()])?;
     let (cos, sin) = tables(&mut g, spec, options.positions)?;
-    let embedding = weight(&mut g, weights, "token_embd.weight", &[spec.vocabulary, spec.width])?;
+    let embedding =
+        weight(&mut g, spec, weights, "token_embd.weight", &[spec.vocabulary, spec.width])?;
     let mut b = Blocks {
         g,
         spec,
@@ -81,10 +83,10 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     let width = Dim::from(spec.width);
     let flat = g.reshape(x, &[Dim::from(batch) * Dim::from(query), width])?;
     let x = g.gather(flat, rows, 0)?;
-    let norm = weight(&mut g, weights, "output_norm.weight", &[spec.width])?;
+    let norm = weight(&mut g, spec, weights, "output_norm.weight", &[spec.width])?;
     let x = g.rms_normalization(x, norm, spec.norm_epsilon)?;
     let head = match weights("output.weight")? {
-        Some(_) => weight(&mut g, weights, "output.weight", &[spec.vocabulary, spec.width])?,
+        Some(_) => weight(&mut g, spec, weights, "output.weight", &[spec.vocabulary, spec.width])?,
         None => embedding,
     };
     let logits = g.linear(x, head, None)?;
@@ -191,7 +193,7 @@ impl Blocks<'_> {
         let matrix = self.weight(block, name, &[outputs, inputs])?;
         let bias = format!("blk.{block}.{name}.bias");
         let bias = match (self.weights)(&bias)? {
-            Some(_) => Some(weight(&mut self.g, self.weights, &bias, &[outputs])?),
+            Some(_) => Some(weight(&mut self.g, self.spec, self.weights, &bias, &[outputs])?),
             None => None,
         };
         self.g.linear(x, matrix, bias)
@@ -199,21 +201,29 @@ impl Blocks<'_> {
 
     fn weight(&mut self, block: usize, name: &str, extents: &[usize]) -> Result<ValueId> {
         let name = format!("blk.{block}.{name}.weight");
-        weight(&mut self.g, self.weights, &name, extents)
+        weight(&mut self.g, self.spec, self.weights, &name, extents)
     }
 }
 
 fn weight(
     g: &mut GraphBuilder,
+    spec: &DecoderSpec,
     weights: Weights<'_>,
     name: &str,
     extents: &[usize],
 ) -> Result<ValueId> {
     let at = format!("tensor '{name}'");
-    let tensor = weights(name)?.ok_or_else(|| Error::format("model", &at, "missing"))?;
+    let tensor = weights(name)?.ok_or_else(|| Error::format(&spec.file, &at, "missing"))?;
     if tensor.extents() != extents {
         let what = format!("extents {:?}, expected {extents:?}", tensor.extents());
-        return Err(Error::format("model", &at, what));
+        return Err(Error::format(&spec.file, &at, what));
+    }
+    // Checked here because the graph's errors name nodes, not tensors.
+    let known = if extents.len() == 1 { &[DType::F32] } else { &WEIGHT_TYPES[..] };
+    if !known.contains(&tensor.dtype()) {
+        let known: Vec<_> = known.iter().map(|dtype| dtype.name()).collect();
+        let what = format!("{} here; supported: {}", tensor.dtype(), known.join(", "));
+        return Err(Error::unsupported(format_args!("{}: {at}", spec.file), what));
     }
     g.constant(name, tensor)
 }

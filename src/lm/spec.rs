@@ -3,13 +3,20 @@
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
 use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
+use crate::tensor::DType;
 
 /// The architectures this version knows, by their GGUF name.
 pub const ARCHITECTURES: &[&str] = &["llama"];
 
+/// The largest head read; models in use stay below 600. Tables of cosines and
+/// sines grow with it, for a context that needs no byte of the file.
+const MAX_HEAD: u64 = 1 << 10;
+
 /// A decoder: the sizes and choices of a general decoder block, repeated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderSpec {
+    /// What errors call the file it was read from.
+    pub file: String,
     /// The GGUF name of the architecture.
     pub architecture: String,
     /// How many blocks.
@@ -50,17 +57,19 @@ impl DecoderSpec {
         let architecture = meta.str_of("general.architecture")?;
         if !ARCHITECTURES.contains(&architecture) {
             let known = ARCHITECTURES.join(", ");
-            let what = format!("architecture '{architecture}' (known: {known})");
+            let what = format!("architecture '{}' (known: {known})", architecture.escape_debug());
             return Err(Error::unsupported(file.name(), what));
         }
         let keys = Keys { meta, architecture };
         let width = keys.size("embedding_length", 1 << 20)?;
         let heads = keys.size("attention.head_count", 1 << 14)?;
         let kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
-        let key_size = keys.size_or("attention.key_length", 1 << 14, width / heads)?;
-        let value_size = keys.size_or("attention.value_length", 1 << 14, width / heads)?;
+        let key_size = keys.size_or("attention.key_length", MAX_HEAD, width / heads)?;
+        let value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
         let context = keys.size("context_length", 1 << 27)?;
+        let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
         let spec = DecoderSpec {
+            file: file.name().into(),
             architecture: architecture.into(),
             blocks: keys.size("block_count", 1 << 12)?,
             width,
@@ -73,9 +82,9 @@ impl DecoderSpec {
             context,
             norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon")?,
             rope: RopeSpec {
-                rotary_dim: keys.size_or("rope.dimension_count", 1 << 14, key_size)?,
+                rotary_dim,
                 base: keys.number_or("rope.freq_base", 10_000.0)?,
-                scaling: scaling(&keys, file)?,
+                scaling: scaling(&keys, file, rotary_dim)?,
             },
             rope_interleaved: true,
         };
@@ -147,6 +156,14 @@ impl Keys<'_> {
 
     fn positive(&self, name: &str) -> Result<f32> {
         let value = self.meta.f32_of(&self.key(name))?;
+        self.above_zero(name, f64::from(value)).map(|_| value)
+    }
+
+    fn positive_or(&self, name: &str, default: f64) -> Result<f64> {
+        self.above_zero(name, self.number_or(name, default)?)
+    }
+
+    fn above_zero(&self, name: &str, value: f64) -> Result<f64> {
         if value.is_finite() && value > 0.0 {
             return Ok(value);
         }
@@ -169,26 +186,46 @@ fn vocabulary(file: &GgufFile) -> Result<usize> {
     }
 }
 
-fn scaling(keys: &Keys<'_>, file: &GgufFile) -> Result<RopeScaling> {
+fn scaling(keys: &Keys<'_>, file: &GgufFile, rotary_dim: usize) -> Result<RopeScaling> {
     // Llama 3 files carry per-frequency divisors as a tensor instead of keys.
-    if let Some(factors) = file.tensor_info("rope_freqs.weight") {
-        let factors = factors.load()?.to_f32()?;
-        return Ok(RopeScaling::Factors { factors: factors.into_iter().map(f64::from).collect() });
+    if let Some(factors) = rope_factors(file, rotary_dim / 2)? {
+        return Ok(RopeScaling::Factors { factors });
     }
-    let factor = keys.number_or("rope.scaling.factor", 1.0)?;
+    let factor = keys.positive_or("rope.scaling.factor", 1.0)?;
     match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
         None | Some("none") => Ok(RopeScaling::None),
         Some("linear") => Ok(RopeScaling::Linear { factor }),
         Some("yarn") => Ok(RopeScaling::Yarn {
             factor,
             original_context: keys.size("rope.scaling.original_context_length", 1 << 27)?,
-            beta_fast: keys.number_or("rope.scaling.yarn_beta_fast", 32.0)?,
-            beta_slow: keys.number_or("rope.scaling.yarn_beta_slow", 1.0)?,
+            beta_fast: keys.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
+            beta_slow: keys.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
             attention_factor: None,
         }),
         Some(other) => {
-            let what = format!("rotary scaling '{other}' (known: none, linear, yarn)");
-            Err(Error::unsupported(keys.key("rope.scaling.type"), what))
+            let what =
+                format!("rotary scaling '{}' (known: none, linear, yarn)", other.escape_debug());
+            let at = format!("{}: key '{}'", file.name(), keys.key("rope.scaling.type"));
+            Err(Error::unsupported(at, what))
         }
     }
+}
+
+/// A divisor for each rotated pair, where the file has them.
+fn rope_factors(file: &GgufFile, pairs: usize) -> Result<Option<Vec<f64>>> {
+    let name = "rope_freqs.weight";
+    let Some(info) = file.tensor_info(name) else { return Ok(None) };
+    let wrong = |what: String| Err(Error::format(file.name(), format!("tensor '{name}'"), what));
+    // Before anything is read: the tensor can be as large as the file.
+    if info.extents() != [pairs] {
+        return wrong(format!("extents {:?}, expected [{pairs}]", info.extents()));
+    }
+    if info.dtype() != Some(DType::F32) {
+        return wrong(format!("{}, expected F32", info.ggml_type()));
+    }
+    let factors = info.load()?.to_f32()?;
+    if let Some(factor) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
+        return wrong(format!("{factor} is not a positive number"));
+    }
+    Ok(Some(factors.into_iter().map(f64::from).collect()))
 }

@@ -178,6 +178,18 @@ fn unusable_prompts_are_refused() {
 }
 
 #[test]
+fn a_hostile_template_is_an_error_that_names_it() {
+    let endless = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
+    let model = Model::new(&TinyModel { template: Some(endless), ..TinyModel::default() });
+    let run = on_cpu(&model, &["--prompt", "a"]);
+    let message = run.error();
+    assert!(message.contains("tiny.gguf") && message.contains("template"), "{message}");
+    // Plain text needs no template.
+    let run = on_cpu(&model, &["--prompt", "a", "--raw"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+#[test]
 fn unusable_models_are_refused() {
     let model = tiny();
     let run = wginfer(&["generate", "/nonexistent.gguf", "--prompt", "a"]).run();

@@ -1,4 +1,4 @@
-//! Reading back what the writer wrote. Broken files: `tests/gguf_hostile.rs`.
+//! Reading back what the writer wrote. Broken files: `tests/gguf_hostile`.
 
 use super::*;
 use crate::error::ErrorKind;

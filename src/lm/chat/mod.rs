@@ -1,5 +1,6 @@
 //! From messages to the text a chat model was trained on.
 
+mod guard;
 mod json;
 mod methods;
 #[cfg(test)]
@@ -10,6 +11,8 @@ mod time;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
+use minijinja::machinery::ast::Stmt;
+use minijinja::machinery::{self, CodeGenerator};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
 use std::fmt;
@@ -51,11 +54,10 @@ impl ChatMessage {
 /// Python's string and dictionary methods, `tojson`, `raise_exception` and
 /// `strftime_now` (in UTC).
 ///
-/// Rendering is bounded in time and memory by minijinja's fuel. One gap is
-/// known: comparing, sorting or concatenating (`~`) lists that a hostile
-/// template has put into one another dozens of times is not counted as work.
+/// Rendering is bounded in time, memory and stack: see [`Error::Limit`] of
+/// [`ChatTemplate::render`].
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    source: String,
     /// What errors call the template.
     name: String,
     bos: String,
@@ -105,23 +107,14 @@ impl ChatTemplate {
             let what = format!("{} bytes, at most {MAX_SOURCE} are read", source.len());
             return Err(Error::format(name, format_args!("key '{KEY}'"), what));
         }
-        let mut environment = Environment::new();
-        environment.set_syntax(syntax()?);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(|state, value, method, args| {
-            methods::call(state, value, method, args)
-        });
-        environment.set_formatter(text::write);
-        environment.add_filter("string", text::string);
-        environment.add_filter("tojson", json::tojson);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", time::strftime_now);
-        let mut template =
-            ChatTemplate { environment, name: name.into(), bos: bos.into(), eos: eos.into() };
-        match template.environment.add_template_owned(KEY, source.to_string()) {
-            Ok(()) => Ok(template),
-            Err(e) => Err(template.error(&e, 0)),
-        }
+        let template = ChatTemplate {
+            source: source.into(),
+            name: name.into(),
+            bos: bos.into(),
+            eos: eos.into(),
+        };
+        template.parse(&syntax()?)?;
+        Ok(template)
     }
 
     /// The text of a conversation. With `add_generation_prompt` it ends where
@@ -137,8 +130,12 @@ impl ChatTemplate {
     pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
         let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
         let fuel = FUEL + FUEL_PER_MESSAGE * messages.len() as u64 + bytes as u64 / BYTES_PER_FUEL;
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(fuel));
+        let syntax = syntax()?;
+        let environment = environment(syntax.clone(), fuel);
+        // Parsed anew: the engine's instructions borrow from the source.
+        let mut code = CodeGenerator::new(KEY, &self.source);
+        code.compile_stmt(&self.parse(&syntax)?);
+        let (instructions, blocks) = code.finish();
         let context = context! {
             messages => messages.iter().map(value).collect::<Value>(),
             add_generation_prompt,
@@ -147,8 +144,21 @@ impl ChatTemplate {
             tools => (),
             documents => (),
         };
-        let template = environment.get_template(KEY).map_err(|e| self.error(&e, fuel))?;
-        template.render(context).map_err(|e| self.error(&e, fuel))
+        let mut text = String::new();
+        let mut out = machinery::make_string_output(&mut text);
+        let plain = AutoEscape::None;
+        machinery::eval(&environment, &instructions, context, &blocks, &mut out, plain)
+            .map_err(|e| self.error(&e, fuel))?;
+        Ok(text)
+    }
+
+    fn parse(&self, syntax: &SyntaxConfig) -> Result<Stmt<'_>> {
+        guard::parse(&self.source, KEY, syntax).map_err(|fault| match fault {
+            guard::Fault::Engine(error) => self.error(&error, 0),
+            guard::Fault::Here(line, what) => {
+                Error::format(&self.name, format_args!("key '{KEY}', line {line}"), what)
+            }
+        })
     }
 
     fn error(&self, error: &minijinja::Error, fuel: u64) -> Error {
@@ -178,6 +188,24 @@ impl ChatTemplate {
         };
         Error::format(&self.name, at, what)
     }
+}
+
+/// The engine with what templates may call.
+fn environment<'a>(syntax: SyntaxConfig, fuel: u64) -> Environment<'a> {
+    let mut environment = Environment::new();
+    environment.set_syntax(syntax);
+    environment.set_fuel(Some(fuel));
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_unknown_method_callback(|state, value, method, args| {
+        methods::call(state, value, method, args)
+    });
+    environment.set_formatter(text::write);
+    environment.add_filter("string", text::string);
+    environment.add_filter("tojson", json::tojson);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", time::strftime_now);
+    guard::install(&mut environment);
+    environment
 }
 
 /// Blocks swallow the white space around them, as in `transformers`.

@@ -2,7 +2,7 @@
 //! computed on the host in f64 and rounded once.
 
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::f64::consts::TAU;
 
 /// What the angles of a model's rotary embedding are made of.
@@ -128,16 +128,17 @@ impl RopeSpec {
     pub fn tables(&self, positions: usize) -> Result<(Tensor, Tensor)> {
         let (frequencies, gain) = self.frequencies(positions)?;
         let extents = [positions, frequencies.len()];
-        let bytes = crate::DType::F32.bytes(&extents)?;
+        let bytes = DType::F32.bytes(&extents)?;
         let (mut cos, mut sin) = (table(bytes)?, table(bytes)?);
         for position in 0..positions {
             for frequency in &frequencies {
                 let (s, c) = (position as f64 * frequency).sin_cos();
-                cos.push((c * gain) as f32);
-                sin.push((s * gain) as f32);
+                cos.extend_from_slice(&((c * gain) as f32).to_ne_bytes());
+                sin.extend_from_slice(&((s * gain) as f32).to_ne_bytes());
             }
         }
-        Ok((Tensor::from_f32(&extents, &cos)?, Tensor::from_f32(&extents, &sin)?))
+        // As bytes, so that the tensors take them without another copy of both.
+        Ok((Tensor::new(DType::F32, &extents, cos)?, Tensor::new(DType::F32, &extents, sin)?))
     }
 
     /// For each pair how much of its plain frequency YaRN keeps, 0 to 1.
@@ -206,9 +207,9 @@ impl RopeSpec {
 }
 
 /// Room for so many bytes of F32.
-fn table(bytes: usize) -> Result<Vec<f32>> {
+fn table(bytes: usize) -> Result<Vec<u8>> {
     let mut table = Vec::new();
-    table.try_reserve_exact(bytes / 4).map_err(|_| Error::OutOfMemory {
+    table.try_reserve_exact(bytes).map_err(|_| Error::OutOfMemory {
         doing: "making rotary tables".into(),
         bytes: bytes as u64,
     })?;
