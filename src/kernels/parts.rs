@@ -20,6 +20,11 @@ impl Part {
         (rows - self.first).min(self.count)
     }
 
+    /// Whether there are rows that another part of the same ones has, too.
+    pub(crate) fn meets(&self, other: &Part) -> bool {
+        self.first < other.first + other.count && other.first < self.first + self.count
+    }
+
     /// The part of a buffer with so many bytes in a row.
     pub(crate) fn view(&self, place: Place, row_bytes: u64) -> View {
         View::range(place, self.first * row_bytes, self.count * row_bytes)
@@ -86,15 +91,6 @@ pub(crate) fn too_large(what: &str, needed: u64, limit: u64) -> Error {
         needed,
         limit,
     }
-}
-
-/// Bytes that must fit one binding because a shader reads them anywhere.
-///
-/// # Errors
-/// [`Error::Limit`] naming `what` if they do not.
-pub(crate) fn unsplit(cx: &GpuCx<'_>, what: &str, bytes: &Dim) -> Result<u64> {
-    let (bytes, limit) = (cx.bound(bytes)?, cx.caps.max_binding());
-    if bytes > limit { Err(too_large(what, bytes, limit)) } else { Ok(bytes) }
 }
 
 /// Numbers that shaders count in 32 bits.

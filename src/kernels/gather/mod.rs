@@ -3,7 +3,7 @@
 mod cpu;
 
 use super::parts::{self, Part};
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
 use crate::graph::{Dim, TensorType};
@@ -105,11 +105,15 @@ impl Kernel for GatherKernel {
         }
         let results = &layout.outer * &layout.picked;
         let result_parts = parts::split(cx, "output of Gather", &results, &[&layout.inner * 4u64])?;
-        parts::unsplit(cx, "indices of Gather", &(indices.elements() * 4u64))?;
+        let index_parts =
+            parts::split(cx, "indices of Gather", &indices.elements(), &[4u64.into()])?;
         let mut dispatches = Vec::new();
         for data_part in &data_parts {
             for result_part in &result_parts {
-                dispatches.push(self.dispatch(cx, variant, &layout, data_part, result_part)?);
+                for index_part in &index_parts {
+                    let parts = [data_part, index_part, result_part];
+                    dispatches.push(self.dispatch(cx, variant, &layout, parts)?);
+                }
             }
         }
         Ok(dispatches)
@@ -126,8 +130,7 @@ impl GatherKernel {
         cx: &GpuCx<'_>,
         variant: &Variant,
         layout: &Layout<Dim>,
-        data_part: &Part,
-        result_part: &Part,
+        [data_part, index_part, result_part]: [&Part; 3],
     ) -> Result<Dispatch> {
         let data = cx.input(0)?;
         let (body, head) = row_bytes(data, &layout.inner);
@@ -136,7 +139,7 @@ impl GatherKernel {
         let result_bytes = cx.bound(&(&layout.inner * 4u64))?;
         let mut bindings = vec![
             (source, data_part.view(Place::Input(0), body)),
-            ("indices", View::all(Place::Input(1))),
+            ("indices", index_part.view(Place::Input(1), 4)),
             ("result", result_part.view(Place::Output(0), result_bytes)),
         ];
         if DeviceLayout::of(data.dtype).is_some_and(|layout| layout.has_head()) {
@@ -155,6 +158,8 @@ impl GatherKernel {
                 ("row_groups", groups.into()),
                 ("inner", (&layout.inner).into()),
                 ("first_result", Param::U32(result_part.first as u32)),
+                ("first_index", Param::U32(index_part.first as u32)),
+                ("indices_bound", Param::U32(index_part.count as u32)),
                 ("picked", (&layout.picked).into()),
                 ("per_batch", (&layout.per_batch).into()),
                 ("axis", (&layout.axis).into()),

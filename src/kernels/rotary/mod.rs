@@ -3,7 +3,7 @@
 mod cpu;
 
 use super::parts::{self, Part};
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
 use crate::error::Result;
 use crate::gpu::ShaderRequest;
 use crate::graph::Dim;
@@ -45,15 +45,17 @@ impl Kernel for RotaryKernel {
         let (x, table) = (cx.input(0)?, cx.input(1)?);
         let (token_elements, pairs) = (Dim::product(&x.shape[2..]), self.op.rotary_dim as u64 / 2);
         let tokens = Dim::product(&x.shape[..2]);
-        parts::unsplit(cx, "position_ids", &(&tokens * 4u64))?;
         let token_parts =
             parts::split(cx, "x of RotaryEmbedding", &tokens, &[&token_elements * 4u64])?;
+        let position_parts = parts::split(cx, "position_ids", &tokens, &[4u64.into()])?;
         let table_parts =
             parts::split(cx, "tables of RotaryEmbedding", &table.shape[0], &[(pairs * 4).into()])?;
         let mut dispatches = Vec::new();
         for tokens in &token_parts {
-            for table in &table_parts {
-                dispatches.push(self.dispatch(cx, variant, tokens, table)?);
+            for positions in position_parts.iter().filter(|part| part.meets(tokens)) {
+                for table in &table_parts {
+                    dispatches.push(self.dispatch(cx, variant, [tokens, positions, table])?);
+                }
             }
         }
         Ok(dispatches)
@@ -69,8 +71,7 @@ impl RotaryKernel {
         &self,
         cx: &GpuCx<'_>,
         variant: &Variant,
-        part: &Part,
-        table: &Part,
+        [part, positions, table]: [&Part; 3],
     ) -> Result<Dispatch> {
         let (x, cos) = (cx.input(0)?, cx.input(1)?);
         let (heads, width) = (&x.shape[2], &x.shape[3]);
@@ -82,7 +83,7 @@ impl RotaryKernel {
         let row_bytes = cx.bound(&(heads * width * 4u64))?;
         let mut bindings = vec![
             ("x", part.view(Place::Input(0), row_bytes)),
-            ("positions", View::all(Place::Input(3))),
+            ("positions", positions.view(Place::Input(3), 4)),
             ("result", part.view(Place::Output(0), row_bytes)),
         ];
         for (name, input) in [("cosines", 1), ("sines", 2)] {
@@ -95,6 +96,8 @@ impl RotaryKernel {
             params: vec![
                 ("units", (&units).into()),
                 ("first_token", Param::U32(part.first as u32)),
+                ("first_position", Param::U32(positions.first as u32)),
+                ("positions_bound", Param::U32(positions.count as u32)),
                 ("heads", heads.into()),
                 ("width", width.into()),
                 ("half", Param::U32(half as u32)),

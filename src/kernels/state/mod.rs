@@ -93,7 +93,7 @@ impl Kernel for ScatterKernel {
         let width = &update.shape[3];
         let rows = Dim::product(&update.shape[..3]);
         let row_parts = parts::split(cx, "update of TensorScatter", &rows, &[width * 4u64])?;
-        parts::unsplit(cx, "write_indices", &(&update.shape[0] * 4u64))?;
+        let index_parts = parts::split(cx, "write_indices", &update.shape[0], &[4u64.into()])?;
         let mut dispatches = Vec::new();
         if cx.inputs.first().is_some_and(Option::is_some) {
             let bytes = cx.bound(&bytes)?;
@@ -101,7 +101,9 @@ impl Kernel for ScatterKernel {
         }
         for window in &windows {
             for part in &row_parts {
-                dispatches.push(self.scatter(cx, variant, window, part)?);
+                for indices in &index_parts {
+                    dispatches.push(self.scatter(cx, variant, [window, part, indices])?);
+                }
             }
         }
         Ok(dispatches)
@@ -117,8 +119,7 @@ impl ScatterKernel {
         &self,
         cx: &GpuCx<'_>,
         variant: &Variant,
-        window: &Part,
-        part: &Part,
+        [window, part, indices]: [&Part; 3],
     ) -> Result<Dispatch> {
         let (cache, update) = (cx.output(0)?, cx.input(1)?);
         let width = &update.shape[3];
@@ -137,12 +138,14 @@ impl ScatterKernel {
             bindings: vec![
                 ("cache", words_view(window, Place::Output(0), bytes)),
                 ("updates", part.view(Place::Input(1), row_bytes)),
-                ("write_indices", View::all(Place::Input(2))),
+                ("write_indices", indices.view(Place::Input(2), 4)),
             ],
             params: vec![
                 ("units", (&units).into()),
                 ("first_row", Param::U32(part.first as u32)),
                 ("rows", live.into()),
+                ("first_index", Param::U32(indices.first as u32)),
+                ("indices_bound", Param::U32(indices.count as u32)),
                 ("tokens", (&update.shape[tokens]).into()),
                 ("groups", (&update.shape[groups]).into()),
                 ("token_major", Param::U32(u32::from(self.op.token_major))),
