@@ -11,6 +11,8 @@ struct Params {
     inner: u32,
     // The first output row of this part.
     first_result: u32,
+    // Elements of the output before it.
+    result_base: u32,
     // The indices that are bound.
     first_index: u32,
     indices_bound: u32,
@@ -23,6 +25,8 @@ struct Params {
     // The rows of data that are bound.
     first_row: u32,
     rows: u32,
+    // Elements of data before them.
+    data_base: u32,
 }
 
 @group(0) @binding(0) var<storage, read> indices: array<i32>;

@@ -6,6 +6,8 @@ struct Params {
     units: u32,
     // The first token of this part of x, counted over all tokens.
     first_token: u32,
+    // Elements of x before it.
+    base: u32,
     // The tokens whose positions are bound.
     first_position: u32,
     positions_bound: u32,
@@ -57,7 +59,7 @@ fn main(
         // Another dispatch has this part of the table bound.
         return;
     }
-    let start = head * params.width;
+    let start = params.base + head * params.width;
     if i >= params.half {
         result[start + params.half + i] = x[start + params.half + i];
         return;

@@ -7,6 +7,8 @@ struct Params {
     // The rows of the update that are bound.
     first_row: u32,
     rows: u32,
+    // Elements of the update before them.
+    base: u32,
     // The sequences whose indices are bound.
     first_index: u32,
     indices_bound: u32,

@@ -4,7 +4,7 @@ use super::{Normalization, SkipNormalization};
 use crate::tensor::DType;
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
 
-const SHAPES: [[usize; 3]; 8] = [
+const SHAPES: [[usize; 3]; 9] = [
     [1, 1, 1],
     [1, 1, 64],
     [2, 3, 5],
@@ -13,6 +13,8 @@ const SHAPES: [[usize; 3]; 8] = [
     [0, 2, 4],
     [1, 33, 31],
     [1, 2, 1030],
+    // More than one binding of 1 MiB.
+    [1, 259, 1031],
 ];
 
 /// Spread and offset of x: far from 0 the mean cancels.

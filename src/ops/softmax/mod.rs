@@ -128,7 +128,8 @@ impl GraphBuilder {
 }
 
 pub(crate) fn cases() -> Vec<CaseFamily> {
-    let last = [[1, 1], [1, 7], [3, 64], [5, 257], [0, 4], [17, 1], [2, 1031]];
+    // The last one is more than one binding of 1 MiB.
+    let last = [[1, 1], [1, 7], [3, 64], [5, 257], [0, 4], [17, 1], [2, 1031], [259, 1031]];
     let spread = |scale: f64| {
         CaseFamily::new(format!("last axis, spread {scale}"), last.map(Vec::from), move |d| {
             let x = CaseInput::run(DType::F32, d).values(Values::Normal(scale));
