@@ -5,8 +5,8 @@ use crate::{mistranslated, variants};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use wginfer::gpu::{
-    BindingKind, CoopScalar, CoopShape, DeviceCaps, Reflection, Scalar, ShaderProgram, ShaderRequest, check_fits,
-    compile,
+    BindingKind, CoopScalar, CoopShape, DeviceCaps, Reflection, Scalar, ShaderProgram,
+    ShaderRequest, check_fits, compile,
 };
 use wginfer::graph::Bindings;
 use wginfer::kernels::registry::FAMILIES;

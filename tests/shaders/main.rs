@@ -53,7 +53,9 @@ fn mistranslated(
         let zero = request.zero_workgroup;
         let result = translate(&program.wgsl, &program.reflection, language, zero);
         match (variant.languages.contains(&language), result) {
-            (true, Err(why)) => wrong.push(format!("{name} [{request}] claims {language:?}: {why}")),
+            (true, Err(why)) => {
+                wrong.push(format!("{name} [{request}] claims {language:?}: {why}"))
+            }
             (false, Ok(())) => {
                 wrong.push(format!("{name} [{request}] can be {language:?} and does not say so"));
             }
