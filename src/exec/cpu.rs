@@ -76,11 +76,7 @@ impl CpuEngine {
         inputs: &[&Tensor],
         bindings: &Bindings,
     ) -> Result<Vec<(String, Tensor)>> {
-        self.reserve(plan);
-        for call in plan.calls() {
-            self.call(plan, call, inputs, bindings).map_err(|e| e.at_node(&call.node))?;
-            self.calls += 1;
-        }
+        self.compute(plan, inputs, bindings)?;
         let mut results = Vec::with_capacity(plan.outputs.len());
         for (name, id) in &plan.outputs {
             let view = self.view(plan, *id, inputs, bindings)?;
@@ -88,6 +84,21 @@ impl CpuEngine {
             results.push((name.clone(), tensor));
         }
         Ok(results)
+    }
+
+    /// Makes a plan's calls; its outputs stay where they are.
+    pub(crate) fn compute(
+        &mut self,
+        plan: &Plan,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+    ) -> Result<()> {
+        self.reserve(plan);
+        for call in plan.calls() {
+            self.call(plan, call, inputs, bindings).map_err(|e| e.at_node(&call.node))?;
+            self.calls += 1;
+        }
+        Ok(())
     }
 
     fn reserve(&mut self, plan: &Plan) {
