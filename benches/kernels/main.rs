@@ -114,7 +114,7 @@ fn checked(backend: &Backend, bench: &Bench) -> Session {
     let yardstick = bench.yardstick();
     let setup = set_up(&bench.case, yardstick, Extents::Fixed, &target).expect("is planned");
     let outcome = run_setup(&setup, yardstick, &target).expect("runs");
-    for report in outcome.reports.iter().filter(|report| !report.passed()) {
+    if let Some(report) = outcome.reports.iter().find(|report| !report.passed()) {
         panic!("{} is wrong: {report}", bench.name);
     }
     let options = SessionOptions {
