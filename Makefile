@@ -31,7 +31,7 @@ model:
 # Everything but the conformance suite, with two adapters in one process; then the
 # suite on the CPU backend and, with a few shapes of each family, on the modern driver.
 FAST := --lib --bins --test session --test device --test command --test validation \
-    --test quant_decode --test smollm2 --test gguf_hostile
+    --test quant_decode --test gguf_hostile --test shaders --test smollm2 --test memory
 test-modern:
 	$(ADAPTERS) run modern+swiftshader cargo test $(ARGS) $(FAST)
 	$(ADAPTERS) run lavapipe cargo test $(ARGS) --test shaders -- every_variant

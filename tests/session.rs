@@ -22,6 +22,7 @@ const BODIES: &[(&str, Body)] = &[
     ("one_plan_serves_a_bucket", one_plan_serves_a_bucket),
     ("steady_state_makes_nothing", steady_state_makes_nothing),
     ("long_work_is_cut", long_work_is_cut),
+    ("repeating_updates_states_and_reads_nothing", repeating),
     ("empty_tensors_dispatch_nothing", empty_tensors_dispatch_nothing),
     ("wrong_inputs_are_named", wrong_inputs_are_named),
     ("outputs_may_be_inputs_or_constants", outputs_may_be_inputs_or_constants),
@@ -133,6 +134,39 @@ fn long_work_is_cut(backend: &Named) -> Result<(), Failed> {
     if backend.is_gpu() {
         assert_eq!(session.counters().submissions, 5);
     }
+    Ok(())
+}
+
+/// The graph halves a state and adds the input, so every run shows.
+fn repeating(backend: &Named) -> Result<(), Failed> {
+    let own = fresh(backend)?;
+    let backend = own.as_ref().unwrap_or(backend);
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", DType::F32, [1.into(), 1.into(), 1.into(), 2.into()])?;
+    let past = g.input("past", DType::I32, [1.into()])?;
+    let sum = g.state("sum", DType::F32, [1.into(), 1.into(), 1.into(), 2.into()], None)?;
+    let half = g.op1(Affine { scale: 0.5, shift: 0.0 }, &[sum])?;
+    let next = g.add(half, x)?;
+    g.tensor_scatter(sum, next, past)?;
+    let options = SessionOptions::default();
+    let mut session = Session::new_blocking(g.finish()?, &backend.backend, options)?;
+    let x = Tensor::from_f32(&[1, 1, 1, 2], &[8.0, -16.0])?;
+    let past = Tensor::from_i32(&[1], &[0])?;
+    let inputs = [("x", &x), ("past", &past)];
+    let made = || match &backend.backend {
+        Backend::Gpu(gpu) => gpu.counters().buffers,
+        Backend::Cpu => 0,
+    };
+    session.repeat_blocking(&inputs, 1)?;
+    let (buffers, dispatches) = (made(), session.counters().dispatches);
+    session.repeat_blocking(&inputs, 3)?;
+    // Not even a buffer to read results from.
+    assert_eq!(made(), buffers);
+    assert_eq!(session.state_blocking("sum")?.to_f32()?, [15.0, -30.0]);
+    let counters = session.counters();
+    assert_eq!((counters.runs, counters.dispatches, counters.plans), (4, 4 * dispatches, 1));
+    session.repeat_blocking(&inputs, 0)?;
+    assert_eq!(session.state_blocking("sum")?.to_f32()?, [15.0, -30.0]);
     Ok(())
 }
 

@@ -77,6 +77,23 @@ impl CpuEngine {
         inputs: &[&Tensor],
         bindings: &Bindings,
     ) -> Result<Vec<(String, Tensor)>> {
+        self.compute(plan, inputs, bindings)?;
+        let mut results = Vec::with_capacity(plan.outputs.len());
+        for (name, id) in &plan.outputs {
+            let view = self.view(plan, *id, inputs, bindings)?;
+            let tensor = Tensor::new(view.dtype, &view.extents, view.bytes.to_vec())?;
+            results.push((name.clone(), tensor));
+        }
+        Ok(results)
+    }
+
+    /// Makes a plan's calls; its outputs stay where they are.
+    pub(crate) fn compute(
+        &mut self,
+        plan: &Plan,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+    ) -> Result<()> {
         self.reserve(plan);
         let mut written = HashSet::new();
         for call in plan.calls() {
@@ -86,13 +103,7 @@ impl CpuEngine {
             self.call(plan, call, inputs, bindings).map_err(|e| e.at_node(&call.node))?;
             self.calls += 1;
         }
-        let mut results = Vec::with_capacity(plan.outputs.len());
-        for (name, id) in &plan.outputs {
-            let view = self.view(plan, *id, inputs, bindings)?;
-            let tensor = Tensor::new(view.dtype, &view.extents, view.bytes.to_vec())?;
-            results.push((name.clone(), tensor));
-        }
-        Ok(results)
+        Ok(())
     }
 
     fn reserve(&mut self, plan: &Plan) {
