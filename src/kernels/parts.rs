@@ -111,8 +111,9 @@ impl Run {
 }
 
 /// Splits `rows` rows of `width` elements of so many bytes such that each part
-/// fits a binding. Where the width varies at run time, parts overlap by the
-/// longest row, and a row belongs to the part in whose beginning it starts.
+/// fits a binding. Where the width varies at run time, or few rows do not end on
+/// the alignment of a binding's offset, parts overlap by the longest row, and a
+/// row belongs to the part in whose beginning it starts.
 ///
 /// # Errors
 /// [`Error::Limit`] naming `what` if one row is too large.
@@ -126,7 +127,9 @@ pub(crate) fn runs(
     let row = cx.bound(&(width * element))?;
     let all = cx.bound(&(rows * width * element))?;
     let limit = cx.caps.max_binding();
-    if width.as_const().is_some() || all <= limit {
+    // So many rows may be needed to end on the alignment that they fit no binding.
+    let steps = step_of(u64::from(cx.caps.storage_alignment()), row).saturating_mul(row) <= limit;
+    if all <= limit || (width.as_const().is_some() && steps) {
         let parts = split(cx, what, rows, &[width * element])?;
         return Ok(parts.iter().map(|part| Run::fixed(part, rows, row)).collect());
     }

@@ -228,7 +228,8 @@ impl Job {
             let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
             let target = Target { backend: Backend::Gpu(gpu), policy, arithmetic };
             let name = format!("{}/{}", family.name, variant.name);
-            for cases in &self.tried.families {
+            let heavy = |cases: &&CaseFamily| cases.heavy && self.settings.quick;
+            for cases in self.tried.families.iter().filter(|cases| !heavy(cases)) {
                 let mut shapes = self.shapes(cases);
                 // The rest is no different there.
                 if config == Config::Minimum {

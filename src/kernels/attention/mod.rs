@@ -128,6 +128,23 @@ struct Heads {
 }
 
 impl Heads {
+    /// At most how many loop iterations an invocation has for so many keys.
+    fn loops(&self, variant: &Variant, keys: u64) -> u64 {
+        let (head, value) = (self.head, self.value);
+        let workgroup = u64::from(variant.needs.invocations);
+        match variant.name {
+            // The dot product by fours, then one value after another.
+            "serial" => keys * (head.div_ceil(4) + 3 + value + 1) + 2 * value,
+            // A tile's loads, its dot products and its sums.
+            "tiled" => keys.div_ceil(TILE.1) * (3 * head + 3 * value + 32) + head + value,
+            // A key for each invocation, then each of its values for every key.
+            _ => {
+                let own = value.div_ceil(workgroup);
+                keys.div_ceil(workgroup) * (head + own * (workgroup + 1) + 8) + 2 * own
+            }
+        }
+    }
+
     /// Bytes of a query under all heads.
     fn query_bytes(&self) -> u64 {
         self.heads * self.head * 4
@@ -152,15 +169,19 @@ impl AttentionKernel {
         let software = cx.caps.is_software();
         let forced = cx.policy.force.contains_key(FAMILY);
         let queries = cx.bound(&cx.input(0)?.shape[1])?;
+        let keys = cx.bound(&cx.input(1)?.shape[2])?;
         let tiles = whole && sizes.head.max(sizes.value) <= TILED_HEAD;
-        let fits = |variant: &Variant| match variant.name {
-            "tiled" => tiles && (forced || (!software && queries >= TILE.0)),
+        let can = |variant: &Variant| {
+            (tiles || variant.name != "tiled") && cx.caps.loops_fit(sizes.loops(variant, keys))
+        };
+        let suits = |variant: &Variant| match variant.name {
+            "tiled" => forced || (!software && queries >= TILE.0),
             "serial" => forced || software,
             _ => forced || !software,
         };
         // Some devices can do nothing of what is preferred.
-        cx.choose(FAMILY, VARIANTS, fits)
-            .or_else(|_| cx.choose(FAMILY, VARIANTS, |variant| tiles || variant.name != "tiled"))
+        cx.choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
+            .or_else(|_| cx.choose(FAMILY, VARIANTS, can))
     }
 
     fn params(

@@ -93,6 +93,7 @@ fn many_sequences() -> CaseFamily {
     CaseFamily::new("Attention F32 past over 1 MiB", shapes.map(|s| s.to_vec()), |shape| {
         build(Attention::default(), DType::F32, shape, Values::Whole(0, 2))
     })
+    .heavy()
 }
 
 fn family(label: &str, op: Attention, dtype: DType, mask: Option<Mask>) -> CaseFamily {
