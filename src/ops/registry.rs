@@ -85,7 +85,8 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
-    operator("Softmax", "softmax", softmax::cases),
+    operator("Softmax", "softmax", softmax::softmax_cases),
+    operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
     operator("TensorScatter", "state", state::cases),
 ];
 
