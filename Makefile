@@ -28,19 +28,16 @@ test-all: test
 model:
 	@scripts/fetch_demo_model.sh >/dev/null
 
-# Everything but the conformance suite, with two adapters in one process; then the
-# suite on the CPU backend and, with a few shapes of each family, on the modern driver.
-FAST := --lib --bins --test session --test device --test command --test validation \
-    --test quant_decode --test smollm2 --test gguf_hostile
+# Every test body on the CPU backend, the modern lavapipe and SwiftShader, which one
+# process has side by side; of the conformance suite a few shapes of each family.
+TESTS := --lib --bins --tests
 test-modern:
-	$(ADAPTERS) run modern+swiftshader cargo test $(ARGS) $(FAST)
-	$(ADAPTERS) run lavapipe cargo test $(ARGS) --test shaders -- every_variant
-	WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe cargo test $(ARGS) --test conformance -- cpu::
-	WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe cargo test $(ARGS) --test conformance -- lavapipe::
+	WGINFER_TEST_QUICK=1 $(ADAPTERS) run modern+swiftshader cargo test $(ARGS) $(TESTS)
 
-# An older driver, on the tests that meet it.
+# A quick subset on an older driver.
 test-old:
-	$(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test device --test quant_decode
+	$(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test device --test quant_decode --test session
+	WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test conformance -- lavapipe-old::
 
 # The library without the command comes second; with the benchmarks beside it the
 # dependencies keep the features of the first run and are not checked again.

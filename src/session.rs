@@ -213,9 +213,7 @@ impl Session {
         inputs: &[(&str, &Tensor)],
         options: &RunOptions,
     ) -> Result<Vec<(String, Tensor)>> {
-        let mut bindings = self.fixed.clone();
-        self.graph.bind_inputs(inputs, &mut bindings)?;
-        let index = self.plan(&bindings)?;
+        let (bindings, index) = self.bind(inputs)?;
         self.counters.runs += 1;
         let ordered = self.ordered(inputs)?;
         match &mut self.engine {
@@ -233,6 +231,33 @@ impl Session {
     pub fn run_blocking(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let backend = self.backend.clone();
         backend.block_on(self.run(inputs))
+    }
+
+    /// Runs the graph `times` times over and waits for the work to be done,
+    /// without reading results: what a benchmark times. The inputs go to the
+    /// device once; states are updated each time.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn repeat(&mut self, inputs: &[(&str, &Tensor)], times: usize) -> Result<()> {
+        let (bindings, index) = self.bind(inputs)?;
+        self.counters.runs += times as u64;
+        let ordered = self.ordered(inputs)?;
+        match &mut self.engine {
+            Engine::Cpu { engine, plans } => {
+                (0..times).try_for_each(|_| engine.compute(&plans[index], &ordered, &bindings))
+            }
+            Engine::Gpu(engine) => engine.repeat(index, &ordered, &bindings, times).await,
+        }
+    }
+
+    /// As [`Session::repeat`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn repeat_blocking(&mut self, inputs: &[(&str, &Tensor)], times: usize) -> Result<()> {
+        let backend = self.backend.clone();
+        backend.block_on(self.repeat(inputs, times))
     }
 
     /// Makes the plan for the given run-time extents ahead of the first run:
@@ -341,6 +366,14 @@ impl Session {
             Error::input("state", format!("one of {names:?}"), name)
         })?;
         Ok((StateId(index as u32), &self.graph.states()[index]))
+    }
+
+    /// The values of all symbols for these inputs, and the plan for them.
+    fn bind(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Bindings, usize)> {
+        let mut bindings = self.fixed.clone();
+        self.graph.bind_inputs(inputs, &mut bindings)?;
+        let index = self.plan(&bindings)?;
+        Ok((bindings, index))
     }
 
     /// The inputs in the graph's order; `bind_inputs` has found them all.

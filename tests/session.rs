@@ -22,9 +22,11 @@ const BODIES: &[(&str, Body)] = &[
     ("one_plan_serves_a_bucket", one_plan_serves_a_bucket),
     ("steady_state_makes_nothing", steady_state_makes_nothing),
     ("long_work_is_cut", long_work_is_cut),
+    ("repeating_updates_states_and_reads_nothing", repeating),
     ("empty_tensors_dispatch_nothing", empty_tensors_dispatch_nothing),
     ("wrong_inputs_are_named", wrong_inputs_are_named),
     ("outputs_may_be_inputs_or_constants", outputs_may_be_inputs_or_constants),
+    ("a_reshaped_state_is_a_value", a_reshaped_state_is_a_value),
     ("memory_goes_back", memory_goes_back),
     ("a_lost_device_is_typed", a_lost_device_is_typed),
 ];
@@ -135,6 +137,39 @@ fn long_work_is_cut(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The graph halves a state and adds the input, so every run shows.
+fn repeating(backend: &Named) -> Result<(), Failed> {
+    let own = fresh(backend)?;
+    let backend = own.as_ref().unwrap_or(backend);
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", DType::F32, [1.into(), 1.into(), 1.into(), 2.into()])?;
+    let past = g.input("past", DType::I32, [1.into()])?;
+    let sum = g.state("sum", DType::F32, [1.into(), 1.into(), 1.into(), 2.into()], None)?;
+    let half = g.op1(Affine { scale: 0.5, shift: 0.0 }, &[sum])?;
+    let next = g.add(half, x)?;
+    g.tensor_scatter(sum, next, past)?;
+    let options = SessionOptions::default();
+    let mut session = Session::new_blocking(g.finish()?, &backend.backend, options)?;
+    let x = Tensor::from_f32(&[1, 1, 1, 2], &[8.0, -16.0])?;
+    let past = Tensor::from_i32(&[1], &[0])?;
+    let inputs = [("x", &x), ("past", &past)];
+    let made = || match &backend.backend {
+        Backend::Gpu(gpu) => gpu.counters().buffers,
+        Backend::Cpu => 0,
+    };
+    session.repeat_blocking(&inputs, 1)?;
+    let (buffers, dispatches) = (made(), session.counters().dispatches);
+    session.repeat_blocking(&inputs, 3)?;
+    // Not even a buffer to read results from.
+    assert_eq!(made(), buffers);
+    assert_eq!(session.state_blocking("sum")?.to_f32()?, [15.0, -30.0]);
+    let counters = session.counters();
+    assert_eq!((counters.runs, counters.dispatches, counters.plans), (4, 4 * dispatches, 1));
+    session.repeat_blocking(&inputs, 0)?;
+    assert_eq!(session.state_blocking("sum")?.to_f32()?, [15.0, -30.0]);
+    Ok(())
+}
+
 fn empty_tensors_dispatch_nothing(backend: &Named) -> Result<(), Failed> {
     let mut session = session(backend, 2, buckets())?;
     check(&mut session, 2, 0)?;
@@ -175,6 +210,34 @@ fn outputs_may_be_inputs_or_constants(backend: &Named) -> Result<(), Failed> {
     let values: Vec<_> = outputs.iter().map(|(_, t)| t.to_f32().unwrap()).collect();
     assert_eq!(values, [vec![8.0, 9.0], vec![1.0, 2.0, 3.0], vec![3.0, 5.0, 7.0]]);
     assert_eq!(session.graph().nodes().len(), 0);
+    Ok(())
+}
+
+/// What a state held when it was reshaped stays, though the state is updated
+/// before the result is used.
+fn a_reshaped_state_is_a_value(backend: &Named) -> Result<(), Failed> {
+    let mut g = GraphBuilder::new();
+    let cache = g.state("cache", DType::F32, [1.into(), 1.into(), 3.into(), 2.into()], None)?;
+    let update = g.input("update", DType::F32, [1.into(), 1.into(), 1.into(), 2.into()])?;
+    let at = g.input("at", DType::I32, [1.into()])?;
+    let before = g.reshape(cache, &[6.into()])?;
+    let next = g.tensor_scatter(cache, update, at)?;
+    let after = g.reshape(next, &[6.into()])?;
+    let doubled = g.op1(Affine { scale: 2.0, shift: 0.0 }, &[before])?;
+    g.output("before", before)?;
+    g.output("doubled", doubled)?;
+    g.output("after", after)?;
+    let mut session =
+        Session::new_blocking(g.finish()?, &backend.backend, SessionOptions::default())?;
+    let old = Tensor::from_f32(&[1, 1, 3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+    session.set_state("cache", &old)?;
+    let update = Tensor::from_f32(&[1, 1, 1, 2], &[8.0, 9.0])?;
+    let at = Tensor::from_i32(&[1], &[1])?;
+    let outputs = session.run_blocking(&[("update", &update), ("at", &at)])?;
+    let values: Vec<_> = outputs.iter().map(|(_, t)| t.to_f32().unwrap()).collect();
+    assert_eq!(values[0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert_eq!(values[1], [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
+    assert_eq!(values[2], [1.0, 2.0, 8.0, 9.0, 5.0, 6.0]);
     Ok(())
 }
 

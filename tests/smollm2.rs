@@ -19,6 +19,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use support::backends::{self, Named};
+use support::demo_model;
 use wginfer::exec::Reference;
 use wginfer::graph::Bindings;
 use wginfer::lm::decoder::{self, DecoderOptions, names};
@@ -70,23 +71,9 @@ fn main() {
 }
 
 fn open(backend: &Backend, cache: DType) -> Result<LanguageModel, Failed> {
-    let file = wginfer::formats::gguf::open(model_path()?)?;
+    let file = wginfer::formats::gguf::open(demo_model::path()?)?;
     let options = ModelOptions { cache, ..ModelOptions::default() };
     Ok(backend.block_on(LanguageModel::load(file, backend, &options, &mut |_, _| {}))?)
-}
-
-fn model_path() -> Result<PathBuf, Failed> {
-    let directory = std::env::var_os("WGINFER_CACHE").map(PathBuf::from).or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        Some(cache.or_else(home)?.join("wginfer"))
-    });
-    let path =
-        directory.ok_or("no cache directory")?.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    if path.exists() {
-        return Ok(path);
-    }
-    Err(format!("{} is missing; run scripts/fetch_demo_model.sh", path.display()).into())
 }
 
 fn data(name: &str) -> Result<Vec<u8>, Failed> {
@@ -231,7 +218,7 @@ fn prefix_perplexity(
 
 /// The yardstick on the same tokens: the unfused graph in f64.
 fn reference() -> Result<(), Failed> {
-    let file = wginfer::formats::gguf::open(model_path()?)?;
+    let file = wginfer::formats::gguf::open(demo_model::path()?)?;
     let spec = DecoderSpec::from_gguf(&file)?;
     let weights = |name: &str| match file.tensor_info(name) {
         Some(_) => file.tensor(name).map(Some),

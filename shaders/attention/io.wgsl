@@ -5,6 +5,10 @@ import package::config::{HEAD, VALUE};
 //
 // q is [B, Q, H, HEAD], k [B, G, C, HEAD], v [B, G, C, VALUE]. Caches of f16
 // are read as words of two.
+//
+// `split`: a part of the rows of the caches, of the elements of the mask and of
+// the sequences of `past` is bound. A query takes the keys that are there and
+// hands its maximum, sum and output to the dispatch that has the next ones.
 
 struct Params {
     // Tokens of this part and the number of its first one; a token is a query
@@ -22,6 +26,12 @@ struct Params {
     @if(masked) mask_head: u32,
     @if(masked) mask_query: u32,
     @if(masked) mask_key: u32,
+    @if(split) first_row: u32,
+    @if(split) rows: u32,
+    @if(split) first_past: u32,
+    @if(split) pasts: u32,
+    @if(split && masked) first_mask: u32,
+    @if(split && masked) masks: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,6 +43,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> past: array<i32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 @if(masked) @group(0) @binding(6) var<storage, read> mask: array<f32>;
+// The maximum and the sum of each query and head, while more keys follow.
+@if(split) @group(0) @binding(7) var<storage, read_write> carried: array<f32>;
 
 // Finite: WGSL may assume there is no infinity. No score is below it.
 const LEAST_SCORE: f32 = -1e38;
@@ -42,22 +54,39 @@ struct Row {
     batch: u32,
     query: u32,
     head: u32,
-    // The row of the caches that has key 0.
+    // The row of the caches that has key 0, counted from the first bound one.
     slab: u32,
-    // The keys it sees.
+    // The keys it sees and this dispatch has.
     begin: u32,
     end: u32,
+    // All keys it sees, and whether other dispatches have all of them.
+    @if(split) first: u32,
+    @if(split) last: u32,
+    @if(split) idle: bool,
 }
 
-fn row_of(batch: u32, query: u32, head: u32) -> Row {
+@if(split) fn above(a: u32, b: u32) -> u32 {
+    return a - min(a, b);
+}
+
+// A query with the keys it sees in the caches, whatever part of the mask is bound.
+fn keys_of(batch: u32, query: u32, head: u32) -> Row {
     var row: Row;
     row.batch = batch;
     row.query = query;
     row.head = head;
     row.slab = (batch * params.groups + head / (params.heads / params.groups)) * params.capacity;
+    var sequence = batch;
+    @if(split) {
+        sequence -= params.first_past;
+        row.idle = sequence >= params.pasts;
+        if row.idle {
+            return row;
+        }
+    }
     // What is out of range is brought into it: a shader cannot report it.
     let most = params.capacity - min(params.queries, params.capacity);
-    let before = min(u32(max(past[batch], 0)), most);
+    let before = min(u32(max(past[sequence], 0)), most);
     @if(causal) row.end = min(before + query + 1u, params.capacity);
     @else row.end = min(before + params.queries, params.capacity);
     row.begin = 0u;
@@ -65,7 +94,64 @@ fn row_of(batch: u32, query: u32, head: u32) -> Row {
         let after = before + query + 1u;
         row.begin = min(after - min(after, params.window), row.end);
     }
+    @if(split) {
+        row.first = row.begin;
+        row.last = row.end;
+        row.begin = max(row.begin, above(params.first_row, row.slab));
+        row.end = min(row.end, above(params.first_row + params.rows, row.slab));
+        // Wraps where the slab begins before; adding a bound key wraps back.
+        row.slab -= params.first_row;
+    }
     return row;
+}
+
+@if(masked) fn mask_start(row: Row) -> u32 {
+    return row.batch * params.mask_batch + row.head * params.mask_head
+        + row.query * params.mask_query;
+}
+
+fn row_of(batch: u32, query: u32, head: u32) -> Row {
+    var row = keys_of(batch, query, head);
+    @if(split && masked) {
+        let start = mask_start(row);
+        if params.mask_key != 0u {
+            row.begin = max(row.begin, above(params.first_mask, start));
+            row.end = min(row.end, above(params.first_mask + params.masks, start));
+        } else if start - params.first_mask >= params.masks {
+            row.end = row.begin;
+        }
+    }
+    @if(split) {
+        // The first of all dispatches writes the zeros of a query that sees nothing.
+        var opening = params.first_row == 0u;
+        @if(masked) opening = opening && params.first_mask == 0u;
+        let blind = row.first >= row.last;
+        row.idle = row.idle || select(row.begin >= row.end, !opening, blind);
+    }
+    return row;
+}
+
+// Whether earlier dispatches have seen keys of this query.
+@if(split) fn resumed(row: Row) -> bool {
+    return row.begin > row.first;
+}
+
+// Whether later dispatches will see keys of this query.
+@if(split) fn unfinished(row: Row) -> bool {
+    return row.end < row.last;
+}
+
+@if(split) fn carried_peak(row: u32) -> f32 {
+    return carried[row * 2u];
+}
+
+@if(split) fn carried_sum(row: u32) -> f32 {
+    return carried[row * 2u + 1u];
+}
+
+@if(split) fn carry(row: u32, peak: f32, sum: f32) {
+    carried[row * 2u] = peak;
+    carried[row * 2u + 1u] = sum;
 }
 
 @if(half) fn key_at(i: u32) -> f32 {
@@ -90,8 +176,9 @@ fn score_of(product: f32, row: Row, j: u32) -> f32 {
     // Beyond 10, tanh is 1 in f32; some drivers overflow far out.
     @if(softcap) s = params.softcap * tanh(clamp(s / params.softcap, -10.0, 10.0));
     @if(masked) {
-        let at = row.batch * params.mask_batch + row.head * params.mask_head
-            + row.query * params.mask_query + j * params.mask_key;
+        var at = mask_start(row) + j * params.mask_key;
+        // Tiles score keys that not all of their queries have, too.
+        @if(split) at = min(at - params.first_mask, params.masks - 1u);
         s += mask[at];
     }
     return max(s, LEAST_SCORE);

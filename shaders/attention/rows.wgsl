@@ -1,4 +1,5 @@
 import package::attention::io::{LEAST_SCORE, Row, key_at, params, q, row_of, score_of, value_at, y};
+@if(split) import package::attention::io::{carried_peak, carried_sum, carry, resumed, unfinished};
 import package::common::reduce::{Lane, workgroup_max, workgroup_sum};
 import package::config::{HEAD, VALUE, WORKGROUP};
 
@@ -28,6 +29,11 @@ fn main(
     @else let lane = Lane(index, 0u, 0u, 0u);
     let token = params.first + local;
     let row = row_of(token / params.queries, token % params.queries, number % params.heads);
+    @if(split) {
+        if row.idle {
+            return;
+        }
+    }
     let query = number * HEAD;
     var mixed: array<f32, PER_LANE>;
     for (var i = 0u; i < PER_LANE; i++) {
@@ -35,6 +41,18 @@ fn main(
     }
     var peak = LEAST_SCORE;
     var sum = 0.0;
+    @if(split) {
+        if resumed(row) {
+            peak = carried_peak(number);
+            sum = carried_sum(number);
+            for (var i = 0u; i < PER_LANE; i++) {
+                let d = i * WORKGROUP + index;
+                if d < VALUE {
+                    mixed[i] = y[number * VALUE + d];
+                }
+            }
+        }
+    }
     for (var start = row.begin; start < row.end; start += WORKGROUP) {
         let j = start + index;
         var s = LEAST_SCORE;
@@ -66,7 +84,15 @@ fn main(
         workgroupBarrier();
     }
     // A query that sees no key gives zeros.
-    let share = select(0.0, 1.0 / sum, sum > 0.0);
+    var share = select(0.0, 1.0 / sum, sum > 0.0);
+    @if(split) {
+        if unfinished(row) {
+            share = 1.0;
+            if index == 0u {
+                carry(number, peak, sum);
+            }
+        }
+    }
     for (var i = 0u; i < PER_LANE; i++) {
         let d = i * WORKGROUP + index;
         if d < VALUE {

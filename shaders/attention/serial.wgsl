@@ -1,4 +1,5 @@
 import package::attention::io::{LEAST_SCORE, Row, key_at, params, q, row_of, score_of, value_at, y};
+@if(split) import package::attention::io::{carried_peak, carried_sum, carry, resumed, unfinished};
 import package::config::{HEAD, VALUE, WORKGROUP};
 
 // One invocation computes the output of a query and head.
@@ -19,6 +20,11 @@ fn main(
     }
     let token = params.first + local;
     let row = row_of(token / params.queries, token % params.queries, index % params.heads);
+    @if(split) {
+        if row.idle {
+            return;
+        }
+    }
     let query = index * HEAD;
     var mixed: array<f32, VALUE>;
     for (var d = 0u; d < VALUE; d++) {
@@ -26,6 +32,15 @@ fn main(
     }
     var peak = LEAST_SCORE;
     var sum = 0.0;
+    @if(split) {
+        if resumed(row) {
+            peak = carried_peak(index);
+            sum = carried_sum(index);
+            for (var d = 0u; d < VALUE; d++) {
+                mixed[d] = y[index * VALUE + d];
+            }
+        }
+    }
     for (var j = row.begin; j < row.end; j++) {
         let key = (row.slab + j) * HEAD;
         var lanes = vec4<f32>();
@@ -49,7 +64,13 @@ fn main(
         }
     }
     // A query that sees no key gives zeros.
-    let share = select(0.0, 1.0 / sum, sum > 0.0);
+    var share = select(0.0, 1.0 / sum, sum > 0.0);
+    @if(split) {
+        if unfinished(row) {
+            share = 1.0;
+            carry(index, peak, sum);
+        }
+    }
     for (var d = 0u; d < VALUE; d++) {
         y[index * VALUE + d] = mixed[d] * share;
     }

@@ -1,4 +1,5 @@
-import package::attention::io::{LEAST_SCORE, Row, key_at, params, q, row_of, score_of, value_at, y};
+import package::attention::io::{LEAST_SCORE, Row, key_at, keys_of, params, q, row_of, score_of, value_at, y};
+@if(split) import package::attention::io::{carried_peak, carried_sum, carry, resumed, unfinished};
 import package::config::{HEAD, KEYS, QUERIES, VALUE, WORKGROUP};
 
 // A workgroup computes the outputs of a tile of queries under one head, with
@@ -29,8 +30,8 @@ fn main(
         return;
     }
     let last = min(first + QUERIES, params.queries) - 1u;
-    let begin = row_of(batch, first, head).begin;
-    let end = row_of(batch, last, head).end;
+    let begin = keys_of(batch, first, head).begin;
+    let end = keys_of(batch, last, head).end;
     for (var i = index; i < QUERIES * HEAD; i += WORKGROUP) {
         // Past the last query the last one is repeated, and not written.
         let query = min(first + i / HEAD, last);
@@ -45,6 +46,19 @@ fn main(
     }
     var peak = LEAST_SCORE;
     var sum = 0.0;
+    let target_row = (batch * params.queries + row.query) * params.heads + head;
+    @if(split) {
+        if resumed(row) && !row.idle {
+            peak = carried_peak(target_row);
+            sum = carried_sum(target_row);
+            for (var i = 0u; i < PER_PART; i++) {
+                let d = i * PARTS + part;
+                if d < VALUE {
+                    mixed[i] = y[target_row * VALUE + d];
+                }
+            }
+        }
+    }
     for (var start = begin; start < end; start += KEYS) {
         let count = min(KEYS, end - start);
         for (var i = index; i < count * HEAD; i += WORKGROUP) {
@@ -90,9 +104,21 @@ fn main(
     if first + mine > last {
         return;
     }
+    @if(split) {
+        if row.idle {
+            return;
+        }
+    }
     // A query that sees no key gives zeros.
-    let share = select(0.0, 1.0 / sum, sum > 0.0);
-    let target_row = (batch * params.queries + first + mine) * params.heads + head;
+    var share = select(0.0, 1.0 / sum, sum > 0.0);
+    @if(split) {
+        if unfinished(row) {
+            share = 1.0;
+            if part == 0u {
+                carry(target_row, peak, sum);
+            }
+        }
+    }
     for (var i = 0u; i < PER_PART; i++) {
         let d = i * PARTS + part;
         if d < VALUE {

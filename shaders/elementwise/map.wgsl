@@ -4,6 +4,9 @@
 // for all (`a_scalar`), a row repeated (`a_row`), each element repeated
 // (`a_column`), or with a stride for each dimension (`a_strided`, with `dim1`
 // to `dim7` for the dimensions there are; dimension 0 is the slowest).
+//
+// `a_window`: a part of the operand is bound, and elements that need another
+// part are left as they are; `windowed` where any operand has a window.
 
 import package::common::decode::{decode, word_of};
 import package::common::encode::{LANES, encode};
@@ -15,6 +18,13 @@ struct Params {
     count: u32,
     // The place of the first one in the whole output.
     @if(placed) start: u32,
+    // The elements of an operand that are bound.
+    @if(a_window) a_first: u32,
+    @if(a_window) a_count: u32,
+    @if(b_window) b_first: u32,
+    @if(b_window) b_count: u32,
+    @if(c_window) c_first: u32,
+    @if(c_window) c_count: u32,
     @if(a_row || a_column) a_n: u32,
     @if(b_row || b_column) b_n: u32,
     @if(c_row || c_column) c_n: u32,
@@ -96,7 +106,7 @@ struct Params {
     return at + left * params.c0;
 }
 
-fn index_a(i: u32) -> u32 {
+fn place_a(i: u32) -> u32 {
     @if(a_scalar) return 0u;
     @elif(a_row) return (i + params.start) % params.a_n;
     @elif(a_column) return (i + params.start) / params.a_n;
@@ -104,7 +114,7 @@ fn index_a(i: u32) -> u32 {
     @else return i;
 }
 
-fn index_b(i: u32) -> u32 {
+fn place_b(i: u32) -> u32 {
     @if(b_scalar) return 0u;
     @elif(b_row) return (i + params.start) % params.b_n;
     @elif(b_column) return (i + params.start) / params.b_n;
@@ -112,12 +122,27 @@ fn index_b(i: u32) -> u32 {
     @else return i;
 }
 
-fn index_c(i: u32) -> u32 {
+fn place_c(i: u32) -> u32 {
     @if(c_scalar) return 0u;
     @elif(c_row) return (i + params.start) % params.c_n;
     @elif(c_column) return (i + params.start) / params.c_n;
     @elif(c_strided) return strided_c(i + params.start);
     @else return i;
+}
+
+fn index_a(i: u32) -> u32 {
+    @if(a_window) return place_a(i) - params.a_first;
+    @else return place_a(i);
+}
+
+fn index_b(i: u32) -> u32 {
+    @if(b_window) return place_b(i) - params.b_first;
+    @else return place_b(i);
+}
+
+fn index_c(i: u32) -> u32 {
+    @if(c_window) return place_c(i) - params.c_first;
+    @else return place_c(i);
 }
 
 // The bits of output element `i`.
@@ -135,14 +160,39 @@ fn element(i: u32, lane: u32) -> u32 {
     @else return encode(combine(value_a), lane);
 }
 
-fn word(first: u32) -> u32 {
+@if(!windowed) fn write(at: u32) {
+    let first = at * LANES;
     var bits = element(first, 0u);
     for (var lane = 1u; lane < LANES; lane++) {
         if first + lane < params.count {
             bits |= element(first + lane, lane);
         }
     }
-    return bits;
+    y[at] = bits;
+}
+
+// Whether all that element `i` needs is bound.
+@if(windowed) fn bound(i: u32) -> bool {
+    var all = i < params.count;
+    @if(a_window) all = all && index_a(i) < params.a_count;
+    @if(b_window) all = all && index_b(i) < params.b_count;
+    @if(c_window) all = all && index_c(i) < params.c_count;
+    return all;
+}
+
+@if(windowed) fn write(at: u32) {
+    var bits = 0u;
+    var mine = 0u;
+    for (var lane = 0u; lane < LANES; lane++) {
+        let i = at * LANES + lane;
+        if bound(i) {
+            bits |= element(i, lane);
+            mine |= (0xffffffffu >> (32u - 32u / LANES)) << (lane * (32u / LANES));
+        }
+    }
+    if mine != 0u {
+        y[at] = (y[at] & ~mine) | bits;
+    }
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -156,7 +206,7 @@ fn main(
     for (var item = 0u; item < ITEMS; item++) {
         let at = first + item * WORKGROUP;
         if at * LANES < params.count {
-            y[at] = word(at * LANES);
+            write(at);
         }
     }
 }

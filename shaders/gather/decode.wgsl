@@ -22,8 +22,8 @@ fn main(
         return;
     }
     let column = (unit % params.row_groups) * 8u;
-    let source = row * params.inner + column;
-    let sink = result_row * params.inner + column;
+    let source = params.data_base + row * params.inner + column;
+    let sink = params.result_base + result_row * params.inner + column;
     if column + 8u <= params.inner {
         let eight = decode8_at(source);
         for (var i = 0u; i < 8u; i++) {

@@ -11,6 +11,11 @@ struct Params {
     inner: u32,
     // The first output row of this part.
     first_result: u32,
+    // Elements of the output before it.
+    result_base: u32,
+    // The indices that are bound.
+    first_index: u32,
+    indices_bound: u32,
     // Indices of a batch.
     picked: u32,
     // Outer positions that share their indices.
@@ -20,18 +25,24 @@ struct Params {
     // The rows of data that are bound.
     first_row: u32,
     rows: u32,
+    // Elements of data before them.
+    data_base: u32,
 }
 
 @group(0) @binding(0) var<storage, read> indices: array<i32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 // The bound row of data for an output row of this part; `params.rows` or more
-// if another dispatch has it bound. Indices out of range are clamped; the host
+// if another dispatch has it or its index bound. Indices out of range are clamped; the host
 // refuses them before.
 fn source_row(result_row: u32) -> u32 {
     let row = params.first_result + result_row;
     let outer = row / params.picked;
-    let at = (outer / params.per_batch) * params.picked + row % params.picked;
+    let at = (outer / params.per_batch) * params.picked + row % params.picked
+        - params.first_index;
+    if at >= params.indices_bound {
+        return params.rows;
+    }
     let count = i32(params.axis);
     let index = indices[at];
     let from_front = select(index, index + count, index < 0);

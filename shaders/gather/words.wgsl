@@ -21,8 +21,8 @@ fn main(
         return;
     }
     let column = (unit % params.row_groups) * 4u;
-    let source = row * params.inner + column;
-    let sink = result_row * params.inner + column;
+    let source = params.data_base + row * params.inner + column;
+    let sink = params.result_base + result_row * params.inner + column;
     for (var i = 0u; i < min(4u, params.inner - column); i++) {
         result[sink + i] = data[source + i];
     }

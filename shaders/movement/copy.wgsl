@@ -5,6 +5,9 @@ import package::config::{BITS, LANES};
 //
 // Dimension 0 is the slowest; `dim1` to `dim7` name the further ones there are.
 // Bit i of `backward` says that dimension i counts down.
+//
+// `windowed`: a part of the source is bound, and elements that come from
+// elsewhere are left as they are.
 
 struct Params {
     // Elements of this part, and the place of its first one in the result.
@@ -13,6 +16,9 @@ struct Params {
     // Where the result's first element is in the source.
     start: u32,
     backward: u32,
+    // The elements of the source that are bound.
+    @if(windowed) source_first: u32,
+    @if(windowed) source_count: u32,
     s0: u32,
     @if(dim1) n1: u32,
     @if(dim1) s1: u32,
@@ -54,9 +60,33 @@ fn source(i: u32) -> u32 {
     return moved(at, left, params.s0, 0u);
 }
 
-fn element(i: u32) -> u32 {
-    let at = source(params.first + i);
+fn element(at: u32) -> u32 {
     return (x[at / LANES] >> ((at % LANES) * BITS)) & MASK;
+}
+
+@if(!windowed) fn copy(word: u32, i: u32) {
+    var bits = element(source(params.first + i));
+    for (var k = 1u; k < LANES; k++) {
+        if i + k < params.count {
+            bits |= element(source(params.first + i + k)) << (k * BITS);
+        }
+    }
+    y[word] = bits;
+}
+
+@if(windowed) fn copy(word: u32, i: u32) {
+    var bits = 0u;
+    var mine = 0u;
+    for (var k = 0u; k < LANES; k++) {
+        let at = source(params.first + i + k) - params.source_first;
+        if i + k < params.count && at < params.source_count {
+            bits |= element(at) << (k * BITS);
+            mine |= MASK << (k * BITS);
+        }
+    }
+    if mine != 0u {
+        y[word] = (y[word] & ~mine) | bits;
+    }
 }
 
 @compute @workgroup_size(64)
@@ -70,11 +100,5 @@ fn main(
     if i >= params.count {
         return;
     }
-    var bits = element(i);
-    for (var k = 1u; k < LANES; k++) {
-        if i + k < params.count {
-            bits |= element(i + k) << (k * BITS);
-        }
-    }
-    y[word] = bits;
+    copy(word, i);
 }

@@ -1,6 +1,7 @@
 import package::config::{BITS, LANES};
 
-// Puts a tensor [outer, row] into columns of a result [outer, result_row].
+// Puts a tensor [outer, row] into columns of a result [outer, result_row]: the
+// elements that are bound of x, where their place in the result is bound.
 // Where words hold several elements, one invocation takes a word of the result
 // and keeps what other tensors put there; else it takes an element of x.
 
@@ -13,6 +14,12 @@ struct Params {
     column: u32,
     // Elements of the result.
     elements: u32,
+    // The elements of x that are bound.
+    x_first: u32,
+    x_count: u32,
+    // The elements of the result that are bound.
+    y_first: u32,
+    y_count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -22,25 +29,32 @@ struct Params {
 const MASK: u32 = 0xffffffffu >> (32u - BITS);
 
 @if(merge) fn put(word: u32) {
-    var bits = y[word];
-    var mine = false;
+    var bits = 0u;
+    var mine = 0u;
     for (var k = 0u; k < LANES; k++) {
-        let at = word * LANES + k;
-        let column = at % params.result_row;
-        if at < params.elements && column >= params.column && column - params.column < params.row {
-            let source = at / params.result_row * params.row + column - params.column;
-            let value = (x[source / LANES] >> ((source % LANES) * BITS)) & MASK;
-            bits = (bits & ~(MASK << (k * BITS))) | (value << (k * BITS));
-            mine = true;
+        let at = params.y_first + word * LANES + k;
+        let column = at % params.result_row - params.column;
+        if at < params.elements && column < params.row {
+            let source = at / params.result_row * params.row + column - params.x_first;
+            if source < params.x_count {
+                let value = (x[source / LANES] >> ((source % LANES) * BITS)) & MASK;
+                bits |= value << (k * BITS);
+                mine |= MASK << (k * BITS);
+            }
         }
     }
-    if mine {
-        y[word] = bits;
+    if mine != 0u {
+        y[word] = (y[word] & ~mine) | bits;
     }
 }
 
 @if(!merge) fn put(i: u32) {
-    y[i / params.row * params.result_row + params.column + i % params.row] = x[i];
+    let source = params.x_first + i;
+    let at = source / params.row * params.result_row + params.column + source % params.row;
+    let target_at = at - params.y_first;
+    if target_at < params.y_count {
+        y[target_at] = x[i];
+    }
 }
 
 @compute @workgroup_size(64)

@@ -2,6 +2,8 @@
 
 struct Params {
     rows: u32,
+    // Elements before the first row.
+    base: u32,
     n: u32,
     epsilon: f32,
 }

@@ -19,7 +19,7 @@ fn main(
     }
     @if(subgroups) let lane = Lane(index, in_subgroup, subgroup, subgroups);
     @else let lane = Lane(index, 0u, 0u, 0u);
-    let start = row * params.n;
+    let start = params.base + row * params.n;
     @if(centred) {
         var partial = 0.0;
         for (var j = index; j < params.n; j += WORKGROUP) {

@@ -14,7 +14,7 @@ fn main(
     if row >= params.rows {
         return;
     }
-    let start = row * params.n;
+    let start = params.base + row * params.n;
     let whole = params.n / 4u * 4u;
     var partial = vec4<f32>();
     @if(centred) {

@@ -6,6 +6,11 @@ struct Params {
     units: u32,
     // The first token of this part of x, counted over all tokens.
     first_token: u32,
+    // Elements of x before it.
+    base: u32,
+    // The tokens whose positions are bound.
+    first_position: u32,
+    positions_bound: u32,
     heads: u32,
     // Features of a head.
     width: u32,
@@ -42,14 +47,19 @@ fn main(
     let head = unit / units_per_head;
     let i = unit % units_per_head;
     let token = params.first_token + head / params.heads;
+    let at_position = token - params.first_position;
+    if at_position >= params.positions_bound {
+        // Another dispatch has this part of the positions bound.
+        return;
+    }
     // Positions out of range are clamped; the host refuses them before.
     let last = i32(params.positions_end) - 1;
-    let row = u32(clamp(positions[token], 0, last)) - params.table_first;
+    let row = u32(clamp(positions[at_position], 0, last)) - params.table_first;
     if row >= params.table_rows {
         // Another dispatch has this part of the table bound.
         return;
     }
-    let start = head * params.width;
+    let start = params.base + head * params.width;
     if i >= params.half {
         result[start + params.half + i] = x[start + params.half + i];
         return;

@@ -6,6 +6,8 @@ import package::config::WORKGROUP;
 
 struct Params {
     rows: u32,
+    // Elements before the first row.
+    base: u32,
     n: u32,
 }
 
@@ -31,7 +33,7 @@ fn main(
     }
     @if(subgroups) let lane = Lane(index, in_subgroup, subgroup, subgroups);
     @else let lane = Lane(index, 0u, 0u, 0u);
-    let start = row * params.n;
+    let start = params.base + row * params.n;
     var peak = LOWEST;
     for (var j = index; j < params.n; j += WORKGROUP) {
         peak = max(peak, x[start + j]);

@@ -6,6 +6,8 @@ import package::config::WORKGROUP;
 
 struct Params {
     rows: u32,
+    // Elements before the first row.
+    base: u32,
     n: u32,
     inner: u32,
 }
@@ -24,7 +26,8 @@ fn main(
     if row >= params.rows {
         return;
     }
-    let start = row / params.inner * params.n * params.inner + row % params.inner;
+    let slab = row / params.inner * params.n * params.inner;
+    let start = params.base + slab + row % params.inner;
     var peak = x[start];
     for (var j = 1u; j < params.n; j++) {
         peak = max(peak, x[start + j * params.inner]);

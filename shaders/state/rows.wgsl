@@ -7,6 +7,11 @@ struct Params {
     // The rows of the update that are bound.
     first_row: u32,
     rows: u32,
+    // Elements of the update before them.
+    base: u32,
+    // The sequences whose indices are bound.
+    first_index: u32,
+    indices_bound: u32,
     // New tokens of a sequence.
     tokens: u32,
     groups: u32,
@@ -29,7 +34,8 @@ struct Params {
 
 const NOWHERE: u32 = 0xffffffffu;
 
-// The cache's row for a row of the whole update; NOWHERE if its slot is out of range.
+// The cache's row for a row of the whole update; NOWHERE if its slot is out of range
+// or its index is not bound.
 fn target_row(row: u32) -> u32 {
     var token = row % params.tokens;
     var group = (row / params.tokens) % params.groups;
@@ -38,7 +44,11 @@ fn target_row(row: u32) -> u32 {
         group = row % params.groups;
         token = (row / params.groups) % params.tokens;
     }
-    let slot = write_indices[batch] + i32(token);
+    let index = batch - params.first_index;
+    if index >= params.indices_bound {
+        return NOWHERE;
+    }
+    let slot = write_indices[index] + i32(token);
     if slot < 0 || u32(slot) >= params.capacity {
         return NOWHERE;
     }
@@ -53,7 +63,11 @@ fn source_row(cache_row: u32) -> u32 {
     let slot = cache_row % params.capacity;
     let group = (cache_row / params.capacity) % params.groups;
     let batch = cache_row / (params.capacity * params.groups);
-    let token = i32(slot) - write_indices[batch];
+    let index = batch - params.first_index;
+    if index >= params.indices_bound {
+        return NOWHERE;
+    }
+    let token = i32(slot) - write_indices[index];
     if token < 0 || u32(token) >= params.tokens {
         return NOWHERE;
     }

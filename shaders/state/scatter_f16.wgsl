@@ -7,7 +7,7 @@ import package::state::rows::{NOWHERE, params, source_row, target_row, updates};
 @group(0) @binding(0) var<storage, read_write> cache: array<u32>;
 
 fn half_of(at: u32) -> u32 {
-    return f32_to_half(updates[at]);
+    return f32_to_half(updates[params.base + at]);
 }
 
 @if(odd)

@@ -20,6 +20,6 @@ fn main(
     }
     let at = row * params.width + unit % params.width - params.window_first;
     if at < params.window_words {
-        cache[at] = updates[unit];
+        cache[at] = updates[params.base + unit];
     }
 }

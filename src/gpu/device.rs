@@ -120,7 +120,9 @@ impl Gpu {
             required_features: features,
             required_limits: limits.clone(),
             experimental_features: experimental,
-            memory_hints: wgpu::MemoryHints::Performance,
+            // Buffers are few and large, so small blocks cost no time, and what
+            // the driver holds stays close to what the books say.
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
             trace: wgpu::Trace::Off,
         };
         let (device, queue) = adapter.raw.request_device(&request).await.map_err(|e| {

@@ -78,6 +78,82 @@ pub(crate) fn split(
         .collect())
 }
 
+/// Consecutive rows whose length may vary at run time, and the part of a buffer
+/// that has them wherever they are then.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Run {
+    /// The first row.
+    pub(crate) first: Dim,
+    /// How many rows there are at run time.
+    pub(crate) live: Dim,
+    /// Elements of the part before the first row.
+    pub(crate) base: Dim,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Run {
+    /// Rows of a fixed number of bytes.
+    pub(crate) fn fixed(part: &Part, rows: &Dim, row_bytes: u64) -> Self {
+        Run {
+            first: part.first.into(),
+            live: part.live(rows),
+            base: Dim::Const(0),
+            offset: part.first * row_bytes,
+            bytes: part.count * row_bytes,
+        }
+    }
+
+    /// The part of a buffer that has the rows.
+    pub(crate) fn view(&self, place: Place) -> View {
+        View::range(place, self.offset, self.bytes)
+    }
+}
+
+/// Splits `rows` rows of `width` elements of so many bytes such that each part
+/// fits a binding. Where the width varies at run time, or few rows do not end on
+/// the alignment of a binding's offset, parts overlap by the longest row, and a
+/// row belongs to the part in whose beginning it starts.
+///
+/// # Errors
+/// [`Error::Limit`] naming `what` if one row is too large.
+pub(crate) fn runs(
+    cx: &GpuCx<'_>,
+    what: &str,
+    rows: &Dim,
+    width: &Dim,
+    element: u64,
+) -> Result<Vec<Run>> {
+    let row = cx.bound(&(width * element))?;
+    let all = cx.bound(&(rows * width * element))?;
+    let limit = cx.caps.max_binding();
+    // So many rows may be needed to end on the alignment that they fit no binding.
+    let steps = step_of(u64::from(cx.caps.storage_alignment()), row).saturating_mul(row) <= limit;
+    if all <= limit || (width.as_const().is_some() && steps) {
+        let parts = split(cx, what, rows, &[width * element])?;
+        return Ok(parts.iter().map(|part| Run::fixed(part, rows, row)).collect());
+    }
+    let align = u64::from(cx.caps.storage_alignment());
+    let step = limit.saturating_sub(row) / align * align;
+    if step == 0 {
+        return Err(too_large(what, row.saturating_add(align), limit));
+    }
+    // Rows of no elements are everywhere and nowhere.
+    let some = width.max(1u64);
+    let starting = |offset: u64| Dim::from(offset / element).ceil_div(&some).min(rows);
+    let run = |offset: u64| {
+        let first = starting(offset);
+        Run {
+            live: starting(offset + step) - &first,
+            base: &first * width - offset / element,
+            first,
+            offset,
+            bytes: limit.min(all - offset),
+        }
+    };
+    Ok((0..all.div_ceil(step)).map(|i| run(i * step)).collect())
+}
+
 /// A tensor or row does not fit one binding.
 pub(crate) fn too_large(what: &str, needed: u64, limit: u64) -> Error {
     Error::Limit {
@@ -86,15 +162,6 @@ pub(crate) fn too_large(what: &str, needed: u64, limit: u64) -> Error {
         needed,
         limit,
     }
-}
-
-/// Bytes that must fit one binding because a shader reads them anywhere.
-///
-/// # Errors
-/// [`Error::Limit`] naming `what` if they do not.
-pub(crate) fn unsplit(cx: &GpuCx<'_>, what: &str, bytes: &Dim) -> Result<u64> {
-    let (bytes, limit) = (cx.bound(bytes)?, cx.caps.max_binding());
-    if bytes > limit { Err(too_large(what, bytes, limit)) } else { Ok(bytes) }
 }
 
 /// Numbers that shaders count in 32 bits.
@@ -170,6 +237,40 @@ mod tests {
         assert!(matches!(&error, Error::Limit { what, .. } if what == "x"), "{error}");
         // 64 rows are the least that end on the alignment.
         assert!(split_with(1024, 100, &[1020]).is_err());
+    }
+
+    #[test]
+    fn rows_of_any_length_are_in_one_run_each() {
+        let mut graph = GraphBuilder::new();
+        let (rows, width) = (graph.symbol("rows"), graph.symbol("width"));
+        let caps = DeviceCaps { binding_cap: Some(4096), ..DeviceCaps::webgpu_minimum() };
+        let mut bounds = Bindings::new(2);
+        bounds.set(rows, 100);
+        bounds.set(width, 77);
+        let policy = Policy::default();
+        let cx = GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy };
+        let runs = runs(&cx, "x", &rows.into(), &width.into(), 4).unwrap();
+        for (rows_now, width_now) in [(100, 77), (99, 76), (100, 1), (1, 77), (0, 5), (37, 64)] {
+            let mut now = Bindings::new(2);
+            now.set(rows, rows_now);
+            now.set(width, width_now);
+            let mut next = 0;
+            for run in &runs {
+                let value = |dim: &Dim| dim.eval(&now).unwrap();
+                if value(&run.live) == 0 {
+                    continue;
+                }
+                assert_eq!(value(&run.first), next);
+                assert_eq!(run.offset % 256, 0);
+                assert!(run.bytes <= 4096);
+                assert_eq!(run.offset + value(&run.base) * 4, next * width_now * 4);
+                next += value(&run.live);
+                assert!(next * width_now * 4 <= run.offset + run.bytes);
+            }
+            assert_eq!(next, rows_now);
+        }
+        let error = super::runs(&cx, "x", &rows.into(), &(Dim::from(width) * 20u64), 4);
+        assert!(matches!(error, Err(Error::Limit { what, .. }) if what == "x"));
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl PlanBuilder {
             .operands
             .iter()
             .zip(&roots)
-            .map(|(entry, &root)| PlacedOperand { ty: entry.ty.clone(), home: home(root) })
+            .map(|(entry, &root)| PlacedOperand { ty: entry.ty.clone(), home: home(root), root })
             .collect();
         let outputs =
             graph.outputs.iter().map(|(name, id)| (name.clone(), OperandId(id.0))).collect();

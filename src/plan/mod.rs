@@ -54,6 +54,8 @@ pub struct PlacedOperand {
     pub ty: TensorType,
     /// Its memory.
     pub home: Home,
+    /// The operand that this one is another name of, or itself.
+    pub root: OperandId,
 }
 
 /// A kernel applied to operands.

@@ -16,6 +16,9 @@ pub struct CaseFamily {
     /// The case for a shape; `None` where the shape makes no sense. Shrinking
     /// calls it with shapes that are not in the list.
     pub build: BuildCase,
+    /// Takes long on a software adapter: a quick run tries it with the kernels
+    /// that the backend chooses, not with every variant.
+    pub heavy: bool,
 }
 
 /// Makes a case of a shape.
@@ -38,7 +41,13 @@ impl CaseFamily {
             label: label.into(),
             shapes: shapes.into_iter().collect(),
             build: Box::new(build),
+            heavy: false,
         }
+    }
+
+    /// The same, marked as taking long.
+    pub fn heavy(self) -> Self {
+        CaseFamily { heavy: true, ..self }
     }
 }
 

@@ -183,7 +183,8 @@ fn build(case: &Case, operands: &[Option<Tensor>], symbols: &Symbols) -> Result<
                     Some(number) => {
                         let symbol: Symbol = g.symbol(&format!("n{number}"));
                         values.set(symbol, extent as u64);
-                        bounds.set(symbol, 2 * extent as u64 + 3);
+                        // Several symbols multiply: large extents grow by little.
+                        bounds.set(symbol, extent as u64 + extent as u64 / 4 + 3);
                         symbol.into()
                     }
                 }

@@ -57,6 +57,7 @@ fn text_and_json_agree() {
     assert_eq!(text.stdout.strip_suffix('\n').unwrap(), said.strip_suffix('\n').unwrap_or(said));
     assert_eq!(report["tokens"].as_array().map(Vec::len), Some(12));
     assert_eq!(report["stats"]["tokens"], 12);
+    assert_speed_adds_up(&report["stats"]);
     assert_eq!(report["finish"], "length");
     assert_eq!(report["backend"], "cpu");
     assert_eq!(report["adapter"], Value::Null);
@@ -64,6 +65,24 @@ fn text_and_json_agree() {
     assert!(report["memory"]["states_bytes"].as_u64() > Some(0), "{report}");
     let quiet = on_cpu(&model, &[&options[..], &["--quiet"]].concat());
     assert_eq!((quiet.stdout, quiet.stderr), (text.stdout, String::new()));
+}
+
+/// Times and rates of a generation of 12 tokens that was not cut short.
+fn assert_speed_adds_up(stats: &Value) {
+    let number = |name: &str| {
+        let number = stats[name].as_f64().unwrap_or_else(|| panic!("no {name}: {stats}"));
+        assert!(number.is_finite() && number > 0.0, "{name}: {stats}");
+        number
+    };
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * b;
+    let (prefill, decode) = (number("prefill_seconds"), number("decode_seconds"));
+    let rate = number("prefill_tokens_per_second");
+    assert!(near(rate * prefill, number("prompt_tokens")), "{stats}");
+    // The first token comes with the prompt, every other one with a step.
+    assert_eq!(stats["decode_steps"], 11);
+    assert!(near(number("decode_tokens_per_second") * decode, 11.0), "{stats}");
+    assert!(number("first_token_seconds") >= prefill, "{stats}");
+    assert!(number("load_seconds") > 0.0, "{stats}");
 }
 
 #[test]
@@ -129,6 +148,7 @@ fn every_adapter_says_what_the_cpu_says() {
         let kind = if adapter["software"] == true { "software" } else { "gpu" };
         assert_eq!(report["backend"], kind);
         assert_eq!(report["tokens"], wanted["tokens"], "{index}");
+        assert_speed_adds_up(&report["stats"]);
         assert!(report["memory"]["device_peak_bytes"].as_u64() > Some(100_000), "{report}");
         // A submission or more for the prompt, then one a token.
         let submissions = report["counters"]["submissions"].as_u64().unwrap();

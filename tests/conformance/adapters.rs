@@ -4,6 +4,9 @@ use libtest_mimic::{Failed, Trial};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use wginfer::gpu::{self, Adapter, AdapterInfo, DeviceOptions, Gpu};
 
+/// The largest binding of [`Config::Minimum`] in bytes.
+pub(crate) const MINIMUM_BINDING: u64 = 1 << 20;
+
 /// How a device is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Config {
@@ -31,7 +34,8 @@ impl Config {
         match self {
             Config::Full => DeviceOptions::default(),
             Config::Minimum => {
-                DeviceOptions { max_binding: Some(1 << 20), ..DeviceOptions::webgpu_minimum() }
+                let max_binding = Some(MINIMUM_BINDING);
+                DeviceOptions { max_binding, ..DeviceOptions::webgpu_minimum() }
             }
             Config::Plain => {
                 DeviceOptions { mask_features: wgpu::Features::all(), ..DeviceOptions::default() }

@@ -1,6 +1,6 @@
 //! The trials.
 
-use crate::adapters::{self, Config, Tested};
+use crate::adapters::{self, Config, MINIMUM_BINDING, Tested};
 use crate::{coverage, flawed};
 use libtest_mimic::{Failed, Trial};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,9 @@ use wginfer::kernels::{Policy, Variant};
 use wginfer::ops::Arithmetic;
 use wginfer::ops::registry::{OPERATORS, OperatorInfo};
 use wginfer::plan::Plan;
-use wginfer::validate::{CaseFamily, Extents, Passed, Setup, Target, Yardstick, run_family};
+use wginfer::validate::{
+    CaseFamily, CaseInput, Extents, Passed, Setup, Target, Yardstick, run_family,
+};
 
 /// How many shapes of a family a quick run tries.
 const QUICK_SHAPES: usize = 3;
@@ -181,8 +183,17 @@ struct Job {
 impl Job {
     fn run(&self, family: usize, target: &Target, only: Option<&str>) -> Result<Passed, Failed> {
         let family = &self.tried.families[family];
-        let shapes = self.shapes(family);
-        run_family(family, &shapes, self.settings.seed, target, only).map_err(|e| Failed::from(*e))
+        self.run_shapes(family, &self.shapes(family), target, only)
+    }
+
+    fn run_shapes(
+        &self,
+        family: &CaseFamily,
+        shapes: &[Vec<usize>],
+        target: &Target,
+        only: Option<&str>,
+    ) -> Result<Passed, Failed> {
+        run_family(family, shapes, self.settings.seed, target, only).map_err(|e| Failed::from(*e))
     }
 
     /// All shapes, or a few: the first, the last and one in the middle that
@@ -203,22 +214,30 @@ impl Job {
         variant: &Variant,
     ) -> Result<(), Failed> {
         let _alone = adapter.alone();
-        let gpu = adapter.open(Config::Full)?;
-        if variant.needs.lacking(gpu.caps()).is_some() {
-            return Ok(());
-        }
-        let half = variant.needs.f16 || variant.needs.coop.is_some();
-        let policy = Policy {
-            force: BTreeMap::from([(family.name.into(), variant.name.into())]),
-            allow_f16: half,
-            ..Policy::default()
-        };
-        let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
-        let target = Target { backend: Backend::Gpu(gpu), policy, arithmetic };
-        let name = format!("{}/{}", family.name, variant.name);
-        for i in 0..self.tried.families.len() {
-            let passed = self.run(i, &target, Some(&name))?;
-            self.record(&passed, Some(&adapter.name));
+        for config in [Config::Full, Config::Minimum] {
+            let gpu = adapter.open(config)?;
+            if variant.needs.lacking(gpu.caps()).is_some() {
+                continue;
+            }
+            let half = variant.needs.f16 || variant.needs.coop.is_some();
+            let policy = Policy {
+                force: BTreeMap::from([(family.name.into(), variant.name.into())]),
+                allow_f16: half,
+                ..Policy::default()
+            };
+            let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
+            let target = Target { backend: Backend::Gpu(gpu), policy, arithmetic };
+            let name = format!("{}/{}", family.name, variant.name);
+            let heavy = |cases: &&CaseFamily| cases.heavy && self.settings.quick;
+            for cases in self.tried.families.iter().filter(|cases| !heavy(cases)) {
+                let mut shapes = self.shapes(cases);
+                // The rest is no different there.
+                if config == Config::Minimum {
+                    shapes.retain(|shape| is_split(cases, shape));
+                }
+                let passed = self.run_shapes(cases, &shapes, &target, Some(&name))?;
+                self.record(&passed, Some(&adapter.name));
+            }
         }
         Ok(())
     }
@@ -281,6 +300,14 @@ fn kernels_of(tried: &Tried) -> BTreeSet<String> {
 /// `matmul` of `matmul.decode` or `matmul/tiled`.
 fn room(name: &str) -> &str {
     name.split(['.', '/']).next().unwrap_or(name)
+}
+
+/// Whether an input does not fit a binding of [`Config::Minimum`].
+fn is_split(family: &CaseFamily, shape: &[usize]) -> bool {
+    let case = (family.build)(shape);
+    let inputs = case.iter().flat_map(|case| case.inputs.iter().flatten());
+    let bytes = |input: &CaseInput| input.dtype.bytes(&input.extents).unwrap_or(usize::MAX);
+    inputs.map(bytes).any(|bytes| bytes > MINIMUM_BINDING as usize)
 }
 
 fn has_shaped_run_input(family: &CaseFamily) -> bool {

@@ -11,11 +11,17 @@ use wginfer::gpu::{
 use wginfer::graph::Bindings;
 use wginfer::kernels::registry::FAMILIES;
 use wginfer::kernels::{Dispatch, Grid, Param, Place, Policy, View};
+use wginfer::ops::attention::Attention;
+use wginfer::ops::gather::Gather;
+use wginfer::ops::norm::Normalization;
 use wginfer::ops::registry::OPERATORS;
+use wginfer::ops::rotary::RotaryEmbedding;
+use wginfer::ops::softmax::Softmax;
+use wginfer::ops::state::TensorScatter;
 use wginfer::plan::{Call, Home, Plan};
 use wginfer::quant::DeviceLayout;
-use wginfer::validate::{Extents, Setup, Yardstick, dispatches};
-use wginfer::{Error, ErrorKind};
+use wginfer::validate::{Case, CaseInput, Extents, Setup, Values, Yardstick, dispatches};
+use wginfer::{DType, Error, ErrorKind, Tensor};
 
 /// Nothing optional, WebGPU's default limits, bindings of 1 MiB.
 fn least() -> DeviceCaps {
@@ -111,34 +117,21 @@ fn dispatches_fit_their_shaders_and_devices() {
                 let Some(case) = (family.build)(shape) else { continue };
                 let operands = Yardstick::operands(&case, 1).unwrap();
                 for extents in [Extents::Fixed, Extents::Symbolic] {
-                    let accepts = |setup: &Setup| {
-                        let plan = Plan::new(&setup.graph, &setup.bounds);
-                        plan.is_ok_and(|plan| dispatches(&plan, &most(), &policies()[0].1).is_ok())
-                    };
-                    let setup = match Setup::new(&case, &operands, extents, accepts) {
-                        Ok(setup) => setup,
-                        Err(error) => {
-                            wrong.insert(format!("{} {shape:?}: {error}", family.label));
-                            continue;
-                        }
-                    };
-                    let plan = Plan::new(&setup.graph, &setup.bounds).unwrap();
-                    for caps in [least(), most()] {
-                        for (name, policy) in policies() {
-                            if name != "default" && !concerns(&plan, &name) {
+                    for devices in devices(&case) {
+                        let setup = match set_up(&case, &operands, extents, &devices) {
+                            Ok(setup) => setup,
+                            Err(error) => {
+                                wrong.insert(format!("{} {shape:?}: {error}", family.label));
                                 continue;
                             }
-                            let at = format!(
-                                "{} {shape:?} {extents:?} on {}, {name}",
-                                family.label, caps.name
-                            );
-                            let found = check_plan(&plan, &caps, &policy, &mut shaders);
-                            match found {
-                                Ok(count) => checked += count,
-                                Err(what) => {
-                                    wrong.insert(format!("{at}: {what}"));
-                                }
-                            }
+                        };
+                        let plan = Plan::new(&setup.graph, &setup.bounds).unwrap();
+                        for caps in &devices {
+                            let at =
+                                format!("{} {shape:?} {extents:?} on {}", family.label, caps.name);
+                            let (count, what) = check_policies(&plan, caps, &mut shaders);
+                            checked += count;
+                            wrong.extend(what.iter().map(|what| format!("{at}, {what}")));
                         }
                     }
                 }
@@ -149,6 +142,96 @@ fn dispatches_fit_their_shaders_and_devices() {
     let shown: Vec<&str> = wrong.iter().take(40).map(String::as_str).collect();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), shown.join("\n"));
     assert!(checked > 0 || OPERATORS.is_empty(), "nothing was checked");
+}
+
+/// Checks a plan as the device would run it and with each variant that concerns
+/// it: how many dispatches there were, and what is wrong.
+fn check_policies(plan: &Plan, caps: &DeviceCaps, shaders: &mut Shaders) -> (usize, Vec<String>) {
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for (name, policy) in policies() {
+        if name != "default" && !concerns(plan, &name) {
+            continue;
+        }
+        match check_plan(plan, caps, &policy, shaders) {
+            Ok(count) => checked += count,
+            Err(what) => wrong.push(format!("{name}: {what}")),
+        }
+    }
+    (checked, wrong)
+}
+
+/// The devices that must plan the same symbols. A lesser one may refuse some
+/// only where matrices must be cut at places that are known at run time.
+fn devices(case: &Case) -> Vec<Vec<DeviceCaps>> {
+    if case.op.name().contains("MatMul") {
+        return vec![vec![least()], vec![most()]];
+    }
+    vec![vec![least(), most()]]
+}
+
+/// The graph of a case with symbols wherever a device that has everything can
+/// plan them, unless the only one it is for refuses to.
+fn set_up(
+    case: &Case,
+    operands: &[Option<Tensor>],
+    extents: Extents,
+    devices: &[DeviceCaps],
+) -> Result<Setup, Error> {
+    let plans = |setup: &Setup, caps: &DeviceCaps| {
+        let plan = Plan::new(&setup.graph, &setup.bounds)?;
+        dispatches(&plan, caps, &Policy::default()).map(|_| ())
+    };
+    Setup::new(case, operands, extents, |setup| {
+        let refused = match devices {
+            [only] => plans(setup, only).is_err_and(|error| error.kind() == ErrorKind::Unsupported),
+            _ => false,
+        };
+        !refused && plans(setup, &most()).is_ok()
+    })
+}
+
+/// What cannot be cut is an error that names the operand.
+#[test]
+fn a_row_over_the_limit_is_a_typed_error() {
+    const LONG: usize = (1 << 18) + 1;
+    let f32 = |extents: &[usize]| CaseInput::run(DType::F32, extents);
+    let i32 = |extents: &[usize]| CaseInput::run(DType::I32, extents).values(Values::Whole(0, 1));
+    let rotary = RotaryEmbedding { interleaved: false, rotary_dim: 2 };
+    let scatter = TensorScatter { axis: 2, token_major: true };
+    let gather = Gather { axis: 0, batch_dims: 0 };
+    let cases = [
+        (
+            "a row of a normalisation",
+            Case::new(Normalization::rms(1e-5), [f32(&[2, LONG]), f32(&[LONG])]),
+        ),
+        ("a row of Softmax", Case::new(Softmax { axis: -1 }, [f32(&[2, LONG])])),
+        ("a row of Softmax", Case::new(Softmax { axis: 0 }, [f32(&[2, LONG])])),
+        ("data of Gather", Case::new(gather, [f32(&[2, LONG]), i32(&[1])])),
+        (
+            "x of RotaryEmbedding",
+            Case::new(rotary, [f32(&[1, 1, LONG, 2]), f32(&[3, 1]), f32(&[3, 1]), i32(&[1, 1])]),
+        ),
+        (
+            "update of TensorScatter",
+            Case::new(scatter, [f32(&[1, 1, 2, LONG]), f32(&[1, 2, 1, LONG]), i32(&[1])]),
+        ),
+        (
+            "key or value cache",
+            Case::new(
+                Attention::default(),
+                [f32(&[1, 1, 1, LONG]), f32(&[1, 1, 2, LONG]), f32(&[1, 1, 2, 4]), i32(&[1])],
+            ),
+        ),
+    ];
+    for (named, case) in cases {
+        let operands = Yardstick::operands(&case, 1).unwrap();
+        let setup = Setup::new(&case, &operands, Extents::Fixed, |_| false).unwrap();
+        let plan = Plan::new(&setup.graph, &setup.bounds).unwrap();
+        dispatches(&plan, &most(), &Policy::default()).unwrap();
+        let error = dispatches(&plan, &least(), &Policy::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert!(error.to_string().contains(named), "'{error}' does not name '{named}'");
+    }
 }
 
 /// Whether a forced variant can make a difference to a plan.

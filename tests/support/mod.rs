@@ -3,4 +3,8 @@
 
 pub mod affine;
 pub mod backends;
+pub mod demo_model;
+pub mod heap;
+pub mod live;
+pub mod resident;
 pub mod tiny_model;

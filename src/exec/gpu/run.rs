@@ -39,7 +39,15 @@ impl Pace {
     }
 }
 
+/// Work that is encoded and not yet submitted.
+struct LastPart {
+    encoder: wgpu::CommandEncoder,
+    work: f64,
+    begun: Instant,
+}
+
 /// A dispatch with its run-time size.
+#[derive(Clone, Copy)]
 struct Sized<'a> {
     step: &'a Step,
     groups: [u32; 3],
@@ -54,6 +62,38 @@ impl GpuEngine {
         bindings: &Bindings,
         one_submission: bool,
     ) -> Result<Vec<(String, Tensor)>> {
+        let last = self.start(index, inputs, bindings, one_submission, 1).await?;
+        let results = self.read_outputs(index, last.encoder, inputs, bindings).await?;
+        self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
+        self.submissions += 1;
+        Ok(results)
+    }
+
+    /// Runs a plan over and over and waits, without reading results.
+    pub(crate) async fn repeat(
+        &mut self,
+        index: usize,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+        times: usize,
+    ) -> Result<()> {
+        let last = self.start(index, inputs, bindings, false, times).await?;
+        let submission = self.gpu.submit("running a plan", last.encoder)?;
+        self.gpu.wait("running a plan", submission).await?;
+        self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
+        self.submissions += 1;
+        Ok(())
+    }
+
+    /// Submits all of the work but the last part, which is encoded.
+    async fn start(
+        &mut self,
+        index: usize,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+        one_submission: bool,
+        times: usize,
+    ) -> Result<LastPart> {
         // A loss since the last run shows up when the device is polled.
         self.gpu.tick();
         self.gpu.check("running a plan")?;
@@ -61,15 +101,7 @@ impl GpuEngine {
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
         write_inputs(&mut self.writer, compiled, inputs)?;
         write_params(&mut self.writer, compiled, bindings)?;
-        let mut sized = Vec::with_capacity(compiled.steps.len());
-        for step in &compiled.steps {
-            let groups =
-                workgroups(&step.grid, bindings, most).map_err(|e| e.at_node(&step.node))?;
-            if groups.contains(&0) {
-                continue;
-            }
-            sized.push(Sized { step, groups, work: step.work.eval(bindings)? as f64 });
-        }
+        let sized = sized(compiled, bindings, most)?.repeat(times);
         let budget = if one_submission { f64::INFINITY } else { self.pace.budget() };
         let parts = cut(&sized, budget);
         let mut encoder = self.gpu.encoder("run");
@@ -96,11 +128,8 @@ impl GpuEngine {
             self.pace.measured(work, begun.elapsed().as_secs_f64() * 1e3);
             begun = Instant::now();
         }
-        let last = parts.last().map_or(0.0, |part| part.iter().map(|sized| sized.work).sum());
-        let results = self.read_outputs(index, encoder, inputs, bindings).await?;
-        self.pace.measured(last, begun.elapsed().as_secs_f64() * 1e3);
-        self.submissions += 1;
-        Ok(results)
+        let work = parts.last().map_or(0.0, |part| part.iter().map(|sized| sized.work).sum());
+        Ok(LastPart { encoder, work, begun })
     }
 
     /// Submits what is encoded, with copies of the results behind it.
@@ -148,6 +177,19 @@ impl GpuEngine {
         }
         Ok(tensors)
     }
+}
+
+/// The dispatches of a plan that have something to do.
+fn sized<'a>(compiled: &'a Compiled, bindings: &Bindings, most: u32) -> Result<Vec<Sized<'a>>> {
+    let mut sized = Vec::with_capacity(compiled.steps.len());
+    for step in &compiled.steps {
+        let groups = workgroups(&step.grid, bindings, most).map_err(|e| e.at_node(&step.node))?;
+        if groups.contains(&0) {
+            continue;
+        }
+        sized.push(Sized { step, groups, work: step.work.eval(bindings)? as f64 });
+    }
+    Ok(sized)
 }
 
 fn write_inputs(

@@ -46,7 +46,7 @@ impl Weights {
             }
         }
         let total: u64 = constants.iter().map(|(_, _, tensor)| tensor.bytes().len() as u64).sum();
-        let mut uploader = Uploader::new(gpu, UPLOAD_CHUNK.min(total.max(16)));
+        let mut uploader = Uploader::new(gpu, chunk(total));
         let (mut weights, mut done) = (Weights::default(), 0);
         for (id, name, tensor) in constants {
             let weight = upload_one(gpu, &mut uploader, name, tensor).await?;
@@ -56,6 +56,13 @@ impl Weights {
         }
         Ok(weights)
     }
+}
+
+/// Bytes of one of the three staging buffers for so many bytes of weights: all
+/// three together stay near a twentieth of them, small models apart.
+fn chunk(total: u64) -> u64 {
+    const LEAST: u64 = 1 << 20;
+    (total / 64).clamp(LEAST, UPLOAD_CHUNK).min(total)
 }
 
 async fn upload_one(

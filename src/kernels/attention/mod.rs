@@ -2,9 +2,10 @@
 //! never stored.
 
 mod cpu;
+mod split;
 
-use super::parts::{self, Part};
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
+use super::parts::Part;
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::{Dim, TensorType};
@@ -74,8 +75,9 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     for half in [false, true] {
         for (op, mask) in [(plain, false), (rich, true), (Attention::default(), false)] {
             for sizes in [(64, 64), (80, 20), (7, 5)] {
-                requests.push(request(variant, &op, half, mask, sizes));
+                requests.push(request(variant, &op, [half, mask, false], sizes));
             }
+            requests.push(request(variant, &op, [half, mask, true], (80, 20)));
         }
     }
     requests
@@ -84,8 +86,7 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 fn request(
     variant: &Variant,
     op: &Attention,
-    half: bool,
-    mask: bool,
+    [half, mask, split]: [bool; 3],
     (head, value): (u64, u64),
 ) -> ShaderRequest {
     let mut request = ShaderRequest::new(variant.shader)
@@ -105,6 +106,7 @@ fn request(
         (op.window.is_some(), "window"),
         (op.softcap.is_some(), "softcap"),
         (mask, "masked"),
+        (split, "split"),
     ];
     let wanted = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
     variant.features.iter().copied().chain(wanted).fold(request, ShaderRequest::feature)
@@ -125,6 +127,35 @@ struct Heads {
     value: u64,
 }
 
+impl Heads {
+    /// At most how many loop iterations an invocation has for so many keys.
+    fn loops(&self, variant: &Variant, keys: u64) -> u64 {
+        let (head, value) = (self.head, self.value);
+        let workgroup = u64::from(variant.needs.invocations);
+        match variant.name {
+            // The dot product by fours, then one value after another.
+            "serial" => keys * (head.div_ceil(4) + 3 + value + 1) + 2 * value,
+            // A tile's loads, its dot products and its sums.
+            "tiled" => keys.div_ceil(TILE.1) * (3 * head + 3 * value + 32) + head + value,
+            // A key for each invocation, then each of its values for every key.
+            _ => {
+                let own = value.div_ceil(workgroup);
+                keys.div_ceil(workgroup) * (head + own * (workgroup + 1) + 8) + 2 * own
+            }
+        }
+    }
+
+    /// Bytes of a query under all heads.
+    fn query_bytes(&self) -> u64 {
+        self.heads * self.head * 4
+    }
+
+    /// Bytes of what comes of a query under all heads.
+    fn output_bytes(&self) -> u64 {
+        self.heads * self.value * 4
+    }
+}
+
 fn heads(q: &TensorType, k: &TensorType, v: &TensorType) -> Result<Heads> {
     let fixed = |ty: &TensorType, axis: usize| {
         let size = ty.shape.get(axis).and_then(Dim::as_const);
@@ -138,15 +169,19 @@ impl AttentionKernel {
         let software = cx.caps.is_software();
         let forced = cx.policy.force.contains_key(FAMILY);
         let queries = cx.bound(&cx.input(0)?.shape[1])?;
+        let keys = cx.bound(&cx.input(1)?.shape[2])?;
         let tiles = whole && sizes.head.max(sizes.value) <= TILED_HEAD;
-        let fits = |variant: &Variant| match variant.name {
-            "tiled" => tiles && (forced || (!software && queries >= TILE.0)),
+        let can = |variant: &Variant| {
+            (tiles || variant.name != "tiled") && cx.caps.loops_fit(sizes.loops(variant, keys))
+        };
+        let suits = |variant: &Variant| match variant.name {
+            "tiled" => forced || (!software && queries >= TILE.0),
             "serial" => forced || software,
             _ => forced || !software,
         };
         // Some devices can do nothing of what is preferred.
-        cx.choose(FAMILY, VARIANTS, fits)
-            .or_else(|_| cx.choose(FAMILY, VARIANTS, |variant| tiles || variant.name != "tiled"))
+        cx.choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
+            .or_else(|_| cx.choose(FAMILY, VARIANTS, can))
     }
 
     fn params(
@@ -204,46 +239,39 @@ impl Kernel for AttentionKernel {
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
         let (q, k, v) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
         let sizes = heads(q, k, v)?;
-        let bytes = k.dtype.block_bytes() as u64;
-        parts::unsplit(cx, "the key cache", &(k.elements() * bytes))?;
-        parts::unsplit(cx, "the value cache", &(v.elements() * bytes))?;
-        let mask = cx.inputs.get(4).and_then(Option::as_ref);
-        if let Some(mask) = mask {
-            parts::unsplit(cx, "the attention mask", &(mask.elements() * 4u64))?;
-        }
         let tokens = &q.shape[0] * &q.shape[1];
-        let (q_row, y_row) = (sizes.heads * sizes.head * 4, sizes.heads * sizes.value * 4);
-        let parts =
-            parts::split(cx, "a query of Attention", &tokens, &[q_row.into(), y_row.into()])?;
+        let bounds = split::bounds(cx, &sizes)?;
+        let whole = bounds.len() == 1;
+        let parts = split::queries(cx, &sizes, whole)?;
         let variant = self.variant(cx, &sizes, parts.len() == 1)?;
-        let half = k.dtype == DType::F16;
+        let mask = cx.inputs.get(4).is_some_and(Option::is_some);
+        let flags = [k.dtype == DType::F16, mask, !whole];
+        let shader = request(variant, &self.op, flags, (sizes.head, sizes.value));
         let mut dispatches = Vec::new();
         for part in &parts {
             let live = part.live(&tokens);
-            let mut bindings = vec![
-                ("q", part.view(Place::Input(0), q_row)),
-                ("k", View::all(Place::Input(1))),
-                ("v", View::all(Place::Input(2))),
-                ("past", View::all(Place::Input(3))),
-                ("y", part.view(Place::Output(0), y_row)),
-            ];
-            if mask.is_some() {
-                bindings.push(("mask", View::all(Place::Input(4))));
-            }
             let grid = match variant.name {
                 "tiled" => &q.shape[0] * q.shape[1].ceil_div(TILE.0) * sizes.heads,
                 "serial" => (&live * sizes.heads).ceil_div(8u64),
                 _ => &live * sizes.heads,
             };
-            dispatches.push(Dispatch {
-                shader: request(variant, &self.op, half, mask.is_some(), (sizes.head, sizes.value)),
-                variant: format!("{FAMILY}/{}", variant.name),
-                bindings,
-                params: self.params(cx, &sizes, part)?,
-                grid: Grid::Linear(grid),
-                // The capacity bounds the keys that are there.
-                work: live * &k.shape[2] * (sizes.heads * (sizes.head + sizes.value) * 2),
-            });
+            // The capacity bounds the keys that are there.
+            let work = live * &k.shape[2] * (sizes.heads * (sizes.head + sizes.value) * 2);
+            for bound in &bounds {
+                let mut bindings = bound.bindings(&sizes, k.dtype.block_bytes() as u64, part);
+                bindings.push(("q", part.view(Place::Input(0), sizes.query_bytes())));
+                bindings.push(("y", part.view(Place::Output(0), sizes.output_bytes())));
+                let mut params = self.params(cx, &sizes, part)?;
+                params.extend(bound.params());
+                dispatches.push(Dispatch {
+                    shader: shader.clone(),
+                    variant: format!("{FAMILY}/{}", variant.name),
+                    bindings,
+                    params,
+                    grid: Grid::Linear(grid.clone()),
+                    work: work.ceil_div(bounds.len()),
+                });
+            }
         }
         Ok(dispatches)
     }

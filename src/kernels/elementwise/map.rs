@@ -96,6 +96,7 @@ impl Map {
         to: DType,
         access: &[Access],
         dims: usize,
+        windows: &[Window],
     ) -> Result<ShaderRequest> {
         let mut request = ShaderRequest::new(variant.shader);
         for (name, value) in variant.consts {
@@ -126,6 +127,12 @@ impl Map {
         if access.contains(&Access::Strided) {
             request.features.extend((1..dims).map(|i| format!("dim{i}").into()));
         }
+        for (name, _) in self.operands().iter().zip(windows).filter(|(_, w)| w.is_some()) {
+            request = request.feature(format!("{name}_window"));
+        }
+        if windows.iter().any(Option::is_some) {
+            request = request.feature("windowed");
+        }
         match self {
             Map::Unary(function) => {
                 request = request.feature("op_unary");
@@ -142,15 +149,20 @@ impl Map {
         Ok(request)
     }
 
-    fn bindings(&self, cx: &GpuCx<'_>, chunk: &Chunk, access: &[Access]) -> Result<Vec<Bound>> {
+    fn bindings(
+        &self,
+        cx: &GpuCx<'_>,
+        chunk: &Chunk,
+        access: &[Access],
+        windows: &[Window],
+    ) -> Result<Vec<Bound>> {
         let mut bindings = Vec::new();
-        for (i, (&name, access)) in self.operands().iter().zip(access).enumerate() {
-            let ty = cx.input(i)?;
-            let view = if *access == Access::Flat {
-                chunk.view(Place::Input(i), ty.dtype.block_bytes() as u64)
-            } else {
-                split::whole(cx, &format!("input {i} of {}", self.label()), ty)?;
-                View::all(Place::Input(i))
+        for (i, &name) in self.operands().iter().enumerate() {
+            let (place, unit) = (Place::Input(i), cx.input(i)?.dtype.block_bytes() as u64);
+            let view = match (&windows[i], access[i]) {
+                (Some(window), _) => window.view(place, unit),
+                (None, Access::Flat) => chunk.view(place, unit),
+                (None, _) => View::all(place),
             };
             bindings.push((name, view));
         }
@@ -159,6 +171,35 @@ impl Map {
         Ok(bindings)
     }
 }
+
+/// The part of an operand that is bound where that is not all there is, and not
+/// the part of the result that is computed either.
+type Window = Option<Chunk>;
+
+/// The windows of all operands that dispatches have, so that each element finds
+/// what it needs in one of them.
+fn windows(cx: &GpuCx<'_>, label: &str, access: &[Access]) -> Result<Vec<Vec<Window>>> {
+    let mut all = vec![Vec::new()];
+    for (i, access) in access.iter().enumerate() {
+        let mut own = vec![None];
+        if *access != Access::Flat {
+            let ty = cx.input(i)?;
+            let chunks = split::elements(cx, &ty.elements(), &[ty.dtype.block_bytes() as u64])?;
+            if chunks.len() > 1 {
+                split::index32(label, cx.bound(&ty.elements())?)?;
+                own = chunks.into_iter().map(Some).collect();
+            }
+        }
+        let with = |before: &Vec<Window>, window: &Window| {
+            before.iter().chain([window]).cloned().collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(|before| own.iter().map(move |w| with(before, w))).collect();
+    }
+    Ok(all)
+}
+
+const WINDOWS: [(&str, &str); 3] =
+    [("a_first", "a_count"), ("b_first", "b_count"), ("c_first", "c_count")];
 
 type Bound = (&'static str, View);
 
@@ -187,6 +228,7 @@ fn params(
     layout: &Layout,
     access: &[Access],
     chunk: &Chunk,
+    windows: &[Window],
 ) -> Result<Vec<(&'static str, Param)>> {
     let mut params = vec![("count", Param::from(&chunk.count))];
     if access.iter().any(|a| !matches!(a, Access::Flat | Access::Scalar)) {
@@ -202,6 +244,11 @@ fn params(
             "b" => 1,
             _ => 2,
         };
+        if let Some(window) = &windows[i] {
+            let (first, count) = WINDOWS[letter];
+            params.push((first, split::index32(map.label(), window.start)?.into()));
+            params.push((count, split::index32(map.label(), window.most)?.into()));
+        }
         match access {
             Access::Flat | Access::Scalar => {}
             Access::Row | Access::Column => {
@@ -235,7 +282,9 @@ impl Kernel for Map {
             .choose(FAMILY, VARIANTS, preferred)
             .or_else(|_| cx.choose(FAMILY, VARIANTS, |_| true))?;
         let from = inputs.last().map_or(output.dtype, |ty| ty.dtype);
-        let shader = self.request(variant, from, output.dtype, &access, layout.dims.len())?;
+        let windows = windows(cx, self.label(), &access)?;
+        let dims = layout.dims.len();
+        let shader = self.request(variant, from, output.dtype, &access, dims, &windows[0])?;
         let mut sizes: Vec<u64> = inputs.iter().map(|ty| ty.dtype.block_bytes() as u64).collect();
         sizes.push(output.dtype.block_bytes() as u64);
         let total = output.elements();
@@ -243,14 +292,16 @@ impl Kernel for Map {
         let per_group = words(variant) * storage(self.label(), output.dtype)?.lanes;
         let mut dispatches = Vec::new();
         for chunk in split::elements(cx, &total, &sizes)? {
-            dispatches.push(Dispatch {
-                shader: shader.clone(),
-                variant: format!("{FAMILY}/{}", variant.name),
-                bindings: self.bindings(cx, &chunk, &access)?,
-                params: params(self, &layout, &access, &chunk)?,
-                grid: Grid::Linear(chunk.count.ceil_div(per_group)),
-                work: chunk.count.clone() * 8u64,
-            });
+            for windows in &windows {
+                dispatches.push(Dispatch {
+                    shader: shader.clone(),
+                    variant: format!("{FAMILY}/{}", variant.name),
+                    bindings: self.bindings(cx, &chunk, &access, windows)?,
+                    params: params(self, &layout, &access, &chunk, windows)?,
+                    grid: Grid::Linear(chunk.count.ceil_div(per_group)),
+                    work: chunk.count.clone() * 8u64,
+                });
+            }
         }
         Ok(dispatches)
     }
@@ -276,7 +327,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     use Access::*;
     let mut all = Vec::new();
     let mut add = |map: Map, from, to, access: &[Access], dims| {
-        all.extend(map.request(variant, from, to, access, dims));
+        all.extend(map.request(variant, from, to, access, dims, &[]));
     };
     let reals = [DType::F32, DType::F16, DType::BF16];
     let device =

@@ -2,7 +2,7 @@
 //! rows there is `kernels/parts.rs`.
 
 use crate::error::{Error, Result};
-use crate::graph::{Dim, TensorType};
+use crate::graph::Dim;
 use crate::kernels::{GpuCx, Place, View};
 
 /// A range of elements, computed by one dispatch.
@@ -53,20 +53,6 @@ pub(crate) fn elements(cx: &GpuCx<'_>, total: &Dim, bytes: &[u64]) -> Result<Vec
     let align = u64::from(cx.caps.storage_alignment());
     let widest = bytes.iter().copied().max().unwrap_or(1);
     chunks(cx, total, (cx.caps.max_binding() / widest / align * align).max(align))
-}
-
-/// Checks that an operand fits one binding.
-pub(crate) fn whole(cx: &GpuCx<'_>, what: &str, ty: &TensorType) -> Result<()> {
-    let (needed, limit) = (ty.bytes(cx.bounds)? as u64, cx.caps.max_binding());
-    if needed <= limit {
-        return Ok(());
-    }
-    Err(too_large(&format!("{what} ({ty})"), needed, limit))
-}
-
-fn too_large(what: &str, needed: u64, limit: u64) -> Error {
-    let limit_name = "max_storage_buffer_binding_size".into();
-    Error::Limit { what: what.into(), limit_name, needed, limit }
 }
 
 /// A number as a 32-bit shader parameter.

@@ -2,7 +2,7 @@
 
 mod cpu;
 
-use super::parts::{self, Part};
+use super::parts::{self, Part, Run};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
@@ -71,15 +71,32 @@ pub struct GatherKernel {
     pub op: Gather,
 }
 
-/// Bytes of a row of `inner` elements in the body and in the head.
-fn row_bytes(data: &TensorType, inner: &Dim) -> (Dim, Dim) {
-    match DeviceLayout::of(data.dtype).filter(DeviceLayout::has_head) {
-        Some(layout) => {
-            let blocks = inner / layout.block_len;
-            (&blocks * layout.body_bytes_per_block, &blocks * layout.head_bytes_per_block)
-        }
-        None => (inner * data.dtype.block_bytes(), Dim::Const(0)),
-    }
+/// Rows of data that one dispatch has bound.
+struct Source {
+    rows: Run,
+    /// Their part of the head, where there is one.
+    head: Option<View>,
+}
+
+/// The rows of data in parts that fit a binding, and whose elements shaders can
+/// count in 32 bits.
+fn sources(cx: &GpuCx<'_>, data: &TensorType, rows: &Dim, inner: &Dim) -> Result<Vec<Source>> {
+    const WHAT: &str = "data of Gather";
+    let Some(layout) = DeviceLayout::of(data.dtype).filter(DeviceLayout::has_head) else {
+        let runs = parts::runs(cx, WHAT, rows, inner, data.dtype.block_bytes() as u64)?;
+        return Ok(runs.into_iter().map(|rows| Source { rows, head: None }).collect());
+    };
+    let blocks = inner / layout.block_len;
+    let body = &blocks * layout.body_bytes_per_block;
+    let head = &blocks * layout.head_bytes_per_block;
+    let parts = parts::split(cx, WHAT, rows, &[body.clone(), head.clone()])?;
+    let (body, head) = (cx.bound(&body)?, cx.bound(&head)?);
+    let source = |part: &Part| {
+        parts::fits_u32(cx, "elements of a part of Gather's data", &(inner * part.count))?;
+        let view = part.view(Place::Head(0), head);
+        Ok(Source { rows: Run::fixed(part, rows, body), head: Some(view) })
+    };
+    parts.iter().map(source).collect()
 }
 
 impl Kernel for GatherKernel {
@@ -95,21 +112,19 @@ impl Kernel for GatherKernel {
             _ => DeviceLayout::of(data.dtype).is_some(),
         })?;
         let layout = self.op.layout(&data.shape, &indices.shape, |dims| Dim::product(dims))?;
-        let (body, head) = row_bytes(data, &layout.inner);
         let rows = &layout.outer * &layout.axis;
-        let data_parts = parts::split(cx, "data of Gather", &rows, &[body.clone(), head.clone()])?;
-        // Shaders count the elements of a part in 32 bits.
-        for part in &data_parts {
-            let elements = &layout.inner * part.count;
-            parts::fits_u32(cx, "elements of a part of Gather's data", &elements)?;
-        }
+        let sources = sources(cx, data, &rows, &layout.inner)?;
         let results = &layout.outer * &layout.picked;
-        let result_parts = parts::split(cx, "output of Gather", &results, &[&layout.inner * 4u64])?;
-        parts::unsplit(cx, "indices of Gather", &(indices.elements() * 4u64))?;
+        let results = parts::runs(cx, "output of Gather", &results, &layout.inner, 4)?;
+        let index_parts =
+            parts::split(cx, "indices of Gather", &indices.elements(), &[4u64.into()])?;
         let mut dispatches = Vec::new();
-        for data_part in &data_parts {
-            for result_part in &result_parts {
-                dispatches.push(self.dispatch(cx, variant, &layout, data_part, result_part)?);
+        for source in &sources {
+            for result in &results {
+                for index_part in &index_parts {
+                    let parts = (source, index_part, result);
+                    dispatches.push(self.dispatch(cx, variant, &layout, parts)?);
+                }
             }
         }
         Ok(dispatches)
@@ -126,25 +141,18 @@ impl GatherKernel {
         cx: &GpuCx<'_>,
         variant: &Variant,
         layout: &Layout<Dim>,
-        data_part: &Part,
-        result_part: &Part,
+        (source, index_part, result): (&Source, &Part, &Run),
     ) -> Result<Dispatch> {
         let data = cx.input(0)?;
-        let (body, head) = row_bytes(data, &layout.inner);
-        let (body, head) = (cx.bound(&body)?, cx.bound(&head)?);
-        let source = if variant.name == "decode" { "w_body" } else { "data" };
-        let result_bytes = cx.bound(&(&layout.inner * 4u64))?;
+        let name = if variant.name == "decode" { "w_body" } else { "data" };
         let mut bindings = vec![
-            (source, data_part.view(Place::Input(0), body)),
-            ("indices", View::all(Place::Input(1))),
-            ("result", result_part.view(Place::Output(0), result_bytes)),
+            (name, source.rows.view(Place::Input(0))),
+            ("indices", index_part.view(Place::Input(1), 4)),
+            ("result", result.view(Place::Output(0))),
         ];
-        if DeviceLayout::of(data.dtype).is_some_and(|layout| layout.has_head()) {
-            bindings.push(("w_head", data_part.view(Place::Head(0), head)));
-        }
-        let live = result_part.live(&(&layout.outer * &layout.picked));
+        bindings.extend(source.head.clone().map(|head| ("w_head", head)));
         let groups = layout.inner.ceil_div(group_len(variant));
-        let units = live * &groups;
+        let units = &result.live * &groups;
         parts::fits_u32(cx, "invocations of Gather", &units)?;
         Ok(Dispatch {
             shader: request(variant, data.dtype)?,
@@ -154,12 +162,16 @@ impl GatherKernel {
                 ("units", (&units).into()),
                 ("row_groups", groups.into()),
                 ("inner", (&layout.inner).into()),
-                ("first_result", Param::U32(result_part.first as u32)),
+                ("first_result", (&result.first).into()),
+                ("result_base", (&result.base).into()),
+                ("first_index", Param::U32(index_part.first as u32)),
+                ("indices_bound", Param::U32(index_part.count as u32)),
                 ("picked", (&layout.picked).into()),
                 ("per_batch", (&layout.per_batch).into()),
                 ("axis", (&layout.axis).into()),
-                ("first_row", Param::U32(data_part.first as u32)),
-                ("rows", Param::U32(data_part.count as u32)),
+                ("first_row", (&source.rows.first).into()),
+                ("rows", (&source.rows.live).into()),
+                ("data_base", (&source.rows.base).into()),
             ],
             grid: Grid::Linear(units.ceil_div(64u64)),
             work: units * 16u64,

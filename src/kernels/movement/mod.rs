@@ -2,8 +2,8 @@
 
 mod cpu;
 
-use super::parts;
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Variant, View};
+use super::parts::{self, Part};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Variant};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::Dim;
@@ -47,7 +47,10 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     for bits in [8, 16, 32] {
         match variant.name {
             "place" => requests.push(placing(variant, bits)),
-            _ => requests.extend((1..=MAX_RANK).map(|rank| copying(variant, bits, rank))),
+            _ => {
+                requests.extend((1..=MAX_RANK).map(|rank| copying(variant, bits, rank, false)));
+                requests.push(copying(variant, bits, 4, true));
+            }
         }
     }
     requests
@@ -59,8 +62,11 @@ fn sized(variant: &Variant, bits: u32) -> ShaderRequest {
         .with("LANES", ConstValue::U32(32 / bits))
 }
 
-fn copying(variant: &Variant, bits: u32, rank: usize) -> ShaderRequest {
-    let request = sized(variant, bits);
+fn copying(variant: &Variant, bits: u32, rank: usize, windowed: bool) -> ShaderRequest {
+    let mut request = sized(variant, bits);
+    if windowed {
+        request = request.feature("windowed");
+    }
     DIMS[..rank].iter().skip(1).fold(request, |request, dim| request.feature(*dim))
 }
 
@@ -113,45 +119,63 @@ impl Kernel for StridedCopy {
         let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == "copy")?;
         let bits = bits_of("a copy", y.dtype)?;
         let bytes = u64::from(bits / 8);
-        parts::unsplit(cx, "the source of a copy", &(x.elements() * bytes))?;
-        let count = y.elements();
+        let (count, source) = (y.elements(), x.elements());
         parts::fits_u32(cx, "elements of a copy", &count)?;
-        let rank = self.steps.len().max(1);
-        let backward = self.steps.iter().enumerate();
-        let backward = backward.fold(0, |mask, (i, step)| mask | (u32::from(step.backward) << i));
-        let zero = Dim::Const(0);
-        let first_stride = self.steps.first().map_or(&zero, |step| &step.stride);
-        let parts = parts::split(cx, "the result of a copy", &count, &[bytes.into()])?;
-        let dispatch = |part: &parts::Part| {
-            let live = part.live(&count);
-            let mut params: Vec<(&'static str, Param)> = vec![
-                ("count", (&live).into()),
-                ("first", Param::U32(part.first as u32)),
-                ("start", (&self.start).into()),
-                ("backward", Param::U32(backward)),
-                ("s0", first_stride.into()),
-            ];
-            for axis in 1..self.steps.len() {
-                params.push((SIZES[axis], (&y.shape[axis]).into()));
-                params.push((STRIDES[axis], (&self.steps[axis].stride).into()));
+        parts::fits_u32(cx, "elements of the source of a copy", &source)?;
+        let sources = parts::split(cx, "the source of a copy", &source, &[bytes.into()])?;
+        let results = parts::split(cx, "the result of a copy", &count, &[bytes.into()])?;
+        let windowed = sources.len() > 1;
+        let params = self.params(&y.shape);
+        let shader = copying(variant, bits, self.steps.len().max(1), windowed);
+        let mut dispatches = Vec::new();
+        for result in &results {
+            let live = result.live(&count);
+            for source in &sources {
+                let mut params = params.clone();
+                params.push(("count", (&live).into()));
+                params.push(("first", Param::U32(result.first as u32)));
+                if windowed {
+                    params.push(("source_first", Param::U32(source.first as u32)));
+                    params.push(("source_count", Param::U32(source.count as u32)));
+                }
+                dispatches.push(Dispatch {
+                    shader: shader.clone(),
+                    variant: format!("{FAMILY}/{}", variant.name),
+                    bindings: vec![
+                        ("x", source.view(super::Place::Input(0), bytes)),
+                        ("y", result.view(super::Place::Output(0), bytes)),
+                    ],
+                    params,
+                    grid: Grid::Linear(live.ceil_div(64 * 32 / bits)),
+                    work: &live * 8u64,
+                });
             }
-            Dispatch {
-                shader: copying(variant, bits, rank),
-                variant: format!("{FAMILY}/{}", variant.name),
-                bindings: vec![
-                    ("x", View::all(super::Place::Input(0))),
-                    ("y", part.view(super::Place::Output(0), bytes)),
-                ],
-                params,
-                grid: Grid::Linear(live.ceil_div(64 * 32 / bits)),
-                work: live * 8u64,
-            }
-        };
-        Ok(parts.iter().map(dispatch).collect())
+        }
+        Ok(dispatches)
     }
 
     fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
         cpu::copy(self, cx)
+    }
+}
+
+impl StridedCopy {
+    /// The parameters that say where elements come from.
+    fn params(&self, shape: &[Dim]) -> Vec<(&'static str, Param)> {
+        let backward = self.steps.iter().enumerate();
+        let backward = backward.fold(0, |mask, (i, step)| mask | (u32::from(step.backward) << i));
+        let zero = Dim::Const(0);
+        let first = self.steps.first().map_or(&zero, |step| &step.stride);
+        let mut params: Vec<(&'static str, Param)> = vec![
+            ("start", (&self.start).into()),
+            ("backward", Param::U32(backward)),
+            ("s0", first.into()),
+        ];
+        for axis in 1..self.steps.len() {
+            params.push((SIZES[axis], (&shape[axis]).into()));
+            params.push((STRIDES[axis], (&self.steps[axis].stride).into()));
+        }
+        params
     }
 }
 
@@ -174,46 +198,83 @@ impl Kernel for Place {
         let (bytes, lanes) = (u64::from(bits / 8), 32 / bits);
         let outer = Dim::product(&y.shape[..self.axis]);
         let result_row = Dim::product(&y.shape[self.axis..]);
+        let elements = &outer * &result_row;
+        parts::fits_u32(cx, "elements of Concat", &elements)?;
+        let results = parts::split(cx, "the result of Concat", &elements, &[bytes.into()])?;
         let mut dispatches = Vec::new();
         let mut column = Dim::Const(0);
         for i in 0..cx.inputs.len() {
             let row = Dim::product(&cx.input(i)?.shape[self.axis..]);
-            let row_bytes = [&row * bytes, &result_row * bytes];
-            let rows = parts::split(cx, "a row of Concat", &outer, &row_bytes)?;
-            let (from, to) = (cx.bound(&row_bytes[0])?, cx.bound(&row_bytes[1])?);
-            for part in &rows {
-                let live = part.live(&outer);
-                let elements = &live * &result_row;
-                parts::fits_u32(cx, "elements of Concat", &elements)?;
-                // An input of no elements has nothing to put anywhere.
-                let count = match lanes {
-                    1 => &live * &row,
-                    _ => elements.ceil_div(lanes) * row.min(1u64),
-                };
-                dispatches.push(Dispatch {
-                    shader: placing(variant, bits),
-                    variant: format!("{FAMILY}/{}", variant.name),
-                    bindings: vec![
-                        ("x", part.view(super::Place::Input(i), from)),
-                        ("y", part.view(super::Place::Output(0), to)),
-                    ],
-                    params: vec![
-                        ("count", (&count).into()),
-                        ("row", (&row).into()),
-                        ("result_row", (&result_row).into()),
-                        ("column", (&column).into()),
-                        ("elements", elements.into()),
-                    ],
-                    grid: Grid::Linear(count.ceil_div(64u64)),
-                    work: count * 8u64,
-                });
+            let all = &outer * &row;
+            let place = Placed { row, result_row: result_row.clone(), column, lanes };
+            for x in &parts::split(cx, "an input of Concat", &all, &[bytes.into()])? {
+                for y in &results {
+                    let count = place.units([x, y], &all, &elements);
+                    if count.as_const() == Some(0) {
+                        continue;
+                    }
+                    dispatches.push(Dispatch {
+                        shader: placing(variant, bits),
+                        variant: format!("{FAMILY}/{}", variant.name),
+                        bindings: vec![
+                            ("x", x.view(super::Place::Input(i), bytes)),
+                            ("y", y.view(super::Place::Output(0), bytes)),
+                        ],
+                        params: vec![
+                            ("count", (&count).into()),
+                            ("row", (&place.row).into()),
+                            ("result_row", (&result_row).into()),
+                            ("column", (&place.column).into()),
+                            ("elements", (&elements).into()),
+                            ("x_first", Param::U32(x.first as u32)),
+                            ("x_count", Param::U32(x.count as u32)),
+                            ("y_first", Param::U32(y.first as u32)),
+                            ("y_count", Param::U32(y.count as u32)),
+                        ],
+                        grid: Grid::Linear(count.ceil_div(64u64)),
+                        work: count * 8u64,
+                    });
+                }
             }
-            column = column + row;
+            column = place.column + place.row;
         }
         Ok(dispatches)
     }
 
     fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
         cpu::place(*self, cx)
+    }
+}
+
+/// Where an input of Concat goes.
+struct Placed {
+    row: Dim,
+    result_row: Dim,
+    column: Dim,
+    lanes: u32,
+}
+
+impl Placed {
+    /// Invocations for a part of an input of `all` elements and a part of the
+    /// result; none where nothing of the one goes to the other.
+    fn units(&self, [x, y]: [&Part; 2], all: &Dim, elements: &Dim) -> Dim {
+        let live = x.live(all);
+        let end = self.place(&(&live + x.first));
+        let meets = (y.live(elements) + y.first - self.place(&x.first.into())).min(1u64)
+            * (end - y.first).min(1u64);
+        let units = match self.lanes {
+            1 => live,
+            // An input of no elements has nothing to put anywhere.
+            lanes => y.live(elements).ceil_div(lanes) * live.min(1u64),
+        };
+        units * meets
+    }
+
+    /// Where element `i` goes. Later elements go to later places.
+    fn place(&self, i: &Dim) -> Dim {
+        let row = self.row.max(1u64);
+        let before = i / &row;
+        let rest = i - &before * &row;
+        before * &self.result_row + &self.column + rest
     }
 }

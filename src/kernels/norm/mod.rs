@@ -1,6 +1,6 @@
 //! Normalisation along the last axis, on the GPU and on the CPU.
 
-use super::parts::{self, Part};
+use super::parts::{self, Run};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Place, Variant, View};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
@@ -106,21 +106,18 @@ impl Kernel for NormKernel {
         let variant = cx
             .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
             .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;
-        let bytes = &n * 4u64;
-        let operands = vec![bytes.clone(); if skip { 4 } else { 2 }];
-        let parts = parts::split(cx, "a row of a normalisation", &rows, &operands)?;
-        let bytes = cx.bound(&bytes)?;
+        let runs = parts::runs(cx, "a row of a normalisation", &rows, &n, 4)?;
         let size = workgroup(variant)?;
-        let dispatch = |part: &Part| {
-            let live = part.live(&rows);
+        let dispatch = |run: &Run| {
+            let live = run.live.clone();
             let mut bindings = vec![
-                ("x", part.view(Place::Input(0), bytes)),
+                ("x", run.view(Place::Input(0))),
                 ("scale", View::all(Place::Input(2))),
-                ("y", part.view(Place::Output(0), bytes)),
+                ("y", run.view(Place::Output(0))),
             ];
             if skip {
-                bindings.push(("residual", part.view(Place::Input(1), bytes)));
-                bindings.push(("sum", part.view(Place::Output(1), bytes)));
+                bindings.push(("residual", run.view(Place::Input(1))));
+                bindings.push(("sum", run.view(Place::Output(1))));
             }
             if bias {
                 bindings.push(("bias", View::all(Place::Input(3))));
@@ -131,6 +128,7 @@ impl Kernel for NormKernel {
                 bindings,
                 params: vec![
                     ("rows", (&live).into()),
+                    ("base", (&run.base).into()),
                     ("n", (&n).into()),
                     ("epsilon", self.norm.epsilon.into()),
                 ],
@@ -141,7 +139,7 @@ impl Kernel for NormKernel {
                 work: live * &n * 6u64,
             }
         };
-        Ok(parts.iter().map(dispatch).collect())
+        Ok(runs.iter().map(dispatch).collect())
     }
 
     fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {

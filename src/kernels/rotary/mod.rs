@@ -2,8 +2,8 @@
 
 mod cpu;
 
-use super::parts::{self, Part};
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
+use super::parts::{self, Part, Run};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
 use crate::error::Result;
 use crate::gpu::ShaderRequest;
 use crate::graph::Dim;
@@ -45,15 +45,16 @@ impl Kernel for RotaryKernel {
         let (x, table) = (cx.input(0)?, cx.input(1)?);
         let (token_elements, pairs) = (Dim::product(&x.shape[2..]), self.op.rotary_dim as u64 / 2);
         let tokens = Dim::product(&x.shape[..2]);
-        parts::unsplit(cx, "position_ids", &(&tokens * 4u64))?;
-        let token_parts =
-            parts::split(cx, "x of RotaryEmbedding", &tokens, &[&token_elements * 4u64])?;
+        let token_parts = parts::runs(cx, "x of RotaryEmbedding", &tokens, &token_elements, 4)?;
+        let position_parts = parts::split(cx, "position_ids", &tokens, &[4u64.into()])?;
         let table_parts =
             parts::split(cx, "tables of RotaryEmbedding", &table.shape[0], &[(pairs * 4).into()])?;
         let mut dispatches = Vec::new();
         for tokens in &token_parts {
-            for table in &table_parts {
-                dispatches.push(self.dispatch(cx, variant, tokens, table)?);
+            for positions in &position_parts {
+                for table in &table_parts {
+                    dispatches.push(self.dispatch(cx, variant, tokens, [positions, table])?);
+                }
             }
         }
         Ok(dispatches)
@@ -69,21 +70,19 @@ impl RotaryKernel {
         &self,
         cx: &GpuCx<'_>,
         variant: &Variant,
-        part: &Part,
-        table: &Part,
+        run: &Run,
+        [positions, table]: [&Part; 2],
     ) -> Result<Dispatch> {
         let (x, cos) = (cx.input(0)?, cx.input(1)?);
         let (heads, width) = (&x.shape[2], &x.shape[3]);
         let half = self.op.rotary_dim as u64 / 2;
         let (stride, partner) = if self.op.interleaved { (2, 1) } else { (1, half as u32) };
-        let live = part.live(&Dim::product(&x.shape[..2]));
-        let units = &live * heads * (width - half);
+        let units = &run.live * heads * (width - half);
         parts::fits_u32(cx, "invocations of RotaryEmbedding", &units)?;
-        let row_bytes = cx.bound(&(heads * width * 4u64))?;
         let mut bindings = vec![
-            ("x", part.view(Place::Input(0), row_bytes)),
-            ("positions", View::all(Place::Input(3))),
-            ("result", part.view(Place::Output(0), row_bytes)),
+            ("x", run.view(Place::Input(0))),
+            ("positions", positions.view(Place::Input(3), 4)),
+            ("result", run.view(Place::Output(0))),
         ];
         for (name, input) in [("cosines", 1), ("sines", 2)] {
             bindings.push((name, table.view(Place::Input(input), half * 4)));
@@ -94,7 +93,10 @@ impl RotaryKernel {
             bindings,
             params: vec![
                 ("units", (&units).into()),
-                ("first_token", Param::U32(part.first as u32)),
+                ("first_token", (&run.first).into()),
+                ("base", (&run.base).into()),
+                ("first_position", Param::U32(positions.first as u32)),
+                ("positions_bound", Param::U32(positions.count as u32)),
                 ("heads", heads.into()),
                 ("width", width.into()),
                 ("half", Param::U32(half as u32)),

@@ -1,7 +1,7 @@
 //! Softmax on the GPU and on the CPU.
 
-use super::parts::{self, Part};
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Place, Variant};
+use super::parts::{self, Run};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::Dim;
@@ -122,37 +122,31 @@ impl Kernel for SoftmaxKernel {
             .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
             .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;
         let slab = &n * &inner;
-        let bytes = &slab * 4u64;
-        let parts = parts::split(cx, "a row of softmax", &outer, &[bytes.clone(), bytes.clone()])?;
-        let bytes = cx.bound(&bytes)?;
+        let row = if self.logarithm { "a row of LogSoftmax" } else { "a row of Softmax" };
+        let runs = parts::runs(cx, row, &outer, &slab, 4)?;
         let size = workgroup(variant)?;
-        let dispatch = |part: &Part| {
+        let dispatch = |run: &Run| {
             // An axis of no elements has no rows to write.
-            let rows = part.live(&outer) * &inner * n.min(1u64);
+            let rows = &run.live * &inner * n.min(1u64);
             let grid = match variant.name {
                 "serial" => rows.ceil_div(size),
                 _ => rows.clone(),
             };
+            let mut params: Vec<(&'static str, Param)> =
+                vec![("rows", (&rows).into()), ("base", (&run.base).into()), ("n", (&n).into())];
+            if variant.name == "serial" {
+                params.push(("inner", (&inner).into()));
+            }
             Dispatch {
                 shader: request(variant, self.logarithm),
                 variant: format!("{FAMILY}/{}", variant.name),
-                bindings: vec![
-                    ("x", part.view(Place::Input(0), bytes)),
-                    ("y", part.view(Place::Output(0), bytes)),
-                ],
-                params: match variant.name {
-                    "serial" => vec![
-                        ("rows", (&rows).into()),
-                        ("n", (&n).into()),
-                        ("inner", (&inner).into()),
-                    ],
-                    _ => vec![("rows", (&rows).into()), ("n", (&n).into())],
-                },
+                bindings: vec![("x", run.view(Place::Input(0))), ("y", run.view(Place::Output(0)))],
+                params,
                 grid: Grid::Linear(grid),
                 work: rows * &n * 8u64,
             }
         };
-        Ok(parts.iter().map(dispatch).collect())
+        Ok(runs.iter().map(dispatch).collect())
     }
 
     fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 mod cpu;
 
-use super::parts::{self, Part};
+use super::parts::{self, Part, Run};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::Result;
 use crate::gpu::ShaderRequest;
@@ -92,16 +92,18 @@ impl Kernel for ScatterKernel {
         let windows = parts::split(cx, "cache", &words, &[4u64.into()])?;
         let width = &update.shape[3];
         let rows = Dim::product(&update.shape[..3]);
-        let row_parts = parts::split(cx, "update of TensorScatter", &rows, &[width * 4u64])?;
-        parts::unsplit(cx, "write_indices", &(&update.shape[0] * 4u64))?;
+        let runs = parts::runs(cx, "update of TensorScatter", &rows, width, 4)?;
+        let index_parts = parts::split(cx, "write_indices", &update.shape[0], &[4u64.into()])?;
         let mut dispatches = Vec::new();
         if cx.inputs.first().is_some_and(Option::is_some) {
             let bytes = cx.bound(&bytes)?;
             dispatches.extend(windows.iter().map(|window| copy(window, &words, bytes, variant)));
         }
         for window in &windows {
-            for part in &row_parts {
-                dispatches.push(self.scatter(cx, variant, window, part)?);
+            for run in &runs {
+                for indices in &index_parts {
+                    dispatches.push(self.scatter(cx, variant, run, [window, indices])?);
+                }
             }
         }
         Ok(dispatches)
@@ -117,32 +119,33 @@ impl ScatterKernel {
         &self,
         cx: &GpuCx<'_>,
         variant: &Variant,
-        window: &Part,
-        part: &Part,
+        run: &Run,
+        [window, indices]: [&Part; 2],
     ) -> Result<Dispatch> {
         let (cache, update) = (cx.output(0)?, cx.input(1)?);
         let width = &update.shape[3];
         let (tokens, groups) = self.op.update_axes();
-        let live = part.live(&Dim::product(&update.shape[..3]));
         let per_row = match variant.name {
             "f32" => width.clone(),
             _ => width.ceil_div(2u64),
         };
-        let units = &live * &per_row;
-        let row_bytes = cx.bound(&(width * 4u64))?;
+        let units = &run.live * &per_row;
         let bytes = cx.bound(&(cache.elements() * cache.dtype.block_bytes()))?;
         Ok(Dispatch {
             shader: request(variant),
             variant: format!("{FAMILY}/{}", variant.name),
             bindings: vec![
                 ("cache", words_view(window, Place::Output(0), bytes)),
-                ("updates", part.view(Place::Input(1), row_bytes)),
-                ("write_indices", View::all(Place::Input(2))),
+                ("updates", run.view(Place::Input(1))),
+                ("write_indices", indices.view(Place::Input(2), 4)),
             ],
             params: vec![
                 ("units", (&units).into()),
-                ("first_row", Param::U32(part.first as u32)),
-                ("rows", live.into()),
+                ("first_row", (&run.first).into()),
+                ("rows", (&run.live).into()),
+                ("base", (&run.base).into()),
+                ("first_index", Param::U32(indices.first as u32)),
+                ("indices_bound", Param::U32(indices.count as u32)),
                 ("tokens", (&update.shape[tokens]).into()),
                 ("groups", (&update.shape[groups]).into()),
                 ("token_major", Param::U32(u32::from(self.op.token_major))),

@@ -60,6 +60,8 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
         families.push(family("mask", op, DType::F32, Some(mask)));
     }
     families.push(ends_of_past());
+    families.push(large_mask());
+    families.push(many_sequences());
     families
 }
 
@@ -69,6 +71,29 @@ enum Mask {
     Full,
     Keys,
     Batch,
+}
+
+/// Mask and cache of more than one binding of 1 MiB each, and planes of the
+/// cache, too.
+fn large_mask() -> CaseFamily {
+    let shapes = [[1, 36, 2, 1, 64, 64, 4300]];
+    CaseFamily::new("Attention F32 mask over 1 MiB", shapes.map(|s| s.to_vec()), |shape| {
+        let &[b, q, h, _, _, _, c] = shape else { return None };
+        let past = Values::Whole(0, (c.checked_sub(q)? + 1) as i64);
+        let mut case = build(Attention::default(), DType::F32, shape, past)?;
+        let mask = CaseInput::run(DType::F32, &[b, h, q, c]).values(Values::Normal(8.0));
+        case.inputs.push(Some(mask));
+        Some(case)
+    })
+}
+
+/// `past` of more than one binding of 1 MiB.
+fn many_sequences() -> CaseFamily {
+    let shapes = [[(1 << 18) + 1, 1, 1, 1, 1, 1, 2]];
+    CaseFamily::new("Attention F32 past over 1 MiB", shapes.map(|s| s.to_vec()), |shape| {
+        build(Attention::default(), DType::F32, shape, Values::Whole(0, 2))
+    })
+    .heavy()
 }
 
 fn family(label: &str, op: Attention, dtype: DType, mask: Option<Mask>) -> CaseFamily {

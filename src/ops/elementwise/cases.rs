@@ -152,7 +152,28 @@ pub(crate) fn binary_cases(op: Binary) -> Vec<CaseFamily> {
         }));
     }
     families.extend(special(op));
+    families.extend(over_a_binding(op));
     families
+}
+
+/// Repeated operands over 1 MiB, with results of 1, 2 and 4 elements in a word.
+fn over_a_binding(op: Binary) -> Vec<CaseFamily> {
+    let (dtype, n) = match op {
+        Binary::Mul => (DType::F32, (1 << 18) + 3),
+        Binary::Sub | Binary::Less => (DType::F16, (1 << 19) + 3),
+        _ => return Vec::new(),
+    };
+    let (left, right) = operands(op, dtype);
+    let label = format!("{op:?} {dtype} over 1 MiB");
+    // The last number says whether rows or columns are repeated.
+    let family = CaseFamily::new(label, [vec![2, n, 0], vec![2, n, 1]], move |s| {
+        let &[rows, n, column] = s else { return None };
+        let (a, b) = if column > 0 { (vec![n, 1], vec![rows]) } else { (vec![rows, n], vec![n]) };
+        let a = CaseInput::run(dtype, &a).values(left.clone());
+        let b = CaseInput::run(dtype, &b).values(right.clone());
+        Some(Case::new(op, [a, b]))
+    });
+    vec![family]
 }
 
 /// Overflow, division by zero and powers of negative numbers.

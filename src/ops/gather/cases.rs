@@ -10,6 +10,7 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
     let mut families: Vec<_> =
         WEIGHT_TYPES.into_iter().chain([DType::I32, DType::U32]).map(table).collect();
     families.push(edges());
+    families.push(many_indices());
     for dtype in [DType::F32, DType::F16, DType::I32] {
         for (axis, batch_dims) in [(0, 0), (1, 0), (-1, 0), (1, 1), (2, 1), (2, 2)] {
             families.push(ranks(dtype, axis, batch_dims));
@@ -50,6 +51,15 @@ fn edges() -> CaseFamily {
         let indices = Tensor::from_i32(&[4], &[0, last, -1, -last - 1]).ok()?;
         let data = CaseInput::run(DType::F32, &[v, 9]);
         Some(Case::new(Gather { axis: 0, batch_dims: 0 }, [data, CaseInput::exact(indices)]))
+    })
+}
+
+/// Indices of more than one binding of 1 MiB; shapes are `[V, indices]`.
+fn many_indices() -> CaseFamily {
+    CaseFamily::new("Gather F32 indices over 1 MiB", [vec![5, (1 << 18) + 3]], |shape| {
+        let &[v, picked] = shape else { return None };
+        let data = CaseInput::run(DType::F32, &[v, 1]);
+        (v > 0).then(|| case(Gather { axis: 0, batch_dims: 0 }, data, &[picked], v))
     })
 }
 

@@ -17,6 +17,11 @@ fn shapes<const N: usize>(list: &[[usize; N]]) -> Vec<Vec<usize>> {
     list.iter().map(|shape| shape.to_vec()).collect()
 }
 
+/// Names a family of operands over a binding of 1 MiB.
+fn over(dtype: DType) -> String {
+    format!("{dtype} over 1 MiB")
+}
+
 fn dims(shape: &[usize]) -> Vec<Dim> {
     shape.iter().map(|&n| n.into()).collect()
 }
@@ -46,6 +51,11 @@ pub(crate) fn transpose_cases() -> Vec<CaseFamily> {
         }
     }
     let eight = shapes(&[[2, 1, 3, 2, 1, 2, 3, 2]]);
+    for (dtype, shape) in [(DType::F32, [513, 521]), (DType::F16, [727, 731])] {
+        families.push(CaseFamily::new(over(dtype), shapes(&[shape]), move |d| {
+            Some(Case::new(Transpose { permutation: vec![1, 0] }, [input(dtype, d)]))
+        }));
+    }
     families.push(CaseFamily::new("F32 rank 8", eight, |d| {
         let op = Transpose { permutation: vec![7, 0, 6, 1, 5, 2, 4, 3] };
         Some(Case::new(op, [input(DType::F32, d)]))
@@ -76,6 +86,12 @@ pub(crate) fn slice_cases() -> Vec<CaseFamily> {
             }));
         }
     }
+    for (dtype, shape) in [(DType::F32, [3, 90_001]), (DType::F16, [531, 1009])] {
+        families.push(CaseFamily::new(over(dtype), shapes(&[shape]), move |d| {
+            let ranges = vec![range(0, -1, i64::MIN, -2), range(1, 5, i64::MAX, 1)];
+            Some(Case::new(Slice { ranges }, [input(dtype, d)]))
+        }));
+    }
     families
 }
 
@@ -88,6 +104,11 @@ pub(crate) fn expand_cases() -> Vec<CaseFamily> {
         }));
         families.push(CaseFamily::new(format!("{dtype} leading"), all.clone(), move |d| {
             Some(Case::new(Expand { shape: dims(&[d[0], d[1], 1]) }, [input(dtype, &[d[1], d[2]])]))
+        }));
+    }
+    for (dtype, shape) in [(DType::F32, [1, 2, 270_001]), (DType::F16, [3, 2, 180_001])] {
+        families.push(CaseFamily::new(over(dtype), shapes(&[shape]), move |d| {
+            Some(Case::new(Expand { shape: dims(d) }, [input(dtype, &[d[0], 1, d[2]])]))
         }));
     }
     families
@@ -115,6 +136,14 @@ pub(crate) fn concat_cases() -> Vec<CaseFamily> {
         families.push(CaseFamily::new(format!("{dtype} first"), all.clone(), move |d| {
             let part = |n: usize| input(dtype, &[n, d[3]]);
             Some(Case::new(Concat { axis: 0 }, [part(d[0]), part(d[1]), part(d[2])]))
+        }));
+    }
+    // One row over the limit, then many below it.
+    for (dtype, inner) in [(DType::F32, 53_001), (DType::F16, 105_001)] {
+        let list = shapes(&[[1, 5, 2, inner], [11, 1, 2, inner / 11], [13, 3, 0, inner / 13]]);
+        families.push(CaseFamily::new(over(dtype), list, move |d| {
+            let part = |n: usize| input(dtype, &[d[0], n, d[3]]);
+            Some(Case::new(Concat { axis: 1 }, [part(d[1]), part(d[2]), part(1)]))
         }));
     }
     families

@@ -1,13 +1,14 @@
 //! The same elements under another shape.
 
-use super::{exact, fixed, present};
+use super::{exact, fixed, present, strides};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim, Symbol, TensorType};
+use crate::kernels::movement::{Step, StridedCopy};
 use crate::ops::rules::Rules;
 use crate::ops::{BoundCx, Lowering, Operator, RefTensor};
 
 /// ONNX `Reshape` with a shape known when the graph is built. Costs nothing at
-/// run time: the result is the same memory.
+/// run time, since the result is the same memory; only a state is copied.
 ///
 /// | Input | Type |
 /// |---|---|
@@ -81,7 +82,15 @@ impl Operator for Reshape {
         Ok(exact(cx.outputs))
     }
 
+    /// A state's memory changes later in the run, so what it holds now is copied.
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        cx.alias(0, 0)
+        let (x, y) = (cx.input(0)?, cx.output(0)?);
+        if !cx.is_state(&x) {
+            return cx.alias(0, 0);
+        }
+        let steps = strides(&y.ty.shape, Dim::Const(1), |a, b| a * b);
+        let steps = steps.into_iter().map(Step::forward).collect();
+        cx.call(StridedCopy { start: Dim::Const(0), steps }, &[Some(x)], &[y]);
+        Ok(())
     }
 }

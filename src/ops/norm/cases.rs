@@ -13,8 +13,9 @@ const SHAPES: [[usize; 3]; 9] = [
     [0, 2, 4],
     [1, 33, 31],
     [1, 2, 1030],
-    // Longer than what some drivers let one invocation go through.
-    [1, 1, 20011],
+    // More than a binding of 1 MiB, and rows longer than what some drivers let
+    // one invocation go through.
+    [1, 14, 20011],
 ];
 
 /// Spread and offset of x: far from 0 the mean cancels.

@@ -16,9 +16,10 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
         [0, 4, 2, 8, 4, 3],
         [2, 0, 2, 8, 4, 3],
         [1, 61, 5, 128, 64, 257],
-        // More than one binding of 1 MiB: of rows, then of tables.
+        // More than one binding of 1 MiB: of rows, then of tables, then of positions.
         [1, 300, 8, 128, 64, 300],
         [2, 3, 1, 256, 128, 5000],
+        [1, (1 << 18) + 3, 1, 2, 1, 3],
     ];
     [false, true]
         .into_iter()

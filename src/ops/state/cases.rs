@@ -35,6 +35,13 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
             ));
         }
     }
+    for dtype in [DType::F32, DType::F16] {
+        families.push(CaseFamily::new(
+            format!("TensorScatter {dtype} write_indices over 1 MiB"),
+            [vec![(1 << 18) + 1, 1, 1, 3, 1]],
+            move |shape| build(dtype, true, true, shape, 1.0),
+        ));
+    }
     families.push(CaseFamily::new(
         "TensorScatter F16 state, values beyond the largest F16",
         [vec![2, 3, 2, 5, 8], vec![2, 3, 2, 5, 7]],

@@ -79,6 +79,8 @@ impl Outcome<'_> {
                 "first_token_seconds": stats.first_token.as_secs_f64(),
                 "prefill_seconds": stats.prefill.as_secs_f64(),
                 "prefill_tokens_per_second": stats.prefill_rate(),
+                // The first token is the prompt's, and a step may end the text.
+                "decode_steps": stats.steps,
                 "decode_seconds": stats.decode.as_secs_f64(),
                 "decode_tokens_per_second": stats.decode_rate(),
             },

@@ -1,0 +1,338 @@
+//! What a language model costs in memory: on the device, by the accounting and
+//! by the process's resident size, and on the heap while it is loaded.
+//!
+//! The program measures itself, so its parts run one after another and share
+//! it with nothing else. The model is the demonstration model in the user's
+//! cache; `scripts/fetch_demo_model.sh` puts it there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test program: what is wrong should stop it"
+)]
+
+mod support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use support::backends::{self, Named};
+use support::{demo_model, heap, live, resident};
+use wginfer::Backend;
+use wginfer::formats::gguf::{self, GgufFile};
+use wginfer::gpu::{MemoryReport, Purpose};
+use wginfer::graph::Bindings;
+use wginfer::lm::decoder::names;
+use wginfer::lm::{LanguageModel, ModelOptions};
+use wginfer::plan::Plan;
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
+
+/// The context asked for, which is also what the caches have room for.
+const CONTEXT: usize = 256;
+/// The bytes of an element of a cache: F16, the default.
+const CACHE_BYTES: u64 = 2;
+/// The allocator below wgpu keeps its last block, which has at most so many bytes.
+const KEPT: f64 = (32 << 20) as f64;
+/// What loading may take on the heap: this and a fifth of the file.
+const HEAP_BYTES: u64 = 64_000_000;
+const MB: f64 = 1e6;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for backend in backends::all() {
+        let measured = Arc::new(OnceLock::new());
+        let mut add = |what: &str, check: fn(&Measured) -> Result<(), Failed>| {
+            let (backend, measured) = (backend.clone(), measured.clone());
+            trials.push(Trial::test(format!("memory::{}::{what}", backend.name), move || {
+                let result = measured.get_or_init(|| measure(&backend).map_err(text));
+                check(result.as_ref().map_err(String::clone)?)
+            }));
+        };
+        add("heap_while_loading", heap_while_loading);
+        if backend.is_gpu() {
+            add("peak_is_what_the_model_needs", peak);
+            add("nothing_is_left", nothing_is_left);
+        }
+        if cfg!(target_os = "linux") && backend.name.starts_with("lavapipe") {
+            add("the_process_agrees", the_process_agrees);
+        }
+    }
+    backends::conclude(&arguments, trials);
+}
+
+fn text(failed: Failed) -> String {
+    failed.message().unwrap_or("failed").to_string()
+}
+
+/// What one model did on one backend, in bytes.
+#[derive(Debug)]
+struct Measured {
+    file_bytes: u64,
+    needed: Needed,
+    /// How far the heap grew at most while loading.
+    heap_peak: u64,
+    /// How much of that is still there after loading.
+    heap_loaded: u64,
+    device: Option<Device>,
+}
+
+/// What the device's books said, and the process's resident size beside them.
+#[derive(Debug)]
+struct Device {
+    loaded: MemoryReport,
+    used: MemoryReport,
+    dropped: MemoryReport,
+    trimmed: MemoryReport,
+    /// Resident before loading, after it, after use, and after the drop.
+    resident: [u64; 4],
+    heap: [u64; 4],
+}
+
+impl Device {
+    /// By how many MB the process has grown since the start without its heap,
+    /// at one of the four times.
+    fn beside_the_heap(&self, at: usize) -> f64 {
+        let grown = |sizes: &[u64; 4]| sizes[at] as f64 - sizes[0] as f64;
+        (grown(&self.resident) - grown(&self.heap)) / MB
+    }
+}
+
+/// What the model needs, from its file, its sizes and its plans.
+#[derive(Debug, Clone, Copy)]
+struct Needed {
+    /// The file's tensors.
+    weights: u64,
+    /// The rotary tables, which no file has.
+    tables: u64,
+    state: u64,
+    /// The largest set of computed values alive at one time.
+    live: u64,
+}
+
+impl Needed {
+    fn total(&self) -> u64 {
+        self.weights + self.tables + self.state + self.live
+    }
+}
+
+fn measure(backend: &Named) -> Result<Measured, Failed> {
+    let path = demo_model::path()?;
+    let gpu = match &backend.backend {
+        Backend::Gpu(gpu) => Some(gpu.clone()),
+        Backend::Cpu => None,
+    };
+    let books = || gpu.as_ref().map(|gpu| gpu.memory()).unwrap_or_default();
+    let mut sizes = Sizes::default();
+    if let Some(gpu) = &gpu {
+        gpu.trim();
+        gpu.reset_peaks();
+    }
+    sizes.note()?;
+    let before = heap::start();
+    let (mut model, file_bytes, weights) = load(&path, &backend.backend)?;
+    let (heap_peak, heap_loaded) = (heap::peak() - before, heap::current() - before);
+    let loaded = books();
+    sizes.note()?;
+
+    // A little text is enough for the plan of a whole chunk.
+    let tokens = if backend.is_slow() { 5 } else { 40 };
+    use_it(&mut model, tokens)?;
+    let needed = needed(&model, weights, tokens)?;
+    let used = books();
+    sizes.note()?;
+
+    drop(model);
+    let dropped = books();
+    if let Some(gpu) = &gpu {
+        gpu.trim();
+        // Destroys what was freed.
+        gpu.tick();
+    }
+    let trimmed = books();
+    sizes.note()?;
+    let (resident, heap) = (sizes.resident.try_into(), sizes.heap.try_into());
+    let (Ok(resident), Ok(heap)) = (resident, heap) else { return Err("four sizes".into()) };
+    let device = gpu.map(|_| Device { loaded, used, dropped, trimmed, resident, heap });
+    Ok(Measured { file_bytes, needed, heap_peak, heap_loaded, device })
+}
+
+/// Sizes of the process from time to time.
+#[derive(Debug, Default)]
+struct Sizes {
+    resident: Vec<u64>,
+    heap: Vec<u64>,
+}
+
+impl Sizes {
+    fn note(&mut self) -> Result<(), Failed> {
+        self.resident.push(if cfg!(target_os = "linux") { resident::without_files()? } else { 0 });
+        self.heap.push(heap::current());
+        Ok(())
+    }
+}
+
+/// The model, the bytes of its file and of the file's tensors.
+fn load(path: &PathBuf, backend: &Backend) -> Result<(LanguageModel, u64, u64), Failed> {
+    let file = gguf::open(path)?;
+    let (file_bytes, weights) = (file.file_bytes(), tensor_bytes(&file)?);
+    let options = ModelOptions { context: Some(CONTEXT), ..ModelOptions::default() };
+    let model = backend.block_on(LanguageModel::load(file, backend, &options, &mut |_, _| {}))?;
+    Ok((model, file_bytes, weights))
+}
+
+fn tensor_bytes(file: &GgufFile) -> Result<u64, Failed> {
+    let sizes: Option<Vec<u64>> = file.tensors().map(|tensor| tensor.bytes()).collect();
+    Ok(sizes.ok_or("a tensor of an unknown type")?.iter().sum())
+}
+
+/// A prompt and a few steps after it.
+fn use_it(model: &mut LanguageModel, tokens: usize) -> Result<(), Failed> {
+    let backend = model.backend().clone();
+    let prompt: Vec<u32> = (0..tokens as u32).map(|i| 1000 + 37 * i).collect();
+    let mut logits = backend.block_on(model.forward(&prompt, 0))?;
+    for past in tokens..tokens + 3 {
+        let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        let (token, _) = best.ok_or("no logits")?;
+        logits = backend.block_on(model.forward(&[token as u32], past))?;
+    }
+    Ok(())
+}
+
+fn needed(model: &LanguageModel, weights: u64, tokens: usize) -> Result<Needed, Failed> {
+    let spec = model.spec();
+    let row = (spec.kv_heads * (spec.key_size + spec.value_size)) as u64 * CACHE_BYTES;
+    let state = spec.blocks as u64 * row * CONTEXT as u64;
+    // A cosine and a sine in F32 for each rotated pair of each position.
+    let tables = (CONTEXT * spec.rope.rotary_dim * 4) as u64;
+    let bucket = if tokens <= 8 { 8 } else { 128 };
+    let mut live = 0;
+    for query in [1, bucket] {
+        live = live.max(live::largest(&plan(model, query)?)?);
+    }
+    let planned = model.session().memory().live_peak;
+    if planned != live {
+        return Err(format!("the largest live set is {live}, the session says {planned}").into());
+    }
+    Ok(Needed { weights, tables, state, live })
+}
+
+/// The plan for so many tokens of which one gets logits.
+fn plan(model: &LanguageModel, query: u64) -> Result<Plan, Failed> {
+    let graph = model.session().graph();
+    let mut bounds = Bindings::new(graph.symbols().len());
+    let values = [
+        (names::BATCH, 1),
+        (names::QUERY, query),
+        (names::CAPACITY, CONTEXT as u64),
+        (names::ROW_COUNT, 1),
+    ];
+    for (name, value) in values {
+        bounds.set(graph.symbol(name).ok_or("a symbol")?, value);
+    }
+    Ok(Plan::new(graph, &bounds)?)
+}
+
+fn heap_while_loading(m: &Measured) -> Result<(), Failed> {
+    let most = m.file_bytes / 5 + HEAP_BYTES;
+    println!(
+        "heap while loading: {:.1} MB at most, {:.1} MB after it; limit {:.1} MB",
+        m.heap_peak as f64 / MB,
+        m.heap_loaded as f64 / MB,
+        most as f64 / MB
+    );
+    // The vocabulary alone is more than this: the counting must count.
+    if m.heap_peak < 1_000_000 {
+        return Err(format!("only {} bytes of heap were counted", m.heap_peak).into());
+    }
+    if m.heap_peak > most {
+        return Err(format!("{} bytes of heap, limit {most}", m.heap_peak).into());
+    }
+    Ok(())
+}
+
+fn device(m: &Measured) -> Result<&Device, Failed> {
+    m.device.as_ref().ok_or_else(|| "no device".into())
+}
+
+/// At most a tenth above what the model needs, over loading and use. Below
+/// there is nothing to spare: all of it is alive at one time.
+fn peak(m: &Measured) -> Result<(), Failed> {
+    let (report, needed) = (&device(m)?.used, m.needed.total());
+    println!("needed: {:?}, in all {:.1} MB", m.needed, needed as f64 / MB);
+    println!(
+        "accounted: {:.1} MB at most, {:.1} MB at most while loading",
+        report.total_peak as f64 / MB,
+        device(m)?.loaded.total_peak as f64 / MB
+    );
+    for purpose in Purpose::ALL {
+        println!("  {purpose:?}: {:.2} MB at most", report.peak(purpose) as f64 / MB);
+    }
+    let ratio = report.total_peak as f64 / needed as f64;
+    if !(1.0..=1.1).contains(&ratio) {
+        return Err(format!("the peak is {ratio:.3} of what is needed").into());
+    }
+    let constants = m.needed.weights + m.needed.tables;
+    for (purpose, needed) in [
+        (Purpose::Weights, constants),
+        (Purpose::State, m.needed.state),
+        (Purpose::Activations, m.needed.live),
+    ] {
+        let peak = report.peak(purpose);
+        if peak < needed {
+            return Err(format!("{purpose:?}: {peak} bytes accounted, {needed} needed").into());
+        }
+    }
+    Ok(())
+}
+
+/// Weights, state and all the rest go with the model; what the device keeps
+/// for reuse goes when it is asked to.
+fn nothing_is_left(m: &Measured) -> Result<(), Failed> {
+    let Device { dropped, trimmed, .. } = device(m)?;
+    for purpose in Purpose::ALL.into_iter().filter(|p| *p != Purpose::Staging) {
+        if dropped.current(purpose) != 0 {
+            return Err(format!("{purpose:?} after the drop: {dropped:?}").into());
+        }
+    }
+    println!(
+        "kept for reuse: {:.2} MB, staging {:.2} MB",
+        dropped.pooled as f64 / MB,
+        dropped.current(Purpose::Staging) as f64 / MB
+    );
+    if (trimmed.in_use(), trimmed.pooled, trimmed.total) != (0, 0, 0) {
+        return Err(format!("after trimming: {trimmed:?}").into());
+    }
+    Ok(())
+}
+
+/// On lavapipe the device's memory is the process's. What Rust allocated is
+/// taken off: the heap is counted apart.
+fn the_process_agrees(m: &Measured) -> Result<(), Failed> {
+    let device = device(m)?;
+    let [_, loaded, used, dropped] = [0, 1, 2, 3].map(|at| device.beside_the_heap(at));
+    println!(
+        "resident beside the heap: {loaded:.1} MB after loading, {used:.1} MB after use, \
+         {dropped:.1} MB after the drop"
+    );
+    // What was never written takes no room: the caches, at this point. Pages
+    // that an earlier part of the program freed may be used again, and freed
+    // staging memory may still be there.
+    let written = (m.needed.weights + m.needed.tables) as f64 / MB;
+    let accounted = device.loaded.total_peak as f64 / MB;
+    if !(0.95 * written..=1.1 * accounted).contains(&loaded) {
+        let what = format!("{loaded:.1} MB, not {written:.1} written to {accounted:.1} accounted");
+        return Err(format!("after loading the process has grown by {what}").into());
+    }
+    let given_back = used - dropped;
+    let least = device.used.in_use() as f64 / MB - KEPT / MB;
+    if given_back < least {
+        return Err(format!("the drop gave {given_back:.1} MB back, not {least:.1}").into());
+    }
+    Ok(())
+}
