@@ -49,9 +49,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Round", "elementwise", || elementwise::unary_cases(Unary::Round)),
     operator("Sin", "elementwise", || elementwise::unary_cases(Unary::Sin)),
     operator("Cos", "elementwise", || elementwise::unary_cases(Unary::Cos)),
-    operator("Clip", "elementwise", || {
-        elementwise::unary_cases(Unary::Clip { min: -1.0, max: 6.0 })
-    }),
+    operator("Clip", "elementwise", elementwise::clip_cases),
     operator("Add", "elementwise", || elementwise::binary_cases(Binary::Add)),
     operator("Sub", "elementwise", || elementwise::binary_cases(Binary::Sub)),
     operator("Mul", "elementwise", || elementwise::binary_cases(Binary::Mul)),
