@@ -212,5 +212,5 @@ fn sine(x: f32, quarters: i32) -> f32 {
 }
 
 @if(act_clip) fn activate(x: f32) -> f32 {
-    return max(min(x, ACT_B), ACT_A);
+    return min(max(x, ACT_A), ACT_B);
 }

@@ -1,7 +1,8 @@
 import package::common::reduce::{Lane, workgroup_max, workgroup_sum};
 import package::config::WORKGROUP;
 
-// A workgroup computes a contiguous row.
+// A workgroup computes a contiguous row; with `logarithm`, the logarithm of the
+// softmax.
 
 struct Params {
     rows: u32,
@@ -41,12 +42,15 @@ fn main(
     var sum = 0.0;
     for (var j = index; j < params.n; j += WORKGROUP) {
         let e = exp(x[start + j] - peak);
-        y[start + j] = e;
+        @if(!logarithm) y[start + j] = e;
         sum += e;
     }
     sum = workgroup_sum(sum, lane);
+    // The largest element has put a 1 into the sum.
+    @if(logarithm) let log_sum = log(sum);
     // Each invocation scales what it wrote itself.
     for (var j = index; j < params.n; j += WORKGROUP) {
-        y[start + j] = y[start + j] / sum;
+        @if(logarithm) y[start + j] = (x[start + j] - peak) - log_sum;
+        @else y[start + j] = y[start + j] / sum;
     }
 }

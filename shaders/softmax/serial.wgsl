@@ -1,7 +1,8 @@
 import package::config::WORKGROUP;
 
 // One invocation computes a row whose elements are `inner` apart: one pass
-// for the maximum and the sum, one for the results.
+// for the maximum, one for the sum, one for the results; with `logarithm`, the
+// logarithm of the softmax.
 
 struct Params {
     rows: u32,
@@ -35,11 +36,14 @@ fn main(
     for (var j = 0u; j < params.n; j++) {
         let at = start + j * params.inner;
         let e = exp(x[at] - peak);
-        y[at] = e;
+        @if(!logarithm) y[at] = e;
         sum += e;
     }
+    // The largest element has put a 1 into the sum.
+    @if(logarithm) let log_sum = log(sum);
     for (var j = 0u; j < params.n; j++) {
         let at = start + j * params.inner;
-        y[at] = y[at] / sum;
+        @if(logarithm) y[at] = (x[at] - peak) - log_sum;
+        @else y[at] = y[at] / sum;
     }
 }

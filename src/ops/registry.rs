@@ -49,9 +49,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Round", "elementwise", || elementwise::unary_cases(Unary::Round)),
     operator("Sin", "elementwise", || elementwise::unary_cases(Unary::Sin)),
     operator("Cos", "elementwise", || elementwise::unary_cases(Unary::Cos)),
-    operator("Clip", "elementwise", || {
-        elementwise::unary_cases(Unary::Clip { min: -1.0, max: 6.0 })
-    }),
+    operator("Clip", "elementwise", elementwise::clip_cases),
     operator("Add", "elementwise", || elementwise::binary_cases(Binary::Add)),
     operator("Sub", "elementwise", || elementwise::binary_cases(Binary::Sub)),
     operator("Mul", "elementwise", || elementwise::binary_cases(Binary::Mul)),
@@ -85,7 +83,8 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
-    operator("Softmax", "softmax", softmax::cases),
+    operator("Softmax", "softmax", softmax::softmax_cases),
+    operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
     operator("TensorScatter", "state", state::cases),
 ];
 

@@ -65,15 +65,17 @@ pub const VARIANTS: &[Variant] = &[
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
-    vec![request(variant)]
+    vec![request(variant, false), request(variant, true)]
 }
 
-fn request(variant: &Variant) -> ShaderRequest {
+fn request(variant: &Variant, logarithm: bool) -> ShaderRequest {
     let mut request = ShaderRequest::new(variant.shader);
     for (name, value) in variant.consts {
         request = request.with(*name, *value);
     }
-    variant.features.iter().fold(request, |request, feature| request.feature(*feature))
+    let option = logarithm.then_some("logarithm");
+    let features = variant.features.iter().copied().chain(option);
+    features.fold(request, |request, feature| request.feature(feature))
 }
 
 fn workgroup(variant: &Variant) -> Result<u32> {
@@ -83,11 +85,14 @@ fn workgroup(variant: &Variant) -> Result<u32> {
     }
 }
 
-/// Computes [`Softmax`](crate::ops::softmax::Softmax).
+/// Computes [`Softmax`](crate::ops::softmax::Softmax) and
+/// [`LogSoftmax`](crate::ops::softmax::LogSoftmax).
 #[derive(Debug, Clone, Copy)]
 pub struct SoftmaxKernel {
     /// The axis, from the front.
     pub axis: usize,
+    /// Whether the result is the logarithm of the softmax.
+    pub logarithm: bool,
 }
 
 impl Kernel for SoftmaxKernel {
@@ -117,7 +122,8 @@ impl Kernel for SoftmaxKernel {
             .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
             .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;
         let slab = &n * &inner;
-        let runs = parts::runs(cx, "a row of Softmax", &outer, &slab, 4)?;
+        let row = if self.logarithm { "a row of LogSoftmax" } else { "a row of Softmax" };
+        let runs = parts::runs(cx, row, &outer, &slab, 4)?;
         let size = workgroup(variant)?;
         let dispatch = |run: &Run| {
             // An axis of no elements has no rows to write.
@@ -132,7 +138,7 @@ impl Kernel for SoftmaxKernel {
                 params.push(("inner", (&inner).into()));
             }
             Dispatch {
-                shader: request(variant),
+                shader: request(variant, self.logarithm),
                 variant: format!("{FAMILY}/{}", variant.name),
                 bindings: vec![("x", run.view(Place::Input(0))), ("y", run.view(Place::Output(0)))],
                 params,
@@ -152,26 +158,43 @@ impl Kernel for SoftmaxKernel {
             return Ok(());
         }
         let slabs = y.par_chunks_mut(n * inner).zip(values.par_chunks(n * inner));
+        let row = if self.logarithm { log_row } else { row };
         slabs.for_each(|(y, x)| {
             for i in 0..inner {
-                row(x, y, i, inner, n);
+                row(x, y, i, inner);
             }
         });
         Ok(())
     }
 }
 
-/// Softmax of the `n` elements from `start` on, `stride` apart.
-fn row(x: &[f32], y: &mut [f32], start: usize, stride: usize, n: usize) {
-    let at = |j: usize| start + j * stride;
-    let max = (0..n).map(|j| x[at(j)]).fold(f32::MIN, f32::max);
+/// Softmax of the elements from `start` on, `stride` apart.
+fn row(x: &[f32], y: &mut [f32], start: usize, stride: usize) {
+    let max = largest(x, start, stride);
     let mut sum = 0.0;
-    for j in 0..n {
-        let e = (x[at(j)] - max).exp();
-        y[at(j)] = e;
-        sum += e;
+    for at in (start..x.len()).step_by(stride) {
+        y[at] = (x[at] - max).exp();
+        sum += y[at];
     }
-    for j in 0..n {
-        y[at(j)] /= sum;
+    for at in (start..x.len()).step_by(stride) {
+        y[at] /= sum;
     }
+}
+
+/// Its logarithm.
+fn log_row(x: &[f32], y: &mut [f32], start: usize, stride: usize) {
+    let max = largest(x, start, stride);
+    let mut sum = 0.0;
+    for at in (start..x.len()).step_by(stride) {
+        y[at] = x[at] - max;
+        sum += y[at].exp();
+    }
+    let log = f32::ln(sum);
+    for at in (start..x.len()).step_by(stride) {
+        y[at] -= log;
+    }
+}
+
+fn largest(x: &[f32], start: usize, stride: usize) -> f32 {
+    x[start..].iter().step_by(stride).copied().fold(f32::MIN, f32::max)
 }

@@ -60,6 +60,7 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
         families.push(family("mask", op, DType::F32, Some(mask)));
     }
     families.push(ends_of_past());
+    families.push(hiding_mask());
     families.push(large_mask());
     families.push(many_sequences());
     families
@@ -71,6 +72,23 @@ enum Mask {
     Full,
     Keys,
     Batch,
+}
+
+/// Masks that hide every third key, the first one too, with numbers beside which
+/// scores vanish.
+fn hiding_mask() -> CaseFamily {
+    let shapes = SHAPES.iter().filter(|s| s.iter().product::<usize>() < 1 << 20);
+    CaseFamily::new("Attention F32 hiding mask", shapes.map(|s| s.to_vec()), |shape| {
+        let &[_, q, _, _, _, _, c] = shape else { return None };
+        let past = c.checked_sub(q)? as i64;
+        let all = Attention { causal: false, ..Attention::default() };
+        let mut case = build(all, DType::F32, shape, Values::Whole(past, past + 1))?;
+        let hidden = |key: usize| if key.is_multiple_of(2) { -1e38 } else { f32::MIN };
+        let at = |key: usize| if key.is_multiple_of(3) && c > 1 { hidden(key) } else { 0.5 };
+        let mask: Vec<f32> = (0..c).map(at).collect();
+        case.inputs.push(Some(CaseInput::exact(Tensor::from_f32(&[c], &mask).ok()?)));
+        Some(case)
+    })
 }
 
 /// Mask and cache of more than one binding of 1 MiB each, and planes of the

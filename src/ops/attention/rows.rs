@@ -154,6 +154,9 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// `exp` of less than minus this is below the smallest normal number.
+const HIDDEN: f64 = 88.0;
+
 /// How far an executor may be off.
 ///
 /// Scores. A dot product of length D, its scaling and the rounding of the scale
@@ -179,6 +182,11 @@ impl<'a> Rows<'a> {
 /// says), and the division 2.5 ULP.
 /// Weights and factors near the smallest normal number may be flushed, or kept
 /// from getting smaller, which adds `4 n * smallest * (max |v| + |o|)`.
+///
+/// Hidden keys. An executor's maximum is at least that of the exact scores less
+/// the error `d` there. A key whose score and error together are [`HIDDEN`] below
+/// that (a mask of -1e38, say) gets a weight below the smallest normal number,
+/// whatever its error, and no share of `d_max` and `r`: the last term has it.
 ///
 /// Wherever the weights are that uncertain that t exceeds 1/2, the output is
 /// only known to be a mean of the values: the bound is twice the largest.
@@ -219,13 +227,21 @@ fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
             dot * s.magnitude + cap * s.capped.abs() + mask + flush
         })
         .collect();
-    let largest = score_errors.iter().copied().fold(0.0, f64::max);
-    let values = || row.scores.iter().map(|s| s.value);
-    let range = values().fold(f64::NEG_INFINITY, f64::max) - values().fold(f64::INFINITY, f64::min);
+    let top = row.scores.iter().zip(&score_errors).max_by(|a, b| a.0.value.total_cmp(&b.0.value));
+    let certain = top.map_or(0.0, |(score, error)| score.value - error);
+    let seen = |s: &Score, error: f64| s.value + error > certain - HIDDEN;
+    let (mut largest, mut least, mut most) = (0.0f64, f64::INFINITY, f64::NEG_INFINITY);
+    for (s, &error) in row.scores.iter().zip(&score_errors).filter(|(s, error)| seen(s, **error)) {
+        largest = largest.max(error);
+        (least, most) = (least.min(s.value), most.max(s.value));
+    }
     // Arguments below -87 give less than the smallest normal number.
-    let reach = (range + largest).min(87.0);
+    let reach = (most - least + largest).min(87.0);
     let common = 8.0 * reach * unit + gamma(row.scores.len(), 8.0 * unit) + 8.0 * unit;
-    score_errors.iter().map(|d| (d + largest).exp_m1() + common).collect()
+    let wrong = |(s, &error): (&Score, &f64)| {
+        if seen(s, error) { (error + largest).exp_m1() + common } else { 0.0 }
+    };
+    row.scores.iter().zip(&score_errors).map(wrong).collect()
 }
 
 fn row_bound(

@@ -81,6 +81,15 @@ pub(crate) fn unary_cases(function: Unary) -> Vec<CaseFamily> {
     families
 }
 
+pub(crate) fn clip_cases() -> Vec<CaseFamily> {
+    let mut families = unary_cases(Unary::Clip { min: -1.0, max: 6.0 });
+    families.push(CaseFamily::new("Clip, min above max", few_lengths(), |s| {
+        let crossed = Unary::Clip { min: 2.0, max: 1.0 };
+        Some(Case::new(crossed, [CaseInput::run(DType::F32, s)]))
+    }));
+    families
+}
+
 /// Which shapes two operands get, from up to four numbers.
 type Pattern = (&'static str, fn(&[usize]) -> (Vec<usize>, Vec<usize>));
 

@@ -82,7 +82,8 @@ pub enum Unary {
     Sin,
     /// Cosine. Accurate up to |x| = 8192, then less and less.
     Cos,
-    /// max(min, min(max, x)); both ends are finite.
+    /// min(max, max(min, x)), as ONNX has it: max where min is above it. Both ends
+    /// are finite.
     Clip {
         /// The lower end.
         min: f32,
@@ -260,7 +261,7 @@ impl Unary {
             Round => x.round_ties_even(),
             Sin => x.sin(),
             Cos => x.cos(),
-            Clip { min, max } => x.min(max.into()).max(min.into()),
+            Clip { min, max } => x.max(min.into()).min(max.into()),
         }
     }
 
@@ -308,7 +309,7 @@ impl Unary {
             Round => x.round_ties_even(),
             Sin => x.sin(),
             Cos => x.cos(),
-            Clip { min, max } => x.min(max).max(min),
+            Clip { min, max } => x.max(min).min(max),
         }
     }
 
