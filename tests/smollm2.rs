@@ -56,14 +56,12 @@ fn main() {
                 }
             }));
         };
-        add("logits", |model, _| logits(model, F32_LOGITS, usize::MAX));
+        add("logits", |model, backend| logits(model, F32_LOGITS, prompts(backend)));
         add("greedy", greedy);
         add("perplexity", perplexity);
         let half = backend.clone();
         trials.push(Trial::test(format!("smollm2::{name}::logits_f16_cache"), move || {
-            // The long prompt takes most of a minute on a slow adapter.
-            let prompts = if half.is_slow() && !whole_text() { 2 } else { usize::MAX };
-            logits(&mut open(&half.backend, DType::F16)?, F16_LOGITS, prompts)
+            logits(&mut open(&half.backend, DType::F16)?, F16_LOGITS, prompts(&half))
         }));
     }
     if whole_text() {
@@ -102,7 +100,13 @@ fn npy(name: &str) -> Result<Vec<f32>, Failed> {
         .collect())
 }
 
-/// Last-position logits of the first so many of three prompts.
+/// How many of the three prompts; the last takes most of a minute on a slow
+/// adapter.
+fn prompts(backend: &Named) -> usize {
+    if backend.is_slow() && !whole_text() { 2 } else { usize::MAX }
+}
+
+/// Last-position logits of the first so many prompts.
 fn logits(model: &mut LanguageModel, tolerance: f64, prompts: usize) -> Result<(), Failed> {
     let cases = json("last_logits.json")?;
     for case in cases.as_array().ok_or("a list")?.iter().take(prompts) {
