@@ -103,6 +103,7 @@ fn large_mask() -> CaseFamily {
         case.inputs.push(Some(mask));
         Some(case)
     })
+    .heavy()
 }
 
 /// `past` of more than one binding of 1 MiB.
