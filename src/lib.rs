@@ -11,6 +11,7 @@ pub mod gpu;
 pub mod graph;
 pub mod kernels;
 pub mod lm;
+pub mod onnx;
 pub mod ops;
 pub mod passes;
 pub mod plan;

@@ -45,7 +45,10 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
-    for backend in backends::all() {
+    let mut backends = backends::all();
+    // Where the resident size is judged, nothing has freed pages before.
+    backends.sort_by_key(|backend| !is_resident(backend));
+    for backend in backends {
         let measured = Arc::new(OnceLock::new());
         let mut add = |what: &str, check: fn(&Measured) -> Result<(), Failed>| {
             let (backend, measured) = (backend.clone(), measured.clone());
@@ -59,11 +62,16 @@ fn main() {
             add("peak_is_what_the_model_needs", peak);
             add("nothing_is_left", nothing_is_left);
         }
-        if cfg!(target_os = "linux") && backend.name.starts_with("lavapipe") {
+        if is_resident(&backend) {
             add("the_process_agrees", the_process_agrees);
         }
     }
     backends::conclude(&arguments, trials);
+}
+
+/// Whether the device's memory is the process's, and the process can tell.
+fn is_resident(backend: &Named) -> bool {
+    cfg!(target_os = "linux") && backend.name.starts_with("lavapipe")
 }
 
 fn text(failed: Failed) -> String {
@@ -320,12 +328,11 @@ fn the_process_agrees(m: &Measured) -> Result<(), Failed> {
         "resident beside the heap: {loaded:.1} MB after loading, {used:.1} MB after use, \
          {dropped:.1} MB after the drop"
     );
-    // What was never written takes no room: the caches, at this point. Pages
-    // that an earlier part of the program freed may be used again, and freed
+    // What was never written takes no room: the caches, at this point. Freed
     // staging memory may still be there.
     let written = (m.needed.weights + m.needed.tables) as f64 / MB;
     let accounted = device.loaded.total_peak as f64 / MB;
-    if !(0.95 * written..=1.1 * accounted).contains(&loaded) {
+    if !(0.98 * written..=1.1 * accounted).contains(&loaded) {
         let what = format!("{loaded:.1} MB, not {written:.1} written to {accounted:.1} accounted");
         return Err(format!("after loading the process has grown by {what}").into());
     }

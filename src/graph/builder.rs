@@ -181,6 +181,11 @@ impl GraphBuilder {
         self.graph.ty(id)
     }
 
+    /// The content of a value that is known now.
+    pub fn known(&self, id: ValueId) -> Option<&Tensor> {
+        self.graph.constant(id)
+    }
+
     /// Ends building.
     ///
     /// # Errors

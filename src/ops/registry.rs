@@ -2,6 +2,7 @@
 
 use super::elementwise::{self, Binary, Unary};
 use super::{attention, gather, matmul, movement, norm, rotary, softmax, state};
+use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
 /// An operator as the tests, the documentation and the importers find it.
@@ -95,3 +96,6 @@ const fn operator(
 ) -> OperatorInfo {
     OperatorInfo { name, family, cases }
 }
+
+/// How the importer of ONNX models finds operators: one line a family.
+pub const ONNX: &[&[OnnxOperator]] = &[softmax::ONNX];

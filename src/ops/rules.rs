@@ -83,3 +83,12 @@ impl<'a> Rules<'a> {
         self.names.get(index).copied().unwrap_or("?")
     }
 }
+
+/// The axis counted from the front.
+pub(crate) fn front_axis(op: &str, axis: i64, rank: usize) -> Result<usize> {
+    let front = if axis < 0 { axis.saturating_add_unsigned(rank as u64) } else { axis };
+    usize::try_from(front)
+        .ok()
+        .filter(|&front| front < rank)
+        .ok_or_else(|| Error::rule(op, format!("axis {axis} of rank {rank}")))
+}

@@ -39,7 +39,6 @@ impl Target {
         let plan = Plan::new(&setup.graph, &setup.bounds)?;
         let mut expected = Expected { calls: plan.calls().count(), ..Expected::default() };
         if let Backend::Gpu(gpu) = &self.backend {
-            check_buffers(setup, &plan, gpu.caps().limits.max_buffer_size)?;
             for (_, dispatches) in dispatches(&plan, gpu.caps(), &self.policy)? {
                 for dispatch in dispatches {
                     let runs = match &dispatch.grid {
@@ -58,24 +57,6 @@ impl Target {
         }
         Ok(expected)
     }
-}
-
-/// Memory that a plan needs at its bounds must exist on the device.
-fn check_buffers(setup: &Setup, plan: &Plan, limit: u64) -> Result<()> {
-    let inputs = setup.graph.inputs().iter().map(|id| setup.graph.ty(*id).bytes(&setup.bounds));
-    let mut largest = plan.slots.iter().copied().max().unwrap_or(0);
-    for bytes in inputs {
-        largest = largest.max(bytes? as u64);
-    }
-    if largest <= limit {
-        return Ok(());
-    }
-    Err(Error::Limit {
-        what: "a buffer of the plan".into(),
-        limit_name: "max_buffer_size".into(),
-        needed: largest,
-        limit,
-    })
 }
 
 /// What a run has to do.

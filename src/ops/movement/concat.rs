@@ -1,9 +1,10 @@
 //! Tensors one after another.
 
-use super::{exact, front_axis, present};
+use super::{exact, present};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::movement::Place;
+use crate::ops::rules::front_axis;
 use crate::ops::{BoundCx, Lowering, Operator, RefData, RefTensor};
 
 /// ONNX `Concat`: at least one input, all of one plain dtype and, but for the

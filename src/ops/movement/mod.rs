@@ -14,15 +14,6 @@ use super::{RefData, RefTensor};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, GraphBuilder, ValueId};
 
-/// An axis counted from the front.
-fn front_axis(op: &str, axis: i64, rank: usize) -> Result<usize> {
-    let front = if axis < 0 { axis + rank as i64 } else { axis };
-    usize::try_from(front)
-        .ok()
-        .filter(|&front| front < rank)
-        .ok_or_else(|| Error::rule(op, format!("axis {axis} of rank {rank}")))
-}
-
 /// Row-major strides.
 pub(crate) fn strides<T: Clone>(shape: &[T], one: T, times: impl Fn(&T, &T) -> T) -> Vec<T> {
     let mut strides = vec![one; shape.len()];

@@ -1,10 +1,11 @@
 //! Operators that read their input with other strides.
 
-use super::{exact, fixed, front_axis, picked, present, strides};
+use super::{exact, fixed, picked, present, strides};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::movement::{Step, StridedCopy};
 use crate::ops::rules::Rules;
+use crate::ops::rules::front_axis;
 use crate::ops::{BoundCx, Lowering, Operator, RefTensor};
 
 fn plain<'a>(op: &'static str, inputs: &'a [Option<&'a TensorType>]) -> Result<&'a TensorType> {

@@ -1,17 +1,20 @@
 //! Softmax and its logarithm.
 
 mod cases;
+mod onnx;
 mod rows;
 
 pub(crate) use cases::{log_softmax_cases, softmax_cases};
+pub(crate) use onnx::ONNX;
 
+use super::rules::front_axis;
 use super::{BoundCx, Lowering, Operator, RefTensor};
 use crate::error::{Error, Result};
 use crate::graph::{GraphBuilder, TensorType, ValueId};
 use crate::kernels::softmax::SoftmaxKernel;
 use crate::tensor::DType;
 use crate::validate::error_model::smallest_normal;
-use rows::{Peak, Row, exp_error, front_axis, rows};
+use rows::{Peak, Row, exp_error, rows};
 
 /// ONNX `Softmax` (opset 13): `exp(x - max) / sum(exp(x - max))` along an axis.
 ///

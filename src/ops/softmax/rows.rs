@@ -1,9 +1,9 @@
 //! What Softmax and LogSoftmax share: their shape rule, the rows along the
 //! axis, and how far the sum of a row's exponentials may be off.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::TensorType;
-use crate::ops::rules::Rules;
+use crate::ops::rules::{Rules, front_axis};
 use crate::tensor::DType;
 use crate::validate::error_model::{gamma, smallest_normal};
 use std::iter::StepBy;
@@ -11,15 +11,6 @@ use std::ops::Range;
 
 /// The places of a row's elements in the whole tensor.
 pub(super) type Row = StepBy<Range<usize>>;
-
-/// The axis counted from the front.
-pub(super) fn front_axis(op: &str, axis: i64, rank: usize) -> Result<usize> {
-    let front = if axis < 0 { axis.saturating_add_unsigned(rank as u64) } else { axis };
-    usize::try_from(front)
-        .ok()
-        .filter(|&front| front < rank)
-        .ok_or_else(|| Error::rule(op, format!("axis {axis} of rank {rank}")))
-}
 
 /// One F32 tensor in, one of its type out.
 pub(super) fn infer(
