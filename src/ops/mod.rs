@@ -10,7 +10,7 @@ mod operator;
 mod refer;
 pub mod registry;
 pub mod rotary;
-mod rules;
+pub(crate) mod rules;
 pub mod softmax;
 pub mod state;
 

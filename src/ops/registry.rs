@@ -98,4 +98,4 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] = &[softmax::ONNX];
+pub const ONNX: &[&[OnnxOperator]] = &[crate::onnx::ONNX, softmax::ONNX];
