@@ -83,7 +83,7 @@ struct Source {
 fn sources(cx: &GpuCx<'_>, data: &TensorType, rows: &Dim, inner: &Dim) -> Result<Vec<Source>> {
     const WHAT: &str = "data of Gather";
     let Some(layout) = DeviceLayout::of(data.dtype).filter(DeviceLayout::has_head) else {
-        let runs = parts::runs(cx, WHAT, rows, inner, data.dtype.block_bytes() as u64)?;
+        let runs = parts::runs(cx, WHAT, rows, inner, data.dtype.device_block_bytes() as u64)?;
         return Ok(runs.into_iter().map(|rows| Source { rows, head: None }).collect());
     };
     let blocks = inner / layout.block_len;
@@ -106,7 +106,7 @@ impl Kernel for GatherKernel {
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
         let (data, indices) = (cx.input(0)?, cx.input(1)?);
-        let whole_words = data.dtype.block_bytes() == 4 && !data.dtype.is_quantised();
+        let whole_words = data.dtype.device_block_bytes() == 4 && !data.dtype.is_quantised();
         let variant = cx.choose(FAMILY, VARIANTS, |variant| match variant.name {
             "words" => whole_words,
             _ => DeviceLayout::of(data.dtype).is_some(),
