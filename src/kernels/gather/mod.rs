@@ -1,6 +1,11 @@
 //! Picking slices by index.
 
 mod cpu;
+mod places;
+
+pub(crate) use cpu::whole_numbers;
+pub use places::PlacesKernel;
+pub(crate) use places::{KINDS, dims, index_bytes, index_parts, params, placed};
 
 use super::parts::{self, Part, Run};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
@@ -39,11 +44,22 @@ pub const VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
+    // As they are, one by one, from wherever indices say.
+    Variant {
+        name: "places",
+        shader: "gather/take",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
 ];
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     match variant.name {
+        "places" => places::requests(variant),
         "decode" => WEIGHT_TYPES.iter().filter_map(|&dtype| request(variant, dtype).ok()).collect(),
         _ => vec![ShaderRequest::new(variant.shader)],
     }
@@ -109,7 +125,8 @@ impl Kernel for GatherKernel {
         let whole_words = data.dtype.device_block_bytes() == 4 && !data.dtype.is_quantised();
         let variant = cx.choose(FAMILY, VARIANTS, |variant| match variant.name {
             "words" => whole_words,
-            _ => DeviceLayout::of(data.dtype).is_some(),
+            "decode" => DeviceLayout::of(data.dtype).is_some(),
+            _ => false,
         })?;
         let layout = self.op.layout(&data.shape, &indices.shape, |dims| Dim::product(dims))?;
         let rows = &layout.outer * &layout.axis;
