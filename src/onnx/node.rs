@@ -193,6 +193,17 @@ impl NodeCx<'_> {
         Ok(self.attributes.ints(name)?.map(<[i64]>::to_vec))
     }
 
+    /// The dtype that an INT attribute names by ONNX's number.
+    ///
+    /// # Errors
+    /// If it is of another type, or this crate does not have that dtype.
+    pub fn element_type(&self, name: &str) -> Result<Option<DType>> {
+        let Some(code) = self.attributes.int(name)? else { return Ok(None) };
+        let dtype = crate::formats::onnx::dtype(code);
+        let spelled = || crate::formats::onnx::spelled(code);
+        dtype.map(Some).ok_or_else(|| self.unsupported(format!("{name} = {code} ({})", spelled())))
+    }
+
     /// How many outputs the node lists.
     pub fn output_count(&self) -> usize {
         self.wanted.len()

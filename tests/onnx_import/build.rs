@@ -1,4 +1,5 @@
 //! Small ONNX models, made from messages.
+#![allow(missing_docs, reason = "the names say all")]
 
 use prost::Message;
 use wginfer::formats::onnx::proto::*;

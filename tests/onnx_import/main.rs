@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    missing_docs,
     unreachable_pub,
     reason = "a test program: what is wrong should stop it"
 )]

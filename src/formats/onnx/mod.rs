@@ -14,6 +14,7 @@ mod tensor;
 mod wire;
 
 pub use model::{Constant, Dimension, OnnxFile, OnnxGraph, OnnxNode, ValueInfo};
+pub(crate) use tensor::{dtype, spelled};
 
 use crate::error::{Error, Result};
 use crate::tensor::Bytes;

@@ -26,29 +26,29 @@ const TYPES: &[Row] = &[
     (1, "FLOAT", Some(DType::F32), Field::Float),
     (2, "UINT8", Some(DType::U8), Field::Int32),
     (3, "INT8", Some(DType::I8), Field::Int32),
-    (4, "UINT16", None, Field::Int32),
-    (5, "INT16", None, Field::Int32),
+    (4, "UINT16", Some(DType::U16), Field::Int32),
+    (5, "INT16", Some(DType::I16), Field::Int32),
     (6, "INT32", Some(DType::I32), Field::Int32),
     (7, "INT64", Some(DType::I64), Field::Int64),
     (8, "STRING", None, Field::None),
     (9, "BOOL", Some(DType::Bool), Field::Int32),
     (10, "FLOAT16", Some(DType::F16), Field::Int32),
-    (11, "DOUBLE", None, Field::Double),
+    (11, "DOUBLE", Some(DType::F64), Field::Double),
     (12, "UINT32", Some(DType::U32), Field::Uint64),
-    (13, "UINT64", None, Field::Uint64),
+    (13, "UINT64", Some(DType::U64), Field::Uint64),
     (14, "COMPLEX64", None, Field::None),
     (15, "COMPLEX128", None, Field::None),
     (16, "BFLOAT16", Some(DType::BF16), Field::Int32),
-    (17, "FLOAT8E4M3FN", None, Field::Int32),
-    (18, "FLOAT8E4M3FNUZ", None, Field::Int32),
-    (19, "FLOAT8E5M2", None, Field::Int32),
-    (20, "FLOAT8E5M2FNUZ", None, Field::Int32),
-    (21, "UINT4", None, Field::Int32),
-    (22, "INT4", None, Field::Int32),
-    (23, "FLOAT4E2M1", None, Field::Int32),
-    (24, "FLOAT8E8M0", None, Field::Int32),
-    (25, "UINT2", None, Field::Int32),
-    (26, "INT2", None, Field::Int32),
+    (17, "FLOAT8E4M3FN", Some(DType::F8E4M3FN), Field::Int32),
+    (18, "FLOAT8E4M3FNUZ", Some(DType::F8E4M3FNUZ), Field::Int32),
+    (19, "FLOAT8E5M2", Some(DType::F8E5M2), Field::Int32),
+    (20, "FLOAT8E5M2FNUZ", Some(DType::F8E5M2FNUZ), Field::Int32),
+    (21, "UINT4", Some(DType::U4), Field::Int32),
+    (22, "INT4", Some(DType::I4), Field::Int32),
+    (23, "FLOAT4E2M1", Some(DType::F4E2M1), Field::Int32),
+    (24, "FLOAT8E8M0", Some(DType::F8E8M0), Field::Int32),
+    (25, "UINT2", Some(DType::U2), Field::Int32),
+    (26, "INT2", Some(DType::I2), Field::Int32),
 ];
 
 /// The element type of an ONNX number, if this crate has it.
@@ -83,13 +83,19 @@ impl Tensors<'_> {
         let Some((_, _, Some(dtype), field)) = row else {
             return Ok(Constant::Unsupported(spelled(code)));
         };
-        let size = dtype.bytes(&extents).map_err(|e| wrong(e.to_string()))?;
+        let packing = Packing::of(*dtype);
+        let elements = dtype.bytes(&extents).map_err(|e| wrong(e.to_string()))?;
+        let size = packing.as_ref().map_or(elements, |packing| packing.bytes(elements));
         let bytes = match (proto.data_location, &proto.raw_data) {
             (0, Some(raw)) => self.raw(raw, size).map_err(wrong)?,
             (0, None) => typed(proto, *field, *dtype, size).map_err(wrong)?.into(),
             (1, None) => self.external.bytes(&proto.external_data, size, self.file, at)?,
             (1, Some(_)) => return Err(wrong("elements both here and in another file".into())),
             (other, _) => return Err(wrong(format!("data location {other}"))),
+        };
+        let bytes = match packing {
+            Some(packing) => packing.unpack(&bytes, elements).into(),
+            None => bytes,
         };
         if *dtype == DType::Bool && bytes.iter().any(|&byte| byte > 1) {
             return Err(wrong("a truth value other than 0 and 1".into()));
@@ -105,6 +111,39 @@ impl Tensors<'_> {
         let start = (raw.as_ptr() as usize).checked_sub(self.whole.as_ptr() as usize);
         let slice = start.and_then(|start| self.whole.slice(start..start.checked_add(size)?));
         Ok(slice.unwrap_or_else(|| raw.to_vec().into()))
+    }
+}
+
+/// How elements of fewer than 8 bits lie in a byte: the first in the lowest bits.
+#[derive(Debug, Clone, Copy)]
+struct Packing {
+    bits: usize,
+    signed: bool,
+}
+
+impl Packing {
+    fn of(dtype: DType) -> Option<Self> {
+        let bits = match dtype {
+            DType::I4 | DType::U4 | DType::F4E2M1 => 4,
+            DType::I2 | DType::U2 => 2,
+            _ => return None,
+        };
+        Some(Packing { bits, signed: dtype.is_signed_integer() })
+    }
+
+    fn bytes(self, elements: usize) -> usize {
+        elements.div_ceil(8 / self.bits)
+    }
+
+    /// A byte for each element, signs extended.
+    fn unpack(self, packed: &[u8], elements: usize) -> Vec<u8> {
+        let (per_byte, unused) = (8 / self.bits, 8 - self.bits);
+        let element = |index: usize| {
+            let byte = packed.get(index / per_byte).copied().unwrap_or(0);
+            let high = byte << (unused - index % per_byte * self.bits);
+            if self.signed { ((high as i8) >> unused) as u8 } else { high >> unused }
+        };
+        (0..elements).map(element).collect()
     }
 }
 
