@@ -2,7 +2,7 @@
 //! the host must look at a value.
 
 use super::control;
-use super::memo::{Identity, Memo};
+use super::memo::Memo;
 use super::model::rows_of;
 use super::node::{Needed, NodeCx};
 use super::stage::Next;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::formats::onnx::{Constant, OnnxNode};
 use crate::graph::{Bindings, Graph, GraphBuilder, ValueId};
 use crate::ops::Operator;
-use crate::tensor::Tensor;
+use crate::tensor::{Identity, Tensor};
 use std::collections::HashMap;
 use std::sync::Arc;
 

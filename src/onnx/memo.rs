@@ -3,7 +3,8 @@
 
 use crate::error::Result;
 use crate::ops::Operator;
-use crate::tensor::{DType, Tensor};
+use crate::passes::fold;
+use crate::tensor::{DType, Identity, Tensor};
 use std::collections::{HashMap, HashSet};
 
 /// Smaller tensors are told apart by their content; folding them is cheap, and
@@ -16,24 +17,6 @@ enum Which {
     Absent,
     Large(Identity),
     Small(DType, Vec<usize>, Vec<u8>),
-}
-
-/// Where a tensor's bytes are, and what they mean. Unique while it lives.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    at: usize,
-    dtype: DType,
-    extents: Vec<usize>,
-}
-
-impl Identity {
-    pub(crate) fn of(tensor: &Tensor) -> Self {
-        Identity {
-            at: tensor.bytes().as_ptr() as usize,
-            dtype: tensor.dtype(),
-            extents: tensor.extents().to_vec(),
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,18 +49,19 @@ impl Memo {
     }
 
     /// The results of an operator on known inputs, computed if need be.
-    pub(super) fn get_or(
+    pub(super) fn evaluate(
         &mut self,
         op: &dyn Operator,
         inputs: &[Option<&Tensor>],
         extents: &[Vec<usize>],
-        compute: impl FnOnce() -> Result<Vec<Tensor>>,
     ) -> Result<Vec<Tensor>> {
-        let Some(question) = self.question(op, inputs, extents) else { return compute() };
+        let Some(question) = self.question(op, inputs, extents) else {
+            return fold::evaluate(op, inputs, extents);
+        };
         if let Some(results) = self.results.get(&question) {
             return Ok(results.clone());
         }
-        let results = compute()?;
+        let results = fold::evaluate(op, inputs, extents)?;
         for result in results.iter().filter(|result| result.bytes().len() > SMALL) {
             self.lasting.insert(Identity::of(result));
         }

@@ -5,11 +5,8 @@ use super::memo::Memo;
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, GraphBuilder, TensorType, ValueId};
 use crate::ops::{Operator, RefData, RefTensor};
+use crate::passes::fold;
 use crate::tensor::{DType, Tensor};
-
-/// Results with more elements than this stay nodes instead of being computed
-/// while importing.
-const LARGEST_FOLDED: usize = 1 << 20;
 
 /// A node on its way into a graph. All extents are numbers.
 #[derive(Debug)]
@@ -297,7 +294,7 @@ impl NodeCx<'_> {
         op: &dyn Operator,
         inputs: &[Option<ValueId>],
     ) -> Result<Option<Vec<Tensor>>> {
-        let small = |tensor: &&Tensor| tensor.len() <= LARGEST_FOLDED;
+        let small = |tensor: &&Tensor| fold::is_small(tensor.extents());
         let mut known = Vec::with_capacity(inputs.len());
         for id in inputs {
             match id.map(|id| self.builder.known(id).filter(small)) {
@@ -311,20 +308,12 @@ impl NodeCx<'_> {
         let mut extents = Vec::with_capacity(results.len());
         for ty in &results {
             let of_one = ty.extents(&Bindings::default())?;
-            let count = of_one.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
-            if ty.dtype.is_quantised() || count.is_none_or(|n| n > LARGEST_FOLDED) {
+            if ty.dtype.is_quantised() || !fold::is_small(&of_one) {
                 return Ok(None);
             }
             extents.push(of_one);
         }
-        let compute = || {
-            let values = known.iter().map(|t| t.map(RefTensor::from_tensor).transpose());
-            let values = values.collect::<Result<Vec<_>>>()?;
-            let values: Vec<_> = values.iter().map(Option::as_ref).collect();
-            let values = op.reference_sized(&values, &extents);
-            let values = values.map_err(|e| e.at_node(self.name))?;
-            values.iter().map(RefTensor::to_tensor).collect()
-        };
-        self.memo.get_or(op, &known, &extents, compute).map(Some)
+        let results = self.memo.evaluate(op, &known, &extents);
+        results.map(Some).map_err(|e| e.at_node(self.name))
     }
 }

@@ -8,6 +8,7 @@ use super::stage::{Answer, Held, Next, Table};
 use super::state::{Kind, State};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::passes::fold;
 use crate::session::{Session, SessionOptions};
 use crate::tensor::Tensor;
 use std::collections::{BTreeSet, HashMap};
@@ -101,6 +102,8 @@ impl OnnxSession {
             }
         }
         let memo = Memo::new(model.constants().into_iter());
+        let mut options = options;
+        options.session.weights.get_or_insert_default();
         Ok(OnnxSession {
             model,
             backend: backend.clone(),
@@ -207,8 +210,14 @@ impl OnnxSession {
         let imported = import(&state, entries, &mut self.memo)?;
         let session = match imported.graph {
             None => None,
-            Some(graph) => {
+            Some(mut graph) => {
                 let options = self.options.session.clone();
+                if !options.disabled_passes.contains("fold") {
+                    let memo = &mut self.memo;
+                    fold::fold(&mut graph, &mut |op, inputs, extents| {
+                        memo.evaluate(op, inputs, extents)
+                    })?;
+                }
                 Some(Session::new(graph, &self.backend, options).await?)
             }
         };
