@@ -8,7 +8,7 @@ use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
 use crate::passes;
 use crate::plan::Plan;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -446,11 +446,17 @@ pub(crate) struct Moved {
     pub(crate) bytes: u64,
 }
 
-/// The blocks to copy when a state is resized.
+/// The blocks to copy when a state is resized, in memory where tensors have the
+/// given sizes.
 ///
 /// # Errors
 /// If the state changes in more than its growing dimension.
-pub(crate) fn moves(state: &StateInfo, old: &Bindings, new: &Bindings) -> Result<Vec<Moved>> {
+pub(crate) fn moves(
+    state: &StateInfo,
+    old: &Bindings,
+    new: &Bindings,
+    bytes: fn(DType, &[usize]) -> Result<usize>,
+) -> Result<Vec<Moved>> {
     let (before, after) = (state.ty.extents(old)?, state.ty.extents(new)?);
     let Some(axis) = state.growing else { return Ok(Vec::new()) };
     let others = |extents: &[usize]| {
@@ -461,7 +467,7 @@ pub(crate) fn moves(state: &StateInfo, old: &Bindings, new: &Bindings) -> Result
     if others(&before) != others(&after) {
         return Ok(Vec::new());
     }
-    let inner = state.ty.dtype.bytes(&before[axis + 1..])? as u64;
+    let inner = bytes(state.ty.dtype, &before[axis + 1..])? as u64;
     let outer: usize = before[..axis].iter().product();
     let (old_row, new_row) = (before[axis] as u64 * inner, after[axis] as u64 * inner);
     let block = |i: u64| Moved { from: i * old_row, to: i * new_row, bytes: old_row.min(new_row) };
@@ -473,7 +479,7 @@ fn resize_cpu(engine: &mut CpuEngine, graph: &Graph, old: &Bindings, new: &Bindi
         let id = StateId(i as u32);
         let mut bytes = vec![0u8; state.ty.bytes(new)?];
         let before = engine.state(id);
-        for m in moves(state, old, new)? {
+        for m in moves(state, old, new, DType::bytes)? {
             let (from, to, n) = (m.from as usize, m.to as usize, m.bytes as usize);
             bytes[to..to + n].copy_from_slice(&before[from..from + n]);
         }

@@ -19,5 +19,5 @@ pub mod state;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};
-pub use kernel::{Dispatch, GpuCx, Grid, Kernel, Param, Place, View};
+pub use kernel::{Dispatch, Fault, GpuCx, Grid, Kernel, Param, Place, View};
 pub use variant::{Language, Needs, Policy, Variant};

@@ -1,7 +1,9 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{self, Binary, Unary};
-use super::{attention, gather, matmul, movement, norm, resize, rotary, scatter, softmax, state};
+use super::{
+    attention, gather, matmul, movement, norm, resize, rotary, scatter, signal, softmax, state,
+};
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -109,4 +111,4 @@ const fn operator(
 
 /// How the importer of ONNX models finds operators: one line a family.
 pub const ONNX: &[&[OnnxOperator]] =
-    &[gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, softmax::ONNX];
+    &[gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, signal::ONNX, softmax::ONNX];

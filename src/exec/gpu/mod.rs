@@ -4,15 +4,17 @@
 //! state nothing is planned, compiled or allocated.
 
 mod compile;
+mod narrow;
 mod run;
 mod weights;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Purpose, StepWriter, Uploader};
-use crate::graph::{Bindings, Graph, StateId};
+use crate::graph::{Bindings, Graph, StateId, StateInfo};
 use crate::kernels::Policy;
 use crate::plan::Plan;
 use crate::session::{Progress, SessionMemory, SessionOptions, moves};
+use crate::tensor::DType;
 use compile::Compiled;
 use run::Pace;
 use std::collections::BTreeSet;
@@ -35,6 +37,9 @@ pub(crate) struct GpuEngine {
     /// Working memory, shared by all plans, since they run one after another.
     arena: Vec<Buffer>,
     scratch: Vec<Buffer>,
+    /// One word that kernels set when something is wrong; made when a plan
+    /// first has such a kernel.
+    status: Option<Buffer>,
     plans: Vec<Compiled>,
     writer: StepWriter,
     pace: Pace,
@@ -66,6 +71,7 @@ impl GpuEngine {
             states,
             arena: Vec::new(),
             scratch: Vec::new(),
+            status: None,
             plans: Vec::new(),
             writer,
             pace,
@@ -94,7 +100,7 @@ impl GpuEngine {
     }
 
     pub(crate) fn compile(&mut self, plan: Plan) -> Result<usize> {
-        self.live_peak = self.live_peak.max(plan.live_peak);
+        self.live_peak = self.live_peak.max(plan.device_live_peak);
         let compiled = self.compile_plan(plan)?;
         self.variants.extend(compiled.steps.iter().map(|step| step.variant.clone()));
         self.plans.push(compiled);
@@ -103,14 +109,16 @@ impl GpuEngine {
 
     pub(crate) async fn state(&self, id: StateId) -> Result<Vec<u8>> {
         let buffer = &self.states[id.index()];
-        self.gpu.read(buffer, 0, buffer.len()).await
+        let bytes = self.gpu.read(buffer, 0, buffer.len()).await?;
+        Ok(narrow::to_host(self.graph.states()[id.index()].ty.dtype, bytes))
     }
 
     pub(crate) fn set_state(&mut self, id: StateId, bytes: &[u8]) -> Result<()> {
-        let buffer = self.states[id.index()].clone();
+        let (buffer, info) = (self.states[id.index()].clone(), &self.graph.states()[id.index()]);
+        let bytes = narrow::to_device(&format!("state '{}'", info.name), info.ty.dtype, bytes)?;
         let mut uploader =
             Uploader::new(&self.gpu, crate::gpu::UPLOAD_CHUNK.min(bytes.len() as u64));
-        self.gpu.block_on(uploader.upload(&buffer, 0, bytes))
+        self.gpu.block_on(uploader.upload(&buffer, 0, &bytes))
     }
 
     pub(crate) fn clear_states(&mut self) -> Result<()> {
@@ -127,11 +135,12 @@ impl GpuEngine {
         self.plans.clear();
         let mut encoder = self.gpu.encoder("resize states");
         for (i, info) in self.graph.states().iter().enumerate() {
-            if info.ty.bytes(old)? == info.ty.bytes(new)? {
+            let bytes = info.ty.device_bytes(new)?;
+            if info.ty.device_bytes(old)? == bytes {
                 continue;
             }
-            let bigger = allocate_state(&self.gpu, &info.name, info.ty.bytes(new)? as u64)?;
-            for m in moves(info, old, new)? {
+            let bigger = allocate_state(&self.gpu, &info.name, bytes as u64)?;
+            for m in moves(info, old, new, DType::device_bytes)? {
                 if m.from % 4 != 0 || m.to % 4 != 0 || m.bytes % 4 != 0 {
                     let what = "resizing a state whose rows are not whole 4-byte words";
                     return Err(Error::unsupported(format!("state '{}'", info.name), what));
@@ -147,7 +156,9 @@ impl GpuEngine {
 
 fn allocate_states(gpu: &Arc<Gpu>, graph: &Graph, fixed: &Bindings) -> Result<Vec<Buffer>> {
     let states = graph.states().iter();
-    states.map(|info| allocate_state(gpu, &info.name, info.ty.bytes(fixed)? as u64)).collect()
+    let state =
+        |info: &StateInfo| allocate_state(gpu, &info.name, info.ty.device_bytes(fixed)? as u64);
+    states.map(state).collect()
 }
 
 fn allocate_state(gpu: &Arc<Gpu>, name: &str, bytes: u64) -> Result<Buffer> {

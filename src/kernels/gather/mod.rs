@@ -7,7 +7,6 @@ pub(crate) use cpu::whole_numbers;
 pub use places::PlacesKernel;
 pub(crate) use places::{KINDS, dims, index_bytes, index_parts, params, placed};
 
-use super::movement::bits_of;
 use super::parts::{self, Part, Run};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::{Error, Result};
@@ -100,7 +99,7 @@ struct Source {
 fn sources(cx: &GpuCx<'_>, data: &TensorType, rows: &Dim, inner: &Dim) -> Result<Vec<Source>> {
     const WHAT: &str = "data of Gather";
     let Some(layout) = DeviceLayout::of(data.dtype).filter(DeviceLayout::has_head) else {
-        let runs = parts::runs(cx, WHAT, rows, inner, u64::from(bits_of(WHAT, data.dtype)? / 8))?;
+        let runs = parts::runs(cx, WHAT, rows, inner, data.dtype.device_block_bytes() as u64)?;
         return Ok(runs.into_iter().map(|rows| Source { rows, head: None }).collect());
     };
     let blocks = inner / layout.block_len;
@@ -123,7 +122,7 @@ impl Kernel for GatherKernel {
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
         let (data, indices) = (cx.input(0)?, cx.input(1)?);
-        let whole_words = bits_of("data of Gather", data.dtype).is_ok_and(|bits| bits == 32);
+        let whole_words = data.dtype.device_block_bytes() == 4 && !data.dtype.is_quantised();
         let variant = cx.choose(FAMILY, VARIANTS, |variant| match variant.name {
             "words" => whole_words,
             "decode" => DeviceLayout::of(data.dtype).is_some(),

@@ -105,7 +105,7 @@ fn placing(variant: &Variant, bits: u32) -> ShaderRequest {
 
 /// Bits of an element on the device.
 pub(crate) fn bits_of(at: &str, dtype: DType) -> Result<u32> {
-    match dtype.block_bytes() {
+    match dtype.device_block_bytes() {
         bytes @ (1 | 2 | 4) if !dtype.is_quantised() => Ok(bytes as u32 * 8),
         _ => Err(Error::unsupported(at, format!("{dtype} on a GPU; the CPU backend computes it"))),
     }
