@@ -54,7 +54,10 @@ pub(super) struct Step {
 }
 
 impl GpuEngine {
-    pub(super) fn compile_plan(&mut self, plan: Plan) -> Result<Compiled> {
+    pub(super) async fn compile_plan(&mut self, plan: Plan) -> Result<Compiled> {
+        if self.poisoned {
+            self.prepare_poison(&plan).await?;
+        }
         let slots = self.slots(&plan)?;
         let inputs = self.inputs(&plan)?;
         let mut calls = Vec::new();
@@ -127,9 +130,6 @@ impl GpuEngine {
             };
             chosen[slot] = Some(buffer);
         }
-        if self.poisoned {
-            self.prepare_poison(plan)?;
-        }
         Ok(chosen.into_iter().flatten().collect())
     }
 
@@ -142,13 +142,12 @@ impl GpuEngine {
         self.graph.inputs().iter().map(make).collect()
     }
 
-    fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
+    async fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
         let bytes = plan.device_slots.iter().copied().max().unwrap_or(0).next_multiple_of(16);
         if self.poison.as_ref().is_none_or(|buffer| buffer.len() < bytes) {
             let usage = Purpose::Scratch.usage();
             let buffer = self.gpu.alloc(Purpose::Scratch, bytes, usage, "poison")?;
-            let gpu = self.gpu.clone();
-            gpu.block_on(gpu.upload(&buffer, 0, &vec![0xff; bytes as usize]))?;
+            self.gpu.upload(&buffer, 0, &vec![0xff; bytes as usize]).await?;
             self.poison = Some(buffer);
         }
         Ok(())

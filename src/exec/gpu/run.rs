@@ -102,6 +102,7 @@ impl GpuEngine {
         // A loss since the last run shows up when the device is polled.
         self.gpu.tick();
         self.gpu.check("running a plan")?;
+        self.intact()?;
         let compiled = &self.plans[index];
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
         write_inputs(&mut self.writer, &self.graph, compiled, inputs)?;

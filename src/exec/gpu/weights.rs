@@ -2,10 +2,10 @@
 
 use super::narrow::narrow;
 use crate::error::{Error, Result};
+use crate::exec::Progress;
 use crate::gpu::{Buffer, Gpu, Purpose, UPLOAD_CHUNK, Uploader};
 use crate::graph::{Graph, Source, ValueId};
 use crate::quant::DeviceLayout;
-use crate::session::Progress;
 use crate::tensor::Tensor;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
