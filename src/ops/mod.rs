@@ -13,6 +13,7 @@ pub mod resize;
 pub mod rotary;
 pub(crate) mod rules;
 pub mod scatter;
+mod signal;
 pub mod softmax;
 pub mod state;
 

@@ -1,7 +1,9 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{self, Binary, Unary};
-use super::{attention, gather, matmul, movement, norm, resize, rotary, scatter, softmax, state};
+use super::{
+    attention, gather, matmul, movement, norm, resize, rotary, scatter, signal, softmax, state,
+};
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -117,3 +119,5 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     scatter::ONNX,
     softmax::ONNX,
 ];
+pub const ONNX: &[&[OnnxOperator]] =
+    &[gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, signal::ONNX, softmax::ONNX];
