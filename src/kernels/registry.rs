@@ -29,11 +29,13 @@ macro_rules! family {
 /// Every family.
 pub const FAMILIES: &[KernelFamily] = &[
     family!(attention),
+    family!(conv),
     family!(elementwise),
     family!(matmul),
     family!(gather),
     family!(movement),
     family!(norm),
+    family!(pool),
     family!(rotary),
     family!(softmax),
     family!(state),

@@ -1,7 +1,7 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{self, Binary, Unary};
-use super::{attention, gather, matmul, movement, norm, rotary, softmax, state};
+use super::{attention, conv, gather, matmul, movement, norm, pool, rotary, softmax, state};
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -73,6 +73,8 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
     operator("Attention", "attention", attention::cases),
+    operator("Conv", "conv", conv::conv_cases),
+    operator("ConvTranspose", "conv", conv::conv_transpose_cases),
     operator("Gather", "gather", gather::cases),
     operator("Concat", "movement", movement::concat_cases),
     operator("Expand", "movement", movement::expand_cases),
@@ -83,6 +85,9 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("RMSNormalization", "norm", norm::rms_cases),
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
+    operator("AveragePool", "pool", pool::average_pool_cases),
+    operator("LpPool", "pool", pool::lp_pool_cases),
+    operator("MaxPool", "pool", pool::max_pool_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("Softmax", "softmax", softmax::softmax_cases),
     operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
@@ -98,4 +103,4 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] = &[softmax::ONNX];
+pub const ONNX: &[&[OnnxOperator]] = &[conv::ONNX, pool::ONNX, softmax::ONNX];
