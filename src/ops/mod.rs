@@ -1,12 +1,14 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
 pub mod attention;
+pub mod conv;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod operator;
+pub mod pool;
 mod refer;
 pub mod registry;
 pub mod resize;
