@@ -5,7 +5,7 @@ use crate::exec::resize::moves;
 use crate::graph::{Bindings, Graph, StateId, StateInfo};
 use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut};
 use crate::plan::{Call, Home, OperandId, Plan};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl CpuEngine {
         let mut states = zeroed_states(&self.graph, new)?;
         for ((info, before), after) in self.graph.states().iter().zip(&self.states).zip(&mut states)
         {
-            for m in moves(info, old, new)? {
+            for m in moves(info, old, new, DType::bytes)? {
                 let (from, to, n) = (m.from as usize, m.to as usize, m.bytes as usize);
                 after.bytes_mut()[to..to + n].copy_from_slice(&before.bytes()[from..from + n]);
             }

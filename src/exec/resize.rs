@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Bindings, StateInfo};
+use crate::tensor::DType;
 
 /// A block of a state that keeps its place relative to its row when the
 /// state's growing dimension changes: byte offsets before and after, and length.
@@ -13,11 +14,16 @@ pub(crate) struct Moved {
 }
 
 /// The blocks to copy when a state is resized; none if it changes in more than
-/// its growing dimension.
+/// its growing dimension. `bytes` is the size of a tensor where the state is.
 ///
 /// # Errors
 /// If a size overflows or a symbol has no value.
-pub(crate) fn moves(state: &StateInfo, old: &Bindings, new: &Bindings) -> Result<Vec<Moved>> {
+pub(crate) fn moves(
+    state: &StateInfo,
+    old: &Bindings,
+    new: &Bindings,
+    bytes: fn(DType, &[usize]) -> Result<usize>,
+) -> Result<Vec<Moved>> {
     let (before, after) = (state.ty.extents(old)?, state.ty.extents(new)?);
     let Some(axis) = state.growing else { return Ok(Vec::new()) };
     let others = |extents: &[usize]| {
@@ -28,7 +34,7 @@ pub(crate) fn moves(state: &StateInfo, old: &Bindings, new: &Bindings) -> Result
     if others(&before) != others(&after) {
         return Ok(Vec::new());
     }
-    let inner = state.ty.dtype.bytes(&before[axis + 1..])? as u64;
+    let inner = bytes(state.ty.dtype, &before[axis + 1..])? as u64;
     let outer: usize = before[..axis].iter().product();
     let (old_row, new_row) = (before[axis] as u64 * inner, after[axis] as u64 * inner);
     let block = |i: u64| Moved { from: i * old_row, to: i * new_row, bytes: old_row.min(new_row) };

@@ -4,6 +4,7 @@
 //! state nothing is planned, compiled or allocated.
 
 mod compile;
+mod narrow;
 mod resize;
 mod run;
 mod weights;
@@ -11,7 +12,7 @@ mod weights;
 use crate::error::Result;
 use crate::exec::{EngineOptions, Progress, WorkingMemory};
 use crate::gpu::{Buffer, Gpu, Purpose, StepWriter, Uploader};
-use crate::graph::{Bindings, Graph, StateId};
+use crate::graph::{Bindings, Graph, StateId, StateInfo};
 use crate::kernels::Policy;
 use crate::plan::Plan;
 use compile::Compiled;
@@ -38,6 +39,9 @@ pub(crate) struct GpuEngine {
     /// Working memory, shared by all plans, since they run one after another.
     arena: Vec<Buffer>,
     scratch: Vec<Buffer>,
+    /// One word that kernels set when something is wrong; made when a plan
+    /// first has such a kernel.
+    status: Option<Buffer>,
     plans: Vec<Compiled>,
     writer: StepWriter,
     pace: Pace,
@@ -70,6 +74,7 @@ impl GpuEngine {
             resizing: false,
             arena: Vec::new(),
             scratch: Vec::new(),
+            status: None,
             plans: Vec::new(),
             writer,
             pace,
@@ -98,7 +103,7 @@ impl GpuEngine {
     }
 
     pub(crate) async fn compile(&mut self, plan: Plan) -> Result<usize> {
-        self.live_peak = self.live_peak.max(plan.live_peak);
+        self.live_peak = self.live_peak.max(plan.device_live_peak);
         let compiled = self.compile_plan(plan).await?;
         self.variants.extend(compiled.steps.iter().map(|step| step.variant.clone()));
         self.plans.push(compiled);
@@ -108,14 +113,16 @@ impl GpuEngine {
     pub(crate) async fn state(&self, id: StateId) -> Result<Vec<u8>> {
         self.intact()?;
         let buffer = &self.states[id.index()];
-        self.gpu.read(buffer, 0, buffer.len()).await
+        let bytes = self.gpu.read(buffer, 0, buffer.len()).await?;
+        Ok(narrow::to_host(self.graph.states()[id.index()].ty.dtype, bytes))
     }
 
     pub(crate) async fn set_state(&mut self, id: StateId, bytes: &[u8]) -> Result<()> {
-        let buffer = self.states[id.index()].clone();
+        let (buffer, info) = (self.states[id.index()].clone(), &self.graph.states()[id.index()]);
+        let bytes = narrow::to_device(&format!("state '{}'", info.name), info.ty.dtype, bytes)?;
         let mut uploader =
             Uploader::new(&self.gpu, crate::gpu::UPLOAD_CHUNK.min(bytes.len() as u64));
-        uploader.upload(&buffer, 0, bytes).await
+        uploader.upload(&buffer, 0, &bytes).await
     }
 
     pub(crate) fn clear_states(&mut self) -> Result<()> {
@@ -129,7 +136,9 @@ impl GpuEngine {
 
 fn allocate_states(gpu: &Arc<Gpu>, graph: &Graph, fixed: &Bindings) -> Result<Vec<Buffer>> {
     let states = graph.states().iter();
-    states.map(|info| allocate_state(gpu, &info.name, info.ty.bytes(fixed)? as u64)).collect()
+    let state =
+        |info: &StateInfo| allocate_state(gpu, &info.name, info.ty.device_bytes(fixed)? as u64);
+    states.map(state).collect()
 }
 
 fn allocate_state(gpu: &Arc<Gpu>, name: &str, bytes: u64) -> Result<Buffer> {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::exec::resize::{Moved, moves};
 use crate::gpu::Buffer;
 use crate::graph::Bindings;
+use crate::tensor::DType;
 
 /// A state that gets another size, in bytes, and what it keeps.
 #[derive(Debug)]
@@ -66,11 +67,12 @@ impl GpuEngine {
     fn changes(&self, old: &Bindings, new: &Bindings) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         for (state, info) in self.graph.states().iter().enumerate() {
-            let (before, after) = (info.ty.bytes(old)? as u64, info.ty.bytes(new)? as u64);
+            let bytes = |at: &Bindings| info.ty.device_bytes(at).map(|bytes| bytes as u64);
+            let (before, after) = (bytes(old)?, bytes(new)?);
             if before == after {
                 continue;
             }
-            let kept = moves(info, old, new)?;
+            let kept = moves(info, old, new, DType::device_bytes)?;
             if kept.iter().any(|m| [m.from, m.to, m.bytes].iter().any(|n| n % 4 != 0)) {
                 let what = "resizing a state whose rows are not whole 4-byte words";
                 return Err(Error::unsupported(format!("state '{}'", info.name), what));
