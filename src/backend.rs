@@ -74,6 +74,18 @@ impl Backend {
         pollster::block_on(Self::open(choice, options))
     }
 
+    /// Opens the same device again, the way back after it was lost; the CPU
+    /// stays the CPU.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if the adapter is gone, or [`Error::Device`].
+    pub async fn reopen(&self) -> Result<Self> {
+        Ok(match self {
+            Backend::Cpu => Backend::Cpu,
+            Backend::Gpu(gpu) => Backend::Gpu(gpu.reopen().await?),
+        })
+    }
+
     /// The adapter's name, or `cpu`.
     pub fn name(&self) -> String {
         match self {

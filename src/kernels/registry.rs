@@ -29,12 +29,16 @@ macro_rules! family {
 /// Every family.
 pub const FAMILIES: &[KernelFamily] = &[
     family!(attention),
+    family!(conv),
     family!(elementwise),
     family!(matmul),
     family!(gather),
     family!(movement),
     family!(norm),
+    family!(resize),
+    family!(pool),
     family!(rotary),
+    family!(scatter),
     family!(softmax),
     family!(state),
 ];
