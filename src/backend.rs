@@ -103,3 +103,22 @@ impl Backend {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read() {
+        let read = |text: &str| text.parse::<BackendChoice>();
+        assert!(matches!(read("auto"), Ok(BackendChoice::Auto)));
+        assert!(matches!(read("cpu"), Ok(BackendChoice::Cpu)));
+        let index = read(" 3 ");
+        assert!(matches!(index, Ok(BackendChoice::Adapter(AdapterChoice::Index(3)))), "{index:?}");
+        let Ok(BackendChoice::Adapter(AdapterChoice::Name(name))) = read("RTX") else {
+            panic!("a name is expected")
+        };
+        assert_eq!(name, "RTX");
+        assert!(read(" ").is_err());
+    }
+}

@@ -6,13 +6,15 @@ use crate::exec::Progress;
 use crate::gpu::{Buffer, Gpu, Purpose, UPLOAD_CHUNK, Uploader};
 use crate::graph::{Graph, Source, ValueId};
 use crate::quant::DeviceLayout;
-use crate::tensor::Tensor;
+use crate::tensor::{Identity, Tensor};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A constant on the device: one buffer with one or two regions, in bytes.
 #[derive(Debug)]
 pub(super) struct Weight {
+    /// Keeps the host's bytes where they are: they tell weights apart.
+    _source: Tensor,
     pub(super) buffer: Buffer,
     pub(super) body: (u64, u64),
     pub(super) head: (u64, u64),
@@ -21,18 +23,51 @@ pub(super) struct Weight {
 /// The constants that nodes or outputs of a graph read.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
-    by_value: HashMap<ValueId, Weight>,
+    by_value: HashMap<ValueId, Arc<Weight>>,
+}
+
+/// Constants smaller than this are not worth sharing. In bytes.
+const LEAST_SHARED: usize = 1 << 10;
+
+/// Constants on devices that sessions share: one that several graphs have (the
+/// same memory on the host) is uploaded once, and freed when the last session
+/// that uses it goes.
+#[derive(Debug, Clone, Default)]
+pub struct SharedWeights(Arc<Mutex<HashMap<(usize, Identity), Weak<Weight>>>>);
+
+impl SharedWeights {
+    fn find(&self, gpu: &Arc<Gpu>, tensor: &Tensor) -> Option<Arc<Weight>> {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.get(&key(gpu, tensor)).and_then(Weak::upgrade)
+    }
+
+    fn keep(&self, gpu: &Arc<Gpu>, tensor: &Tensor, weight: &Arc<Weight>) {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, weight| weight.strong_count() > 0);
+        shared.insert(key(gpu, tensor), Arc::downgrade(weight));
+    }
+}
+
+fn key(gpu: &Arc<Gpu>, tensor: &Tensor) -> (usize, Identity) {
+    (Arc::as_ptr(gpu) as usize, Identity::of(tensor))
 }
 
 impl Weights {
     pub(super) fn get(&self, id: ValueId) -> Option<&Weight> {
-        self.by_value.get(&id)
+        self.by_value.get(&id).map(Arc::as_ref)
     }
 
     /// The bytes that [`Weights::upload`] will allocate for a graph.
-    pub(super) fn bytes(gpu: &Gpu, graph: &Graph) -> Result<u64> {
+    pub(super) fn bytes(
+        gpu: &Arc<Gpu>,
+        graph: &Graph,
+        shared: Option<&SharedWeights>,
+    ) -> Result<u64> {
         let mut sum = 0u64;
         for (_, _, tensor) in constants(graph) {
+            if shared.is_some_and(|shared| shared.find(gpu, tensor).is_some()) {
+                continue;
+            }
             sum = sum.saturating_add(Regions::of(gpu, tensor)?.bytes());
         }
         Ok(sum)
@@ -42,6 +77,7 @@ impl Weights {
     pub(super) async fn upload(
         gpu: &Arc<Gpu>,
         graph: &Graph,
+        shared: Option<&SharedWeights>,
         progress: Progress<'_>,
     ) -> Result<Self> {
         let constants = constants(graph);
@@ -49,7 +85,17 @@ impl Weights {
         let mut uploader = Uploader::new(gpu, chunk(total));
         let (mut weights, mut done) = (Weights::default(), 0);
         for (id, name, tensor) in constants {
-            let weight = upload_one(gpu, &mut uploader, name, tensor).await?;
+            let shared = shared.filter(|_| tensor.bytes().len() >= LEAST_SHARED);
+            let weight = match shared.and_then(|shared| shared.find(gpu, tensor)) {
+                Some(weight) => weight,
+                None => {
+                    let weight = Arc::new(upload_one(gpu, &mut uploader, name, tensor).await?);
+                    if let Some(shared) = shared {
+                        shared.keep(gpu, tensor, &weight);
+                    }
+                    weight
+                }
+            };
             weights.by_value.insert(id, weight);
             done += tensor.bytes().len() as u64;
             progress(done, total);
@@ -133,7 +179,7 @@ async fn upload_one(
     } else {
         uploader.upload(&buffer, 0, tensor.bytes()).await?;
     }
-    Ok(Weight { buffer, body: regions.body, head: regions.head })
+    Ok(Weight { _source: tensor.clone(), buffer, body: regions.body, head: regions.head })
 }
 
 /// Uploads 64-bit integers as the 32 bits that a device has of them.
