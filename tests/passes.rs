@@ -1,0 +1,209 @@
+//! Each pass does what it should, changes no result, and can be off.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test program: what is wrong should stop it"
+)]
+
+mod support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::{BTreeSet, HashMap};
+use support::backends::{self, Named};
+use wginfer::exec::Reference;
+use wginfer::graph::{Bindings, Graph, GraphBuilder, ValueId};
+use wginfer::ops::elementwise::Unary;
+use wginfer::ops::{Arithmetic, BoundCx, RefTensor};
+use wginfer::passes::{MEMORY, PASSES, run};
+use wginfer::validate::compare;
+use wginfer::validate::error_model::storage_rounding;
+use wginfer::{DType, ErrorKind, Result, Session, SessionOptions, Tensor};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = vec![
+        Trial::test("passes::every_pattern_is_fused", every_pattern_is_fused),
+        Trial::test("passes::every_pass_can_be_left_out_by_name", every_pass_can_be_left_out),
+    ];
+    for backend in backends::all() {
+        let bodies: [(&str, fn(&Named) -> Result<(), Failed>); 2] = [
+            ("no_pass_changes_the_result", no_pass_changes_the_result),
+            ("memory_is_shared_unless_left_out", memory_is_shared),
+        ];
+        for (name, body) in bodies {
+            let backend = backend.clone();
+            let name = format!("passes::{}::{name}", backend.name);
+            trials.push(Trial::test(name, move || body(&backend)));
+        }
+    }
+    backends::conclude(&arguments, trials);
+}
+
+const N: usize = 8;
+
+fn values(count: usize, salt: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 31 + salt * 17) % 23) as f32 / 8.0 - 1.3).collect()
+}
+
+fn weight(salt: usize) -> Tensor {
+    Tensor::from_f32(&[N, N], &values(N * N, salt)).unwrap()
+}
+
+/// A residual block with every pattern: bias, activation, gate, skip, folding.
+fn network() -> Graph {
+    let mut g = GraphBuilder::new();
+    let rows = g.symbol("rows");
+    let x = g.input("x", DType::F32, [rows.into(), N.into()]).unwrap();
+    let w: Vec<_> = (0..4).map(|i| g.constant(&format!("w{i}"), weight(i)).unwrap()).collect();
+    let vector = Tensor::from_f32(&[N], &values(N, 9)).unwrap();
+    let vector = g.constant("vector", vector).unwrap();
+    let doubled = g.add(vector, vector).unwrap();
+    let y = g.linear(x, w[0], None).unwrap();
+    let y = g.add(y, doubled).unwrap();
+    let y = g.unary(Unary::Relu, y).unwrap();
+    let sum = g.add(y, x).unwrap();
+    let normed = g.rms_normalization(sum, vector, 1e-5).unwrap();
+    let gate = g.linear(normed, w[1], None).unwrap();
+    let gate = g.unary(Unary::Silu, gate).unwrap();
+    let up = g.linear(normed, w[2], None).unwrap();
+    let gated = g.mul(gate, up).unwrap();
+    let y = g.linear(gated, w[3], None).unwrap();
+    let y = g.add(sum, y).unwrap();
+    let act = g.unary(Unary::Tanh, y).unwrap();
+    let z = g.mul(act, x).unwrap();
+    let _unread = g.unary(Unary::Exp, z).unwrap();
+    g.output("z", z).unwrap();
+    g.finish().unwrap()
+}
+
+fn without(disabled: &[&str]) -> Graph {
+    let mut graph = network();
+    run(&mut graph, &names(disabled)).unwrap();
+    graph
+}
+
+fn names(list: &[&str]) -> BTreeSet<String> {
+    list.iter().map(|name| name.to_string()).collect()
+}
+
+fn operators(disabled: &[&str]) -> Vec<String> {
+    without(disabled).nodes().iter().map(|node| node.op.name().to_string()).collect()
+}
+
+fn every_pattern_is_fused() -> Result<(), Failed> {
+    let skip = "SkipSimplifiedLayerNormalization";
+    assert_eq!(operators(&[]), ["MatMul", skip, "GatedMatMul", "MatMul", "Add", "GatedActivation"]);
+    Ok(())
+}
+
+fn every_pass_can_be_left_out() -> Result<(), Failed> {
+    let fused = operators(&[]).len();
+    for pass in PASSES.iter().filter(|pass| pass.rewrites()) {
+        assert!(operators(&[pass.name]).len() > fused, "{}", pass.name);
+    }
+    let all: Vec<_> = PASSES.iter().map(|pass| pass.name).collect();
+    assert_eq!(operators(&all).len(), network().nodes().len());
+    let error = run(&mut network(), &names(&["nonsense"])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert!(error.to_string().contains(MEMORY), "{error}");
+    Ok(())
+}
+
+fn input() -> Tensor {
+    Tensor::from_f32(&[3, N], &values(3 * N, 5)).unwrap()
+}
+
+/// The result without the named passes, and the bytes of working memory.
+fn result(backend: &Named, disabled: &[&str]) -> Result<(Tensor, u64), Failed> {
+    let options = SessionOptions {
+        disabled_passes: names(disabled),
+        poison: true,
+        ..SessionOptions::default()
+    };
+    let mut session = Session::new_blocking(network(), &backend.backend, options)?;
+    let (_, z) = session.run_blocking(&[("x", &input())])?.remove(0);
+    Ok((z, session.memory().slots))
+}
+
+fn no_pass_changes_the_result(backend: &Named) -> Result<(), Failed> {
+    let graph = network();
+    let want = Reference::new(&graph, Bindings::default())?.run(&[("x", &input())])?.remove(0).1;
+    let mut sets: Vec<Vec<&str>> = PASSES.iter().map(|pass| vec![pass.name]).collect();
+    sets.push(Vec::new());
+    sets.push(PASSES.iter().map(|pass| pass.name).collect());
+    for disabled in sets {
+        let (got, _) = result(backend, &disabled)?;
+        let report = compare("z", &got, &want, &carried_bound(&without(&disabled))?)?;
+        println!("without {disabled:?}: {:.3} of the bound", report.worst_ratio);
+        if !report.passed() {
+            return Err(format!("without {disabled:?}: {report}").into());
+        }
+    }
+    Ok(())
+}
+
+fn memory_is_shared(backend: &Named) -> Result<(), Failed> {
+    let (shared, bytes) = result(backend, &[])?;
+    let (apart, more) = result(backend, &[MEMORY])?;
+    assert_eq!(apart.to_f32()?, shared.to_f32()?);
+    assert!(more > bytes, "{more} bytes apart, {bytes} shared");
+    Ok(())
+}
+
+type Values = HashMap<ValueId, RefTensor>;
+
+/// How far the result of a graph in f32 may be from that in f64, to first order:
+/// what each node may do wrong by itself (its operator's bound, and the rounding
+/// to storage), carried to the result by the rest of the graph. Each element is
+/// moved that far, the rest computed anew in f64, and the movements of the
+/// result are added up.
+fn carried_bound(graph: &Graph) -> Result<Vec<f64>> {
+    let exact = evaluate(graph, None)?;
+    let z = graph.outputs()[0].1;
+    let mut bound = vec![0.0; exact[&z].len()];
+    for node in graph.nodes() {
+        let inputs: Vec<_> = node.inputs.iter().map(|id| id.map(|id| &exact[&id])).collect();
+        let outputs: Vec<_> = node.outputs.iter().map(|id| exact[id].clone()).collect();
+        let cx = BoundCx { inputs: &inputs, outputs: &outputs, arithmetic: Arithmetic::F32 };
+        for (id, own) in node.outputs.iter().zip(node.op.bound(&cx)?) {
+            for (at, (own, value)) in own.iter().zip(exact[id].reals()?).enumerate() {
+                let off = own + storage_rounding(DType::F32, value.abs() + own);
+                let moved = evaluate(graph, Some((*id, at, off)))?;
+                let pairs = moved[&z].reals()?.iter().zip(exact[&z].reals()?);
+                for (bound, (moved, exact)) in bound.iter_mut().zip(pairs) {
+                    *bound += (moved - exact).abs();
+                }
+            }
+        }
+    }
+    Ok(bound)
+}
+
+/// All values of a graph in f64, one element of one of them moved.
+fn evaluate(graph: &Graph, moved: Option<(ValueId, usize, f64)>) -> Result<Values> {
+    let mut values = Values::new();
+    values.insert(graph.inputs()[0], RefTensor::from_tensor(&input())?);
+    for node in graph.nodes() {
+        for &id in node.inputs.iter().flatten() {
+            if let Some(constant) = graph.constant(id) {
+                values.insert(id, RefTensor::from_tensor(constant)?);
+            }
+        }
+        let operands: Vec<_> = node.inputs.iter().map(|id| id.map(|id| &values[&id])).collect();
+        let results = node.op.reference(&operands)?;
+        for (&id, mut result) in node.outputs.iter().zip(results) {
+            if let Some((other, at, off)) = moved
+                && other == id
+            {
+                let mut reals = result.reals()?.to_vec();
+                reals[at] += off;
+                result = RefTensor::real(result.dtype, &result.extents, reals);
+            }
+            values.insert(id, result);
+        }
+    }
+    Ok(values)
+}
