@@ -1,6 +1,6 @@
 //! Passes from graph to graph. Each has a name and can be left out by it.
 
-mod dead;
+pub(crate) mod dead;
 mod epilogue;
 pub(crate) mod fold;
 mod gate;
