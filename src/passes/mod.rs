@@ -1,7 +1,7 @@
 //! Passes over a graph, from one graph to the next. Each has a name and can be
 //! left out by it, as can the planner's sharing of memory.
 
-mod dead;
+pub(crate) mod dead;
 mod epilogue;
 pub(crate) mod fold;
 mod gate;
