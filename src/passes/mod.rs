@@ -1,5 +1,6 @@
 //! Passes from graph to graph. Each has a name and can be left out by it.
 
+mod conv;
 mod dead;
 mod epilogue;
 mod fold;
@@ -33,8 +34,14 @@ pub const PASSES: &[Pass] = &[
         run: gate::products,
     },
     Pass {
+        name: "affine",
+        about: "constants for each channel into the convolution before them",
+        run: conv::affine,
+    },
+    Pass { name: "residual", about: "residual into a convolution", run: conv::residual },
+    Pass {
         name: "activation",
-        about: "activation into the matrix product before it",
+        about: "activation into the matrix product or convolution before it",
         run: epilogue::activation,
     },
     Pass { name: "gated", about: "activation into the product after it", run: gate::elements },
