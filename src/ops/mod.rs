@@ -11,8 +11,11 @@ mod operator;
 pub mod pool;
 mod refer;
 pub mod registry;
+pub mod resize;
 pub mod rotary;
-mod rules;
+pub(crate) mod rules;
+pub mod scatter;
+mod signal;
 pub mod softmax;
 pub mod state;
 

@@ -3,7 +3,7 @@
 mod conv;
 mod dead;
 mod epilogue;
-mod fold;
+pub(crate) mod fold;
 mod gate;
 mod rewrite;
 mod skip_norm;
