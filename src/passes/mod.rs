@@ -1,6 +1,7 @@
 //! Passes over a graph, from one graph to the next. Each has a name and can be
 //! left out by it, as can the planner's sharing of memory.
 
+mod conv;
 pub(crate) mod dead;
 mod epilogue;
 pub(crate) mod fold;
@@ -48,8 +49,14 @@ pub const PASSES: &[Pass] = &[
         run: Some(gate::products),
     },
     Pass {
+        name: "affine",
+        about: "constants for each channel into the convolution before them",
+        run: Some(conv::affine),
+    },
+    Pass { name: "residual", about: "residual into a convolution", run: Some(conv::residual) },
+    Pass {
         name: "activation",
-        about: "activation into the matrix product before it",
+        about: "activation into the matrix product or convolution before it",
         run: Some(epilogue::activation),
     },
     Pass {

@@ -1,5 +1,6 @@
 //! The family's ONNX operators.
 
+use super::whole;
 use super::{AveragePool, LpPool, MaxPool, StorageOrder, Window};
 use crate::error::Result;
 use crate::graph::ValueId;
