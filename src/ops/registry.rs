@@ -110,5 +110,12 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] =
-    &[gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, signal::ONNX, softmax::ONNX];
+pub const ONNX: &[&[OnnxOperator]] = &[
+    gather::ONNX,
+    movement::ONNX,
+    resize::ONNX,
+    scatter::ONNX,
+    signal::ONNX,
+    softmax::ONNX,
+    state::ONNX,
+];
