@@ -1,9 +1,8 @@
 //! The table of operators: one line each.
 
-use super::elementwise::{self, Binary, Unary};
-use super::{
-    attention, gather, matmul, movement, norm, resize, rotary, scatter, signal, softmax, state,
-};
+use super::elementwise::{Binary, Unary};
+// Every family is in the table.
+use super::*;
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -75,6 +74,8 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
     operator("Attention", "attention", attention::cases),
+    operator("Conv", "conv", conv::conv_cases),
+    operator("ConvTranspose", "conv", conv::conv_transpose_cases),
     operator("Gather", "gather", gather::cases),
     operator("GatherElements", "gather", gather::elements_cases),
     operator("GatherND", "gather", gather::nd_cases),
@@ -93,6 +94,9 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("GridSample", "resize", resize::grid_cases),
     operator("Resample", "resize", resize::resample_cases),
     operator("RoiAlign", "resize", resize::rois_cases),
+    operator("AveragePool", "pool", pool::average_pool_cases),
+    operator("LpPool", "pool", pool::lp_pool_cases),
+    operator("MaxPool", "pool", pool::max_pool_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("ScatterElements", "scatter", scatter::elements_cases),
     operator("ScatterND", "scatter", scatter::nd_cases),
@@ -113,6 +117,13 @@ const fn operator(
 pub const ONNX: &[&[OnnxOperator]] = &[
     gather::ONNX,
     movement::ONNX,
+#[rustfmt::skip]
+pub const ONNX: &[&[OnnxOperator]] = &[
+    crate::onnx::ONNX,
+    conv::ONNX,
+    gather::ONNX,
+    movement::ONNX,
+    pool::ONNX,
     resize::ONNX,
     scatter::ONNX,
     signal::ONNX,
