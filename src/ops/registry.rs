@@ -114,9 +114,6 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] = &[
-    gather::ONNX,
-    movement::ONNX,
 #[rustfmt::skip]
 pub const ONNX: &[&[OnnxOperator]] = &[
     crate::onnx::ONNX,
