@@ -125,4 +125,5 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     scatter::ONNX,
     signal::ONNX,
     softmax::ONNX,
+    state::ONNX,
 ];
