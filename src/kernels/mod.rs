@@ -10,6 +10,7 @@ pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod parts;
+pub mod recurrent;
 pub mod registry;
 pub mod rotary;
 pub mod softmax;

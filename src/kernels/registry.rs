@@ -34,6 +34,7 @@ pub const FAMILIES: &[KernelFamily] = &[
     family!(gather),
     family!(movement),
     family!(norm),
+    family!(recurrent),
     family!(rotary),
     family!(softmax),
     family!(state),

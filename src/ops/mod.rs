@@ -7,6 +7,7 @@ pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod operator;
+pub mod recurrent;
 mod refer;
 pub mod registry;
 pub mod rotary;

@@ -1,7 +1,7 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{self, Binary, Unary};
-use super::{attention, gather, matmul, movement, norm, rotary, softmax, state};
+use super::{attention, gather, matmul, movement, norm, recurrent, rotary, softmax, state};
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -83,6 +83,9 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("RMSNormalization", "norm", norm::rms_cases),
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
+    operator("RNN", "recurrent", recurrent::rnn_cases),
+    operator("LSTM", "recurrent", recurrent::lstm_cases),
+    operator("GRU", "recurrent", recurrent::gru_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("Softmax", "softmax", softmax::softmax_cases),
     operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
@@ -98,4 +101,5 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] = &[softmax::ONNX];
+pub const ONNX: &[&[OnnxOperator]] =
+    &[attention::ONNX, recurrent::ONNX, rotary::ONNX, softmax::ONNX];

@@ -1,11 +1,16 @@
 //! Passes from graph to graph. Each has a name and can be left out by it.
 
+mod activations;
+mod attention;
 mod dead;
 mod epilogue;
 mod fold;
 mod gate;
 mod rewrite;
 mod skip_norm;
+#[cfg(test)]
+mod spelled;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +31,18 @@ pub struct Pass {
 /// All passes, in the order they run.
 pub const PASSES: &[Pass] = &[
     Pass { name: "fold", about: "computes what depends on constants only", run: fold::run },
+    Pass {
+        name: "attention",
+        about: "products and softmax that are attention into one",
+        run: attention::run,
+    },
+    Pass { name: "gelu", about: "GELU spelled out with erf or tanh", run: activations::gelu },
+    Pass { name: "silu", about: "SiLU and Mish spelled out", run: activations::silu },
+    Pass {
+        name: "hard_swish",
+        about: "HardSwish spelled out with clip or hard sigmoid",
+        run: activations::hard_swish,
+    },
     Pass { name: "bias", about: "bias into the matrix product before it", run: epilogue::bias },
     Pass {
         name: "gate",

@@ -19,6 +19,7 @@ mod split;
 mod tests;
 mod variants;
 
+pub(crate) use cpu::rows_product;
 pub(crate) use request::requests;
 pub use variants::{FAMILY, VARIANTS};
 
