@@ -1,7 +1,8 @@
 //! The table of operators: one line each.
 
-use super::elementwise::{self, Binary, Unary};
-use super::{attention, gather, matmul, movement, norm, recurrent, rotary, softmax, state};
+use super::elementwise::{Binary, Unary};
+// Every family is in the table.
+use super::*;
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -73,12 +74,19 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
     operator("Attention", "attention", attention::cases),
+    operator("Conv", "conv", conv::conv_cases),
+    operator("ConvTranspose", "conv", conv::conv_transpose_cases),
     operator("Gather", "gather", gather::cases),
+    operator("GatherElements", "gather", gather::elements_cases),
+    operator("GatherND", "gather", gather::nd_cases),
+    operator("Take", "gather", gather::take_cases),
     operator("Concat", "movement", movement::concat_cases),
     operator("Expand", "movement", movement::expand_cases),
+    operator("Pad", "movement", movement::pad_cases),
     operator("Reshape", "movement", movement::reshape_cases),
     operator("Slice", "movement", movement::slice_cases),
     operator("Transpose", "movement", movement::transpose_cases),
+    operator("Trilu", "movement", movement::trilu_cases),
     operator("LayerNormalization", "norm", norm::layer_cases),
     operator("RMSNormalization", "norm", norm::rms_cases),
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
@@ -86,7 +94,15 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("RNN", "recurrent", recurrent::rnn_cases),
     operator("LSTM", "recurrent", recurrent::lstm_cases),
     operator("GRU", "recurrent", recurrent::gru_cases),
+    operator("GridSample", "resize", resize::grid_cases),
+    operator("Resample", "resize", resize::resample_cases),
+    operator("RoiAlign", "resize", resize::rois_cases),
+    operator("AveragePool", "pool", pool::average_pool_cases),
+    operator("LpPool", "pool", pool::lp_pool_cases),
+    operator("MaxPool", "pool", pool::max_pool_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
+    operator("ScatterElements", "scatter", scatter::elements_cases),
+    operator("ScatterND", "scatter", scatter::nd_cases),
     operator("Softmax", "softmax", softmax::softmax_cases),
     operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
     operator("TensorScatter", "state", state::cases),
@@ -101,5 +117,18 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] =
-    &[attention::ONNX, recurrent::ONNX, rotary::ONNX, softmax::ONNX];
+#[rustfmt::skip]
+pub const ONNX: &[&[OnnxOperator]] = &[
+    crate::onnx::ONNX,
+    attention::ONNX,
+    conv::ONNX,
+    gather::ONNX,
+    movement::ONNX,
+    pool::ONNX,
+    recurrent::ONNX,
+    resize::ONNX,
+    rotary::ONNX,
+    scatter::ONNX,
+    signal::ONNX,
+    softmax::ONNX,
+];

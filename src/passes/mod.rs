@@ -4,7 +4,7 @@ mod activations;
 mod attention;
 mod dead;
 mod epilogue;
-mod fold;
+pub(crate) mod fold;
 mod gate;
 mod rewrite;
 mod skip_norm;

@@ -46,7 +46,7 @@ pub(super) fn run(kernel: &MatMulKernel, cx: &mut CpuCx<'_>) -> Result<()> {
 
 /// `c = x · wᵀ` of rows `x` `[m, k]` and `w` `[n, k]`, for kernels of other
 /// families that multiply on the way; `c` is `[m, n]`.
-pub(crate) fn rows_product(x: &[f32], w: &[f32], c: &mut [f32], n: usize) {
+pub(in crate::kernels) fn rows_product(x: &[f32], w: &[f32], c: &mut [f32], n: usize) {
     let (m, k) = (c.len() / n.max(1), w.len() / n.max(1));
     if m * n == 0 || x.len() != m * k || w.len() != n * k || k == 0 {
         return c.fill(0.0);
@@ -109,10 +109,12 @@ struct Product<'a> {
 
 /// The matrix of A in one product: `[m, k]`, or `[k, m]` if transposed.
 #[derive(Clone, Copy)]
-struct Left<'a> {
-    data: &'a [f32],
-    row: isize,
-    column: isize,
+pub(in crate::kernels) struct Left<'a> {
+    pub(in crate::kernels) data: &'a [f32],
+    /// The distance between neighbouring rows.
+    pub(in crate::kernels) row: isize,
+    /// The distance between neighbouring columns.
+    pub(in crate::kernels) column: isize,
 }
 
 /// A plain or encoded matrix of B, `elements` from its start.
@@ -300,9 +302,9 @@ impl<'a> Product<'a> {
 
 /// Rows of the result, `stride` apart, that several tasks write to.
 #[derive(Clone, Copy)]
-struct Target {
-    c: *mut f32,
-    stride: isize,
+pub(in crate::kernels) struct Target {
+    pub(in crate::kernels) c: *mut f32,
+    pub(in crate::kernels) stride: isize,
 }
 
 // SAFETY: tasks that share a target write to different elements.
@@ -326,7 +328,7 @@ impl Target {
     /// `c` has `m` rows of at least `n` elements that nobody else uses; `a` and
     /// `b` hold `m` by `k` and `k` by `n` elements at their strides.
     #[allow(clippy::too_many_arguments, reason = "a product has that many parts")]
-    unsafe fn add_product(
+    pub(in crate::kernels) unsafe fn add_product(
         self,
         a: Left<'_>,
         m: usize,

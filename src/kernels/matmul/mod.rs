@@ -19,7 +19,7 @@ mod split;
 mod tests;
 mod variants;
 
-pub(crate) use cpu::rows_product;
+pub(in crate::kernels) use cpu::{Left, Target, rows_product};
 pub(crate) use request::requests;
 pub use variants::{FAMILY, VARIANTS};
 
