@@ -12,6 +12,7 @@ pub mod movement;
 pub mod norm;
 mod parts;
 pub mod pool;
+pub mod recurrent;
 pub mod registry;
 pub mod resize;
 pub mod rotary;

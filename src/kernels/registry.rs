@@ -35,6 +35,7 @@ pub const FAMILIES: &[KernelFamily] = &[
     family!(gather),
     family!(movement),
     family!(norm),
+    family!(recurrent),
     family!(resize),
     family!(pool),
     family!(rotary),

@@ -9,6 +9,7 @@ pub mod movement;
 pub mod norm;
 mod operator;
 pub mod pool;
+pub mod recurrent;
 mod refer;
 pub mod registry;
 pub mod resize;

@@ -1,6 +1,8 @@
 //! Passes over a graph, from one graph to the next. Each has a name and can be
 //! left out by it, as can the planner's sharing of memory.
 
+mod activations;
+mod attention;
 mod conv;
 pub(crate) mod dead;
 mod epilogue;
@@ -8,6 +10,7 @@ pub(crate) mod fold;
 mod gate;
 mod rewrite;
 mod skip_norm;
+mod terms;
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -38,6 +41,22 @@ pub const MEMORY: &str = "memory";
 /// All passes, in the order they run.
 pub const PASSES: &[Pass] = &[
     Pass { name: "fold", about: "computes what depends on constants only", run: Some(fold::run) },
+    Pass {
+        name: "attention",
+        about: "products and softmax that are attention into one",
+        run: Some(attention::run),
+    },
+    Pass {
+        name: "gelu",
+        about: "GELU spelled out with erf or tanh",
+        run: Some(activations::gelu),
+    },
+    Pass { name: "silu", about: "SiLU and Mish spelled out", run: Some(activations::silu) },
+    Pass {
+        name: "hard_swish",
+        about: "HardSwish spelled out with clip or hard sigmoid",
+        run: Some(activations::hard_swish),
+    },
     Pass {
         name: "bias",
         about: "bias into the matrix product before it",

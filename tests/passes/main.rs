@@ -8,6 +8,8 @@
     reason = "a test program: what is wrong should stop it"
 )]
 
+mod spelled;
+#[path = "../support/mod.rs"]
 mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -22,7 +24,7 @@ use wginfer::ops::{Arithmetic, BoundCx, RefTensor};
 use wginfer::passes::{MEMORY, PASSES, run};
 use wginfer::validate::compare;
 use wginfer::validate::error_model::storage_rounding;
-use wginfer::{DType, ErrorKind, Result, Session, SessionOptions, Tensor};
+use wginfer::{Backend, DType, ErrorKind, Result, Session, SessionOptions, Tensor};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -30,6 +32,12 @@ fn main() {
         Trial::test("passes::every_pattern_is_fused", every_pattern_is_fused),
         Trial::test("passes::every_pass_can_be_left_out_by_name", every_pass_can_be_left_out),
     ];
+    for (name, body) in spelled::TESTS {
+        trials.push(Trial::test(format!("passes::spelled::{name}"), move || {
+            body();
+            Ok(())
+        }));
+    }
     for backend in backends::all() {
         let bodies: [(&str, fn(&Named) -> Result<(), Failed>); 2] = [
             ("no_pass_changes_the_result", no_pass_changes_the_result),
@@ -110,8 +118,8 @@ fn convolutions(g: &mut GraphBuilder, x: ValueId) -> ValueId {
     g.div(y, divisor).unwrap()
 }
 
-fn without(disabled: &[&str]) -> Graph {
-    let mut graph = network();
+/// A graph after all passes but some.
+fn without(mut graph: Graph, disabled: &[&str]) -> Graph {
     run(&mut graph, &names(disabled)).unwrap();
     graph
 }
@@ -121,7 +129,12 @@ fn names(list: &[&str]) -> BTreeSet<String> {
 }
 
 fn operators(disabled: &[&str]) -> Vec<String> {
-    without(disabled).nodes().iter().map(|node| node.op.name().to_string()).collect()
+    operators_of(network(), disabled)
+}
+
+/// The operators that are left of a graph without some of the passes.
+fn operators_of(graph: Graph, disabled: &[&str]) -> Vec<String> {
+    without(graph, disabled).nodes().iter().map(|node| node.op.name().to_string()).collect()
 }
 
 fn every_pattern_is_fused() -> Result<(), Failed> {
@@ -133,9 +146,12 @@ fn every_pattern_is_fused() -> Result<(), Failed> {
 }
 
 fn every_pass_can_be_left_out() -> Result<(), Failed> {
-    let fused = operators(&[]).len();
+    let all = |disabled: &[&str]| {
+        operators(disabled).len() + operators_of(spelled::network(), disabled).len()
+    };
+    let fused = all(&[]);
     for pass in PASSES.iter().filter(|pass| pass.rewrites()) {
-        assert!(operators(&[pass.name]).len() > fused, "{}", pass.name);
+        assert!(all(&[pass.name]) > fused, "{}", pass.name);
     }
     let all: Vec<_> = PASSES.iter().map(|pass| pass.name).collect();
     assert_eq!(operators(&all).len(), network().nodes().len());
@@ -154,26 +170,40 @@ fn input() -> Tensor {
 type Results = Vec<(String, Tensor)>;
 
 /// The results without the named passes, and the bytes of working memory.
-fn results(backend: &Named, disabled: &[&str]) -> Result<(Results, u64), Failed> {
+fn results(
+    backend: &Backend,
+    graph: &Graph,
+    input: &Tensor,
+    disabled: &[&str],
+) -> Result<(Results, u64), Failed> {
     let options = SessionOptions {
         disabled_passes: names(disabled),
         poison: true,
         ..SessionOptions::default()
     };
-    let mut session = Session::new_blocking(network(), &backend.backend, options)?;
-    let results = session.run_blocking(&[("x", &input())])?;
+    let mut session = Session::new_blocking(graph.clone(), backend, options)?;
+    let results = session.run_blocking(&[("x", input)])?;
     Ok((results, session.memory().slots))
 }
 
 fn no_pass_changes_the_result(backend: &Named) -> Result<(), Failed> {
-    let graph = network();
-    let want = Reference::new(&graph, Bindings::default())?.run(&[("x", &input())])?;
+    compare_on(&backend.backend, &network(), &input())?;
+    compare_on(&backend.backend, &spelled::network(), &spelled::input())
+}
+
+fn compare_on_cpu(graph: &Graph, input: &Tensor) {
+    compare_on(&Backend::Cpu, graph, input).unwrap_or_else(|failed| panic!("{failed:?}"));
+}
+
+/// Runs a graph of input x without each pass, with all of them and with none.
+fn compare_on(backend: &Backend, graph: &Graph, input: &Tensor) -> Result<(), Failed> {
+    let want = Reference::new(graph, Bindings::default())?.run(&[("x", input)])?;
     let mut sets: Vec<Vec<&str>> = PASSES.iter().map(|pass| vec![pass.name]).collect();
     sets.push(Vec::new());
     sets.push(PASSES.iter().map(|pass| pass.name).collect());
     for disabled in sets {
-        let (got, _) = results(backend, &disabled)?;
-        let bounds = carried_bounds(&without(&disabled))?;
+        let (got, _) = results(backend, graph, input, &disabled)?;
+        let bounds = carried_bounds(&without(graph.clone(), &disabled), input)?;
         for (((name, got), (_, want)), bound) in got.iter().zip(&want).zip(&bounds) {
             let report = compare(name, got, want, bound)?;
             println!("{name} without {disabled:?}: {:.3} of the bound", report.worst_ratio);
@@ -186,8 +216,8 @@ fn no_pass_changes_the_result(backend: &Named) -> Result<(), Failed> {
 }
 
 fn memory_is_shared(backend: &Named) -> Result<(), Failed> {
-    let (shared, bytes) = results(backend, &[])?;
-    let (apart, more) = results(backend, &[MEMORY])?;
+    let (shared, bytes) = results(&backend.backend, &network(), &input(), &[])?;
+    let (apart, more) = results(&backend.backend, &network(), &input(), &[MEMORY])?;
     for ((_, apart), (_, shared)) in apart.iter().zip(&shared) {
         assert_eq!(apart.to_f32()?, shared.to_f32()?);
     }
@@ -202,8 +232,8 @@ type Values = HashMap<ValueId, RefTensor>;
 /// to storage), carried to the results by the rest of the graph. Each element is
 /// moved that far, the rest computed anew in f64, and the movements of the
 /// results are added up.
-fn carried_bounds(graph: &Graph) -> Result<Vec<Vec<f64>>> {
-    let exact = evaluate(graph, None)?;
+fn carried_bounds(graph: &Graph, input: &Tensor) -> Result<Vec<Vec<f64>>> {
+    let exact = evaluate(graph, input, None)?;
     let ids: Vec<_> = graph.outputs().iter().map(|(_, id)| *id).collect();
     let mut bounds: Vec<_> = ids.iter().map(|id| vec![0.0; exact[id].len()]).collect();
     for node in graph.nodes() {
@@ -213,7 +243,7 @@ fn carried_bounds(graph: &Graph) -> Result<Vec<Vec<f64>>> {
         for (id, own) in node.outputs.iter().zip(node.op.bound(&cx)?) {
             for (at, (own, value)) in own.iter().zip(exact[id].reals()?).enumerate() {
                 let off = own + storage_rounding(DType::F32, value.abs() + own);
-                let moved = evaluate(graph, Some((*id, at, off)))?;
+                let moved = evaluate(graph, input, Some((*id, at, off)))?;
                 for (id, bound) in ids.iter().zip(&mut bounds) {
                     let pairs = moved[id].reals()?.iter().zip(exact[id].reals()?);
                     for (bound, (moved, exact)) in bound.iter_mut().zip(pairs) {
@@ -227,11 +257,17 @@ fn carried_bounds(graph: &Graph) -> Result<Vec<Vec<f64>>> {
 }
 
 /// All values of a graph in f64, one element of one of them moved.
-fn evaluate(graph: &Graph, moved: Option<(ValueId, usize, f64)>) -> Result<Values> {
+fn evaluate(
+    graph: &Graph,
+    input: &Tensor,
+    moved: Option<(ValueId, usize, f64)>,
+) -> Result<Values> {
     let mut values = Values::new();
-    values.insert(graph.inputs()[0], RefTensor::from_tensor(&input())?);
+    values.insert(graph.inputs()[0], RefTensor::from_tensor(input)?);
     let mut bindings = Bindings::default();
-    bindings.set(graph.symbol("rows").unwrap(), ROWS as u64);
+    if let Some(rows) = graph.symbol("rows") {
+        bindings.set(rows, input.extents()[0] as u64);
+    }
     for node in graph.nodes() {
         for &id in node.inputs.iter().flatten() {
             if let Some(constant) = graph.constant(id) {
