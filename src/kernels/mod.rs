@@ -10,10 +10,14 @@ pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod parts;
+pub mod reduce;
+
 pub mod registry;
 pub mod rotary;
+pub mod scan;
 pub mod softmax;
 pub mod state;
+pub mod topk;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};

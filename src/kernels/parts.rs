@@ -108,6 +108,11 @@ impl Run {
     pub(crate) fn view(&self, place: Place) -> View {
         View::range(place, self.offset, self.bytes)
     }
+
+    /// The same of a buffer that ends within the last row.
+    pub(crate) fn view_within(&self, place: Place, bytes: u64) -> View {
+        View::range(place, self.offset, self.bytes.min(bytes.saturating_sub(self.offset)))
+    }
 }
 
 /// Splits `rows` rows of `width` elements of so many bytes such that each part

@@ -34,9 +34,12 @@ pub const FAMILIES: &[KernelFamily] = &[
     family!(gather),
     family!(movement),
     family!(norm),
+    family!(reduce),
     family!(rotary),
+    family!(scan),
     family!(softmax),
     family!(state),
+    family!(topk),
 ];
 
 #[cfg(test)]

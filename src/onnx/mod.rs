@@ -3,6 +3,7 @@
 //! before anything is planned; see `ARCHITECTURE.md`.
 
 mod attribute;
+mod compose;
 mod node;
 mod operator;
 

@@ -1,7 +1,8 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{self, Binary, Unary};
-use super::{attention, gather, matmul, movement, norm, rotary, softmax, state};
+use super::reduce::{self, Reduction};
+use super::{attention, gather, matmul, movement, norm, rotary, scan, softmax, state, topk};
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -80,13 +81,30 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Slice", "movement", movement::slice_cases),
     operator("Transpose", "movement", movement::transpose_cases),
     operator("LayerNormalization", "norm", norm::layer_cases),
+    operator("GroupNormalization", "norm", norm::group_cases),
+    operator("LRN", "norm", norm::response_cases),
     operator("RMSNormalization", "norm", norm::rms_cases),
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
+    operator("ReduceSum", "reduce", || reduce::reduce_cases(Reduction::Sum)),
+    operator("ReduceMean", "reduce", || reduce::reduce_cases(Reduction::Mean)),
+    operator("ReduceMax", "reduce", || reduce::reduce_cases(Reduction::Max)),
+    operator("ReduceMin", "reduce", || reduce::reduce_cases(Reduction::Min)),
+    operator("ReduceProd", "reduce", || reduce::reduce_cases(Reduction::Prod)),
+    operator("ReduceL1", "reduce", || reduce::reduce_cases(Reduction::L1)),
+    operator("ReduceL2", "reduce", || reduce::reduce_cases(Reduction::L2)),
+    operator("ReduceSumSquare", "reduce", || reduce::reduce_cases(Reduction::SumSquare)),
+    operator("ReduceLogSum", "reduce", || reduce::reduce_cases(Reduction::LogSum)),
+    operator("ReduceLogSumExp", "reduce", || reduce::reduce_cases(Reduction::LogSumExp)),
+    operator("ArgMax", "reduce", || reduce::arg_cases(true)),
+    operator("ArgMin", "reduce", || reduce::arg_cases(false)),
     operator("RotaryEmbedding", "rotary", rotary::cases),
+    operator("CumSum", "scan", || scan::cases(false)),
+    operator("CumProd", "scan", || scan::cases(true)),
     operator("Softmax", "softmax", softmax::softmax_cases),
     operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
     operator("TensorScatter", "state", state::cases),
+    operator("TopK", "topk", topk::cases),
 ];
 
 const fn operator(
@@ -98,4 +116,14 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] = &[softmax::ONNX];
+pub const ONNX: &[&[OnnxOperator]] = &[
+    elementwise::CONTRIB,
+    gather::HOST,
+    matmul::ONNX,
+    norm::CONTRIB,
+    norm::ONNX,
+    reduce::ONNX,
+    scan::ONNX,
+    softmax::ONNX,
+    topk::ONNX,
+];

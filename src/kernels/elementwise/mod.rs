@@ -4,7 +4,7 @@ mod access;
 mod cpu;
 mod map;
 mod split;
-mod storage;
+pub(crate) mod storage;
 
 pub(crate) use map::{FAMILY, requests};
 pub use map::{Map, VARIANTS};

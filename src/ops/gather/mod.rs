@@ -1,8 +1,10 @@
 //! Picking slices by index: embedding tables and rows of activations.
 
 mod cases;
+mod host;
 
 pub(crate) use cases::cases;
+pub(crate) use host::HOST;
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefData, RefTensor};
