@@ -1,9 +1,11 @@
 import package::common::decode::In;
 import package::config::WORKGROUP;
-import package::reduce::span::{combine, initial, is_mine, params, put, put_empty, span_of, take};
+import package::reduce::span::{
+    combine, initial, is_mine, params, put, put_empty, report, span_of, take,
+};
 
 // A workgroup for a result. With subgroups, one value per subgroup goes through
-// workgroup memory.
+// workgroup memory; subgroup operations do not notice what overflows.
 
 var<workgroup> partial: array<In, WORKGROUP>;
 
@@ -31,7 +33,7 @@ fn main(
     for (var j = span.begin + index; j < span.end; j += WORKGROUP) {
         all = combine(all, take(span, j));
     }
-    @if(subgroups) {
+    @if(subgroups && !checked) {
         @if(fold_sum) let mine = subgroupAdd(all);
         @if(fold_prod) let mine = subgroupMul(all);
         @if(fold_max) let mine = subgroupMax(all);
@@ -61,4 +63,5 @@ fn main(
             put(span, partial[0]);
         }
     }
+    report();
 }

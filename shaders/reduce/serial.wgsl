@@ -1,6 +1,8 @@
 import package::common::decode::In;
 import package::config::WORKGROUP;
-import package::reduce::span::{combine, initial, is_mine, params, put, put_empty, span_of, take};
+import package::reduce::span::{
+    combine, initial, is_mine, params, put, put_empty, report, span_of, take,
+};
 
 // One invocation for a result. Four partial results: shorter chains are faster
 // and err less.
@@ -35,4 +37,5 @@ fn main(
         a = combine(a, take(span, j));
     }
     put(span, combine(combine(a, b), combine(c, d)));
+    report();
 }

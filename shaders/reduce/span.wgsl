@@ -1,4 +1,8 @@
+import package::common::checked::{
+    abs_i32, add_i32, add_u32, mul_i32, mul_u32, overflowed,
+};
 import package::common::decode::{In, decode, word_of};
+import package::common::status::raise;
 
 // Where the elements behind a result are, and what becomes of them; shared by
 // the reductions.
@@ -25,6 +29,8 @@ struct Params {
     count: u32,
     // The result where there are none.
     empty: u32,
+    // What the status word is raised to where a result has no room.
+    @if(checked) status_code: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -63,15 +69,28 @@ fn span_of(row: u32) -> Span {
 fn take(span: Span, j: u32) -> In {
     let at = span.start + j * params.inner;
     let value = decode(x[word_of(at)], at);
-    @if(each_abs) return abs(value);
-    @if(each_square) return value * value;
+    @if(each_abs && checked && in_i32) return abs_i32(value);
+    @if(each_abs && !(checked && in_i32)) return abs(value);
+    @if(each_square) return times(value, value);
     @if(each_exp) return exp(value - span.shift);
     @if(!(each_abs || each_square || each_exp)) return value;
 }
 
+fn times(a: In, b: In) -> In {
+    @if(checked && in_i32) return mul_i32(a, b);
+    @if(checked && in_u32) return mul_u32(a, b);
+    @if(!checked) return a * b;
+}
+
+fn plus(a: In, b: In) -> In {
+    @if(checked && in_i32) return add_i32(a, b);
+    @if(checked && in_u32) return add_u32(a, b);
+    @if(!checked) return a + b;
+}
+
 fn combine(a: In, b: In) -> In {
-    @if(fold_sum) return a + b;
-    @if(fold_prod) return a * b;
+    @if(fold_sum) return plus(a, b);
+    @if(fold_prod) return times(a, b);
     @if(fold_max) return max(a, b);
     @if(fold_min) return min(a, b);
 }
@@ -102,5 +121,14 @@ fn is_mine(span: Span) -> bool {
 fn put_empty(span: Span) {
     if span.at < params.y_count {
         y[span.at] = params.empty;
+    }
+}
+
+// To be called by every invocation at its end.
+fn report() {
+    @if(checked) {
+        if overflowed() {
+            raise(params.status_code);
+        }
     }
 }

@@ -1,4 +1,6 @@
+import package::common::checked::{add_i32, add_u32, mul_i32, mul_u32, overflowed};
 import package::common::decode::{In, decode, word_of};
+import package::common::status::raise;
 import package::config::WORKGROUP;
 
 // One invocation goes along a piece of a line and leaves what it has so far at
@@ -17,6 +19,8 @@ struct Params {
     inner: u32,
     length: u32,
     pieces: u32,
+    // What the status word is raised to where a result has no room.
+    @if(checked) status_code: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -26,8 +30,12 @@ struct Params {
 @if(carried) @group(0) @binding(3) var<storage, read> carry: array<u32>;
 
 fn combine(a: In, b: In) -> In {
-    @if(product) return a * b;
-    @else return a + b;
+    @if(product && checked && in_i32) return mul_i32(a, b);
+    @if(product && checked && in_u32) return mul_u32(a, b);
+    @if(product && !checked) return a * b;
+    @if(!product && checked && in_i32) return add_i32(a, b);
+    @if(!product && checked && in_u32) return add_u32(a, b);
+    @if(!product && !checked) return a + b;
 }
 
 fn place(start: u32, position: u32) -> u32 {
@@ -63,4 +71,9 @@ fn main(
         }
     }
     @if(totals) y[row] = bitcast<u32>(all);
+    @if(checked) {
+        if overflowed() {
+            raise(params.status_code);
+        }
+    }
 }

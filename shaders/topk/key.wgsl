@@ -5,14 +5,14 @@ import package::common::decode::In;
 
 fn order(bits: u32) -> u32 {
     @if(in_f32 || in_f16 || in_bf16) return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
-    @if(in_i32 || in_i8) return bits ^ 0x80000000u;
-    @if(in_u32 || in_u8) return bits;
+    @if(in_i32 || in_i16 || in_i8) return bits ^ 0x80000000u;
+    @if(in_u32 || in_u16 || in_u8) return bits;
 }
 
 fn disorder(key: u32) -> u32 {
     @if(in_f32 || in_f16 || in_bf16) return select(~key, key & 0x7fffffffu, key >= 0x80000000u);
-    @if(in_i32 || in_i8) return key ^ 0x80000000u;
-    @if(in_u32 || in_u8) return key;
+    @if(in_i32 || in_i16 || in_i8) return key ^ 0x80000000u;
+    @if(in_u32 || in_u16 || in_u8) return key;
 }
 
 fn key_of(value: In) -> u32 {

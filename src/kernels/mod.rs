@@ -2,6 +2,7 @@
 //! [`ops`](crate::ops), under the same family names.
 
 pub mod attention;
+pub mod conv;
 mod cpu;
 pub mod elementwise;
 pub mod gather;
@@ -10,16 +11,18 @@ pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod parts;
+pub mod pool;
 pub mod reduce;
-
 pub mod registry;
+pub mod resize;
 pub mod rotary;
 pub mod scan;
+pub mod scatter;
 pub mod softmax;
 pub mod state;
 pub mod topk;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};
-pub use kernel::{Dispatch, GpuCx, Grid, Kernel, Param, Place, View};
+pub use kernel::{Dispatch, Fault, GpuCx, Grid, Kernel, Param, Place, View};
 pub use variant::{Language, Needs, Policy, Variant};

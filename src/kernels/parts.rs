@@ -109,9 +109,11 @@ impl Run {
         View::range(place, self.offset, self.bytes)
     }
 
-    /// The same of a buffer that ends within the last row.
-    pub(crate) fn view_within(&self, place: Place, bytes: u64) -> View {
-        View::range(place, self.offset, self.bytes.min(bytes.saturating_sub(self.offset)))
+    /// The same of a buffer of so many bytes, which may end within the last row;
+    /// `None` past its end.
+    pub(crate) fn view_within(&self, place: Place, bytes: u64) -> Option<View> {
+        let left = bytes.checked_sub(self.offset).filter(|&left| left > 0)?;
+        Some(View::range(place, self.offset, self.bytes.min(left)))
     }
 }
 

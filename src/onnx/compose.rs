@@ -4,7 +4,7 @@ use super::NodeCx;
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::ops::elementwise::{Binary, Unary};
-use crate::ops::movement::{Expand, Reshape, Transpose};
+use crate::ops::movement::{self, Expand, Transpose};
 use crate::tensor::{DType, Tensor};
 
 impl NodeCx<'_> {
@@ -40,11 +40,7 @@ impl NodeCx<'_> {
 
     /// The value under another shape; itself where that is its own.
     pub(crate) fn reshaped(&mut self, x: ValueId, extents: &[usize]) -> Result<ValueId> {
-        if self.extents_of(x)? == extents {
-            return Ok(x);
-        }
-        let shape = extents.iter().map(|&n| n.into()).collect();
-        self.op1(Reshape { shape }, &[x])
+        movement::reshaped(self, x, extents)
     }
 
     /// The value broadcast to a shape; itself where that is its own.

@@ -1,8 +1,9 @@
 //! The table of operators: one line each.
 
-use super::elementwise::{self, Binary, Unary};
-use super::reduce::{self, Reduction};
-use super::{attention, gather, matmul, movement, norm, rotary, scan, softmax, state, topk};
+use super::elementwise::{Binary, Unary};
+use super::reduce::Reduction;
+// Every family is in the table.
+use super::*;
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -74,12 +75,19 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
     operator("Attention", "attention", attention::cases),
+    operator("Conv", "conv", conv::conv_cases),
+    operator("ConvTranspose", "conv", conv::conv_transpose_cases),
     operator("Gather", "gather", gather::cases),
+    operator("GatherElements", "gather", gather::elements_cases),
+    operator("GatherND", "gather", gather::nd_cases),
+    operator("Take", "gather", gather::take_cases),
     operator("Concat", "movement", movement::concat_cases),
     operator("Expand", "movement", movement::expand_cases),
+    operator("Pad", "movement", movement::pad_cases),
     operator("Reshape", "movement", movement::reshape_cases),
     operator("Slice", "movement", movement::slice_cases),
     operator("Transpose", "movement", movement::transpose_cases),
+    operator("Trilu", "movement", movement::trilu_cases),
     operator("LayerNormalization", "norm", norm::layer_cases),
     operator("GroupNormalization", "norm", norm::group_cases),
     operator("LRN", "norm", norm::response_cases),
@@ -98,9 +106,17 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("ReduceLogSumExp", "reduce", || reduce::reduce_cases(Reduction::LogSumExp)),
     operator("ArgMax", "reduce", || reduce::arg_cases(true)),
     operator("ArgMin", "reduce", || reduce::arg_cases(false)),
-    operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("CumSum", "scan", || scan::cases(false)),
     operator("CumProd", "scan", || scan::cases(true)),
+    operator("GridSample", "resize", resize::grid_cases),
+    operator("Resample", "resize", resize::resample_cases),
+    operator("RoiAlign", "resize", resize::rois_cases),
+    operator("AveragePool", "pool", pool::average_pool_cases),
+    operator("LpPool", "pool", pool::lp_pool_cases),
+    operator("MaxPool", "pool", pool::max_pool_cases),
+    operator("RotaryEmbedding", "rotary", rotary::cases),
+    operator("ScatterElements", "scatter", scatter::elements_cases),
+    operator("ScatterND", "scatter", scatter::nd_cases),
     operator("Softmax", "softmax", softmax::softmax_cases),
     operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
     operator("TensorScatter", "state", state::cases),
@@ -116,14 +132,23 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
+#[rustfmt::skip]
 pub const ONNX: &[&[OnnxOperator]] = &[
+    crate::onnx::ONNX,
+    conv::ONNX,
     elementwise::CONTRIB,
     gather::HOST,
+    gather::ONNX,
     matmul::ONNX,
+    movement::ONNX,
     norm::CONTRIB,
     norm::ONNX,
+    pool::ONNX,
     reduce::ONNX,
+    resize::ONNX,
     scan::ONNX,
+    scatter::ONNX,
+    signal::ONNX,
     softmax::ONNX,
     topk::ONNX,
 ];

@@ -260,14 +260,7 @@ impl NormKernel {
     }
 
     /// A row of channels, each with its scale and bias.
-    fn group(
-        &self,
-        x: &[f32],
-        scale: &[f32],
-        bias: Option<&[f32]>,
-        spatial: usize,
-        y: &mut [f32],
-    ) {
+    fn group(&self, x: &[f32], scale: &[f32], bias: Option<&[f32]>, spatial: usize, y: &mut [f32]) {
         let (mean, factor) = self.facts(x);
         let channels = y.chunks_mut(spatial).zip(x.chunks(spatial)).enumerate();
         for (channel, (y, x)) in channels {

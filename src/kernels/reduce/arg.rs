@@ -46,7 +46,8 @@ impl Kernel for ArgKernel {
         storage("ArgMax or ArgMin", y.dtype)?;
         let longest = cx.bound(&spans.n)?;
         let can = |variant: &Variant| {
-            let share = if is_serial(variant) { 1 } else { workgroup(variant).map_or(1, u64::from) };
+            let share =
+                if is_serial(variant) { 1 } else { workgroup(variant).map_or(1, u64::from) };
             variant.name.starts_with("arg_") && cx.caps.loops_fit(longest / share + 8)
         };
         let variant = cx
@@ -85,6 +86,10 @@ impl Kernel for ArgKernel {
         let x = cx.input(0)?;
         match x.dtype {
             DType::F32 => self.places::<f32>(&x, cx),
+            DType::F64 => self.places::<f64>(&x, cx),
+            DType::I16 => self.places::<i16>(&x, cx),
+            DType::U16 => self.places::<u16>(&x, cx),
+            DType::U64 => self.places::<u64>(&x, cx),
             DType::F16 => self.places::<f16>(&x, cx),
             DType::BF16 => self.places::<bf16>(&x, cx),
             DType::I8 => self.places::<i8>(&x, cx),

@@ -26,11 +26,15 @@ pub(super) fn reduce(kernel: &ReduceKernel, cx: &mut CpuCx<'_>) -> Result<()> {
         DType::F32 => reals::<f32>(kernel, cx, &x, f64::from),
         DType::F16 => reals::<f16>(kernel, cx, &x, f64::from),
         DType::BF16 => reals::<bf16>(kernel, cx, &x, f64::from),
-        DType::I8 => whole::<i8>(kernel, cx, &x, i64::from),
-        DType::U8 | DType::Bool => whole::<u8>(kernel, cx, &x, i64::from),
-        DType::I32 => whole::<i32>(kernel, cx, &x, i64::from),
-        DType::U32 => whole::<u32>(kernel, cx, &x, i64::from),
-        DType::I64 => whole::<i64>(kernel, cx, &x, |v| v),
+        DType::F64 => reals::<f64>(kernel, cx, &x, |v| v),
+        DType::I8 => whole::<i8, i64>(kernel, cx, &x, i64::from),
+        DType::U8 | DType::Bool => whole::<u8, i64>(kernel, cx, &x, i64::from),
+        DType::I16 => whole::<i16, i64>(kernel, cx, &x, i64::from),
+        DType::U16 => whole::<u16, i64>(kernel, cx, &x, i64::from),
+        DType::I32 => whole::<i32, i64>(kernel, cx, &x, i64::from),
+        DType::U32 => whole::<u32, i64>(kernel, cx, &x, i64::from),
+        DType::I64 => whole::<i64, i64>(kernel, cx, &x, |v| v),
+        DType::U64 => whole::<u64, u64>(kernel, cx, &x, |v| v),
         other => Err(Error::unsupported("a reduction", format!("{other} on the CPU"))),
     }
 }
@@ -52,12 +56,12 @@ fn reals<T: Pod + Send + Sync>(
     read: fn(T) -> f64,
 ) -> Result<()> {
     let sizes = sizes(kernel, cx)?;
-    let shifts = cx.optional(1).map(|t| t.read::<f32>().into_owned());
+    let shifts: Option<Vec<f64>> = cx.optional(1).map(|t| match t.dtype {
+        DType::F64 => t.read::<f64>().into_owned(),
+        _ => t.read::<f32>().iter().map(|&v| f64::from(v)).collect(),
+    });
     // Finite, so that distances from it are.
-    let shift = |i: usize| {
-        let shift = shifts.as_ref().map_or(0.0, |all| all[i]);
-        f64::from(shift.clamp(f32::MIN, f32::MAX))
-    };
+    let shift = |i: usize| shifts.as_ref().map_or(0.0, |all| all[i].clamp(f64::MIN, f64::MAX));
     let values = x.read::<T>();
     let each = |v: T, i: usize| match kernel.each {
         Each::Plain => read(v),
@@ -71,53 +75,98 @@ fn reals<T: Pod + Send + Sync>(
         Fold::Max => fold(&values, &sizes, each, f64::max, f64::NEG_INFINITY),
         Fold::Min => fold(&values, &sizes, each, f64::min, f64::INFINITY),
     };
-    let y = cx.output(0)?.write::<f32>()?;
-    for (i, (y, all)) in y.iter_mut().zip(all).enumerate() {
-        let value = match kernel.last {
-            _ if sizes.count == 0 => kernel.empty,
-            Last::Plain => all,
-            Last::Mean => all / sizes.count as f64,
-            Last::Sqrt => all.sqrt(),
-            Last::Log => all.ln(),
-            Last::LogPlus => all.ln() + shift(i),
-        };
-        *y = value as f32;
+    let finish = |(i, all): (usize, f64)| match kernel.last {
+        _ if sizes.count == 0 => kernel.empty,
+        Last::Plain => all,
+        Last::Mean => all / sizes.count as f64,
+        Last::Sqrt => all.sqrt(),
+        Last::Log => all.ln(),
+        Last::LogPlus => all.ln() + shift(i),
+    };
+    let all = all.into_iter().enumerate().map(finish);
+    let y = cx.output(0)?;
+    match y.dtype {
+        DType::F64 => y.write::<f64>()?.iter_mut().zip(all).for_each(|(y, all)| *y = all),
+        _ => y.write::<f32>()?.iter_mut().zip(all).for_each(|(y, all)| *y = all as f32),
     }
     Ok(())
 }
 
-fn whole<T: Pod + Send + Sync>(
+/// What whole numbers are put together in.
+trait Whole: Copy + Send + Sync {
+    const ZERO: Self;
+    const ONE: Self;
+    const ENDS: [Self; 2];
+    fn add(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn most(self, other: Self) -> Self;
+    fn least(self, other: Self) -> Self;
+    fn size(self) -> Self;
+    fn bits(self) -> i64;
+}
+
+macro_rules! whole {
+    ($ty:ty, $size:expr) => {
+        impl Whole for $ty {
+            const ZERO: Self = 0;
+            const ONE: Self = 1;
+            const ENDS: [Self; 2] = [<$ty>::MIN, <$ty>::MAX];
+            fn add(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            fn mul(self, other: Self) -> Self {
+                self.wrapping_mul(other)
+            }
+            fn most(self, other: Self) -> Self {
+                self.max(other)
+            }
+            fn least(self, other: Self) -> Self {
+                self.min(other)
+            }
+            fn size(self) -> Self {
+                $size(self)
+            }
+            fn bits(self) -> i64 {
+                self as i64
+            }
+        }
+    };
+}
+whole!(i64, i64::wrapping_abs);
+whole!(u64, std::convert::identity);
+
+fn whole<T: Pod + Send + Sync, A: Whole>(
     kernel: &ReduceKernel,
     cx: &mut CpuCx<'_>,
     x: &CpuTensor<'_>,
-    read: fn(T) -> i64,
+    read: fn(T) -> A,
 ) -> Result<()> {
+    if matches!(kernel.last, Last::Sqrt | Last::Log | Last::LogPlus) || kernel.each == Each::Exp {
+        let what = format!("roots and logarithms of {}", x.dtype);
+        return Err(Error::unsupported("a reduction", what));
+    }
     let sizes = sizes(kernel, cx)?;
     let values = x.read::<T>();
     let each = |v: T, _: usize| match kernel.each {
-        Each::Abs => read(v).wrapping_abs(),
-        Each::Square => read(v).wrapping_mul(read(v)),
+        Each::Abs => read(v).size(),
+        Each::Square => read(v).mul(read(v)),
         Each::Plain | Each::Exp => read(v),
     };
     let all = match kernel.fold {
-        Fold::Sum => fold(&values, &sizes, each, i64::wrapping_add, 0),
-        Fold::Prod => fold(&values, &sizes, each, i64::wrapping_mul, 1),
-        Fold::Max => fold(&values, &sizes, each, i64::max, i64::MIN),
-        Fold::Min => fold(&values, &sizes, each, i64::min, i64::MAX),
+        Fold::Sum => fold(&values, &sizes, each, A::add, A::ZERO),
+        Fold::Prod => fold(&values, &sizes, each, A::mul, A::ONE),
+        Fold::Max => fold(&values, &sizes, each, A::most, A::ENDS[0]),
+        Fold::Min => fold(&values, &sizes, each, A::least, A::ENDS[1]),
     };
-    if matches!(kernel.last, Last::Sqrt | Last::Log | Last::LogPlus) || kernel.each == Each::Exp {
-        return Err(Error::unsupported("a reduction", format!("roots and logarithms of {}", x.dtype)));
-    }
-    let count = sizes.count as i64;
-    let mean = kernel.last == Last::Mean;
+    let (count, mean) = (sizes.count as i128, kernel.last == Last::Mean);
     let y = cx.output(0)?;
     macro_rules! finish {
         ($ty:ty) => {
             for (y, all) in y.write::<$ty>()?.iter_mut().zip(all) {
-                let all = all as $ty;
+                let all = all.bits() as $ty;
                 *y = match count {
                     0 => kernel.empty as $ty,
-                    count if mean => (i128::from(all) / i128::from(count)) as $ty,
+                    count if mean => (i128::from(all) / count) as $ty,
                     _ => all,
                 };
             }
@@ -125,6 +174,7 @@ fn whole<T: Pod + Send + Sync>(
     }
     match y.dtype {
         DType::I64 => finish!(i64),
+        DType::U64 => finish!(u64),
         DType::U32 => finish!(u32),
         _ => finish!(i32),
     }

@@ -2,14 +2,14 @@
 
 use super::parts::{self, Cut};
 use super::{
-    Each, FAMILY, Fold, Last, ReduceKernel, Spans, VARIANTS, is_serial, request, suits,
+    Each, FAMILY, Fold, Last, ReduceKernel, Spans, VARIANTS, is_checked, is_serial, request, suits,
     workgroup,
 };
 use crate::error::Result;
 use crate::graph::Dim;
 use crate::kernels::elementwise::storage::storage;
 use crate::kernels::parts::too_large;
-use crate::kernels::{Dispatch, GpuCx, Grid, Param, Place, Variant, View};
+use crate::kernels::{Dispatch, Fault, GpuCx, Grid, Param, Place, Variant, View};
 use crate::tensor::DType;
 
 const WHAT: &str = "a span of a reduction";
@@ -154,6 +154,10 @@ impl Stage {
                 let mut params = parts::params(source, sink, &self.spans, &self.cut);
                 params.push(("count", (&self.count).into()));
                 params.push(("empty", Param::U32(bits(accumulator, self.empty))));
+                if is_checked(dtype, fold) {
+                    bindings.push(("status", View::all(Place::Status)));
+                    params.push(("status_code", Param::Status(Fault::Overflow)));
+                }
                 let grid = match is_serial(variant) {
                     true => source.rows.ceil_div(size),
                     false => source.rows.clone(),
@@ -176,7 +180,7 @@ impl Stage {
 fn bits(dtype: DType, value: f64) -> u32 {
     match dtype {
         DType::F32 => (value as f32).to_bits(),
-        DType::U32 => value as u32,
+        DType::U32 | DType::U64 => value as u32,
         _ => (value as i32) as u32,
     }
 }

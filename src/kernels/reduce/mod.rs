@@ -102,8 +102,8 @@ pub const VARIANTS: &[Variant] = &[
 /// The shaders a variant is instantiated to: every way to reduce, every dtype,
 /// and every way to choose a place.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
-    let dtypes =
-        [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::I8, DType::U8];
+    use DType::*;
+    let dtypes = [F32, F16, BF16, I32, U32, I64, U64, I16, U16, I8, U8];
     if variant.name.starts_with("arg_") {
         let ways = dtypes.into_iter().flat_map(|dtype| {
             [(false, false), (false, true), (true, false), (true, true)].map(|way| (dtype, way))
@@ -122,7 +122,7 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         (Fold::Min, Each::Plain, Last::Plain),
         (Fold::Prod, Each::Plain, Last::Plain),
     ] {
-        requests.extend(request(variant, DType::F32, fold, each, last));
+        requests.extend(request(variant, F32, fold, each, last));
     }
     for dtype in dtypes {
         requests.extend(request(variant, dtype, Fold::Sum, Each::Plain, Last::Plain));
@@ -201,9 +201,9 @@ impl Spans {
 /// The dtype a reduction computes in, which is that of its output.
 pub fn accumulator(dtype: DType) -> DType {
     match dtype {
-        DType::I8 => DType::I32,
-        DType::U8 | DType::Bool => DType::U32,
-        dtype if dtype.is_float() => DType::F32,
+        DType::I8 | DType::I16 => DType::I32,
+        DType::U8 | DType::U16 | DType::Bool => DType::U32,
+        DType::F16 | DType::BF16 => DType::F32,
         dtype => dtype,
     }
 }
@@ -273,7 +273,15 @@ fn request(
     if each == Each::Exp || last == Last::LogPlus {
         request = request.feature("shifted");
     }
+    if is_checked(dtype, fold) {
+        request = request.feature("checked");
+    }
     Ok(request)
+}
+
+/// Whether results may leave the 32 bits that a device has of 64-bit integers.
+fn is_checked(dtype: DType, fold: Fold) -> bool {
+    dtype.is_64bit_integer() && matches!(fold, Fold::Sum | Fold::Prod)
 }
 
 fn plain_request(variant: &Variant, dtype: DType) -> Result<ShaderRequest> {

@@ -72,14 +72,16 @@ pub(super) fn sources(
         return Ok(runs.iter().map(source).collect());
     }
     let runs = parts::runs(cx, what, &cut.pieces, &(&cut.length * inner), bytes)?;
-    let source = |run: &parts::Run| Source {
-        view: run.view_within(x, all),
-        base: run.base.clone(),
-        n: n - &run.first * &cut.length,
-        first: &run.first * inner,
-        rows: &run.live * inner,
+    let source = |run: &parts::Run| {
+        Some(Source {
+            view: run.view_within(x, all)?,
+            base: run.base.clone(),
+            n: n - &run.first * &cut.length,
+            first: &run.first * inner,
+            rows: &run.live * inner,
+        })
     };
-    Ok(runs.iter().map(source).collect())
+    Ok(runs.iter().filter_map(source).collect())
 }
 
 /// The parts of the results.

@@ -4,7 +4,8 @@ use super::elementwise::storage::storage;
 use super::parts;
 use super::reduce::Spans;
 use super::{
-    CpuCx, CpuTensor, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Place, Variant, View,
+    CpuCx, CpuTensor, Dispatch, Fault, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant,
+    View,
 };
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
@@ -49,7 +50,7 @@ const BUSY_SOFTWARE: (u64, u64) = (64, 4096);
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let mut requests = Vec::new();
-    for dtype in [DType::F32, DType::I32, DType::U32] {
+    for dtype in [DType::F32, DType::I32, DType::U32, DType::I64, DType::U64] {
         for step in [Step::Whole, Step::Totals, Step::Carried] {
             for (product, reverse, exclusive) in
                 [(false, false, false), (true, true, false), (false, true, true)]
@@ -75,7 +76,7 @@ enum Step {
 }
 
 /// Running sums or products along the middle of `[outer, n, inner]`. Input and
-/// output are F32, I32, U32 or I64.
+/// output are F32, I32, U32, I64, U64, or on the CPU F64.
 #[derive(Debug, Clone)]
 pub struct ScanKernel {
     /// Products, or sums.
@@ -117,7 +118,11 @@ impl Kernel for ScanKernel {
             let pieces = n.ceil_div(&length);
             let bytes = cx.bound(&(&run.live * &pieces * inner * 4u64))?.max(4);
             if bytes > cx.caps.max_binding() {
-                return Err(parts::too_large("totals of a running sum", bytes, cx.caps.max_binding()));
+                return Err(parts::too_large(
+                    "totals of a running sum",
+                    bytes,
+                    cx.caps.max_binding(),
+                ));
             }
             let scratch = |number| View::range(Place::Scratch(number), 0, bytes);
             let [totals, carry] = [scratch(0), scratch(1)];
@@ -136,15 +141,7 @@ impl Kernel for ScanKernel {
                     None,
                 )?,
                 between.dispatch(variant, dtype, Step::Whole, &of_totals, all, views, None)?,
-                self.dispatch(
-                    variant,
-                    dtype,
-                    Step::Carried,
-                    &lines,
-                    &length,
-                    [x, y],
-                    Some(carry),
-                )?,
+                self.dispatch(variant, dtype, Step::Carried, &lines, &length, [x, y], Some(carry))?,
             ]);
         }
         Ok(dispatches)
@@ -153,22 +150,22 @@ impl Kernel for ScanKernel {
     fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
         let x = cx.input(0)?;
         match x.dtype {
-            DType::F32 => self.lines::<f32, f64>(&x, cx, f64::from, |v| v as f32, [real_sum, real_product]),
-            DType::I32 => self.lines::<i32, i32>(&x, cx, |v| v, |v| v, [i32::wrapping_add, i32::wrapping_mul]),
-            DType::U32 => self.lines::<u32, u32>(&x, cx, |v| v, |v| v, [u32::wrapping_add, u32::wrapping_mul]),
-            DType::I64 => self.lines::<i64, i64>(&x, cx, |v| v, |v| v, [i64::wrapping_add, i64::wrapping_mul]),
+            DType::F32 => self.lines(&x, cx, f64::from, |v| v as f32, REAL),
+            DType::F64 => self.lines(&x, cx, |v: f64| v, |v| v, REAL),
+            DType::I32 => self.lines(&x, cx, i64::from, |v| v as i32, WHOLE),
+            DType::U32 => self.lines(&x, cx, i64::from, |v| v as u32, WHOLE),
+            // The low bits are the same with a sign and without.
+            DType::I64 | DType::U64 => self.lines(&x, cx, |v: i64| v, |v| v, WHOLE),
             other => Err(Error::unsupported("a running sum", format!("{other} on the CPU"))),
         }
     }
 }
 
-fn real_sum(a: f64, b: f64) -> f64 {
-    a + b
-}
+/// A sum and a product.
+type Steps<A> = [fn(A, A) -> A; 2];
 
-fn real_product(a: f64, b: f64) -> f64 {
-    a * b
-}
+const REAL: Steps<f64> = [|a, b| a + b, |a, b| a * b];
+const WHOLE: Steps<i64> = [i64::wrapping_add, i64::wrapping_mul];
 
 /// The lines of a dispatch.
 struct Lines {
@@ -205,6 +202,7 @@ impl ScanKernel {
             (self.exclusive && !totals, "exclusive"),
             (totals, "totals"),
             (step == Step::Carried, "carried"),
+            (dtype.is_64bit_integer(), "checked"),
         ];
         let wanted = wanted.into_iter().filter(|(on, _)| *on).map(|(_, name)| name);
         let request = request.feature(storage("a running sum", dtype)?.read);
@@ -230,18 +228,23 @@ impl ScanKernel {
         let rows = &lines.live * &pieces * inner;
         let mut bindings = vec![("x", x), ("y", y)];
         bindings.extend(carry.map(|carry| ("carry", carry)));
+        let mut params: Vec<(&'static str, Param)> = vec![
+            ("rows", (&rows).into()),
+            ("base", (&lines.base).into()),
+            ("n", (&lines.n).into()),
+            ("inner", inner.into()),
+            ("length", length.into()),
+            ("pieces", pieces.into()),
+        ];
+        if dtype.is_64bit_integer() {
+            bindings.push(("status", View::all(Place::Status)));
+            params.push(("status_code", Param::Status(Fault::Overflow)));
+        }
         Ok(Dispatch {
             shader: self.request(variant, dtype, step)?,
             variant: format!("{FAMILY}/{}", variant.name),
             bindings,
-            params: vec![
-                ("rows", (&rows).into()),
-                ("base", (&lines.base).into()),
-                ("n", (&lines.n).into()),
-                ("inner", inner.into()),
-                ("length", length.into()),
-                ("pieces", pieces.into()),
-            ],
+            params,
             // Lines of no elements leave nothing anywhere.
             grid: Grid::Linear(rows.ceil_div(variant.needs.invocations) * lines.n.min(1u64)),
             work: rows * length * 4u64,
@@ -254,7 +257,7 @@ impl ScanKernel {
         cx: &mut CpuCx<'_>,
         read: fn(T) -> A,
         write: fn(A) -> T,
-        [sum, product]: [fn(A, A) -> A; 2],
+        [sum, product]: Steps<A>,
     ) -> Result<()> {
         let n = self.spans.n.eval(cx.bindings)? as usize;
         let inner = self.spans.inner.eval(cx.bindings)? as usize;

@@ -13,6 +13,10 @@ pub(super) fn run(kernel: &TopKKernel, cx: &mut CpuCx<'_>) -> Result<()> {
     let x = cx.input(0)?;
     match x.dtype {
         DType::F32 => lines::<f32, f32>(kernel, &x, cx, |v| v),
+        DType::F64 => lines::<f64, f64>(kernel, &x, cx, |v| v),
+        DType::I16 => lines::<i16, i32>(kernel, &x, cx, i32::from),
+        DType::U16 => lines::<u16, u32>(kernel, &x, cx, u32::from),
+        DType::U64 => lines::<u64, u64>(kernel, &x, cx, |v| v),
         DType::F16 => lines::<f16, f32>(kernel, &x, cx, f16::to_f32),
         DType::BF16 => lines::<bf16, f32>(kernel, &x, cx, bf16::to_f32),
         DType::I8 => lines::<i8, i32>(kernel, &x, cx, i32::from),

@@ -5,9 +5,7 @@ mod cpu;
 use super::elementwise::storage::storage;
 use super::parts::{self, Part};
 use super::reduce::Spans;
-use super::{
-    CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View,
-};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::Dim;
@@ -47,9 +45,8 @@ pub const VARIANTS: &[Variant] = &[
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let mut requests = Vec::new();
-    for dtype in
-        [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::I8, DType::U8]
-    {
+    use DType::*;
+    for dtype in [F32, F16, BF16, I32, U32, I16, U16, I8, U8] {
         for largest in [false, true] {
             requests.extend(block_request(variant, dtype, largest, true));
             requests.extend(merge_request(dtype, largest, true));
@@ -177,7 +174,12 @@ impl Pass<'_> {
             dispatches.push(Dispatch {
                 shader: merge_request(self.dtype, largest, finish)?,
                 variant: format!("{FAMILY}/{}", self.variant.name),
-                bindings: vec![("keys", keys), ("places", places), ("y", y), ("y_places", y_places)],
+                bindings: vec![
+                    ("keys", keys),
+                    ("places", places),
+                    ("y", y),
+                    ("y_places", y_places),
+                ],
                 params: vec![
                     ("units", (&units).into()),
                     ("runs", word(runs)),

@@ -1,7 +1,7 @@
 //! ONNX operators whose results have as many elements as the data says: they
 //! are computed on the host, where the data must be known.
 
-use super::Gather;
+use super::Take;
 use crate::error::Result;
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::rules::front_axis;
@@ -37,7 +37,7 @@ fn is_zero(x: &RefTensor, at: usize) -> bool {
 
 /// Slices of the input that the condition, known on the host, selects.
 fn compress(cx: &mut NodeCx<'_>) -> Result<()> {
-    let (dtype, extents) = (cx.dtype(0)?, cx.extents(0)?);
+    let extents = cx.extents(0)?;
     let condition = cx.known_ints(1)?;
     let chosen = condition.iter().enumerate().filter(|(_, on)| **on != 0);
     let chosen: Vec<i32> = chosen.map(|(at, _)| at as i32).collect();
@@ -53,17 +53,10 @@ fn compress(cx: &mut NodeCx<'_>) -> Result<()> {
     if chosen.last().is_some_and(|&last| last as usize >= n) {
         return Err(cx.broken(format!("{} conditions for {n} slices", condition.len())));
     }
-    let gathered =
-        [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32].contains(&dtype);
-    if !gathered {
-        let known = RefTensor::from_tensor(&cx.known(0)?)?;
-        let y = cx.constant(slices(&known, &cx.extents_of(x)?, axis, &chosen).to_tensor()?)?;
-        cx.output(0, y);
-        return Ok(());
-    }
     let indices = cx.constant(Tensor::from_i32(&[chosen.len()], &chosen)?)?;
-    let y = cx.op1(Gather { axis: axis as i64, batch_dims: 0 }, &[x, indices])?;
-    cx.output_as(0, y, dtype)
+    let y = cx.op1(Take { axis: axis as i64, batch_dims: 0 }, &[x, indices])?;
+    cx.output(0, y);
+    Ok(())
 }
 
 /// Slices along an axis of a tensor that is seen with these extents.
@@ -160,9 +153,9 @@ impl Found {
 fn order(x: &RefTensor, a: usize, b: usize) -> Ordering {
     match &x.data {
         RefData::Int(data) => data[a].cmp(&data[b]),
-        RefData::Real(data) => data[a]
-            .partial_cmp(&data[b])
-            .unwrap_or_else(|| data[a].is_nan().cmp(&data[b].is_nan())),
+        RefData::Real(data) => {
+            data[a].partial_cmp(&data[b]).unwrap_or_else(|| data[a].is_nan().cmp(&data[b].is_nan()))
+        }
     }
 }
 

@@ -2,9 +2,15 @@
 
 mod cases;
 mod host;
+mod onnx;
+mod places;
+mod take;
 
-pub(crate) use cases::cases;
+pub(crate) use cases::{cases, elements_cases, nd_cases, take_cases};
 pub(crate) use host::HOST;
+pub(crate) use onnx::{ONNX, axis, check_indices};
+pub use places::Places;
+pub use take::{GatherElements, GatherND, Take};
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefData, RefTensor};

@@ -161,9 +161,8 @@ fn operands(
             operand = diagonal(cx, &operand, first, second)?;
         }
         let own = cx.extents_of(operand.value)?;
-        let kept: Vec<usize> = (0..own.len())
-            .filter(|&axis| own[axis] == extents[&operand.labels[axis]])
-            .collect();
+        let kept: Vec<usize> =
+            (0..own.len()).filter(|&axis| own[axis] == extents[&operand.labels[axis]]).collect();
         let shape: Vec<usize> = kept.iter().map(|&axis| own[axis]).collect();
         let value = cx.reshaped(operand.value, &shape)?;
         let labels = kept.iter().map(|&axis| operand.labels[axis]).collect();

@@ -103,7 +103,11 @@ impl Weight {
         }
         let row = (blocks * bits).div_ceil(8);
         if tensor.len() != n * row {
-            return Err(cx.broken(format!("{} bytes of zero points, not {}", tensor.len(), n * row)));
+            return Err(cx.broken(format!(
+                "{} bytes of zero points, not {}",
+                tensor.len(),
+                n * row
+            )));
         }
         let bytes: &[u8] = tensor.bytes();
         let zero = |i: usize| f64::from(few(&bytes[i / blocks * row..], bits, i % blocks));
@@ -150,7 +154,8 @@ impl Weight {
         let blocks = self.k.div_ceil(self.block);
         let value = |i: usize| {
             let (row, column) = (i / self.k, i % self.k);
-            let zero = self.zeros.as_ref().map_or(middle, |z| z[row * blocks + column / self.block]);
+            let zero =
+                self.zeros.as_ref().map_or(middle, |z| z[row * blocks + column / self.block]);
             ((f64::from(self.quant(row, column)) - zero) * self.scale(row, column)) as f32
         };
         let values: Vec<f32> = (0..self.n * self.k).map(value).collect();

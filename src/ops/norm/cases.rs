@@ -111,5 +111,10 @@ pub(crate) fn response_cases() -> Vec<CaseFamily> {
             Some(Case::new(LocalResponse { size, alpha, beta, bias }, [x]))
         })
     };
-    vec![of(5, 1e-4, 0.75, 1.0), of(4, 2.0, 0.5, 0.25), of(1, 0.5, 1.5, 2.0), of(23, 1.0, -0.75, 1.0)]
+    vec![
+        of(5, 1e-4, 0.75, 1.0),
+        of(4, 2.0, 0.5, 0.25),
+        of(1, 0.5, 1.5, 2.0),
+        of(23, 1.0, -0.75, 1.0),
+    ]
 }

@@ -192,4 +192,3 @@ fn mean_variance(cx: &mut NodeCx<'_>) -> Result<()> {
     let y = cx.map2(Binary::Div, rest, divisor)?;
     cx.output_as(0, y, dtype)
 }
-

@@ -58,6 +58,10 @@ impl Operator for ArgReduce {
         let extents = left(&x.extents, &reduced, self.keepdims, 1);
         let places = match &x.data {
             RefData::Real(data) => layout.groups(data).iter().map(|g| self.place(g)).collect(),
+            RefData::Int(data) if x.dtype == DType::U64 => {
+                let data: Vec<u64> = data.iter().map(|&v| v as u64).collect();
+                layout.groups(&data).iter().map(|g| self.place(g)).collect()
+            }
             RefData::Int(data) => layout.groups(data).iter().map(|g| self.place(g)).collect(),
         };
         Ok(vec![RefTensor::int(self.index, &extents, places)])

@@ -22,6 +22,13 @@ const APART: [[usize; 3]; 5] = [[1, 1, 1], [2, 3, 5], [17, 2, 33], [0, 4, 3], [3
 const ALL: [[usize; 3]; 4] = [[1, 1, 1], [2, 3, 5], [2, 0, 3], [5, 113, 503]];
 const SMALL: [[usize; 3]; 3] = [[2, 3, 5], [3, 1, 41], [2, 7, 530]];
 
+/// The places of extrema cut no spans.
+const MIDDLE_ROWS: [[usize; 3]; 6] =
+    [[1, 1, 1], [2, 3, 5], [3, 37, 2], [4, 0, 3], [2, 5, 0], [3, 3_001, 31]];
+
+const NARROW: [DType; 8] =
+    [DType::F16, DType::BF16, DType::I32, DType::U32, DType::I16, DType::U16, DType::I8, DType::U8];
+
 fn shapes<const N: usize>(list: &[[usize; N]]) -> Vec<Vec<usize>> {
     list.iter().map(|shape| shape.to_vec()).collect()
 }
@@ -35,6 +42,13 @@ fn input(reduction: Reduction, dtype: DType, extents: &[usize]) -> CaseInput {
         (_, DType::I8) => Values::Whole(-128, 128),
         (_, DType::U8) => Values::Whole(0, 256),
         (_, DType::U32) => Values::Whole(0, 1 << 32),
+        // On a device no step may leave 32 bits.
+        (Reduction::Prod, DType::I64) => Values::Whole(-1, 2),
+        (Reduction::Prod, DType::U64) => Values::Whole(1, 2),
+        (_, DType::I64) => Values::Whole(-500, 500),
+        (_, DType::U64) => Values::Whole(0, 500),
+        (_, DType::I16) => Values::Whole(-(1 << 15), 1 << 15),
+        (_, DType::U16) => Values::Whole(0, 1 << 16),
         (_, dtype) if dtype.is_integer() => Values::Whole(-(1 << 31), 1 << 31),
         (Reduction::Prod, _) => Values::Uniform(1.0 - near_one, 1.0 + near_one),
         (Reduction::LogSum, _) => Values::Uniform(0.5, 2.0),
@@ -49,15 +63,16 @@ fn means_something(reduction: Reduction, reduced: &[usize]) -> bool {
 }
 
 pub(crate) fn reduce_cases(reduction: Reduction) -> Vec<CaseFamily> {
-    let over = |label: &str, dtype: DType, axes: &'static [i64], keepdims, list: Vec<Vec<usize>>| {
-        CaseFamily::new(format!("{dtype} {label}"), list, move |d| {
-            let reduced: Vec<usize> =
-                axes.iter().map(|&axis| d[axis.rem_euclid(3) as usize]).collect();
-            let op = Reduce { reduction, axes: axes.to_vec(), keepdims };
-            let x = input(reduction, dtype, d);
-            means_something(reduction, &reduced).then(|| Case::new(op, [x]))
-        })
-    };
+    let over =
+        |label: &str, dtype: DType, axes: &'static [i64], keepdims, list: Vec<Vec<usize>>| {
+            CaseFamily::new(format!("{dtype} {label}"), list, move |d| {
+                let reduced: Vec<usize> =
+                    axes.iter().map(|&axis| d[axis.rem_euclid(3) as usize]).collect();
+                let op = Reduce { reduction, axes: axes.to_vec(), keepdims };
+                let x = input(reduction, dtype, d);
+                means_something(reduction, &reduced).then(|| Case::new(op, [x]))
+            })
+        };
     let real = DType::F32;
     let mut families = vec![
         over("last axis", real, &[-1], false, shapes(&ROWS)),
@@ -66,7 +81,7 @@ pub(crate) fn reduce_cases(reduction: Reduction) -> Vec<CaseFamily> {
         over("all axes", real, &[0, -2, 2], true, shapes(&ALL)),
         over("no axes", real, &[], true, shapes(&SMALL)),
     ];
-    for dtype in [DType::F16, DType::BF16, DType::I32, DType::U32, DType::I8, DType::U8] {
+    for dtype in NARROW.into_iter().chain([DType::I64, DType::U64]) {
         if reduction.takes(dtype) {
             families.push(over("last axis", dtype, &[2], true, shapes(&SMALL)));
             families.push(over("first axes", dtype, &[1, 0], false, shapes(&SMALL)));
@@ -97,20 +112,20 @@ pub(crate) fn arg_cases(largest: bool) -> Vec<CaseFamily> {
                 axis,
                 keepdims: last,
                 select_last_index: last,
-                index: DType::I32,
+                index: if last { DType::I64 } else { DType::I32 },
             };
             let n = d[axis.rem_euclid(3) as usize];
             // Few values, so that there are equals.
-            let (least, most) = if dtype.is_float() || dtype == DType::I8 { (-9, 9) } else { (0, 9) };
-            let x = CaseInput::run(dtype, d).values(Values::Whole(least, most));
+            let least = if dtype.is_unsigned_integer() { 0 } else { -9 };
+            let x = CaseInput::run(dtype, d).values(Values::Whole(least, 9));
             (n > 0).then(|| Case::new(op, [x]))
         })
     };
     let mut families = Vec::new();
     for last in [false, true] {
         families.push(over("last axis", DType::F32, -1, last, shapes(&ROWS)));
-        families.push(over("middle axis", DType::F32, 1, last, shapes(&MIDDLES)));
-        for dtype in [DType::F16, DType::I32, DType::U32, DType::I8, DType::U8] {
+        families.push(over("middle axis", DType::F32, 1, last, shapes(&MIDDLE_ROWS)));
+        for dtype in NARROW.into_iter().chain([DType::I64, DType::U64]) {
             families.push(over("last axis", dtype, 2, last, shapes(&SMALL)));
         }
     }

@@ -50,7 +50,7 @@ pub enum Reduction {
 ///
 /// | Input | Type |
 /// |---|---|
-/// | x | F32, F16, BF16, I8, U8, I32, U32 or I64; Bool for `Max` and `Min`; only real numbers for `L2`, `LogSum` and `LogSumExp` |
+/// | x | real numbers; for all but `L2`, `LogSum` and `LogSumExp` also whole ones of 8 bits and more; for `Max` and `Min` also Bool |
 ///
 /// The output has x's dtype and x's shape without the axes, or with 1 in their
 /// place. Sums and products of whole numbers keep the low bits. Of no elements
@@ -91,10 +91,13 @@ impl Reduction {
 
     /// Whether it takes elements of the dtype.
     pub fn takes(self, dtype: DType) -> bool {
+        use DType::*;
+        let whole = matches!(dtype, I8 | U8 | I16 | U16 | I32 | U32 | I64 | U64);
         match self {
-            Max | Min => !dtype.is_quantised(),
-            L2 | LogSum | LogSumExp => dtype.is_float(),
-            _ => dtype != DType::Bool && !dtype.is_quantised(),
+            _ if dtype.is_float() => true,
+            Self::Max | Self::Min => whole || dtype == Bool,
+            Self::L2 | Self::LogSum | Self::LogSumExp => false,
+            _ => whole,
         }
     }
 
@@ -120,6 +123,7 @@ impl Reduction {
             (Mean, true) => f64::NAN,
             (Max | LogSum | LogSumExp, true) => f64::NEG_INFINITY,
             (Min, true) => f64::INFINITY,
+            (Min, false) if dtype == DType::U64 => u64::MAX as f64,
             (Max, false) => ends(dtype).0 as f64,
             (Min, false) => ends(dtype).1 as f64,
             _ => 0.0,
@@ -151,13 +155,24 @@ impl Reduction {
         }
     }
 
+    /// [`DType::U64`] beyond 2^63 is a negative number of the same bits.
     fn whole(self, x: &[i64], dtype: DType) -> i64 {
+        let unsigned = || x.iter().map(|&v| v as u64);
+        match self {
+            Max if dtype == DType::U64 => return unsigned().max().unwrap_or(u64::MIN) as i64,
+            Min if dtype == DType::U64 => return unsigned().min().unwrap_or(u64::MAX) as i64,
+            Mean if dtype == DType::U64 => {
+                let sum = unsigned().fold(0u64, u64::wrapping_add);
+                return sum.checked_div(x.len() as u64).unwrap_or(0) as i64;
+            }
+            _ => {}
+        }
         let sum = |each: fn(i64) -> i64| x.iter().fold(0i64, |all, &v| all.wrapping_add(each(v)));
         let all = match self {
             Max => x.iter().copied().max().unwrap_or(ends(dtype).0),
             Min => x.iter().copied().min().unwrap_or(ends(dtype).1),
             Prod => x.iter().fold(1i64, |all, &v| all.wrapping_mul(v)),
-            L1 => sum(i64::wrapping_abs),
+            L1 if !dtype.is_unsigned_integer() => sum(i64::wrapping_abs),
             SumSquare => sum(|v| v.wrapping_mul(v)),
             _ => sum(|v| v),
         };
@@ -232,6 +247,8 @@ fn ends(dtype: DType) -> (i64, i64) {
     match dtype {
         DType::I8 => (i8::MIN.into(), i8::MAX.into()),
         DType::U8 => (0, u8::MAX.into()),
+        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        DType::U16 => (0, u16::MAX.into()),
         DType::I32 => (i32::MIN.into(), i32::MAX.into()),
         DType::U32 => (0, u32::MAX.into()),
         DType::Bool => (0, 1),
@@ -320,8 +337,9 @@ impl Operator for Reduce {
             let spans = Spans::of(&shape, run.start, run.end);
             shape[run.clone()].fill(Dim::Const(1));
             let (first, end) = (i + 1 == runs.len(), i == 0);
-            let to = match end && dtype == y.ty.dtype {
-                true => y.clone(),
+            let to = match end {
+                true if dtype == y.ty.dtype => y.clone(),
+                true => cx.temporary(TensorType::new(dtype, y.ty.shape.clone())),
                 false => cx.temporary(TensorType::new(dtype, shape.clone())),
             };
             let kernel = |fold, each, last| ReduceKernel {

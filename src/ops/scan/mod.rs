@@ -21,7 +21,7 @@ use crate::validate::error_model::{gamma, smallest_normal};
 ///
 /// | Input | Type |
 /// |---|---|
-/// | x | F32, I32, U32 or I64, rank at least 1 |
+/// | x | F32, F64, I32, U32, I64 or U64, rank at least 1 |
 ///
 /// The output has x's type; its element i along the axis is the sum or product
 /// of elements 0 to i of x. Whole numbers keep the low bits.
@@ -38,7 +38,7 @@ pub struct Cumulative {
 }
 
 /// The dtypes it takes.
-const DTYPES: &[DType] = &[DType::F32, DType::I32, DType::U32, DType::I64];
+const DTYPES: &[DType] = &[DType::F32, DType::F64, DType::I32, DType::U32, DType::I64, DType::U64];
 
 impl Cumulative {
     /// The values along every line of the axis.

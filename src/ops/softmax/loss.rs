@@ -5,15 +5,14 @@ use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::elementwise::{Binary, Unary, Where};
-use crate::ops::gather::Gather;
+use crate::ops::gather::Take;
 use crate::ops::reduce::{Reduction, reduced};
 use crate::tensor::{DType, Tensor};
 
-pub(super) const LOG_LIKELIHOOD: OnnxOperator =
-    row("NegativeLogLikelihoodLoss", 12, |cx| {
-        let x = cx.input_f32(0)?;
-        loss(cx, x)
-    });
+pub(super) const LOG_LIKELIHOOD: OnnxOperator = row("NegativeLogLikelihoodLoss", 12, |cx| {
+    let x = cx.input_f32(0)?;
+    loss(cx, x)
+});
 
 pub(super) const CROSS_ENTROPY: OnnxOperator = row("SoftmaxCrossEntropyLoss", 12, |cx| {
     let dtype = cx.dtype(0)?;
@@ -44,7 +43,7 @@ fn loss(cx: &mut NodeCx<'_>, x: ValueId) -> Result<()> {
     let target = cx.cast(target, DType::I32)?;
     let target = cx.reshaped(target, &[count, 1])?;
     let (target, ignored) = ignored(cx, target)?;
-    let picked = cx.op1(Gather { axis: 1, batch_dims: 1 }, &[rows, target])?;
+    let picked = cx.op1(Take { axis: 1, batch_dims: 1 }, &[rows, target])?;
     let picked = cx.map1(Unary::Neg, picked)?;
     let weight = weight(cx, target, ignored)?;
     let all = match weight {
@@ -89,7 +88,7 @@ fn weight(
     let own = match cx.optional(2) {
         Some(_) => {
             let weights = cx.input_f32(2)?;
-            Some(cx.op1(Gather { axis: 0, batch_dims: 0 }, &[weights, target])?)
+            Some(cx.op1(Take { axis: 0, batch_dims: 0 }, &[weights, target])?)
         }
         None => None,
     };

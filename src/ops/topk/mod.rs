@@ -74,6 +74,11 @@ impl Operator for TopK {
                 let (values, places) = self.chosen(&x.extents, axis, data);
                 (RefData::Real(values), places)
             }
+            RefData::Int(data) if x.dtype == DType::U64 => {
+                let data: Vec<u64> = data.iter().map(|&v| v as u64).collect();
+                let (values, places) = self.chosen(&x.extents, axis, &data);
+                (RefData::Int(values.into_iter().map(|v| v as i64).collect()), places)
+            }
             RefData::Int(data) => {
                 let (values, places) = self.chosen(&x.extents, axis, data);
                 (RefData::Int(values), places)
