@@ -36,10 +36,13 @@ pub const FAMILIES: &[KernelFamily] = &[
     family!(movement),
     family!(norm),
     family!(recurrent),
+    family!(reduce),
+    family!(scan),
     family!(resize),
     family!(pool),
     family!(rotary),
     family!(scatter),
     family!(softmax),
     family!(state),
+    family!(topk),
 ];

@@ -10,15 +10,18 @@ pub mod norm;
 mod operator;
 pub mod pool;
 pub mod recurrent;
+pub mod reduce;
 mod refer;
 pub mod registry;
 pub mod resize;
 pub mod rotary;
 pub(crate) mod rules;
+pub mod scan;
 pub mod scatter;
 mod signal;
 pub mod softmax;
 pub mod state;
+pub mod topk;
 
 pub use operator::{Arithmetic, BoundCx, Lowering, Operator};
 pub use refer::{RefData, RefTensor};

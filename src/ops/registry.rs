@@ -1,6 +1,7 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{Binary, Unary};
+use super::reduce::Reduction;
 // Every family is in the table.
 use super::*;
 use crate::onnx::OnnxOperator;
@@ -88,12 +89,28 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Transpose", "movement", movement::transpose_cases),
     operator("Trilu", "movement", movement::trilu_cases),
     operator("LayerNormalization", "norm", norm::layer_cases),
+    operator("GroupNormalization", "norm", norm::group_cases),
+    operator("LRN", "norm", norm::response_cases),
     operator("RMSNormalization", "norm", norm::rms_cases),
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
     operator("RNN", "recurrent", recurrent::rnn_cases),
     operator("LSTM", "recurrent", recurrent::lstm_cases),
     operator("GRU", "recurrent", recurrent::gru_cases),
+    operator("ReduceSum", "reduce", || reduce::reduce_cases(Reduction::Sum)),
+    operator("ReduceMean", "reduce", || reduce::reduce_cases(Reduction::Mean)),
+    operator("ReduceMax", "reduce", || reduce::reduce_cases(Reduction::Max)),
+    operator("ReduceMin", "reduce", || reduce::reduce_cases(Reduction::Min)),
+    operator("ReduceProd", "reduce", || reduce::reduce_cases(Reduction::Prod)),
+    operator("ReduceL1", "reduce", || reduce::reduce_cases(Reduction::L1)),
+    operator("ReduceL2", "reduce", || reduce::reduce_cases(Reduction::L2)),
+    operator("ReduceSumSquare", "reduce", || reduce::reduce_cases(Reduction::SumSquare)),
+    operator("ReduceLogSum", "reduce", || reduce::reduce_cases(Reduction::LogSum)),
+    operator("ReduceLogSumExp", "reduce", || reduce::reduce_cases(Reduction::LogSumExp)),
+    operator("ArgMax", "reduce", || reduce::arg_cases(true)),
+    operator("ArgMin", "reduce", || reduce::arg_cases(false)),
+    operator("CumSum", "scan", || scan::cases(false)),
+    operator("CumProd", "scan", || scan::cases(true)),
     operator("GridSample", "resize", resize::grid_cases),
     operator("Resample", "resize", resize::resample_cases),
     operator("RoiAlign", "resize", resize::rois_cases),
@@ -106,6 +123,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Softmax", "softmax", softmax::softmax_cases),
     operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
     operator("TensorScatter", "state", state::cases),
+    operator("TopK", "topk", topk::cases),
 ];
 
 const fn operator(
@@ -122,8 +140,13 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     crate::onnx::ONNX,
     attention::ONNX,
     conv::ONNX,
+    elementwise::CONTRIB,
+    gather::HOST,
     gather::ONNX,
+    matmul::ONNX,
     movement::ONNX,
+    norm::CONTRIB,
+    norm::ONNX,
     pool::ONNX,
     recurrent::ONNX,
     resize::ONNX,
@@ -132,4 +155,11 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     signal::ONNX,
     softmax::ONNX,
     state::ONNX,
+    reduce::ONNX,
+    resize::ONNX,
+    scan::ONNX,
+    scatter::ONNX,
+    signal::ONNX,
+    softmax::ONNX,
+    topk::ONNX,
 ];

@@ -300,7 +300,7 @@ pub(super) fn pair<'a>(
 }
 
 /// A whole number as the dtype holds it: the low bits.
-pub(super) fn wrap(dtype: DType, value: i64) -> i64 {
+pub(crate) fn wrap(dtype: DType, value: i64) -> i64 {
     match dtype {
         DType::I8 => i64::from(value as i8),
         DType::U8 => i64::from(value as u8),

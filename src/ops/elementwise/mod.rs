@@ -4,13 +4,16 @@ mod binary;
 pub(crate) mod broadcast;
 mod cases;
 mod cast;
+mod contrib;
 mod gated;
 pub mod math;
 mod select;
 mod unary;
 
 pub use binary::Binary;
+pub(crate) use binary::wrap;
 pub use cast::Cast;
+pub(crate) use contrib::CONTRIB;
 pub use gated::GatedActivation;
 pub use select::Where;
 pub use unary::{Unary, exp_error};
