@@ -1,6 +1,6 @@
 //! The table of operators: one line each.
 
-use super::elementwise::{self, Binary, Unary};
+use super::elementwise::{self, Binary, Test, Unary, Whole};
 use super::{attention, gather, matmul, movement, norm, resize, rotary, scatter, softmax, state};
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
@@ -50,6 +50,26 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Round", "elementwise", || elementwise::unary_cases(Unary::Round)),
     operator("Sin", "elementwise", || elementwise::unary_cases(Unary::Sin)),
     operator("Cos", "elementwise", || elementwise::unary_cases(Unary::Cos)),
+    operator("Tan", "elementwise", || elementwise::unary_cases(Unary::Tan)),
+    operator("Asin", "elementwise", || elementwise::unary_cases(Unary::Asin)),
+    operator("Acos", "elementwise", || elementwise::unary_cases(Unary::Acos)),
+    operator("Atan", "elementwise", || elementwise::unary_cases(Unary::Atan)),
+    operator("Sinh", "elementwise", || elementwise::unary_cases(Unary::Sinh)),
+    operator("Cosh", "elementwise", || elementwise::unary_cases(Unary::Cosh)),
+    operator("Asinh", "elementwise", || elementwise::unary_cases(Unary::Asinh)),
+    operator("Acosh", "elementwise", || elementwise::unary_cases(Unary::Acosh)),
+    operator("Atanh", "elementwise", || elementwise::unary_cases(Unary::Atanh)),
+    operator("Celu", "elementwise", || elementwise::unary_cases(Unary::Celu { alpha: 2.0 })),
+    operator("ThresholdedRelu", "elementwise", || {
+        elementwise::unary_cases(Unary::ThresholdedRelu { alpha: 1.0 })
+    }),
+    operator("Shrink", "elementwise", || {
+        elementwise::unary_cases(Unary::Shrink { lambd: 0.5, bias: 0.25 })
+    }),
+    operator("Not", "elementwise", || elementwise::whole_cases(Whole::Not)),
+    operator("BitwiseNot", "elementwise", || elementwise::whole_cases(Whole::BitwiseNot)),
+    operator("IsNaN", "elementwise", || elementwise::test_cases(&[Test::IsNaN])),
+    operator("IsInf", "elementwise", elementwise::infinity_cases),
     operator("Clip", "elementwise", elementwise::clip_cases),
     operator("Add", "elementwise", || elementwise::binary_cases(Binary::Add)),
     operator("Sub", "elementwise", || elementwise::binary_cases(Binary::Sub)),
@@ -67,8 +87,14 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("LessOrEqual", "elementwise", || elementwise::binary_cases(Binary::LessOrEqual)),
     operator("Greater", "elementwise", || elementwise::binary_cases(Binary::Greater)),
     operator("GreaterOrEqual", "elementwise", || elementwise::binary_cases(Binary::GreaterOrEqual)),
+    operator("BitwiseAnd", "elementwise", || elementwise::binary_cases(Binary::BitwiseAnd)),
+    operator("BitwiseOr", "elementwise", || elementwise::binary_cases(Binary::BitwiseOr)),
+    operator("BitwiseXor", "elementwise", || elementwise::binary_cases(Binary::BitwiseXor)),
+    operator("Mod", "elementwise", elementwise::mod_cases),
+    operator("BitShift", "elementwise", elementwise::shift_cases),
     operator("GatedActivation", "elementwise", elementwise::gated_cases),
     operator("Cast", "elementwise", elementwise::cast_cases),
+    operator("BitCast", "elementwise", elementwise::bit_cast_cases),
     operator("Where", "elementwise", elementwise::where_cases),
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
@@ -109,4 +135,4 @@ const fn operator(
 
 /// How the importer of ONNX models finds operators: one line a family.
 pub const ONNX: &[&[OnnxOperator]] =
-    &[gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, softmax::ONNX];
+    &[elementwise::ONNX, gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, softmax::ONNX];

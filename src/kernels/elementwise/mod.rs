@@ -1,6 +1,7 @@
 //! Elementwise kernels: one shader and one CPU loop nest for all of them.
 
 mod access;
+mod cast;
 mod cpu;
 mod map;
 mod split;

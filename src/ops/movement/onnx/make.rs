@@ -16,19 +16,7 @@ const MOST_ELEMENTS: usize = 1 << 28;
 
 /// The dtype of a number that ONNX gives it (`TensorProto.DataType`).
 fn dtype_of(cx: &NodeCx<'_>, code: i64) -> Result<DType> {
-    Ok(match code {
-        // 64-bit numbers are kept in 32 bits.
-        1 | 11 => DType::F32,
-        2 => DType::U8,
-        3 => DType::I8,
-        6 => DType::I32,
-        7 => DType::I64,
-        9 => DType::Bool,
-        10 => DType::F16,
-        12 => DType::U32,
-        16 => DType::BF16,
-        other => return Err(cx.unsupported(format!("dtype {other}"))),
-    })
+    DType::from_onnx(code).ok_or_else(|| cx.unsupported(format!("dtype {code}")))
 }
 
 /// A tensor of whole numbers in any plain dtype.
