@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 pub use crate::exec::Progress;
 use crate::exec::cpu::CpuEngine;
 use crate::exec::gpu::GpuEngine;
+pub use crate::exec::gpu::SharedWeights;
 use crate::exec::{EngineOptions, WorkingMemory};
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
@@ -33,6 +34,8 @@ pub struct SessionOptions {
     /// How long one submission may keep a GPU busy, in milliseconds, so that no
     /// watchdog fires. Work is cut by measured speed.
     pub submission_ms: f64,
+    /// Where constants on devices are shared with other sessions.
+    pub weights: Option<SharedWeights>,
 }
 
 impl Default for SessionOptions {
@@ -44,6 +47,7 @@ impl Default for SessionOptions {
             disabled_passes: BTreeSet::new(),
             poison: false,
             submission_ms: 250.0,
+            weights: None,
         }
     }
 }
@@ -54,6 +58,7 @@ impl SessionOptions {
             policy: self.policy.clone(),
             poison: self.poison,
             submission_ms: self.submission_ms,
+            weights: self.weights.clone(),
         }
     }
 }

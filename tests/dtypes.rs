@@ -18,6 +18,8 @@ use support::backends::{self, Named};
 use wginfer::graph::GraphBuilder;
 use wginfer::ops::Operator;
 use wginfer::ops::elementwise::{Binary, Cast, CastSmall};
+use wginfer::ops::gather::{GatherElements, Take};
+use wginfer::ops::scatter::{Reduction, ScatterElements};
 use wginfer::tensor::{PowerRounding, SmallRounding, small_float, small_float_bits};
 use wginfer::{DType, Error, ErrorKind, Session, SessionOptions, Tensor};
 
@@ -31,6 +33,7 @@ const BODIES: &[(&str, Body)] = &[
     ("states_are_checked_and_survive", states),
     ("small_floats_are_rounded_alike", small_floats),
     ("small_floats_are_read_alike", small_values),
+    ("indices_out_of_range_are_errors", indices),
 ];
 
 fn main() {
@@ -126,6 +129,41 @@ fn overflow(on: &Named) -> Result<(), Failed> {
             check(on, Binary::Add, &pair, &u64s(&[a + b]))?;
             check(on, Binary::Sub, &pair, &u64s(&[a.wrapping_sub(b)]))?;
             check(on, Binary::Mul, &pair, &u64s(&[a * b]))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether they are found in the graph or not: what reads them cannot tell.
+fn indices(on: &Named) -> Result<(), Failed> {
+    let ops: [Arc<dyn Operator>; 4] = [
+        Arc::new(Take { axis: 0, batch_dims: 0 }),
+        Arc::new(GatherElements { axis: 0 }),
+        Arc::new(ScatterElements { axis: 0, reduction: Reduction::None }),
+        Arc::new(ScatterElements { axis: 0, reduction: Reduction::Add }),
+    ];
+    for op in ops {
+        for (index, right) in [(2, true), (-3, true), (3, false), (-4, false), (MOST, false)] {
+            let mut g = GraphBuilder::new();
+            let data = g.input("data", DType::I64, [3.into()])?;
+            let at = g.input("at", DType::I64, [1.into()])?;
+            let update = g.input("update", DType::I64, [1.into()])?;
+            let scatters = op.name().starts_with("Scatter");
+            let all = [Some(data), Some(at), Some(update)];
+            let used = if scatters { &all[..] } else { &all[..2] };
+            let y = g.node("the node", op.clone(), used)?[0];
+            g.output("y", y)?;
+            let options = SessionOptions::default();
+            let mut session = Session::new_blocking(g.finish()?, &on.backend, options)?;
+            let (data, at, update) = (i64s(&[5, 6, 7]), i64s(&[index]), i64s(&[1]));
+            let run = session.run_blocking(&[("data", &data), ("at", &at), ("update", &update)]);
+            match run {
+                Ok(_) => assert!(right, "{op:?} takes {index}"),
+                Err(error) => {
+                    assert!(!right, "{op:?} of {index}: {error}");
+                    assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+                }
+            }
         }
     }
     Ok(())

@@ -1,9 +1,13 @@
+import package::common::status::raise;
+
 // Pools regions of planes of x [N * C, height, width]: one invocation for each
 // result [regions * C, rows, columns]. A result is the mean of samples spread
 // evenly over its part of the region, or (`largest`) the largest of the
 // weighted elements they are made of.
 
 struct Params {
+    // What the status word is raised to where a batch does not exist.
+    index_code: u32,
     // Invocations with work.
     count: u32,
     // Planes of the result before this part, and elements before its planes.
@@ -84,7 +88,12 @@ fn main(
     let bins = params.rows * params.columns;
     let result_plane = params.y_first + i / bins;
     let region = result_plane / params.channels;
-    let batch = u32(clamp(batch_indices[region], 0, i32(params.batches) - 1));
+    let number = batch_indices[region];
+    let batch = u32(select(number, number + i32(params.batches), number < 0));
+    if batch >= params.batches {
+        raise(params.index_code);
+        return;
+    }
     let plane = batch * params.channels + result_plane % params.channels - params.x_first;
     if plane >= params.x_live {
         return;

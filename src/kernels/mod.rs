@@ -2,6 +2,7 @@
 //! [`ops`](crate::ops), under the same family names.
 
 pub mod attention;
+pub mod conv;
 mod cpu;
 pub mod elementwise;
 pub mod gather;
@@ -10,6 +11,8 @@ pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod parts;
+pub mod pool;
+pub mod quantize;
 pub mod registry;
 pub mod resize;
 pub mod rotary;

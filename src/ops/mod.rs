@@ -1,18 +1,22 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
 pub mod attention;
+pub mod conv;
 pub mod elementwise;
 pub mod gather;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod operator;
+pub mod pool;
+pub mod quantize;
 mod refer;
 pub mod registry;
 pub mod resize;
 pub mod rotary;
-mod rules;
+pub(crate) mod rules;
 pub mod scatter;
+mod signal;
 pub mod softmax;
 pub mod state;
 

@@ -1,7 +1,8 @@
 //! The table of operators: one line each.
 
-use super::elementwise::{self, Binary, Test, Unary, Whole};
-use super::{attention, gather, matmul, movement, norm, resize, rotary, scatter, softmax, state};
+use super::elementwise::{Binary, Test, Unary, Whole};
+// Every family is in the table.
+use super::*;
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -99,6 +100,8 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
     operator("Attention", "attention", attention::cases),
+    operator("Conv", "conv", conv::conv_cases),
+    operator("ConvTranspose", "conv", conv::conv_transpose_cases),
     operator("Gather", "gather", gather::cases),
     operator("GatherElements", "gather", gather::elements_cases),
     operator("GatherND", "gather", gather::nd_cases),
@@ -117,6 +120,15 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("GridSample", "resize", resize::grid_cases),
     operator("Resample", "resize", resize::resample_cases),
     operator("RoiAlign", "resize", resize::rois_cases),
+    operator("AveragePool", "pool", pool::average_pool_cases),
+    operator("LpPool", "pool", pool::lp_pool_cases),
+    operator("MaxPool", "pool", pool::max_pool_cases),
+    operator("QuantizeLinear", "quantize", quantize::quantize_cases),
+    operator("DequantizeLinear", "quantize", quantize::dequantize_cases),
+    operator("Requantize", "quantize", quantize::requantize_cases),
+    operator("QuantizeRange", "quantize", quantize::range_cases),
+    operator("MatMulInteger", "quantize", quantize::matmul_integer_cases),
+    operator("Patches", "quantize", quantize::patches_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("ScatterElements", "scatter", scatter::elements_cases),
     operator("ScatterND", "scatter", scatter::nd_cases),
@@ -134,5 +146,17 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] =
-    &[elementwise::ONNX, gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, softmax::ONNX];
+#[rustfmt::skip]
+pub const ONNX: &[&[OnnxOperator]] = &[
+    crate::onnx::ONNX,
+    conv::ONNX,
+    elementwise::ONNX,
+    gather::ONNX,
+    movement::ONNX,
+    pool::ONNX,
+    quantize::ONNX,
+    resize::ONNX,
+    scatter::ONNX,
+    signal::ONNX,
+    softmax::ONNX,
+];

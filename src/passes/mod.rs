@@ -2,7 +2,7 @@
 
 mod dead;
 mod epilogue;
-mod fold;
+pub(crate) mod fold;
 mod gate;
 mod rewrite;
 mod skip_norm;

@@ -132,37 +132,6 @@ impl DType {
         }
     }
 
-    /// The type that ONNX gives a number (`TensorProto.DataType`); `None` for
-    /// those that are not of this crate.
-    pub const fn from_onnx(code: i64) -> Option<DType> {
-        Some(match code {
-            1 => F32,
-            2 => U8,
-            3 => I8,
-            4 => U16,
-            5 => I16,
-            6 => I32,
-            7 => I64,
-            9 => Bool,
-            10 => F16,
-            11 => F64,
-            12 => U32,
-            13 => U64,
-            16 => BF16,
-            17 => F8E4M3FN,
-            18 => F8E4M3FNUZ,
-            19 => F8E5M2,
-            20 => F8E5M2FNUZ,
-            21 => U4,
-            22 => I4,
-            23 => F4E2M1,
-            24 => F8E8M0,
-            25 => U2,
-            26 => I2,
-            _ => return None,
-        })
-    }
-
     /// Elements in one block; 1 for plain types.
     pub const fn block_len(self) -> usize {
         match self {

@@ -1,5 +1,7 @@
 //! `wginfer generate`, on a tiny model with random weights.
 
+#[cfg(target_os = "linux")]
+use crate::start::without_loader;
 use crate::start::{Run, Start, finish, wginfer};
 use crate::tiny_model::TinyModel;
 use serde_json::Value;
@@ -160,6 +162,25 @@ fn every_adapter_says_what_the_cpu_says() {
 }
 
 #[test]
+fn a_device_can_be_opened_with_less() {
+    let model = tiny();
+    let options = ["--json", "--prompt", "a", "--max-tokens", "2", "--ignore-end"];
+    for adapter in wginfer(&["devices", "--json"]).run().json()["adapters"].as_array().unwrap() {
+        let index = adapter["index"].to_string();
+        let device = |more: &[&str]| {
+            let report = model.run(&[&options[..], &["--adapter", &index], more].concat()).json();
+            assert!(!report["variants"].as_array().unwrap().is_empty(), "{report}");
+            report["device"].clone()
+        };
+        // What WebGPU has by default, which is less than any of these adapters.
+        assert_eq!(device(&["--limits", "webgpu"])["max_binding"], 128 << 20);
+        let less = ["--limits", "webgpu", "--max-binding", "1M", "--mask-features", "all"];
+        assert_eq!(device(&less), serde_json::json!({ "max_binding": 1 << 20, "f16": false }));
+        assert_eq!(device(&["--f16"])["f16"], adapter["features"]["f16"]);
+    }
+}
+
+#[test]
 fn a_missing_adapter_is_an_error_that_lists_the_others() {
     let model = tiny();
     let run = model.run(&["--prompt", "a", "--adapter", "no such adapter"]);
@@ -224,6 +245,56 @@ fn unusable_models_are_refused() {
     let run = wginfer(&["generate", "--prompt", "a"]).env("WGINFER_CACHE", empty.path()).run();
     assert_eq!(run.code, Some(2), "{run:?}");
     assert!(run.stderr.contains("make demo"), "{run:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_missing_vulkan_loader_is_named() {
+    let (model, folder) = (tiny(), tempfile::tempdir().unwrap());
+    let path = model.path();
+    let common = ["generate", path.to_str().unwrap(), "--prompt", "a", "--max-tokens", "2"];
+    let start = |more: &[&str]| without_loader(&[&common, more].concat(), folder.path());
+    let run = start(&["--adapter", "0"]).run();
+    let message = run.error();
+    assert!(message.contains("Vulkan loader") && message.contains("libvulkan.so.1"), "{message}");
+    // Left to itself the command takes the CPU, and says why.
+    let run = start(&[]).run();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let said = run.stderr.replace('\n', " ");
+    assert!(said.contains("Vulkan loader"), "{run:?}");
+}
+
+/// The command and the scripts agree on where the cache is; an empty variable is
+/// none.
+#[cfg(unix)]
+#[test]
+fn scripts_and_the_command_have_one_cache() {
+    let cases = [
+        [Some("/a"), Some("/b"), Some("/c")],
+        [Some(""), Some("/b"), Some("/c")],
+        [None, Some(""), Some("/c")],
+        [None, None, Some("/c")],
+    ];
+    for values in cases {
+        let names = ["WGINFER_CACHE", "XDG_CACHE_HOME", "HOME"];
+        let set = names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)));
+        let mut script = std::process::Command::new("bash");
+        script.args(["-euc", ". scripts/lib.sh; cache_dir"]);
+        script.current_dir(env!("CARGO_MANIFEST_DIR"));
+        let mut command = wginfer(&["generate", "--prompt", "a"]);
+        for name in names {
+            script.env_remove(name);
+            command = command.unset(name);
+        }
+        for (name, value) in set {
+            script.env(name, value);
+            command = command.env(name, value);
+        }
+        let folder = String::from_utf8(script.output().unwrap().stdout).unwrap();
+        let run = command.run();
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stderr.contains(&format!("it is not at {}/models", folder.trim())), "{run:?}");
+    }
 }
 
 #[test]

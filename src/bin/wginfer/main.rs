@@ -1,6 +1,7 @@
 //! The `wginfer` command. Everything it prints is made here; what the lines
 //! say comes from the library.
 
+mod cache;
 mod devices;
 mod failure;
 mod generate;

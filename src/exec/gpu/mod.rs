@@ -19,6 +19,7 @@ use compile::Compiled;
 use run::Pace;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+pub use weights::SharedWeights;
 use weights::Weights;
 
 /// Bytes of staging for the inputs and parameters of a step, to start with.
@@ -59,7 +60,7 @@ impl GpuEngine {
         options: EngineOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let weights = Weights::upload(&gpu, &graph, progress).await?;
+        let weights = Weights::upload(&gpu, &graph, options.weights.as_ref(), progress).await?;
         let states = allocate_states(&gpu, &graph, fixed)?;
         let writer = StepWriter::new(&gpu, STEP_BYTES);
         let pace = Pace::new(gpu.caps().is_software(), options.submission_ms);

@@ -6,13 +6,15 @@ use crate::exec::Progress;
 use crate::gpu::{Buffer, Gpu, Purpose, UPLOAD_CHUNK, Uploader};
 use crate::graph::{Graph, Source, ValueId};
 use crate::quant::DeviceLayout;
-use crate::tensor::Tensor;
+use crate::tensor::{Identity, Tensor};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A constant on the device: one buffer with one or two regions, in bytes.
 #[derive(Debug)]
 pub(super) struct Weight {
+    /// Keeps the host's bytes where they are: they tell weights apart.
+    _source: Tensor,
     pub(super) buffer: Buffer,
     pub(super) body: (u64, u64),
     pub(super) head: (u64, u64),
@@ -21,18 +23,45 @@ pub(super) struct Weight {
 /// The constants that nodes or outputs of a graph read.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
-    by_value: HashMap<ValueId, Weight>,
+    by_value: HashMap<ValueId, Arc<Weight>>,
+}
+
+/// Constants smaller than this are not worth sharing. In bytes.
+const LEAST_SHARED: usize = 1 << 10;
+
+/// Constants on devices that sessions share: one that several graphs have (the
+/// same memory on the host) is uploaded once, and freed when the last session
+/// that uses it goes.
+#[derive(Debug, Clone, Default)]
+pub struct SharedWeights(Arc<Mutex<HashMap<(usize, Identity), Weak<Weight>>>>);
+
+impl SharedWeights {
+    fn find(&self, gpu: &Arc<Gpu>, tensor: &Tensor) -> Option<Arc<Weight>> {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.get(&key(gpu, tensor)).and_then(Weak::upgrade)
+    }
+
+    fn keep(&self, gpu: &Arc<Gpu>, tensor: &Tensor, weight: &Arc<Weight>) {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, weight| weight.strong_count() > 0);
+        shared.insert(key(gpu, tensor), Arc::downgrade(weight));
+    }
+}
+
+fn key(gpu: &Arc<Gpu>, tensor: &Tensor) -> (usize, Identity) {
+    (Arc::as_ptr(gpu) as usize, Identity::of(tensor))
 }
 
 impl Weights {
     pub(super) fn get(&self, id: ValueId) -> Option<&Weight> {
-        self.by_value.get(&id)
+        self.by_value.get(&id).map(Arc::as_ref)
     }
 
     /// Uploads all constants in bounded chunks.
     pub(super) async fn upload(
         gpu: &Arc<Gpu>,
         graph: &Graph,
+        shared: Option<&SharedWeights>,
         progress: Progress<'_>,
     ) -> Result<Self> {
         let used: HashSet<ValueId> =
@@ -50,7 +79,17 @@ impl Weights {
         let mut uploader = Uploader::new(gpu, chunk(total));
         let (mut weights, mut done) = (Weights::default(), 0);
         for (id, name, tensor) in constants {
-            let weight = upload_one(gpu, &mut uploader, name, tensor).await?;
+            let shared = shared.filter(|_| tensor.bytes().len() >= LEAST_SHARED);
+            let weight = match shared.and_then(|shared| shared.find(gpu, tensor)) {
+                Some(weight) => weight,
+                None => {
+                    let weight = Arc::new(upload_one(gpu, &mut uploader, name, tensor).await?);
+                    if let Some(shared) = shared {
+                        shared.keep(gpu, tensor, &weight);
+                    }
+                    weight
+                }
+            };
             weights.by_value.insert(id, weight);
             done += tensor.bytes().len() as u64;
             progress(done, total);
@@ -81,7 +120,8 @@ async fn upload_one(
         } else {
             uploader.upload(&buffer, 0, tensor.bytes()).await?;
         }
-        return Ok(Weight { buffer, body: (0, bytes), head: (0, 0) });
+        let _source = tensor.clone();
+        return Ok(Weight { _source, buffer, body: (0, bytes), head: (0, 0) });
     };
     let blocks = tensor.len() / tensor.dtype().block_len();
     let (body, head) = (layout.body_bytes(blocks)? as u64, layout.head_bytes(blocks)? as u64);
@@ -104,7 +144,8 @@ async fn upload_one(
         layout.repack_head(from, to)
     })
     .await?;
-    Ok(Weight { buffer, body: (0, body), head: (head_start, head) })
+    let _source = tensor.clone();
+    Ok(Weight { _source, buffer, body: (0, body), head: (head_start, head) })
 }
 
 /// Uploads 64-bit integers as the 32 bits that a device has of them.

@@ -4,8 +4,8 @@ mod access;
 mod cast;
 mod cpu;
 mod map;
-mod split;
-mod storage;
+pub(crate) mod split;
+pub(crate) mod storage;
 
 pub(crate) use map::{FAMILY, requests};
 pub use map::{Map, VARIANTS};

@@ -85,10 +85,12 @@ struct Product<'a> {
 
 /// The matrix of A in one product: `[m, k]`, or `[k, m]` if transposed.
 #[derive(Clone, Copy)]
-struct Left<'a> {
-    data: &'a [f32],
-    row: isize,
-    column: isize,
+pub(in crate::kernels) struct Left<'a> {
+    pub(in crate::kernels) data: &'a [f32],
+    /// The distance between neighbouring rows.
+    pub(in crate::kernels) row: isize,
+    /// The distance between neighbouring columns.
+    pub(in crate::kernels) column: isize,
 }
 
 /// A plain or encoded matrix of B, `elements` from its start.
@@ -276,9 +278,9 @@ impl<'a> Product<'a> {
 
 /// Rows of the result, `stride` apart, that several tasks write to.
 #[derive(Clone, Copy)]
-struct Target {
-    c: *mut f32,
-    stride: isize,
+pub(in crate::kernels) struct Target {
+    pub(in crate::kernels) c: *mut f32,
+    pub(in crate::kernels) stride: isize,
 }
 
 // SAFETY: tasks that share a target write to different elements.
@@ -302,7 +304,7 @@ impl Target {
     /// `c` has `m` rows of at least `n` elements that nobody else uses; `a` and
     /// `b` hold `m` by `k` and `k` by `n` elements at their strides.
     #[allow(clippy::too_many_arguments, reason = "a product has that many parts")]
-    unsafe fn add_product(
+    pub(in crate::kernels) unsafe fn add_product(
         self,
         a: Left<'_>,
         m: usize,

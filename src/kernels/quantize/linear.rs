@@ -4,7 +4,8 @@ use super::{FAMILY, VARIANTS, cpu, plain};
 use crate::error::Result;
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::{Dim, TensorType};
-use crate::kernels::elementwise::{self, split};
+use crate::kernels::elementwise::split;
+use crate::kernels::elementwise::storage::storage;
 use crate::kernels::parts::{self, too_large};
 use crate::kernels::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Param, Place, Variant, View};
 use crate::ops::quantize::Granularity;
@@ -47,9 +48,15 @@ struct Piece {
 }
 
 impl Linear {
-    fn request(&self, variant: &Variant, from: DType, to: DType, zero: bool) -> Result<ShaderRequest> {
+    fn request(
+        &self,
+        variant: &Variant,
+        from: DType,
+        to: DType,
+        zero: bool,
+    ) -> Result<ShaderRequest> {
         let at = "linear quantisation";
-        let (read, write) = (elementwise::storage(at, from)?, elementwise::storage(at, to)?);
+        let (read, write) = (storage(at, from)?, storage(at, to)?);
         let mut request = plain(variant).feature(read.read).feature(write.write);
         let (least, most) = to.range().unwrap_or((0, 0));
         for (name, end) in [("LEAST", least), ("MOST", most)] {
@@ -106,7 +113,11 @@ impl Linear {
             return Ok(chunks.iter().map(piece).collect());
         }
         let Granularity::Block { axis, .. } = self.granularity else {
-            return Err(too_large("the scales of a quantised tensor", scales, cx.caps.max_binding()));
+            return Err(too_large(
+                "the scales of a quantised tensor",
+                scales,
+                cx.caps.max_binding(),
+            ));
         };
         let rows = Dim::product(&x.shape[..axis]);
         let width = Dim::product(&x.shape[axis..]);
@@ -128,7 +139,12 @@ impl Linear {
         all.iter().map(piece).collect()
     }
 
-    fn params(&self, x: &TensorType, scale: &TensorType, piece: &Piece) -> Result<Vec<(&'static str, Param)>> {
+    fn params(
+        &self,
+        x: &TensorType,
+        scale: &TensorType,
+        piece: &Piece,
+    ) -> Result<Vec<(&'static str, Param)>> {
         let mut params: Vec<(&'static str, Param)> = vec![
             ("count", (&piece.count).into()),
             ("start", split::index32("elements of a quantised tensor", piece.start)?.into()),
@@ -161,7 +177,7 @@ impl Kernel for Linear {
         let shifted = cx.inputs.get(2).is_some_and(Option::is_some);
         let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == "linear")?;
         let shader = self.request(variant, x.dtype, y.dtype, shifted)?;
-        let lanes = elementwise::storage("linear quantisation", y.dtype)?.lanes;
+        let lanes = storage("linear quantisation", y.dtype)?.lanes;
         let mut dispatches = Vec::new();
         for piece in self.pieces(cx)? {
             let of_scales = |place: Place| match piece.scales {
@@ -201,8 +217,10 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         all.extend(Linear { conversion, granularity }.request(variant, from, to, zero));
     };
     let quantize = |precision, saturate| Conversion::Quantize { precision, saturate };
-    let grains = [Granularity::Tensor, Granularity::Axis(0), Granularity::Block { axis: 0, size: 2 }];
-    let stored = [DType::I8, DType::U8, DType::I16, DType::U16, DType::I4, DType::U4, DType::I2, DType::U2];
+    let grains =
+        [Granularity::Tensor, Granularity::Axis(0), Granularity::Block { axis: 0, size: 2 }];
+    let stored =
+        [DType::I8, DType::U8, DType::I16, DType::U16, DType::I4, DType::U4, DType::I2, DType::U2];
     for to in stored.into_iter().chain(DType::ALL.into_iter().filter(|d| d.is_small_float())) {
         add(quantize(DType::F32, true), Granularity::Tensor, DType::F32, to, false);
         add(quantize(DType::F32, false), Granularity::Tensor, DType::F32, to, false);
@@ -219,4 +237,3 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     }
     all
 }
-

@@ -47,9 +47,12 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let mut all = Vec::new();
     for a in [DType::U8, DType::I8, DType::I32] {
         for b in [DType::U8, DType::I8, DType::I32] {
-            for (zero_a, zero_b, batched) in
-                [(false, false, false), (true, true, true), (true, false, false), (false, true, true)]
-            {
+            for (zero_a, zero_b, batched) in [
+                (false, false, false),
+                (true, true, true),
+                (true, false, false),
+                (false, true, true),
+            ] {
                 all.push(request(variant, Kind { a, b, zero_a, zero_b, batched }));
             }
         }
@@ -154,7 +157,8 @@ impl Product {
         ];
         if kind.batched {
             let none = || (Dim::Const(1), Dim::Const(0), Dim::Const(0));
-            let mut dims: Vec<(Dim, Dim, Dim)> = (g.batch.len()..BATCH_DIMS).map(|_| none()).collect();
+            let mut dims: Vec<(Dim, Dim, Dim)> =
+                (g.batch.len()..BATCH_DIMS).map(|_| none()).collect();
             for (dim, (a, b)) in g.batch.iter().zip(g.steps()) {
                 dims.push((dim.extent.clone(), a * &g.m * &g.k, b * &g.k * &g.n));
             }
@@ -194,7 +198,8 @@ impl Product {
             for row in (0..cut.m).step_by(cut.rows.max(1) as usize) {
                 let rows = cut.rows.min(cut.m - row);
                 let first_a = (za * cut.m + row) * cut.k;
-                let (a, a_base) = range(Place::Input(0), align, first_a, rows * cut.k, cut.sizes[0]);
+                let (a, a_base) =
+                    range(Place::Input(0), align, first_a, rows * cut.k, cut.sizes[0]);
                 let first_c = (z * cut.m + row) * cut.n;
                 let (c, c_base) = range(Place::Output(0), align, first_c, rows * cut.n, 4);
                 let mut start = 0;

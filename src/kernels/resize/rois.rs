@@ -4,7 +4,7 @@ use super::{FAMILY, VARIANTS, cpu};
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
 use crate::kernels::parts;
-use crate::kernels::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Param, Place, Variant, View};
+use crate::kernels::{CpuCx, Dispatch, Fault, GpuCx, Grid, Kernel, Param, Place, Variant, View};
 use crate::ops::resize::RoiAlign;
 
 /// Computes [`RoiAlign`].
@@ -70,8 +70,10 @@ impl Kernel for RoisKernel {
                         ("rois", View::all(Place::Input(1))),
                         ("batch_indices", View::all(Place::Input(2))),
                         ("y", result.view(Place::Output(0))),
+                        ("status", View::all(Place::Status)),
                     ],
                     params: vec![
+                        ("index_code", Param::Status(Fault::Index)),
                         ("count", (&count).into()),
                         ("y_first", (&result.first).into()),
                         ("y_base", (&result.base).into()),

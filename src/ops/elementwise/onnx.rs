@@ -360,8 +360,7 @@ fn choose(cx: &mut NodeCx<'_>) -> Result<()> {
 
 /// The dtype that an attribute names.
 fn target(cx: &NodeCx<'_>) -> Result<DType> {
-    let code = cx.attributes().int("to")?.ok_or_else(|| cx.broken("attribute 'to' is missing"))?;
-    DType::from_onnx(code).ok_or_else(|| cx.unsupported(format!("to: data type {code}")))
+    cx.element_type("to")?.ok_or_else(|| cx.broken("attribute 'to' is missing"))
 }
 
 fn cast(cx: &mut NodeCx<'_>) -> Result<()> {

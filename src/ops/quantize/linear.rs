@@ -158,7 +158,8 @@ impl Operator for QuantizeLinear {
         let Self { to, granularity, precision, saturate } = *self;
         let extents = extents(inputs);
         if to.is_small_float() {
-            let value = |x: f64, s: f64, _| small_float(to, small(to, x, s as f32, precision, saturate));
+            let value =
+                |x: f64, s: f64, _| small_float(to, small(to, x, s as f32, precision, saturate));
             let values = elements(self.name(), inputs, granularity, value)?;
             return Ok(vec![RefTensor::real(to, &extents, values)]);
         }

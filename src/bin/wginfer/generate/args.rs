@@ -3,6 +3,7 @@
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use std::path::PathBuf;
 use wginfer::gpu::{DeviceOptions, parse_features};
+use wginfer::kernels::Policy;
 use wginfer::lm::sampler::SamplerOptions;
 use wginfer::lm::{GenerateOptions, ModelOptions};
 use wginfer::{BackendChoice, DType};
@@ -102,11 +103,21 @@ pub(super) struct Device {
     #[arg(long, value_enum, default_value_t = Cache::F16)]
     cache: Cache,
 
+    /// Let matrix products round to f16 where the adapter computes with it:
+    /// faster, and a little less exact
+    #[arg(long)]
+    f16: bool,
+
     /// Features to leave out though the adapter has them: all, or a list of
     /// f16, subgroups, immediates, timestamps, pipeline-cache, coop
     #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
     #[arg(value_parser = parse_features)]
     mask_features: wgpu::Features,
+
+    /// The limits to open the device with: the adapter's own, or those that
+    /// every WebGPU device has, for a driver that promises too much
+    #[arg(long, value_enum, value_name = "WHOSE", default_value_t = Limits::Adapter)]
+    limits: Limits,
 
     /// The most bytes of one binding, as on a weaker adapter (128M, 1G)
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
@@ -122,6 +133,13 @@ pub(super) struct Device {
 enum Cache {
     F16,
     F32,
+}
+
+/// The limits of a device.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Limits {
+    Adapter,
+    Webgpu,
 }
 
 fn passes() -> PossibleValuesParser {
@@ -153,6 +171,10 @@ impl Args {
             backend: self.adapter.clone(),
             device: DeviceOptions {
                 mask_features: device.mask_features,
+                limits: match device.limits {
+                    Limits::Adapter => None,
+                    Limits::Webgpu => Some(wgpu::Limits::defaults()),
+                },
                 max_binding: device.max_binding,
                 ..DeviceOptions::default()
             },
@@ -161,6 +183,7 @@ impl Args {
                 Cache::F32 => DType::F32,
             },
             context: device.context,
+            policy: Policy { allow_f16: device.f16, ..Policy::default() },
             disabled_passes: device.no_pass.iter().cloned().collect(),
             ..ModelOptions::default()
         }
@@ -187,6 +210,28 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn options(line: &[&str]) -> ModelOptions {
+        let line = ["generate", "m.gguf"].iter().chain(line);
+        Line::try_parse_from(line).unwrap().args.model_options()
+    }
+
+    #[test]
+    fn what_a_device_is_asked_for_reaches_the_options() {
+        let plain = options(&[]);
+        assert!(!plain.policy.allow_f16 && plain.device.limits.is_none());
+        assert!(options(&["--f16"]).policy.allow_f16);
+        let limits = options(&["--limits", "webgpu"]).device.limits;
+        assert_eq!(limits, Some(wgpu::Limits::defaults()));
+        assert_eq!(options(&["--limits", "adapter"]).device.limits, None);
+    }
 
     #[test]
     fn byte_counts_have_units() {

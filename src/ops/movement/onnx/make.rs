@@ -15,8 +15,23 @@ use crate::tensor::{DType, Tensor};
 const MOST_ELEMENTS: usize = 1 << 28;
 
 /// The dtype of a number that ONNX gives it (`TensorProto.DataType`).
-fn dtype_of(cx: &NodeCx<'_>, code: i64) -> Result<DType> {
-    DType::from_onnx(code).ok_or_else(|| cx.unsupported(format!("dtype {code}")))
+pub(crate) fn dtype_of(cx: &NodeCx<'_>, code: i64) -> Result<DType> {
+    Ok(match code {
+        1 => DType::F32,
+        2 => DType::U8,
+        3 => DType::I8,
+        4 => DType::U16,
+        5 => DType::I16,
+        6 => DType::I32,
+        7 => DType::I64,
+        9 => DType::Bool,
+        10 => DType::F16,
+        11 => DType::F64,
+        12 => DType::U32,
+        13 => DType::U64,
+        16 => DType::BF16,
+        other => return Err(cx.unsupported(format!("dtype {other}"))),
+    })
 }
 
 /// A tensor of whole numbers in any plain dtype.
@@ -154,7 +169,7 @@ pub(super) fn one_hot(cx: &mut NodeCx<'_>) -> Result<()> {
     column.insert(axis, 1);
     line[axis] = depth;
     let mut indices = cx.input(0)?;
-    if cx.dtype(0)?.is_float() {
+    if matches!(cx.dtype(0)?, DType::F16 | DType::BF16) {
         indices = cx.input_f32(0)?;
     }
     let indices = reshaped(cx, indices, &column)?;
@@ -165,7 +180,7 @@ pub(super) fn one_hot(cx: &mut NodeCx<'_>) -> Result<()> {
         cx.op1(Binary::Equal, &[indices, numbers])
     };
     let mut hot = is_at(cx, 0)?;
-    if !matches!(cx.dtype(0)?, DType::U8 | DType::U32) {
+    if !cx.dtype(0)?.is_unsigned_integer() {
         let from_end = is_at(cx, -(depth as i64))?;
         hot = cx.op1(Binary::Or, &[hot, from_end])?;
     }
