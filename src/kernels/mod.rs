@@ -14,6 +14,7 @@ mod parts;
 pub mod pool;
 pub mod recurrent;
 pub mod reduce;
+pub mod quantize;
 pub mod registry;
 pub mod resize;
 pub mod rotary;

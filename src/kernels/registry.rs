@@ -38,6 +38,7 @@ pub const FAMILIES: &[KernelFamily] = &[
     family!(recurrent),
     family!(reduce),
     family!(scan),
+    family!(quantize),
     family!(resize),
     family!(pool),
     family!(rotary),

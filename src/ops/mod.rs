@@ -11,6 +11,7 @@ mod operator;
 pub mod pool;
 pub mod recurrent;
 pub mod reduce;
+pub mod quantize;
 mod refer;
 pub mod registry;
 pub mod resize;

@@ -2,6 +2,7 @@
 
 use super::elementwise::{Binary, Unary};
 use super::reduce::Reduction;
+use super::elementwise::{Binary, Test, Unary, Whole};
 // Every family is in the table.
 use super::*;
 use crate::onnx::OnnxOperator;
@@ -52,6 +53,26 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Round", "elementwise", || elementwise::unary_cases(Unary::Round)),
     operator("Sin", "elementwise", || elementwise::unary_cases(Unary::Sin)),
     operator("Cos", "elementwise", || elementwise::unary_cases(Unary::Cos)),
+    operator("Tan", "elementwise", || elementwise::unary_cases(Unary::Tan)),
+    operator("Asin", "elementwise", || elementwise::unary_cases(Unary::Asin)),
+    operator("Acos", "elementwise", || elementwise::unary_cases(Unary::Acos)),
+    operator("Atan", "elementwise", || elementwise::unary_cases(Unary::Atan)),
+    operator("Sinh", "elementwise", || elementwise::unary_cases(Unary::Sinh)),
+    operator("Cosh", "elementwise", || elementwise::unary_cases(Unary::Cosh)),
+    operator("Asinh", "elementwise", || elementwise::unary_cases(Unary::Asinh)),
+    operator("Acosh", "elementwise", || elementwise::unary_cases(Unary::Acosh)),
+    operator("Atanh", "elementwise", || elementwise::unary_cases(Unary::Atanh)),
+    operator("Celu", "elementwise", || elementwise::unary_cases(Unary::Celu { alpha: 2.0 })),
+    operator("ThresholdedRelu", "elementwise", || {
+        elementwise::unary_cases(Unary::ThresholdedRelu { alpha: 1.0 })
+    }),
+    operator("Shrink", "elementwise", || {
+        elementwise::unary_cases(Unary::Shrink { lambd: 0.5, bias: 0.25 })
+    }),
+    operator("Not", "elementwise", || elementwise::whole_cases(Whole::Not)),
+    operator("BitwiseNot", "elementwise", || elementwise::whole_cases(Whole::BitwiseNot)),
+    operator("IsNaN", "elementwise", || elementwise::test_cases(&[Test::IsNaN])),
+    operator("IsInf", "elementwise", elementwise::infinity_cases),
     operator("Clip", "elementwise", elementwise::clip_cases),
     operator("Add", "elementwise", || elementwise::binary_cases(Binary::Add)),
     operator("Sub", "elementwise", || elementwise::binary_cases(Binary::Sub)),
@@ -69,8 +90,14 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("LessOrEqual", "elementwise", || elementwise::binary_cases(Binary::LessOrEqual)),
     operator("Greater", "elementwise", || elementwise::binary_cases(Binary::Greater)),
     operator("GreaterOrEqual", "elementwise", || elementwise::binary_cases(Binary::GreaterOrEqual)),
+    operator("BitwiseAnd", "elementwise", || elementwise::binary_cases(Binary::BitwiseAnd)),
+    operator("BitwiseOr", "elementwise", || elementwise::binary_cases(Binary::BitwiseOr)),
+    operator("BitwiseXor", "elementwise", || elementwise::binary_cases(Binary::BitwiseXor)),
+    operator("Mod", "elementwise", elementwise::mod_cases),
+    operator("BitShift", "elementwise", elementwise::shift_cases),
     operator("GatedActivation", "elementwise", elementwise::gated_cases),
     operator("Cast", "elementwise", elementwise::cast_cases),
+    operator("BitCast", "elementwise", elementwise::bit_cast_cases),
     operator("Where", "elementwise", elementwise::where_cases),
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
@@ -117,6 +144,12 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("AveragePool", "pool", pool::average_pool_cases),
     operator("LpPool", "pool", pool::lp_pool_cases),
     operator("MaxPool", "pool", pool::max_pool_cases),
+    operator("QuantizeLinear", "quantize", quantize::quantize_cases),
+    operator("DequantizeLinear", "quantize", quantize::dequantize_cases),
+    operator("Requantize", "quantize", quantize::requantize_cases),
+    operator("QuantizeRange", "quantize", quantize::range_cases),
+    operator("MatMulInteger", "quantize", quantize::matmul_integer_cases),
+    operator("Patches", "quantize", quantize::patches_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("ScatterElements", "scatter", scatter::elements_cases),
     operator("ScatterND", "scatter", scatter::nd_cases),
@@ -142,6 +175,7 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     conv::ONNX,
     elementwise::CONTRIB,
     gather::HOST,
+    elementwise::ONNX,
     gather::ONNX,
     matmul::ONNX,
     movement::ONNX,
@@ -149,6 +183,7 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     norm::ONNX,
     pool::ONNX,
     recurrent::ONNX,
+    quantize::ONNX,
     resize::ONNX,
     rotary::ONNX,
     scatter::ONNX,
