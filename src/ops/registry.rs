@@ -1,8 +1,7 @@
 //! The table of operators: one line each.
 
-use super::elementwise::{Binary, Unary};
-use super::reduce::Reduction;
 use super::elementwise::{Binary, Test, Unary, Whole};
+use super::reduce::Reduction;
 // Every family is in the table.
 use super::*;
 use crate::onnx::OnnxOperator;
@@ -170,31 +169,27 @@ const fn operator(
 /// How the importer of ONNX models finds operators: one line a family.
 #[rustfmt::skip]
 pub const ONNX: &[&[OnnxOperator]] = &[
-    crate::onnx::ONNX,
     attention::ONNX,
     conv::ONNX,
+    crate::onnx::ONNX,
     elementwise::CONTRIB,
-    gather::HOST,
     elementwise::ONNX,
+    gather::HOST,
     gather::ONNX,
     matmul::ONNX,
     movement::ONNX,
     norm::CONTRIB,
     norm::ONNX,
     pool::ONNX,
-    recurrent::ONNX,
     quantize::ONNX,
-    resize::ONNX,
-    rotary::ONNX,
-    scatter::ONNX,
-    signal::ONNX,
-    softmax::ONNX,
-    state::ONNX,
+    recurrent::ONNX,
     reduce::ONNX,
     resize::ONNX,
+    rotary::ONNX,
     scan::ONNX,
     scatter::ONNX,
     signal::ONNX,
     softmax::ONNX,
+    state::ONNX,
     topk::ONNX,
 ];

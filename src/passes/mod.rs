@@ -46,11 +46,7 @@ pub const PASSES: &[Pass] = &[
         about: "products and softmax that are attention into one",
         run: Some(attention::run),
     },
-    Pass {
-        name: "gelu",
-        about: "GELU spelled out with erf or tanh",
-        run: Some(activations::gelu),
-    },
+    Pass { name: "gelu", about: "GELU spelled out with erf or tanh", run: Some(activations::gelu) },
     Pass { name: "silu", about: "SiLU and Mish spelled out", run: Some(activations::silu) },
     Pass {
         name: "hard_swish",

@@ -1,6 +1,6 @@
 //! What fusion passes share: asking what computes a value, and replacing nodes.
 
-use crate::graph::{Dim, Graph, Node, Source, TensorType, Value, ValueId};
+use crate::graph::{Graph, Node, Source, TensorType, Value, ValueId};
 use crate::ops::{Operator, RefTensor};
 use crate::tensor::Tensor;
 use std::any::Any;
@@ -75,17 +75,6 @@ impl<'g> Rewrite<'g> {
 
     pub(super) fn ty(&self, id: ValueId) -> &TensorType {
         self.graph.ty(id)
-    }
-
-    /// A value known now, for one reader.
-    pub(super) fn constant(&mut self, tensor: Tensor) -> ValueId {
-        let id = ValueId(self.graph.values.len() as u32);
-        let shape: Vec<Dim> = tensor.extents().iter().map(|&n| n.into()).collect();
-        let ty = TensorType::new(tensor.dtype(), shape);
-        let name = format!("folded_{}", id.0);
-        self.graph.values.push(Value { name, ty, source: Source::Constant(tensor) });
-        self.uses.push(1);
-        id
     }
 
     /// Puts a fused node in place of the one at `at` and takes `others` out. The

@@ -75,8 +75,8 @@ fn main() -> ExitCode {
 }
 
 fn judge(cases: &Cases, case: &Case, backend: &Named) -> Verdict {
-    if let Some(why) = case.untestable() {
-        return Verdict::Untestable(why);
+    if case.untestable() {
+        return Verdict::Untestable;
     }
     match run(cases, case, backend) {
         Ok(verdict) => verdict,

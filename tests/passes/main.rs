@@ -257,11 +257,7 @@ fn carried_bounds(graph: &Graph, input: &Tensor) -> Result<Vec<Vec<f64>>> {
 }
 
 /// All values of a graph in f64, one element of one of them moved.
-fn evaluate(
-    graph: &Graph,
-    input: &Tensor,
-    moved: Option<(ValueId, usize, f64)>,
-) -> Result<Values> {
+fn evaluate(graph: &Graph, input: &Tensor, moved: Option<(ValueId, usize, f64)>) -> Result<Values> {
     let mut values = Values::new();
     values.insert(graph.inputs()[0], RefTensor::from_tensor(input)?);
     let mut bindings = Bindings::default();

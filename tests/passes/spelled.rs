@@ -9,11 +9,20 @@ use wginfer::{DType, Tensor};
 
 /// Every test here, by name.
 pub(super) const TESTS: &[(&str, fn())] = &[
-    ("the_network_is_recognised_and_keeps_its_result", the_network_is_recognised_and_keeps_its_result),
+    (
+        "the_network_is_recognised_and_keeps_its_result",
+        the_network_is_recognised_and_keeps_its_result,
+    ),
     ("activations_are_recognised_in_every_order", activations_are_recognised_in_every_order),
-    ("other_constants_and_other_readers_keep_the_primitives", other_constants_and_other_readers_keep_the_primitives),
+    (
+        "other_constants_and_other_readers_keep_the_primitives",
+        other_constants_and_other_readers_keep_the_primitives,
+    ),
     ("attention_is_recognised_in_every_spelling", attention_is_recognised_in_every_spelling),
-    ("attention_whose_scores_are_read_stays_as_it_is", attention_whose_scores_are_read_stays_as_it_is),
+    (
+        "attention_whose_scores_are_read_stays_as_it_is",
+        attention_whose_scores_are_read_stays_as_it_is,
+    ),
 ];
 
 const N: usize = 8;
