@@ -1,12 +1,16 @@
 //! Passes over a graph, from one graph to the next. Each has a name and can be
 //! left out by it, as can the planner's sharing of memory.
 
-mod dead;
+mod activations;
+mod attention;
+mod conv;
+pub(crate) mod dead;
 mod epilogue;
 pub(crate) mod fold;
 mod gate;
 mod rewrite;
 mod skip_norm;
+mod terms;
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -38,6 +42,18 @@ pub const MEMORY: &str = "memory";
 pub const PASSES: &[Pass] = &[
     Pass { name: "fold", about: "computes what depends on constants only", run: Some(fold::run) },
     Pass {
+        name: "attention",
+        about: "products and softmax that are attention into one",
+        run: Some(attention::run),
+    },
+    Pass { name: "gelu", about: "GELU spelled out with erf or tanh", run: Some(activations::gelu) },
+    Pass { name: "silu", about: "SiLU and Mish spelled out", run: Some(activations::silu) },
+    Pass {
+        name: "hard_swish",
+        about: "HardSwish spelled out with clip or hard sigmoid",
+        run: Some(activations::hard_swish),
+    },
+    Pass {
         name: "bias",
         about: "bias into the matrix product before it",
         run: Some(epilogue::bias),
@@ -48,8 +64,14 @@ pub const PASSES: &[Pass] = &[
         run: Some(gate::products),
     },
     Pass {
+        name: "affine",
+        about: "constants for each channel into the convolution before them",
+        run: Some(conv::affine),
+    },
+    Pass { name: "residual", about: "residual into a convolution", run: Some(conv::residual) },
+    Pass {
         name: "activation",
-        about: "activation into the matrix product before it",
+        about: "activation into the matrix product or convolution before it",
         run: Some(epilogue::activation),
     },
     Pass {
