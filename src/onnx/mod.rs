@@ -3,6 +3,7 @@
 //! before anything is planned; see `ARCHITECTURE.md`.
 
 mod attribute;
+mod compose;
 mod control;
 mod cut;
 mod import;

@@ -1,7 +1,7 @@
 //! From a graph to kernel calls.
 
-use super::memory::{self, Lifetime};
-use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan, Segment};
+use super::memory::{Lifetime, MemoryPlan};
+use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Graph, Node, Source, TensorType, ValueId};
 use crate::kernels::Kernel;
@@ -131,11 +131,16 @@ impl PlanBuilder {
     }
 
     /// Lays out memory for given bounds.
-    pub(super) fn finish(self, graph: &Graph, bounds: &Bindings) -> Result<Plan> {
+    pub(super) fn finish(
+        self,
+        graph: &Graph,
+        bounds: &Bindings,
+        layout: fn(&[Option<Lifetime>]) -> MemoryPlan,
+    ) -> Result<Plan> {
         let roots: Vec<_> =
             (0..self.operands.len() as u32).map(|i| self.root(OperandId(i))).collect();
         let lifetimes = self.lifetimes(&roots, graph, bounds)?;
-        let memory = memory::plan(&lifetimes);
+        let memory = layout(&lifetimes);
         let home = |id: OperandId| match self.operands[id.index()].origin {
             Origin::Given(home) => home,
             _ => memory.slot_of[id.index()].map_or(Home::Unused, Home::Slot),
@@ -151,7 +156,7 @@ impl PlanBuilder {
         Ok(Plan {
             bounds: bounds.clone(),
             operands,
-            segments: vec![Segment { calls: self.calls }],
+            calls: self.calls,
             slots: memory.slots,
             outputs,
             device_slots: memory.device_slots,

@@ -100,6 +100,9 @@ const NOT_IN_ONNX: &[&str] = &[
 /// Operators that ONNX's cases judge as whole nodes, through the importer
 /// (tests/onnx_nodes).
 const JUDGED_AS_NODES: &[&str] = &[
+    "GRU",
+    "LSTM",
+    "RNN",
     "GatherElements",
     "GatherND",
     "GridSample",
