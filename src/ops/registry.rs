@@ -2,9 +2,9 @@
 
 use super::elementwise::{self, Binary, Unary};
 use super::{
-    attention, gather, matmul, movement, norm, resize, rotary, scatter, signal, softmax, state,
+    attention, conv, gather, matmul, movement, norm, pool, resize, rotary, scatter, signal,
+    softmax, state,
 };
-use super::{attention, conv, gather, matmul, movement, norm, pool, rotary, softmax, state};
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -119,12 +119,12 @@ const fn operator(
 #[rustfmt::skip]
 pub const ONNX: &[&[OnnxOperator]] = &[
     crate::onnx::ONNX,
+    conv::ONNX,
     gather::ONNX,
     movement::ONNX,
+    pool::ONNX,
     resize::ONNX,
     scatter::ONNX,
+    signal::ONNX,
     softmax::ONNX,
 ];
-pub const ONNX: &[&[OnnxOperator]] =
-    &[gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, signal::ONNX, softmax::ONNX];
-pub const ONNX: &[&[OnnxOperator]] = &[conv::ONNX, pool::ONNX, softmax::ONNX];

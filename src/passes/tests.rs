@@ -55,7 +55,7 @@ fn network() -> Graph {
 /// A convolution with a normalisation of constants, a residual, an activation;
 /// and a transposed one in groups with a factor for each channel.
 fn convolutions(g: &mut GraphBuilder, x: ValueId) -> ValueId {
-    let mut constant = |g: &mut GraphBuilder, extents: &[usize], salt| {
+    let constant = |g: &mut GraphBuilder, extents: &[usize], salt| {
         let tensor = Tensor::from_f32(extents, &values(extents.iter().product(), salt)).unwrap();
         g.constant("c", tensor).unwrap()
     };

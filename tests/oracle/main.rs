@@ -100,9 +100,14 @@ const NOT_IN_ONNX: &[&str] = &[
 /// Operators that ONNX's cases judge as whole nodes, through the importer
 /// (tests/onnx_nodes).
 const JUDGED_AS_NODES: &[&str] = &[
+    "AveragePool",
+    "Conv",
+    "ConvTranspose",
     "GatherElements",
     "GatherND",
     "GridSample",
+    "LpPool",
+    "MaxPool",
     "Pad",
     "Resample",
     "RoiAlign",

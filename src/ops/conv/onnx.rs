@@ -8,8 +8,7 @@ use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::Operator;
 
-pub(crate) const ONNX: &[OnnxOperator] =
-    &[
+pub(crate) const ONNX: &[OnnxOperator] = &[
     row("Col2Im", 18, columns::col2im),
     row("Conv", 1, convolution),
     row("ConvTranspose", 1, transposed),
