@@ -113,7 +113,7 @@ import package::config::BITS;
 }
 
 @if(op_shift_right) fn combine(a: In, b: In) -> Out {
-    return a >> min(u32(b), 31u) >> select(0u, 1u, u32(b) > 31u);
+    return (a >> min(u32(b), 31u)) >> select(0u, 1u, u32(b) > 31u);
 }
 
 @if(op_whole_neg) fn combine(a: In) -> Out {
