@@ -100,7 +100,15 @@ impl Cases {
     /// The tensor; `None` of a type that the crate does not have.
     pub fn tensor(&self, tensor: &CaseTensor) -> Result<Option<Tensor>, Error> {
         let Some(dtype) = dtype(&tensor.dtype) else { return Ok(None) };
-        Tensor::new(dtype, &tensor.extents, self.bytes(&tensor.data).to_vec()).map(Some)
+        let mut bytes = self.bytes(&tensor.data).to_vec();
+        // The cases have the bits of these types, the crate their sign as well.
+        if matches!(dtype, DType::I4 | DType::I2) {
+            let unused = 8 - dtype.bits();
+            for byte in &mut bytes {
+                *byte = ((*byte << unused) as i8 >> unused) as u8;
+            }
+        }
+        Tensor::new(dtype, &tensor.extents, bytes).map(Some)
     }
 }
 
