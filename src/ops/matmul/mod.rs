@@ -1,12 +1,16 @@
 //! Matrix products: with bias and activation, and gated.
 
 mod cases;
+mod einsum;
 pub(crate) mod geometry;
+mod nbits;
+mod onnx;
 mod reference;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cases::{gated_cases, matmul_cases};
+pub(crate) use onnx::ONNX;
 
 use super::elementwise::Unary;
 use super::{BoundCx, Lowering, Operator, RefTensor};
