@@ -102,6 +102,7 @@ const NOT_IN_ONNX: &[&str] = &[
 const JUDGED_AS_NODES: &[&str] = &[
     "GRU",
     "LSTM",
+    "LinearAttention",
     "RNN",
     "AveragePool",
     "Conv",
