@@ -137,17 +137,8 @@ fn transpose() -> Bench {
 }
 
 /// Channels, size and output channels; kernel, stride and groups.
-fn conv(
-    name: &str,
-    [c, size, m]: [usize; 3],
-    [kernel, stride, group]: [usize; 3],
-) -> Bench {
-    let op = Conv {
-        strides: vec![stride; 2],
-        pads: vec![kernel / 2; 4],
-        group,
-        ..Conv::default()
-    };
+fn conv(name: &str, [c, size, m]: [usize; 3], [kernel, stride, group]: [usize; 3]) -> Bench {
+    let op = Conv { strides: vec![stride; 2], pads: vec![kernel / 2; 4], group, ..Conv::default() };
     let operands = [f32s(&[1, c, size, size]), f32s(&[m, c / group, kernel, kernel])];
     let outputs = m * (size / stride) * (size / stride);
     let work = Work::Operations((2 * outputs * c / group * kernel * kernel) as u64);

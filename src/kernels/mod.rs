@@ -12,12 +12,17 @@ pub mod movement;
 pub mod norm;
 mod parts;
 pub mod pool;
+pub mod quantize;
+pub mod recurrent;
+pub mod reduce;
 pub mod registry;
 pub mod resize;
 pub mod rotary;
+pub mod scan;
 pub mod scatter;
 pub mod softmax;
 pub mod state;
+pub mod topk;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};

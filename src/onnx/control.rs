@@ -185,13 +185,14 @@ fn iterate(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow> {
     let mut state = looped(importer)?.clone();
     importer.spend(1, &node.name)?;
     let count = importer.host(&state.count).map(|count| whole(&count).unwrap_or(0));
-    if count == Some(0)
-        && let Some(trip) = state.trip.as_ref().and_then(|trip| importer.host(trip))
-    {
-        let trip = whole(&trip).map_err(|e| broken(node, e))?.max(0) as u64;
-        let nodes = graph.all_nodes().len() as u64 + 1;
-        state.staged |= trip.saturating_mul(nodes) > MOST_EXPANDED;
-    }
+    let iterations = match state.trip.as_ref().and_then(|trip| importer.host(trip)) {
+        Some(trip) => whole(&trip).map_err(|e| broken(node, e))?.max(0) as u64,
+        None if state.cond.is_none() => u64::MAX,
+        // How many there will be nobody knows; so many there are already.
+        None => count.unwrap_or(0).max(0) as u64,
+    };
+    let nodes = graph.all_nodes().len() as u64 + 1;
+    state.staged |= iterations.saturating_mul(nodes) > MOST_EXPANDED;
     let going = single(DType::Bool, &[1], graph.inputs.get(1))?;
     let given = [state.count.clone(), going].into_iter().chain(state.carried.iter().cloned());
     let names = graph.inputs.iter().map(|input| input.name.clone()).zip(given).collect();

@@ -3,11 +3,13 @@
 //! before anything is planned; see `ARCHITECTURE.md`.
 
 mod attribute;
+mod compose;
 mod control;
 mod cut;
 mod import;
 mod inputs;
 mod memo;
+mod mixed;
 mod model;
 mod node;
 mod operator;
@@ -18,6 +20,7 @@ mod state;
 
 pub use crate::formats::onnx::{Dimension, ValueInfo};
 pub use attribute::{Attribute, Attributes};
+pub use mixed::Fallback;
 pub use model::{Missing, Model};
 pub use node::NodeCx;
 pub use operator::OnnxOperator;

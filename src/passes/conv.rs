@@ -119,10 +119,10 @@ fn fuse_affine(rewrite: &mut Rewrite<'_>, at: usize) -> Option<()> {
         false => None,
     };
     let w = match weights {
-        Some(weights) => rewrite.constant(weights),
+        Some(weights) => rewrite.constant("weights", weights),
         None => w,
     };
-    let bias = rewrite.constant(Tensor::from_f32(&[bias.len()], &bias).ok()?);
+    let bias = rewrite.constant("bias", Tensor::from_f32(&[bias.len()], &bias).ok()?);
     let inputs = vec![inputs[0], Some(w), Some(bias)];
     conv.replace(rewrite, at, old, inputs, result).then_some(())
 }

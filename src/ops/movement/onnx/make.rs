@@ -93,6 +93,10 @@ pub(super) fn eye_like(cx: &mut NodeCx<'_>) -> Result<()> {
 /// `start`, `start + delta`, ... up to, not including, `limit`.
 pub(super) fn range(cx: &mut NodeCx<'_>) -> Result<()> {
     let dtype = cx.dtype(0)?;
+    let short = matches!(dtype, DType::F16 | DType::BF16);
+    if short && cx.int("stash_type", 1)? != 1 {
+        return Err(cx.unsupported("attribute 'stash_type' other than 1"));
+    }
     let mut ends = Vec::with_capacity(3);
     for i in 0..3 {
         let value = RefTensor::from_tensor(&cx.known(i)?)?;
