@@ -9,7 +9,6 @@ use crate::ops::movement::Reshape;
 use crate::tensor::{DType, PowerRounding, SmallRounding, Tensor};
 
 pub(crate) const ONNX: &[OnnxOperator] = &[
-    row("Identity", 1, |cx| unary(cx, Unary::Identity)),
     row("Neg", 6, |cx| unary(cx, Unary::Neg)),
     row("Abs", 6, |cx| unary(cx, Unary::Abs)),
     row("Sign", 9, |cx| unary(cx, Unary::Sign)),
