@@ -100,15 +100,32 @@ const NOT_IN_ONNX: &[&str] = &[
 /// Operators that ONNX's cases judge as whole nodes, through the importer
 /// (tests/onnx_nodes).
 const JUDGED_AS_NODES: &[&str] = &[
+    "ArgMax",
+    "ArgMin",
+    "CumProd",
+    "CumSum",
     "GatherElements",
     "GatherND",
     "GridSample",
+    "GroupNormalization",
+    "LRN",
     "Pad",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
     "Resample",
     "RoiAlign",
     "ScatterElements",
     "ScatterND",
     "Take",
+    "TopK",
     "Trilu",
 ];
 
