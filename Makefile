@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo model test test-all test-modern test-old test-examples lint bench bench-gpu adapters gpu-check
+.PHONY: help demo model onnx-nodes onnx-coverage test test-all test-modern test-old test-examples lint bench bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -16,7 +16,7 @@ demo:
 	@scripts/demo.sh
 
 ## make test        lints and tests on software adapters and the CPU; the slow ones are in test-all
-test: adapters model lint test-modern test-old test-examples
+test: adapters model onnx-nodes lint test-modern test-old test-examples
 
 ## make test-all    the above, then every test (slow ones too) on each adapter by itself
 test-all: test
@@ -27,6 +27,14 @@ test-all: test
 # The model that the tests of language models run; kept in the user's cache.
 model:
 	@scripts/fetch_demo_model.sh >/dev/null
+
+# ONNX's own node tests; kept in the user's cache.
+onnx-nodes:
+	@scripts/fetch_onnx_nodes.sh >/dev/null
+
+## make onnx-coverage  runs all of ONNX's node tests on every backend and writes docs/onnx-coverage.md
+onnx-coverage: adapters onnx-nodes
+	WGINFER_COVERAGE=docs/onnx-coverage.md $(ADAPTERS) run modern+swiftshader cargo test $(ARGS) --test onnx_nodes
 
 # Every test body on the CPU backend, the modern lavapipe and SwiftShader, which one
 # process has side by side; of the conformance suite a few shapes of each family.

@@ -96,6 +96,8 @@ pub struct Session {
     fixed: Bindings,
     buckets: HashMap<Symbol, Vec<u64>>,
     plans: HashMap<Bindings, usize>,
+    /// Whether values in plans share memory.
+    share_memory: bool,
     engine: Engine,
     counters: SessionCounters,
 }
@@ -127,6 +129,7 @@ impl Session {
         progress: Progress<'_>,
     ) -> Result<Self> {
         passes::run(&mut graph, &options.disabled_passes)?;
+        let share_memory = !options.disabled_passes.contains(passes::MEMORY);
         let graph = Arc::new(graph);
         let mut fixed = Bindings::new(graph.symbols().len());
         for (name, &value) in &options.symbols {
@@ -154,6 +157,7 @@ impl Session {
             fixed,
             buckets,
             plans: HashMap::new(),
+            share_memory,
             engine,
             counters: SessionCounters::default(),
         })
@@ -421,7 +425,8 @@ impl Session {
         if let Some(&index) = self.plans.get(&bounds) {
             return Ok(index);
         }
-        let plan = Plan::new(&self.graph, &bounds)?;
+        let plan = if self.share_memory { Plan::new } else { Plan::unshared };
+        let plan = plan(&self.graph, &bounds)?;
         let index = match &mut self.engine {
             Engine::Cpu { plans, .. } => {
                 plans.push(plan);

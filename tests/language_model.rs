@@ -27,10 +27,14 @@ const BODIES: &[(&str, Body)] = &[
     ("a_lost_device_is_opened_again", a_lost_device_is_opened_again),
     ("progress_ends_at_the_total", progress_ends_at_the_total),
     ("every_pass_can_be_left_out", every_pass_can_be_left_out),
+    ("a_model_too_large_is_refused_at_once", a_model_too_large),
 ];
 
 /// Longer than one chunk's smallest bucket.
 const PROMPT: [u32; 11] = [65, 66, 250, 3, 4, 5, 77, 78, 79, 80, 81];
+
+/// A context whose caches are large beside everything else of the model.
+const LONG: usize = 1 << 16;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -121,9 +125,10 @@ fn decoding_makes_nothing(backend: &Named) -> Result<(), Failed> {
 
 /// With too little memory for larger caches the model goes on with those it has.
 fn caches_grow_or_stay(backend: &Named) -> Result<(), Failed> {
-    let tiny = TinyModel { context: 4096, ..TinyModel::default() };
+    let tiny = TinyModel { context: LONG, ..TinyModel::default() };
     let free = fresh(backend)?;
-    let mut model = load(&free, &tiny, &ModelOptions::default())?;
+    let all = ModelOptions { context: Some(LONG), ..ModelOptions::default() };
+    let mut model = load(&free, &tiny, &all)?;
     let first = forward(&mut model, &PROMPT, 0)?;
     let second = forward(&mut model, &[7], PROMPT.len())?;
     let states = model.session().memory().states;
@@ -132,15 +137,16 @@ fn caches_grow_or_stay(backend: &Named) -> Result<(), Failed> {
     let Backend::Gpu(gpu) = &free.backend else { return Ok(()) };
     let most = gpu.memory().total_peak;
     drop(model);
-    // Each of the four caches takes a quarter of this in the end.
-    let grown = states * 4096 / 256;
-    for quarters in 0..5 {
+    // Each of the four caches takes a quarter of this in the end, 4 MiB; what is
+    // only taken while loading is less than one.
+    let grown = states * (LONG / 256) as u64;
+    for quarters in [0, 1, 2, 4] {
         let budget = most + grown * quarters / 4;
         let options = DeviceOptions { memory_budget: Some(budget), ..DeviceOptions::default() };
         let tight = own(backend, &options)?;
-        let mut model = load(&tight, &tiny, &ModelOptions::default())?;
+        let mut model = load(&tight, &tiny, &all)?;
         assert_eq!(forward(&mut model, &PROMPT, 0)?, first);
-        let grows = reserve(&mut model, 4096);
+        let grows = reserve(&mut model, LONG);
         if quarters < 4 {
             let error = grows.expect_err("there is no room for this");
             assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
@@ -210,5 +216,27 @@ fn every_pass_can_be_left_out(backend: &Named) -> Result<(), Failed> {
     for (left_out, (tokens, _)) in runs.iter().zip(&all) {
         assert_eq!(tokens, &all[0].0, "without {left_out:?}");
     }
+    Ok(())
+}
+
+/// Nothing is uploaded before it is known that all of it may fit.
+fn a_model_too_large(backend: &Named) -> Result<(), Failed> {
+    let budget = 300_000;
+    let options = DeviceOptions { memory_budget: Some(budget), ..DeviceOptions::default() };
+    let tight = own(backend, &options)?;
+    let Backend::Gpu(gpu) = &tight.backend else { return Ok(()) };
+    let file = file(&TinyModel::default())?;
+    let weights: u64 = file.tensors().filter_map(|tensor| tensor.bytes()).sum();
+    assert!(weights > budget);
+    let mut told = 0;
+    let mut progress = |_, _| told += 1;
+    let options = ModelOptions::default();
+    let model = LanguageModel::load(file, &tight.backend, &options, &mut progress);
+    let error = gpu.block_on(model).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    let message = error.to_string();
+    assert!(message.contains("the model (") && message.contains("memory_budget"), "{message}");
+    assert!(message.contains(&budget.to_string()), "{message}");
+    assert_eq!((told, gpu.counters().buffers), (0, 0));
     Ok(())
 }

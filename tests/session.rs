@@ -328,7 +328,15 @@ fn a_growth_that_fails(backend: &Named) -> Result<(), Failed> {
     assert!(error.to_string().contains("huge"), "{error}");
     check_caches(&mut session, 4)?;
     backend.backend.block_on(session.set_symbol("capacity", 6))?;
-    check_caches(&mut session, 6)
+    check_caches(&mut session, 6)?;
+    // From the beginning it is an error too.
+    let symbols = [("capacity".to_string(), 1 << 20)].into();
+    let options = SessionOptions { symbols, ..SessionOptions::default() };
+    let error = Session::new_blocking(caches()?, &backend.backend, options).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Limit | ErrorKind::OutOfMemory), "{error}");
+    let named = if backend.is_gpu() { "the model (0 bytes of weights, 46" } else { "'huge'" };
+    assert!(error.to_string().contains(named), "{error}");
+    Ok(())
 }
 
 /// On a device; on the CPU weights stay where they are.

@@ -24,8 +24,8 @@ const MOST_NODES: u64 = 1 << 18;
 pub(super) struct Imported {
     /// The graph; `None` if there is nothing to compute.
     pub(super) graph: Option<Graph>,
-    /// The graph's inputs: names, and the entries of the table.
-    pub(super) inputs: Vec<(String, usize)>,
+    /// The graph's inputs: entries of the table.
+    pub(super) inputs: Vec<usize>,
     pub(super) next: Next,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Importer<'a> {
     /// Entries of the table.
     pub(super) entries: usize,
     /// The graph's inputs: entries of the table.
-    pub(super) inputs: Vec<(String, usize)>,
+    pub(super) inputs: Vec<usize>,
     carried: HashMap<usize, ValueId>,
     entries_here: HashMap<ValueId, usize>,
     constants: HashMap<Identity, ValueId>,
@@ -179,7 +179,7 @@ impl Importer<'_> {
                 let id = self.builder.input(&name, kind.dtype, shape)?;
                 self.carried.insert(*index, id);
                 self.entries_here.insert(id, *index);
-                self.inputs.push((name, *index));
+                self.inputs.push(*index);
                 Ok(id)
             }
             Value::Next(..) => Err(Error::internal("a value of the next stage")),

@@ -9,6 +9,7 @@ mod cut;
 mod import;
 mod inputs;
 mod memo;
+mod mixed;
 mod model;
 mod node;
 mod operator;
@@ -19,6 +20,7 @@ mod state;
 
 pub use crate::formats::onnx::{Dimension, ValueInfo};
 pub use attribute::{Attribute, Attributes};
+pub use mixed::Fallback;
 pub use model::{Missing, Model};
 pub use node::NodeCx;
 pub use operator::OnnxOperator;

@@ -3,15 +3,16 @@
 use super::import::{import, start};
 use super::inputs;
 use super::memo::Memo;
+use super::mixed::{Fallback, Work};
 use super::model::Model;
 use super::stage::{Answer, Held, Next, Table};
 use super::state::{Kind, State};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::passes::fold;
-use crate::session::{Session, SessionOptions};
+use crate::session::SessionOptions;
 use crate::tensor::Tensor;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// How an ONNX model is run.
@@ -74,13 +75,15 @@ pub struct OnnxSession {
     by_signature: HashMap<Vec<u8>, u64>,
     made: u64,
     counters: OnnxCounters,
+    fallbacks: BTreeMap<String, Fallback>,
 }
 
 /// A stage on the backend.
 #[derive(Debug)]
 struct Stage {
-    session: Option<Session>,
-    inputs: Vec<(String, usize)>,
+    work: Option<Work>,
+    /// The entries of the table that the graph reads.
+    inputs: Vec<usize>,
     next: Next,
     /// Keeps what the signature refers to alive.
     _start: State,
@@ -114,6 +117,7 @@ impl OnnxSession {
             by_signature: HashMap::new(),
             made: 0,
             counters: OnnxCounters::default(),
+            fallbacks: BTreeMap::new(),
         })
     }
 
@@ -125,6 +129,12 @@ impl OnnxSession {
     /// What has been done so far.
     pub fn counters(&self) -> OnnxCounters {
         self.counters
+    }
+
+    /// The nodes of all stages so far that run on the CPU though the backend is
+    /// a GPU, by name. A log has each as a warning.
+    pub fn report(&self) -> Vec<Fallback> {
+        self.fallbacks.values().cloned().collect()
     }
 
     /// Runs the model once: its outputs, in its order.
@@ -190,15 +200,13 @@ impl OnnxSession {
         let used = self.counters.steps;
         let found = self.stages.get_mut(&stage).ok_or_else(|| Error::internal("a lost stage"))?;
         found.used = used;
-        let Some(session) = &mut found.session else { return Ok(Vec::new()) };
-        let mut inputs = Vec::with_capacity(found.inputs.len());
-        for (name, entry) in &found.inputs {
-            inputs.push((name.as_str(), table.tensor(*entry)?));
-        }
-        let plans = session.counters().plans;
-        let results = session.run(&inputs).await?;
-        self.counters.plans += session.counters().plans - plans;
-        Ok(results.into_iter().map(|(_, tensor)| tensor).collect())
+        let Some(work) = &mut found.work else { return Ok(Vec::new()) };
+        let inputs = found.inputs.iter().map(|&entry| table.tensor(entry));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let plans = work.plans();
+        let results = work.run(&inputs).await?;
+        self.counters.plans += work.plans() - plans;
+        Ok(results)
     }
 
     /// The stage that begins with a state, imported if there is none yet.
@@ -208,24 +216,28 @@ impl OnnxSession {
             return Ok(stage);
         }
         let imported = import(&state, entries, &mut self.memo)?;
-        let session = match imported.graph {
+        let work = match imported.graph {
             None => None,
             Some(mut graph) => {
-                let options = self.options.session.clone();
-                if !options.disabled_passes.contains("fold") {
+                let options = &self.options;
+                if !options.session.disabled_passes.contains("fold") {
                     let memo = &mut self.memo;
                     fold::fold(&mut graph, &mut |op, inputs, extents| {
                         memo.evaluate(op, inputs, extents)
                     })?;
                 }
-                Some(Session::new(graph, &self.backend, options).await?)
+                let work = Work::new(graph, &self.backend, options).await?;
+                for fallback in &work.fallbacks {
+                    self.fallbacks.insert(fallback.node.clone(), fallback.clone());
+                }
+                Some(work)
             }
         };
         self.make_room();
         self.made += 1;
         self.counters.stages += 1;
         let (inputs, next) = (imported.inputs, imported.next);
-        let stage = Stage { session, inputs, next, _start: state, used: self.counters.steps };
+        let stage = Stage { work, inputs, next, _start: state, used: self.counters.steps };
         self.stages.insert(self.made, stage);
         self.by_signature.insert(signature, self.made);
         Ok(self.made)

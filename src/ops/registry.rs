@@ -1,6 +1,6 @@
 //! The table of operators: one line each.
 
-use super::elementwise::{Binary, Unary};
+use super::elementwise::{Binary, Test, Unary, Whole};
 use super::reduce::Reduction;
 // Every family is in the table.
 use super::*;
@@ -52,6 +52,26 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Round", "elementwise", || elementwise::unary_cases(Unary::Round)),
     operator("Sin", "elementwise", || elementwise::unary_cases(Unary::Sin)),
     operator("Cos", "elementwise", || elementwise::unary_cases(Unary::Cos)),
+    operator("Tan", "elementwise", || elementwise::unary_cases(Unary::Tan)),
+    operator("Asin", "elementwise", || elementwise::unary_cases(Unary::Asin)),
+    operator("Acos", "elementwise", || elementwise::unary_cases(Unary::Acos)),
+    operator("Atan", "elementwise", || elementwise::unary_cases(Unary::Atan)),
+    operator("Sinh", "elementwise", || elementwise::unary_cases(Unary::Sinh)),
+    operator("Cosh", "elementwise", || elementwise::unary_cases(Unary::Cosh)),
+    operator("Asinh", "elementwise", || elementwise::unary_cases(Unary::Asinh)),
+    operator("Acosh", "elementwise", || elementwise::unary_cases(Unary::Acosh)),
+    operator("Atanh", "elementwise", || elementwise::unary_cases(Unary::Atanh)),
+    operator("Celu", "elementwise", || elementwise::unary_cases(Unary::Celu { alpha: 2.0 })),
+    operator("ThresholdedRelu", "elementwise", || {
+        elementwise::unary_cases(Unary::ThresholdedRelu { alpha: 1.0 })
+    }),
+    operator("Shrink", "elementwise", || {
+        elementwise::unary_cases(Unary::Shrink { lambd: 0.5, bias: 0.25 })
+    }),
+    operator("Not", "elementwise", || elementwise::whole_cases(Whole::Not)),
+    operator("BitwiseNot", "elementwise", || elementwise::whole_cases(Whole::BitwiseNot)),
+    operator("IsNaN", "elementwise", || elementwise::test_cases(&[Test::IsNaN])),
+    operator("IsInf", "elementwise", elementwise::infinity_cases),
     operator("Clip", "elementwise", elementwise::clip_cases),
     operator("Add", "elementwise", || elementwise::binary_cases(Binary::Add)),
     operator("Sub", "elementwise", || elementwise::binary_cases(Binary::Sub)),
@@ -69,8 +89,14 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("LessOrEqual", "elementwise", || elementwise::binary_cases(Binary::LessOrEqual)),
     operator("Greater", "elementwise", || elementwise::binary_cases(Binary::Greater)),
     operator("GreaterOrEqual", "elementwise", || elementwise::binary_cases(Binary::GreaterOrEqual)),
+    operator("BitwiseAnd", "elementwise", || elementwise::binary_cases(Binary::BitwiseAnd)),
+    operator("BitwiseOr", "elementwise", || elementwise::binary_cases(Binary::BitwiseOr)),
+    operator("BitwiseXor", "elementwise", || elementwise::binary_cases(Binary::BitwiseXor)),
+    operator("Mod", "elementwise", elementwise::mod_cases),
+    operator("BitShift", "elementwise", elementwise::shift_cases),
     operator("GatedActivation", "elementwise", elementwise::gated_cases),
     operator("Cast", "elementwise", elementwise::cast_cases),
+    operator("BitCast", "elementwise", elementwise::bit_cast_cases),
     operator("Where", "elementwise", elementwise::where_cases),
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
@@ -94,6 +120,10 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("RMSNormalization", "norm", norm::rms_cases),
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
+    operator("LinearAttention", "linear_attention", linear_attention::cases),
+    operator("RNN", "recurrent", recurrent::rnn_cases),
+    operator("LSTM", "recurrent", recurrent::lstm_cases),
+    operator("GRU", "recurrent", recurrent::gru_cases),
     operator("ReduceSum", "reduce", || reduce::reduce_cases(Reduction::Sum)),
     operator("ReduceMean", "reduce", || reduce::reduce_cases(Reduction::Mean)),
     operator("ReduceMax", "reduce", || reduce::reduce_cases(Reduction::Max)),
@@ -114,6 +144,12 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("AveragePool", "pool", pool::average_pool_cases),
     operator("LpPool", "pool", pool::lp_pool_cases),
     operator("MaxPool", "pool", pool::max_pool_cases),
+    operator("QuantizeLinear", "quantize", quantize::quantize_cases),
+    operator("DequantizeLinear", "quantize", quantize::dequantize_cases),
+    operator("Requantize", "quantize", quantize::requantize_cases),
+    operator("QuantizeRange", "quantize", quantize::range_cases),
+    operator("MatMulInteger", "quantize", quantize::matmul_integer_cases),
+    operator("Patches", "quantize", quantize::patches_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("ScatterElements", "scatter", scatter::elements_cases),
     operator("ScatterND", "scatter", scatter::nd_cases),
@@ -134,21 +170,28 @@ const fn operator(
 /// How the importer of ONNX models finds operators: one line a family.
 #[rustfmt::skip]
 pub const ONNX: &[&[OnnxOperator]] = &[
-    crate::onnx::ONNX,
+    attention::ONNX,
     conv::ONNX,
+    crate::onnx::ONNX,
     elementwise::CONTRIB,
+    elementwise::ONNX,
     gather::HOST,
     gather::ONNX,
+    linear_attention::ONNX,
     matmul::ONNX,
     movement::ONNX,
     norm::CONTRIB,
     norm::ONNX,
     pool::ONNX,
+    quantize::ONNX,
+    recurrent::ONNX,
     reduce::ONNX,
     resize::ONNX,
+    rotary::ONNX,
     scan::ONNX,
     scatter::ONNX,
     signal::ONNX,
     softmax::ONNX,
+    state::ONNX,
     topk::ONNX,
 ];

@@ -152,12 +152,40 @@ fn every_adapter_says_what_the_cpu_says() {
         assert_eq!(report["tokens"], wanted["tokens"], "{index}");
         assert_speed_adds_up(&report["stats"]);
         assert!(report["memory"]["device_peak_bytes"].as_u64() > Some(100_000), "{report}");
-        // A submission or more for the prompt, then one a token.
-        let submissions = report["counters"]["submissions"].as_u64().unwrap();
-        assert!(submissions >= 12, "{report}");
+        // After the prompt one submission for each token, whatever the prompt took.
+        let submissions = |report: &Value| report["counters"]["submissions"].as_u64().unwrap();
+        let few = ["--adapter", &index, "--max-tokens", "2"];
+        let few = model.run(&[&few, &options[..]].concat()).json();
+        assert_eq!(submissions(&report) - submissions(&few), 10, "{report} {few}");
         let name = adapter["name"].as_str().unwrap().to_uppercase();
         let named = model.run(&[&["--adapter", &name], &options[..]].concat()).json();
         assert_eq!(named["adapter"], adapter["name"]);
+    }
+}
+
+#[test]
+fn sharing_memory_can_be_left_out_like_any_pass() {
+    let model = tiny();
+    let report = |options: &[&str]| {
+        let common = ["--json", "--prompt", "a", "--ignore-end"];
+        on_cpu(&model, &[&common, options].concat()).json()
+    };
+    let (shared, apart) = (report(&[]), report(&["--no-pass", "memory"]));
+    assert_eq!(apart["tokens"], shared["tokens"]);
+    let working = |report: &Value| report["memory"]["working_bytes"].as_u64().unwrap();
+    assert!(working(&apart) > working(&shared), "{apart} {shared}");
+}
+
+#[test]
+fn a_model_larger_than_the_memory_allowed_is_an_error() {
+    let model = tiny();
+    let devices = wginfer(&["devices", "--json"]).run().json();
+    for adapter in devices["adapters"].as_array().unwrap() {
+        let index = adapter["index"].to_string();
+        let run = model.run(&["--prompt", "a", "--adapter", &index, "--memory", "300k"]);
+        let message = run.error();
+        assert!(message.starts_with("the model ("), "{message}");
+        assert!(message.contains("memory_budget") && message.contains("307200"), "{message}");
     }
 }
 

@@ -34,9 +34,9 @@ fn too_large_is_a_limit_and_the_device_goes_on() {
     });
 }
 
-/// Who may take all the memory there is: `software`, the adapters that run on
-/// the CPU, which is what a child under a limit is told; anything else, every
-/// adapter of this machine, which nothing does by itself.
+/// Who may take all the memory there is: `software`, the adapters that
+/// [`refuses`] names, which is what a child under a limit is told; anything else,
+/// every adapter of this machine, which nothing does by itself.
 const HOARD: &str = "WGINFER_TEST_OUT_OF_MEMORY";
 
 #[test]
@@ -47,15 +47,22 @@ fn running_out_of_memory_is_typed_and_not_fatal() {
     }
     let _alone = MEMORY.write().unwrap_or_else(PoisonError::into_inner);
     each_alone(&all(), |adapter, gpu| {
-        if asked != "software" || adapter.info.is_software {
+        if asked != "software" || refuses(adapter) {
             hoard(adapter, &gpu);
         }
     });
 }
 
+/// Whether it is a software adapter that says so when memory runs out. A current
+/// lavapipe takes its memory from a file that has no size until it is written, and
+/// was seen to give out 4 TiB on a machine of 24 GiB.
+fn refuses(adapter: &Adapter) -> bool {
+    adapter.info.is_software && found::known(&adapter.info) != Some("lavapipe")
+}
+
 /// Takes buffers until one is refused.
 fn hoard(adapter: &Adapter, gpu: &Arc<Gpu>) {
-    let chunk = adapter.info.limits.max_buffer_size.min(1 << 30) & !255;
+    let chunk = adapter.info.limits.max_buffer_size.min(256 << 20) & !255;
     let mut held = Vec::new();
     let refused = (0..4096).find_map(|_| {
         gpu.alloc(Purpose::Weights, chunk, Purpose::Weights.usage(), "hoard")
@@ -64,6 +71,7 @@ fn hoard(adapter: &Adapter, gpu: &Arc<Gpu>) {
     });
     println!("{}: {} buffers of {chunk}, then {refused:?}", adapter.info.title(), held.len());
     assert_eq!(gpu.memory().total, held.len() as u64 * chunk);
+    assert!(!held.is_empty());
     drop(held);
     let error = refused.expect("memory is finite");
     assert!(matches!(error, Error::OutOfMemory { bytes, .. } if bytes == chunk), "{error}");
@@ -71,30 +79,32 @@ fn hoard(adapter: &Adapter, gpu: &Arc<Gpu>) {
     Affine::new(gpu, 10).check(1.0, 1.0);
 }
 
-/// This test again, with 8 GiB of addresses: software adapters take theirs from
-/// them, and only addresses are taken, as nothing is written.
+/// This test again, with 3 GiB of addresses, from which software adapters take
+/// theirs.
 #[cfg(unix)]
 fn hoard_in_a_child() {
-    let software = found::all().iter().filter(|adapter| adapter.info.is_software).count();
-    if software == 0 {
-        eprintln!("no software adapter: {HOARD}=all fills the memory of the others");
+    let limited = found::all().iter().filter(|adapter| refuses(adapter)).count();
+    if limited == 0 {
+        eprintln!("nothing tested: {HOARD}=all fills the memory of this machine's adapters");
         return;
     }
     // The runner may be the dynamic loader, which is what `current_exe` gives then.
     let program = std::env::args_os().next().unwrap();
     let runner = std::env::var("WGINFER_RUNNER").unwrap_or_default();
     let child = std::process::Command::new("sh")
-        .args(["-c", "ulimit -v 8388608 && exec \"$@\"", "sh"])
+        .args(["-c", "ulimit -v 3145728 && exec \"$@\"", "sh"])
         .args(runner.split_whitespace())
         .arg(program)
         .args(["--exact", "transfer::running_out_of_memory_is_typed_and_not_fatal", "--nocapture"])
         .env(HOARD, "software")
+        // Each thread would set addresses aside for its heap.
+        .env("MALLOC_ARENA_MAX", "2")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&child.stdout);
     eprintln!("{said}{}", String::from_utf8_lossy(&child.stderr));
     assert!(child.status.success(), "{}", child.status);
-    assert_eq!(said.matches("then Some(OutOfMemory").count(), software);
+    assert_eq!(said.matches("then Some(OutOfMemory").count(), limited);
 }
 
 /// Nothing limits the memory of one process here.

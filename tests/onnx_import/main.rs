@@ -10,6 +10,10 @@
 )]
 
 mod build;
+mod control;
+mod files;
+mod hostile;
+mod mixed;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -22,6 +26,19 @@ use wginfer::{ErrorKind, Tensor};
 type Body = fn(&Named) -> Result<(), Failed>;
 
 const BODIES: &[(&str, Body)] = &[
+    ("a_branch_is_taken_by_an_input", control::branch_by_input),
+    ("a_branch_is_taken_by_a_computed_value", control::branch_by_value),
+    ("a_known_loop_is_one_graph", control::known_loop),
+    ("a_loop_runs_while_its_condition_holds", control::while_loop),
+    ("a_long_loop_runs_step_by_step", control::long_loop),
+    ("loops_nest_and_see_what_is_around", control::nested_loops),
+    ("a_loop_without_iterations_gives_empty_tensors", control::no_iterations),
+    ("a_loop_without_end_is_stopped", control::endless_loop),
+    ("a_scan_goes_both_ways", control::scan),
+    ("shapes_may_depend_on_values", control::shape_from_value),
+    ("weights_are_shared_by_all_sizes", mixed::weights_are_shared),
+    ("nodes_forced_to_the_cpu_are_reported", mixed::forced_nodes),
+    ("initializers_are_defaults_of_inputs", files::defaults),
     ("sizes_are_planned_once_each", sizes_are_planned_once_each),
     ("wrong_inputs_are_named", wrong_inputs_are_named),
     ("missing_operators_are_named_at_once", missing_operators),
@@ -38,6 +55,9 @@ fn main() {
                 body(&backend)
             }));
         }
+    }
+    for (name, body) in hostile::TESTS.iter().chain(files::TESTS) {
+        trials.push(Trial::test(format!("onnx_import::{name}"), *body));
     }
     backends::conclude(&arguments, trials);
 }

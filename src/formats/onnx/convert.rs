@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The most nodes after functions are expanded: functions that call functions
 /// could make a small file endless.
-const MOST_NODES: usize = 1 << 20;
+const MOST_NODES: usize = 1 << 18;
 
 /// An attribute's value.
 #[derive(Debug, Clone)]

@@ -44,6 +44,30 @@ pub(super) fn run(kernel: &MatMulKernel, cx: &mut CpuCx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// `c = x · wᵀ` of rows `x` `[m, k]` and `w` `[n, k]`, for kernels of other
+/// families that multiply on the way; `c` is `[m, n]`.
+pub(in crate::kernels) fn rows_product(x: &[f32], w: &[f32], c: &mut [f32], n: usize) {
+    let (m, k) = (c.len() / n.max(1), w.len() / n.max(1));
+    if m * n == 0 || x.len() != m * k || w.len() != n * k || k == 0 {
+        return c.fill(0.0);
+    }
+    let parallel = m * n * k >= SERIAL;
+    if m == 1 {
+        let one = |(c, w): (&mut f32, &[f32])| *c = dot(x, w);
+        if parallel {
+            c.par_iter_mut().zip(w.par_chunks(k)).with_min_len(8).for_each(one);
+        } else {
+            c.iter_mut().zip(w.chunks(k)).for_each(one);
+        }
+        return;
+    }
+    let threads = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
+    let left = Left { data: x, row: k as isize, column: 1 };
+    let to = Target { c: c.as_mut_ptr(), stride: n as isize };
+    // SAFETY: the lengths were checked above, and nobody else has `c`.
+    unsafe { to.add_product(left, m, w, 1, k as isize, n, k, false, threads) };
+}
+
 /// `c = activation(c + bias)`, a row of `n` at a time.
 fn finish(c: &mut [f32], n: usize, bias: Option<&[f32]>, activation: Option<Unary>) {
     if (bias.is_none() && activation.is_none()) || n == 0 {

@@ -1,5 +1,6 @@
 //! The family's ONNX operators.
 
+use super::columns;
 use super::padding::{AutoPad, Spatial, counts, halves};
 use super::{Conv, ConvTranspose};
 use crate::error::Result;
@@ -7,8 +8,12 @@ use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::Operator;
 
-pub(crate) const ONNX: &[OnnxOperator] =
-    &[row("Conv", 1, convolution), row("ConvTranspose", 1, transposed)];
+pub(crate) const ONNX: &[OnnxOperator] = &[
+    row("Col2Im", 18, columns::col2im),
+    row("Conv", 1, convolution),
+    row("ConvTranspose", 1, transposed),
+    row("DeformConv", 19, columns::deformed),
+];
 
 /// The extents of the spatial axes of x, and of the window.
 fn extents(cx: &NodeCx<'_>) -> Result<(Vec<usize>, Vec<usize>)> {

@@ -4,6 +4,7 @@ mod cases;
 mod geometry;
 mod onnx;
 mod reference;
+mod whole;
 
 pub(crate) use cases::{average_pool_cases, lp_pool_cases, max_pool_cases};
 pub use geometry::Window;

@@ -1,5 +1,6 @@
 //! The family's ONNX operators.
 
+use super::whole;
 use super::{AveragePool, LpPool, MaxPool, StorageOrder, Window};
 use crate::error::Result;
 use crate::graph::ValueId;
@@ -9,8 +10,15 @@ use crate::ops::conv::geometry::MAX_AXES;
 use crate::ops::conv::padding::{AutoPad, Spatial, counts};
 use crate::tensor::DType;
 
-pub(crate) const ONNX: &[OnnxOperator] =
-    &[row("MaxPool", 1, max), row("AveragePool", 1, average), row("LpPool", 2, norm)];
+pub(crate) const ONNX: &[OnnxOperator] = &[
+    row("AveragePool", 1, average),
+    row("GlobalAveragePool", 1, whole::global_average),
+    row("GlobalLpPool", 2, whole::global_norm),
+    row("GlobalMaxPool", 1, whole::global_max),
+    row("LpPool", 2, norm),
+    row("MaxPool", 1, max),
+    row("MaxUnpool", 9, whole::unpool),
+];
 
 /// The window of a node.
 fn window(cx: &NodeCx<'_>) -> Result<Window> {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Dim, GraphBuilder, TensorType, ValueId};
 use crate::kernels::elementwise::Map;
 use crate::kernels::reduce::{Each, Fold, Last, ReduceKernel, Spans, accumulator};
-use crate::tensor::DType;
+use crate::tensor::{DType, SmallRounding};
 use crate::validate::error_model::{gamma, smallest_normal};
 use runs::{Layout, runs};
 
@@ -363,7 +363,7 @@ impl Operator for Reduce {
             from = to;
         }
         if from.ty.dtype != y.ty.dtype {
-            cx.call(Map::Cast, &[Some(from)], &[y]);
+            cx.call(Map::Cast(SmallRounding::default()), &[Some(from)], &[y]);
         }
         Ok(())
     }

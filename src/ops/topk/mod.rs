@@ -13,7 +13,7 @@ use crate::graph::{GraphBuilder, TensorType, ValueId};
 use crate::kernels::elementwise::Map;
 use crate::kernels::reduce::{Spans, accumulator};
 use crate::kernels::topk::TopKKernel;
-use crate::tensor::DType;
+use crate::tensor::{DType, SmallRounding};
 use std::cmp::Ordering;
 
 /// ONNX `TopK` (opset 24), sorted, with k known when the graph is built.
@@ -105,7 +105,7 @@ impl Operator for TopK {
         }
         let values = cx.temporary(TensorType::new(dtype, y.ty.shape.clone()));
         cx.call(kernel, &[Some(x)], &[values.clone(), places]);
-        cx.call(Map::Cast, &[Some(values)], &[y]);
+        cx.call(Map::Cast(SmallRounding::default()), &[Some(values)], &[y]);
         Ok(())
     }
 }

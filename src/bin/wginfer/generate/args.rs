@@ -123,6 +123,10 @@ pub(super) struct Device {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     max_binding: Option<u64>,
 
+    /// The most memory of a device to use (500M, 4G)
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    memory: Option<u64>,
+
     /// Leave out a pass over the graph; may be given several times
     #[arg(long, value_name = "NAME", value_parser = passes())]
     no_pass: Vec<String>,
@@ -158,7 +162,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| "not a whole number of bytes".to_string())?;
     match number.checked_mul(1 << shift) {
-        Some(0) => Err("a binding has at least one byte".into()),
+        Some(0) => Err("at least one byte is needed".into()),
         Some(bytes) => Ok(bytes),
         None => Err("more than 64 bits".into()),
     }
@@ -176,6 +180,7 @@ impl Args {
                     Limits::Webgpu => Some(wgpu::Limits::defaults()),
                 },
                 max_binding: device.max_binding,
+                memory_budget: device.memory,
                 ..DeviceOptions::default()
             },
             cache: match device.cache {

@@ -12,7 +12,7 @@ use crate::ops::{RefData, RefTensor};
 use crate::tensor::{DType, Tensor};
 
 /// What a host-made tensor may have at most.
-const MOST_ELEMENTS: usize = 1 << 28;
+const MOST_ELEMENTS: usize = 1 << 26;
 
 /// The dtype of a number that ONNX gives it (`TensorProto.DataType`).
 pub(crate) fn dtype_of(cx: &NodeCx<'_>, code: i64) -> Result<DType> {
@@ -93,6 +93,10 @@ pub(super) fn eye_like(cx: &mut NodeCx<'_>) -> Result<()> {
 /// `start`, `start + delta`, ... up to, not including, `limit`.
 pub(super) fn range(cx: &mut NodeCx<'_>) -> Result<()> {
     let dtype = cx.dtype(0)?;
+    let short = matches!(dtype, DType::F16 | DType::BF16);
+    if short && cx.int("stash_type", 1)? != 1 {
+        return Err(cx.unsupported("attribute 'stash_type' other than 1"));
+    }
     let mut ends = Vec::with_capacity(3);
     for i in 0..3 {
         let value = RefTensor::from_tensor(&cx.known(i)?)?;

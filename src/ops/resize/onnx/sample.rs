@@ -98,7 +98,8 @@ fn place(i: usize, n: usize, align: bool) -> f64 {
     let (i, n) = (i as f64, n as f64);
     match align {
         true if n > 1.0 => 2.0 * i / (n - 1.0) - 1.0,
-        true => -1.0,
+        // A single element is in the middle, as PyTorch has it.
+        true => 0.0,
         false => (2.0 * i + 1.0) / n - 1.0,
     }
 }
