@@ -7,6 +7,7 @@ mod cpu;
 pub mod elementwise;
 pub mod gather;
 mod kernel;
+pub mod linear_attention;
 pub mod matmul;
 pub mod movement;
 pub mod norm;

@@ -31,6 +31,7 @@ pub const FAMILIES: &[KernelFamily] = &[
     family!(attention),
     family!(conv),
     family!(elementwise),
+    family!(linear_attention),
     family!(matmul),
     family!(gather),
     family!(movement),

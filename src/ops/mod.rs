@@ -4,6 +4,7 @@ pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod gather;
+pub mod linear_attention;
 pub mod matmul;
 pub mod movement;
 pub mod norm;

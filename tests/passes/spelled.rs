@@ -216,7 +216,7 @@ fn attention(g: &mut GraphBuilder, x: ValueId, how: &Spelling) -> ValueId {
         q = with(g, Binary::Mul, q, 0.7);
         k = with(g, Binary::Mul, k, 0.7);
     }
-    let product = crate::ops::matmul::MatMul { trans_b: how.by_product, ..Default::default() };
+    let product = wginfer::ops::matmul::MatMul { trans_b: how.by_product, ..Default::default() };
     let mut scores = g.matmul_with(product, q, k, None).unwrap();
     if !how.early {
         scores = with(g, Binary::Div, scores, 2.0);

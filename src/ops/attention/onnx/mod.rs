@@ -8,12 +8,14 @@ mod microsoft;
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
 use crate::onnx::{NodeCx, OnnxOperator, row};
+use crate::ops::elementwise::{Binary, GatedActivation, Unary};
 use crate::ops::movement::{Concat, Reshape, Transpose};
 use crate::tensor::DType;
 use core::{Call, Offset};
 
 pub(crate) const ONNX: &[OnnxOperator] = &[
     row("Attention", 23, attention),
+    row("SwiGLU", 28, gated),
     OnnxOperator {
         domain: MICROSOFT,
         name: "MultiHeadAttention",
@@ -181,6 +183,26 @@ fn attention_call(cx: &mut NodeCx<'_>) -> Result<Call> {
         call.bias = Some(bias::additive(cx, mask, capacity)?);
     }
     Ok(call)
+}
+
+/// `SwiGLU`, the gate of what follows attention: `a sigmoid(alpha a) b`.
+fn gated(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (dtype, alpha) = (cx.dtype(0)?, cx.float("alpha", 1.0)?);
+    let (a, b) = (cx.input_f32(0)?, cx.input_f32(1)?);
+    if cx.extents(0)? != cx.extents(1)? {
+        return Err(cx.broken("A and B must have the same shape"));
+    }
+    let y = if alpha == 1.0 {
+        cx.op1(GatedActivation { act: Unary::Silu }, &[a, b])?
+    } else {
+        let alpha = bias::number(cx, alpha)?;
+        let scaled = cx.op1(Binary::Mul, &[a, alpha])?;
+        let gate = cx.op1(GatedActivation { act: Unary::Sigmoid }, &[scaled, a])?;
+        cx.op1(Binary::Mul, &[gate, b])?
+    };
+    let y = cx.cast(y, dtype)?;
+    cx.output(0, y);
+    Ok(())
 }
 
 /// A cache with what comes after it, in the dtype of the latter.
