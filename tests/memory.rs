@@ -32,9 +32,9 @@ use wginfer::plan::Plan;
 static HEAP: heap::Counting = heap::Counting;
 
 /// The context asked for, and what the caches have room for in the end.
-const CONTEXT: usize = 4096;
+const CONTEXT: usize = 8192;
 /// What they have room for before that.
-const BEFORE: usize = 2048;
+const BEFORE: usize = 4096;
 /// The bytes of an element of a cache: F16, the default.
 const CACHE_BYTES: u64 = 2;
 /// The allocator below wgpu keeps its last block, which has at most so many bytes.
@@ -354,14 +354,16 @@ fn growing(m: &Measured) -> Result<(), Failed> {
     Ok(())
 }
 
-/// On lavapipe the process grows by what the caches do, and not by both sizes.
+/// On lavapipe the process hardly grows while caches do: what is copied takes
+/// room in the new buffers (the rest of them is not written yet), and the old
+/// ones go one by one, but for what the allocator below wgpu keeps. Were they all
+/// kept to the end, the process would grow by all they hold.
 fn the_process_agrees_on_growing(m: &Measured) -> Result<(), Failed> {
     let grown = device(m)?.resident_growth as f64;
-    let by = m.needed.state as f64 * (1.0 - BEFORE as f64 / CONTEXT as f64);
-    let most = by + 0.1 * m.needed.total() as f64;
-    println!("resident while growing: {:.1} MB more, {:.1} needed", grown / MB, by / MB);
-    if grown > most {
-        return Err(format!("{:.1} MB more, at most {:.1}", grown / MB, most / MB).into());
+    let held = m.needed.state as f64 * BEFORE as f64 / CONTEXT as f64;
+    println!("resident while growing: {:.1} MB more, {:.1} MB copied", grown / MB, held / MB);
+    if grown > held / 2.0 {
+        return Err(format!("{:.1} MB more while {:.1} are copied", grown / MB, held / MB).into());
     }
     Ok(())
 }

@@ -77,7 +77,14 @@ import package::config::BITS;
     @else return a * b;
 }
 
-@if(op_mod) fn combine(a: In, b: In) -> Out {
+@if(op_mod && !whole) fn combine(a: In, b: In) -> Out {
+    let rest = fmod_exact(a, b);
+    let sign = bitcast<u32>(b) & 0x80000000u;
+    let other = ((bitcast<u32>(rest) ^ sign) & 0x80000000u) != 0u;
+    return select(select(rest, rest + b, other), bitcast<f32>(sign), rest == 0.0);
+}
+
+@if(op_mod && whole) fn combine(a: In, b: In) -> Out {
     let rest = remainder(a, b);
     @if(signed) return select(rest, rest + b, rest != In(0) && (rest ^ b) < In(0));
     @else return rest;
@@ -113,7 +120,7 @@ import package::config::BITS;
 }
 
 @if(op_shift_right) fn combine(a: In, b: In) -> Out {
-    return a >> min(u32(b), 31u) >> select(0u, 1u, u32(b) > 31u);
+    return (a >> min(u32(b), 31u)) >> select(0u, 1u, u32(b) > 31u);
 }
 
 @if(op_whole_neg) fn combine(a: In) -> Out {

@@ -5,7 +5,7 @@ import package::config::WORKGROUP;
 
 // The largest element (`largest`), the mean (`mean`) or the power mean's sum
 // (`power`) of what a window meets. An invocation computes a word of outputs;
-// if `shared`, a workgroup does, and its invocations share the taps.
+// if `together`, a workgroup does, and its invocations share the taps.
 //
 // `include`: the mean counts padding, though not what lies behind it.
 
@@ -44,7 +44,7 @@ struct State {
     @if(largest) tap: u32,
 }
 
-@if(shared) var<workgroup> partial: array<State, WORKGROUP>;
+@if(together) var<workgroup> partial: array<State, WORKGROUP>;
 
 // An output's place.
 struct Place {
@@ -124,7 +124,7 @@ fn joined(a: State, b: State) -> State {
     }
 }
 
-@if(!shared) fn gathered(place: Place, index: u32) -> State {
+@if(!together) fn gathered(place: Place, index: u32) -> State {
     var state = State();
     let at = at_plane(place);
     for (var qd = 0u; qd < params.k_d; qd++) {
@@ -137,7 +137,7 @@ fn joined(a: State, b: State) -> State {
     return state;
 }
 
-@if(shared) fn gathered(place: Place, index: u32) -> State {
+@if(together) fn gathered(place: Place, index: u32) -> State {
     var state = State();
     let at = at_plane(place);
     let taps = params.k_d * params.k_h * params.k_w;
@@ -199,13 +199,13 @@ fn main(
     @builtin(local_invocation_index) index: u32,
 ) {
     let number = group.x + group.y * groups.x;
-    @if(shared) let word = number;
-    @if(!shared) let word = number * WORKGROUP + index;
+    @if(together) let word = number;
+    @if(!together) let word = number * WORKGROUP + index;
     if word * LANES >= params.count {
         return;
     }
-    @if(shared) let writes = index == 0u;
-    @if(!shared) let writes = true;
+    @if(together) let writes = index == 0u;
+    @if(!together) let writes = true;
     var bits = 0u;
     for (var lane = 0u; lane < min(LANES, params.count - word * LANES); lane++) {
         let element = word * LANES + lane;

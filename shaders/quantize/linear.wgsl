@@ -44,7 +44,7 @@ fn zero_at(at: u32) -> i32 {
     @else return 0;
 }
 
-fn precise(value: f32) -> f32 {
+fn at_precision(value: f32) -> f32 {
     @if(precision_f16) return half_to_f32(f16_bits(value));
     @elif(precision_bf16) return bitcast<f32>(bf16_bits(value) << 16u);
     @else return value;
@@ -58,11 +58,11 @@ fn saturated(value: f32, shift: i32) -> Out {
 }
 
 @if(quantize && !small) fn convert(value: f32, at: u32) -> Out {
-    return saturated(precise(divide_exact(precise(value), scale[at])), zero_at(at));
+    return saturated(at_precision(divide_exact(at_precision(value), scale[at])), zero_at(at));
 }
 
 @if(quantize && small) fn convert(value: f32, at: u32) -> Out {
-    return precise(divide_exact(precise(value), scale[at]));
+    return at_precision(divide_exact(at_precision(value), scale[at]));
 }
 
 @if(multiply) fn convert(value: f32, at: u32) -> Out {

@@ -145,22 +145,31 @@ fn looped<'i>(importer: &'i mut Importer<'_>) -> Result<&'i mut LoopState> {
     }
 }
 
+/// Takes the loop's state out, to be put back.
+fn take(importer: &mut Importer<'_>) -> Result<Box<LoopState>> {
+    match std::mem::replace(&mut importer.frame_mut()?.role, Role::Branch) {
+        Role::Loop(state) => Ok(state),
+        _ => Err(Error::internal("not a loop")),
+    }
+}
+
 /// Between two iterations of a loop: is there another one?
 pub(super) fn decide(importer: &mut Importer<'_>) -> Result<Flow> {
     let (graph, at) = owner(importer)?;
     let node = &graph.nodes[at];
-    let state = looped(importer)?.clone();
+    let state = looped(importer)?;
+    let (cond, trip, count) = (state.cond.clone(), state.trip.clone(), state.count.clone());
     let go = match state.decided {
         Some(decided) => decided,
         None => {
-            let going = match &state.cond {
+            let going = match &cond {
                 None => true,
                 Some(value) => match importer.host(value) {
                     None => return Ok(Flow::Look(Wanted::Value(value.clone()))),
                     Some(tensor) => truth(&tensor).map_err(|e| broken(node, e))?,
                 },
             };
-            match (going, &state.trip) {
+            match (going, &trip) {
                 (false, _) => false,
                 (true, None) => true,
                 (true, Some(trip)) => {
@@ -168,7 +177,7 @@ pub(super) fn decide(importer: &mut Importer<'_>) -> Result<Flow> {
                         return Ok(Flow::Look(Wanted::Value(trip.clone())));
                     };
                     let trip = whole(&trip).map_err(|e| broken(node, e))?;
-                    match importer.host(&state.count) {
+                    match importer.host(&count) {
                         Some(count) => whole(&count).map_err(|e| broken(node, e))? < trip,
                         None => return Ok(Flow::Look(Wanted::Count(trip))),
                     }
@@ -182,8 +191,8 @@ pub(super) fn decide(importer: &mut Importer<'_>) -> Result<Flow> {
 /// Starts an iteration.
 fn iterate(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow> {
     let graph = importer.frame()?.graph.clone();
-    let mut state = looped(importer)?.clone();
     importer.spend(1, &node.name)?;
+    let mut state = take(importer)?;
     let count = importer.host(&state.count).map(|count| whole(&count).unwrap_or(0));
     let iterations = match state.trip.as_ref().and_then(|trip| importer.host(trip)) {
         Some(trip) => whole(&trip).map_err(|e| broken(node, e))?.max(0) as u64,
@@ -205,7 +214,7 @@ fn iterate(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow> {
         Some(count) => format!("{outer}{}[{count}]/", node.name),
         None => format!("{outer}{}[..]/", node.name),
     };
-    (frame.at, frame.names, frame.role) = (0, names, Role::Loop(Box::new(state)));
+    (frame.at, frame.names, frame.role) = (0, names, Role::Loop(state));
     Ok(Flow::On)
 }
 
@@ -239,7 +248,7 @@ pub(super) fn finish(
 
 /// Ends an iteration.
 fn iterated(importer: &mut Importer<'_>, values: Vec<Value>) -> Result<Flow> {
-    let mut state = looped(importer)?.clone();
+    let mut state = take(importer)?;
     let mut values = values.into_iter();
     let cond = values.next();
     if state.cond.is_some() {
@@ -265,7 +274,7 @@ fn iterated(importer: &mut Importer<'_>, values: Vec<Value>) -> Result<Flow> {
     let staged = state.staged;
     let frame = importer.frame_mut()?;
     frame.names.clear();
-    (frame.at, frame.role) = (0, Role::Loop(Box::new(state)));
+    (frame.at, frame.role) = (0, Role::Loop(state));
     Ok(match unknown {
         // Known to the host but not to the import.
         Some(value) if importer.entry(&value).is_some() => Flow::Look(Wanted::Nothing),
@@ -282,7 +291,7 @@ fn exit(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow> {
     if state.scans.iter().any(|scan| scan.list.is_some()) {
         return Ok(Flow::Look(Wanted::Gathered));
     }
-    let state = state.clone();
+    let state = take(importer)?;
     let graph = importer.frame()?.graph.clone();
     let mut values = state.carried;
     for scan in &state.scans {
@@ -330,7 +339,7 @@ pub(super) fn joined(
         }
         let mut shape: Vec<Dim> = kind.extents.iter().map(|&extent| extent.into()).collect();
         shape.insert(axis, Dim::Const(1));
-        parts.push(importer.apply(&node.name, Reshape { shape }, &[item.clone()])?);
+        parts.push(importer.apply(&node.name, Reshape { shape }, std::slice::from_ref(item))?);
     }
     match parts.as_slice() {
         [one] => Ok(one.clone()),

@@ -164,6 +164,19 @@ fn every_adapter_says_what_the_cpu_says() {
 }
 
 #[test]
+fn sharing_memory_can_be_left_out_like_any_pass() {
+    let model = tiny();
+    let report = |options: &[&str]| {
+        let common = ["--json", "--prompt", "a", "--ignore-end"];
+        on_cpu(&model, &[&common, options].concat()).json()
+    };
+    let (shared, apart) = (report(&[]), report(&["--no-pass", "memory"]));
+    assert_eq!(apart["tokens"], shared["tokens"]);
+    let working = |report: &Value| report["memory"]["working_bytes"].as_u64().unwrap();
+    assert!(working(&apart) > working(&shared), "{apart} {shared}");
+}
+
+#[test]
 fn a_model_larger_than_the_memory_allowed_is_an_error() {
     let model = tiny();
     let devices = wginfer(&["devices", "--json"]).run().json();

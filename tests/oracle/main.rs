@@ -100,14 +100,19 @@ const NOT_IN_ONNX: &[&str] = &[
 /// Operators that ONNX's cases judge as whole nodes, through the importer
 /// (tests/onnx_nodes).
 const JUDGED_AS_NODES: &[&str] = &[
+    "AveragePool",
+    "Conv",
+    "ConvTranspose",
     "GRU",
-    "LSTM",
-    "LinearAttention",
-    "RNN",
     "GatherElements",
     "GatherND",
     "GridSample",
+    "LSTM",
+    "LinearAttention",
+    "LpPool",
+    "MaxPool",
     "Pad",
+    "RNN",
     "Resample",
     "RoiAlign",
     "ScatterElements",

@@ -33,7 +33,10 @@ const LEAST_SHARED: usize = 1 << 10;
 /// same memory on the host) is uploaded once, and freed when the last session
 /// that uses it goes.
 #[derive(Debug, Clone, Default)]
-pub struct SharedWeights(Arc<Mutex<HashMap<(usize, Identity), Weak<Weight>>>>);
+pub struct SharedWeights(Arc<Mutex<Uploaded>>);
+
+/// By device and tensor.
+type Uploaded = HashMap<(usize, Identity), Weak<Weight>>;
 
 impl SharedWeights {
     fn find(&self, gpu: &Arc<Gpu>, tensor: &Tensor) -> Option<Arc<Weight>> {

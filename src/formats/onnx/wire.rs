@@ -37,7 +37,7 @@ fn inside(kind: Kind, field: u64) -> Option<Kind> {
         (Model, 8 | 14) | (Tensor, 3 | 13) | (Function, 9) => Leaf,
         (Graph, 1) | (Function, 7) => Node,
         (Graph, 5) | (Attribute, 5 | 10) | (Sparse, 1 | 2) => Tensor,
-        (Graph, 11 | 12 | 13) => Info,
+        (Graph, 11..=13) => Info,
         (Graph, 15) | (Attribute, 22) => Sparse,
         (Node, 5) | (Function, 11) => Attribute,
         (Attribute, 14) | (Info, 2) | (Element, 1) => Type,

@@ -155,7 +155,10 @@ impl Work<'_> {
                 let x = &x[(id * h.input + ih) * width.input..][..width.input];
                 for (k, &w) in w.iter().enumerate() {
                     let (first, last) = inside(&width, k);
-                    let Some(out) = out.get_mut(first..last) else { continue };
+                    if first >= last {
+                        continue;
+                    }
+                    let out = &mut out[first..last];
                     let from = first * width.stride + k * width.dilation - width.begin;
                     if width.stride == 1 {
                         out.iter_mut().zip(&x[from..]).for_each(|(y, x)| *y += w * x);

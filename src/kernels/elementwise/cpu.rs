@@ -339,6 +339,7 @@ fn real<T: Real>(
         Binary::Max => with!(f32::max),
         Binary::PRelu => with!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
         Binary::Fmod => with!(|a: f32, b: f32| a % b),
+        Binary::Mod => with!(|a: f32, b: f32| op.real(a.into(), b.into()) as f32),
         op if op.is_comparison() => map2(a, b, y, |a: T, b: T| compare(op, a.get(), b.get())),
         _ => Err(Error::internal(format!("{op:?} of real numbers"))),
     }

@@ -35,7 +35,7 @@ pub const VARIANTS: &[Variant] = &[
         name: "shared",
         shader: "pool/window",
         consts: &[("WORKGROUP", ConstValue::U32(64))],
-        features: &["shared"],
+        features: &["together"],
         needs: Needs { workgroup_bytes: 768, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
@@ -43,7 +43,7 @@ pub const VARIANTS: &[Variant] = &[
 ];
 
 /// Windows from this size on are shared by a workgroup, unless barriers are dear.
-const LARGE_WINDOW: u64 = 512;
+const LARGE_WINDOW: u64 = 128;
 
 /// What is made of a window's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -108,7 +108,8 @@ fn slice(
     let mut extents = importer.kind(&input.value)?.extents;
     let (axis, start) = (input.axis as i64, at as i64);
     let range = SliceRange { axis, start, end: start + 1, step: 1 };
-    let cut = importer.apply(&node.name, Slice { ranges: vec![range] }, &[input.value.clone()])?;
+    let op = Slice { ranges: vec![range] };
+    let cut = importer.apply(&node.name, op, std::slice::from_ref(&input.value))?;
     extents.remove(input.axis);
     let shape = extents.into_iter().map(Dim::from).collect();
     importer.apply(&node.name, Reshape { shape }, &[cut])

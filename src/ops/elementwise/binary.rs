@@ -26,7 +26,7 @@ pub enum Binary {
     /// a^b; negative real a only with whole b. A negative power of a whole
     /// number is cut off: 0, but for 1 and -1.
     Pow,
-    /// The remainder of whole numbers with the sign of b, as Python has it.
+    /// The remainder with the sign of b, as Python has it.
     Mod,
     /// The remainder with the sign of a, as C's `fmod` and `%` have it. Exact.
     Fmod,
@@ -140,7 +140,7 @@ impl Binary {
         match self {
             And | Or | Xor => truth,
             Equal => truth || dtype.is_float() || dtype.is_integer(),
-            Mod | BitwiseAnd | BitwiseOr | BitwiseXor | ShiftLeft | ShiftRight => {
+            BitwiseAnd | BitwiseOr | BitwiseXor | ShiftLeft | ShiftRight => {
                 !truth && dtype.is_integer()
             }
             _ => !truth && (dtype.is_float() || dtype.is_integer()),
@@ -164,12 +164,17 @@ impl Binary {
             PRelu if a < 0.0 => a * b,
             PRelu => a,
             Fmod => a % b,
+            Mod => match a % b {
+                0.0 => 0f64.copysign(b),
+                r if (r < 0.0) != (b < 0.0) => r + b,
+                r => r,
+            },
             Equal => f64::from(u8::from(a == b)),
             Less => f64::from(u8::from(a < b)),
             LessOrEqual => f64::from(u8::from(a <= b)),
             Greater => f64::from(u8::from(a > b)),
             GreaterOrEqual => f64::from(u8::from(a >= b)),
-            And | Or | Xor | Mod | BitwiseAnd | BitwiseOr | BitwiseXor | ShiftLeft | ShiftRight => {
+            And | Or | Xor | BitwiseAnd | BitwiseOr | BitwiseXor | ShiftLeft | ShiftRight => {
                 f64::NAN
             }
         }
@@ -269,6 +274,7 @@ impl Binary {
                 f.abs() * ((shift * std::f64::consts::LN_2).exp_m1() + power)
             }
             Fmod => return 2.0 * TINY,
+            Mod => 2.0 * U * f.abs(),
             _ => return 0.0,
         };
         own + flushed

@@ -24,8 +24,11 @@ fn shapes<const N: usize>(shapes: &[[usize; N]]) -> Vec<Vec<usize>> {
     shapes.iter().map(|shape| shape.to_vec()).collect()
 }
 
+/// A window for a number of taps, with what is special about it.
+type Kind = (&'static str, fn(usize) -> Window);
+
 /// Every way for a window to move over planes.
-fn windows() -> Vec<(&'static str, fn(usize) -> Window)> {
+fn windows() -> Vec<Kind> {
     fn plain(k: usize) -> Window {
         Window { kernel_shape: vec![k, k], ..Window::default() }
     }

@@ -140,6 +140,9 @@ impl<'a> Windows<'a> {
         let x = self.x.reals()?;
         Ok(self.each(|start, met| {
             let sum = power_sum(x, start, met, p);
+            if sum == 0.0 {
+                return smallest_normal(DType::F32);
+            }
             let norm = sum.powf(1.0 / f64::from(p));
             let terms = met.places.len();
             // Powers below the smallest normal number may be flushed to zero.
@@ -161,9 +164,6 @@ impl<'a> Windows<'a> {
 /// reciprocal) and half of one, the power by 3 + 2 |exponent| (WGSL, "Accuracy
 /// of concrete floating-point expressions").
 fn root_error(sum: f64, p: u32, unit: f64) -> f64 {
-    if sum == 0.0 {
-        return 0.0;
-    }
     let log = sum.log2();
     let log_error = f64::powi(2.0, -21).max(6.0 * unit * log.abs());
     let exponent = (log / f64::from(p)).abs();

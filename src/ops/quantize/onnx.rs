@@ -1,18 +1,23 @@
 //! The family's ONNX operators.
 
-use super::{DequantizeLinear, Granularity, MatMulInteger, Patches, QuantizeLinear, Requantize};
+use super::{
+    DequantizeLinear, Granularity, MatMulInteger, Patches, QuantizeLinear, QuantizeRange,
+    Requantize,
+};
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::conv::padding::Spatial;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::movement::{Pad, PadMode, Reshape};
+use crate::ops::reduce::{Reduce, Reduction};
 use crate::ops::rules::front_axis;
 use crate::tensor::DType;
 
 pub(crate) const ONNX: &[OnnxOperator] = &[
     row("QuantizeLinear", 10, quantize),
     row("DequantizeLinear", 10, dequantize),
+    row("DynamicQuantizeLinear", 11, dynamic),
     row("MatMulInteger", 10, matmul_integer),
     row("QLinearMatMul", 10, qlinear_matmul),
     row("ConvInteger", 10, conv_integer),
@@ -132,6 +137,26 @@ fn finish(cx: &mut NodeCx<'_>, outputs: &[ValueId]) -> Result<()> {
         cx.output(i, output);
     }
     Ok(())
+}
+
+fn dynamic(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (x, count) = (cx.input(0)?, cx.extents(0)?.iter().product());
+    let flat = reshape(cx, x, &[count])?;
+    let mut ends = Vec::new();
+    for reduction in [Reduction::Max, Reduction::Min] {
+        let end = cx.op1(Reduce { reduction, axes: vec![0], keepdims: false }, &[flat])?;
+        ends.push(Some(end));
+    }
+    let range = cx.op(QuantizeRange, &ends)?;
+    let op = QuantizeLinear {
+        to: DType::U8,
+        granularity: Granularity::Tensor,
+        precision: DType::F32,
+        saturate: true,
+    };
+    let y = cx.op(op, &[Some(x), Some(range[0]), Some(range[1])])?;
+    let zero = cx.cast(range[1], DType::U8)?;
+    finish(cx, &[y[0], range[0], zero])
 }
 
 /// Operands of a product, with zero points that it takes: those for rows of a

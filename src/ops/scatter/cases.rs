@@ -113,8 +113,8 @@ pub(crate) fn nd_cases() -> Vec<CaseFamily> {
     }
     for (reduction, depth, shape) in [
         (Reduction::None, 1, [307, 11, 101, 205]),
-        (Reduction::Add, 2, [3, 5, 70_001, 21]),
-        (Reduction::Max, 3, [7, 5, 3, 150_001]),
+        (Reduction::Add, 2, [3, 5, 23_001, 21]),
+        (Reduction::Max, 3, [31, 23, 17, 100_001]),
     ] {
         let label = format!("{reduction:?} F32 depth {depth} over 1 MiB");
         families.push(CaseFamily::new(label, [shape.to_vec()], move |d| {

@@ -153,7 +153,9 @@ fn operands(op: Binary, dtype: DType) -> (Values, Values) {
         _ if op.is_comparison() => (Values::Whole(0, 4), Values::Whole(0, 4)),
         (_, DType::Bool) => (Values::Whole(0, 2), Values::Whole(0, 2)),
         (Binary::Pow, _) if dtype.is_integer() => (Values::Whole(-4, 5), Values::Whole(-2, 7)),
-        (Binary::Fmod, _) if dtype.is_float() => (Values::Normal(300.0), Values::Uniform(0.1, 9.0)),
+        (Binary::Fmod | Binary::Mod, _) if dtype.is_float() => {
+            (Values::Normal(300.0), Values::Uniform(0.1, 9.0))
+        }
         // A device cannot tell a large result from one that has no room.
         (Binary::ShiftLeft, _) if dtype.is_64bit_integer() => {
             (Values::Whole(-8, 9), Values::Whole(-2, 20))

@@ -12,7 +12,7 @@ use crate::ops::{RefData, RefTensor};
 use crate::tensor::{DType, Tensor};
 
 /// What a host-made tensor may have at most.
-const MOST_ELEMENTS: usize = 1 << 28;
+const MOST_ELEMENTS: usize = 1 << 26;
 
 /// The dtype of a number that ONNX gives it (`TensorProto.DataType`).
 pub(crate) fn dtype_of(cx: &NodeCx<'_>, code: i64) -> Result<DType> {
