@@ -9,7 +9,7 @@ use wginfer::formats::onnx::{self, Constant};
 use wginfer::onnx::Model;
 use wginfer::{DType, ErrorKind, Tensor};
 
-pub const TESTS: &[(&str, fn() -> Result<(), Failed>)] = &[
+pub const TESTS: &[(&str, super::Free)] = &[
     ("tensors_of_all_types_are_read", all_types),
     ("weights_may_be_in_files_beside", external),
     ("files_outside_the_folder_are_refused", escapes),

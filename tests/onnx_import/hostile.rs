@@ -8,7 +8,7 @@ use wginfer::formats::onnx::proto::{FunctionProto, GraphProto, ModelProto, Tenso
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{Backend, Error, ErrorKind, Tensor};
 
-pub const TESTS: &[(&str, fn() -> Result<(), Failed>)] = &[
+pub const TESTS: &[(&str, super::Free)] = &[
     ("truncated_files_are_refused_or_read", truncated),
     ("flipped_bits_never_crash", flipped),
     ("structure_is_checked", structure),

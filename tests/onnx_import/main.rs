@@ -24,6 +24,8 @@ use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{ErrorKind, Tensor};
 
 type Body = fn(&Named) -> Result<(), Failed>;
+/// A test that needs no backend.
+type Free = fn() -> Result<(), Failed>;
 
 const BODIES: &[(&str, Body)] = &[
     ("a_branch_is_taken_by_an_input", control::branch_by_input),
