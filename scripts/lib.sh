@@ -78,6 +78,28 @@ require_rust() {
     command -v cargo >/dev/null || die "Rust is missing; install it from https://rustup.rs"
 }
 
+# Sets PIP to a command that runs pip, with a folder for its own use. Debian's
+# python3 has neither pip nor venv by itself; `pip download` and
+# `pip install --target` are allowed on its externally managed Python.
+find_pip() {
+    local folder=$1
+    if ! command -v python3 >/dev/null; then
+        command -v apt-get >/dev/null ||
+            die "python3 with pip is needed; install it"
+        apt_install python3 python3-pip || die "python3 could not be installed"
+    fi
+    PIP=(python3 -m pip)
+    "${PIP[@]}" --version >/dev/null 2>&1 && return 0
+    if python3 -m venv "$folder/venv" >/dev/null 2>&1; then
+        PIP=("$folder/venv/bin/python3" -m pip)
+        return 0
+    fi
+    command -v apt-get >/dev/null ||
+        die "python3 is here without pip and venv; install one of the two"
+    apt_install python3-pip ||
+        die "python3 is here without pip and venv; install one (Debian: python3-pip)"
+}
+
 # The command of this repository, built when needed.
 wginfer() { cargo run --release --quiet --bin wginfer -- "$@"; }
 

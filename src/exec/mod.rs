@@ -2,6 +2,8 @@
 
 pub mod cpu;
 pub mod gpu;
+pub mod profile;
 pub mod reference;
 
+pub use profile::{Profile, TimeSource, Timing};
 pub use reference::Reference;

@@ -4,6 +4,7 @@
 //! state nothing is planned, compiled or allocated.
 
 mod compile;
+mod profile;
 mod run;
 mod weights;
 
