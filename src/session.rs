@@ -2,9 +2,10 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+pub use crate::exec::Progress;
 use crate::exec::cpu::CpuEngine;
 use crate::exec::gpu::GpuEngine;
-use crate::exec::{Profile, TimeSource};
+use crate::exec::{EngineOptions, Profile, TimeSource, WorkingMemory};
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
 use crate::passes;
@@ -47,6 +48,16 @@ impl Default for SessionOptions {
     }
 }
 
+impl SessionOptions {
+    fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            policy: self.policy.clone(),
+            poison: self.poison,
+            submission_ms: self.submission_ms,
+        }
+    }
+}
+
 /// How one run is made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunOptions {
@@ -67,9 +78,6 @@ pub struct SessionCounters {
     /// GPU submissions.
     pub submissions: u64,
 }
-
-/// Told how many bytes of weights are on the device, and how many in all.
-pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 /// A graph on a backend.
 ///
@@ -131,7 +139,8 @@ impl Session {
                 plans: Vec::new(),
             },
             Backend::Gpu(gpu) => Engine::Gpu(Box::new(
-                GpuEngine::new(gpu.clone(), graph.clone(), &fixed, &options, progress).await?,
+                GpuEngine::new(gpu.clone(), graph.clone(), &fixed, options.engine(), progress)
+                    .await?,
             )),
         };
         Ok(Session {
@@ -185,12 +194,12 @@ impl Session {
 
     /// Bytes of states and of working memory (slots), and the most bytes of
     /// computed values alive at one time in any plan so far.
-    pub fn memory(&self) -> SessionMemory {
+    pub fn memory(&self) -> WorkingMemory {
         match &self.engine {
             Engine::Cpu { engine, plans } => {
                 let (states, slots) = engine.memory();
                 let live_peak = plans.iter().map(|plan| plan.live_peak).max().unwrap_or(0);
-                SessionMemory { states, slots, live_peak }
+                WorkingMemory { states, slots, live_peak }
             }
             Engine::Gpu(engine) => engine.memory(),
         }
@@ -214,7 +223,7 @@ impl Session {
         inputs: &[(&str, &Tensor)],
         options: &RunOptions,
     ) -> Result<Vec<(String, Tensor)>> {
-        let (bindings, index) = self.bind(inputs)?;
+        let (bindings, index) = self.bind(inputs).await?;
         self.counters.runs += 1;
         let ordered = self.ordered(inputs)?;
         match &mut self.engine {
@@ -242,7 +251,7 @@ impl Session {
         &mut self,
         inputs: &[(&str, &Tensor)],
     ) -> Result<(Vec<(String, Tensor)>, Profile)> {
-        let (bindings, index) = self.bind(inputs)?;
+        let (bindings, index) = self.bind(inputs).await?;
         self.counters.runs += 1;
         let ordered = self.ordered(inputs)?;
         let (results, source, timings) = match &mut self.engine {
@@ -262,7 +271,7 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub async fn repeat(&mut self, inputs: &[(&str, &Tensor)], times: usize) -> Result<()> {
-        let (bindings, index) = self.bind(inputs)?;
+        let (bindings, index) = self.bind(inputs).await?;
         self.counters.runs += times as u64;
         let ordered = self.ordered(inputs)?;
         match &mut self.engine {
@@ -287,14 +296,14 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub fn prepare(&mut self, symbols: &[(&str, u64)]) -> Result<()> {
+    pub async fn prepare(&mut self, symbols: &[(&str, u64)]) -> Result<()> {
         let mut bindings = self.fixed.clone();
         for (name, value) in symbols {
             let symbol =
                 self.graph.symbol(name).ok_or_else(|| unknown_symbol(&self.graph, name))?;
             bindings.set(symbol, *value);
         }
-        self.plan(&bindings).map(|_| ())
+        self.plan(&bindings).await.map(|_| ())
     }
 
     /// Sets every state to zero.
@@ -316,7 +325,9 @@ impl Session {
     /// is dropped.
     ///
     /// # Errors
-    /// If there is no such symbol, or the device fails.
+    /// If there is no such symbol, the states do not fit the device
+    /// ([`Error::Limit`], [`Error::OutOfMemory`]), or the device is lost. The
+    /// symbol and the states stay as they were.
     pub async fn set_symbol(&mut self, name: &str, value: u64) -> Result<()> {
         let symbol = self.graph.symbol(name).ok_or_else(|| unknown_symbol(&self.graph, name))?;
         let mut fixed = self.fixed.clone();
@@ -325,13 +336,14 @@ impl Session {
             return Ok(());
         }
         match &mut self.engine {
-            Engine::Cpu { engine, .. } => resize_cpu(engine, &self.graph, &self.fixed, &fixed)?,
-            Engine::Gpu(engine) => engine.resize_states(&self.fixed, &fixed)?,
+            Engine::Cpu { engine, .. } => engine.resize_states(&self.fixed, &fixed)?,
+            Engine::Gpu(engine) => {
+                // They go with the states' buffers, also if nothing comes of it.
+                self.plans.clear();
+                engine.resize_states(&self.fixed, &fixed).await?;
+            }
         }
         self.fixed = fixed;
-        if matches!(self.engine, Engine::Gpu(_)) {
-            self.plans.clear();
-        }
         Ok(())
     }
 
@@ -362,7 +374,7 @@ impl Session {
     ///
     /// # Errors
     /// If there is no such state, dtype or extents differ, or the device fails.
-    pub fn set_state(&mut self, name: &str, value: &Tensor) -> Result<()> {
+    pub async fn set_state(&mut self, name: &str, value: &Tensor) -> Result<()> {
         let (id, info) = self.find_state(name)?;
         let extents = info.ty.extents(&self.fixed)?;
         if value.dtype() != info.ty.dtype || value.extents() != extents {
@@ -377,8 +389,17 @@ impl Session {
                 engine.set_state(id, value.bytes());
                 Ok(())
             }
-            Engine::Gpu(engine) => engine.set_state(id, value.bytes()),
+            Engine::Gpu(engine) => engine.set_state(id, value.bytes()).await,
         }
+    }
+
+    /// As [`Session::set_state`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Session::set_state`].
+    pub fn set_state_blocking(&mut self, name: &str, value: &Tensor) -> Result<()> {
+        let backend = self.backend.clone();
+        backend.block_on(self.set_state(name, value))
     }
 
     fn find_state(&self, name: &str) -> Result<(StateId, &StateInfo)> {
@@ -391,10 +412,10 @@ impl Session {
     }
 
     /// The values of all symbols for these inputs, and the plan for them.
-    fn bind(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Bindings, usize)> {
+    async fn bind(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Bindings, usize)> {
         let mut bindings = self.fixed.clone();
         self.graph.bind_inputs(inputs, &mut bindings)?;
-        let index = self.plan(&bindings)?;
+        let index = self.plan(&bindings).await?;
         Ok((bindings, index))
     }
 
@@ -411,7 +432,7 @@ impl Session {
     }
 
     /// The plan for the bounds of these run-time values, made if need be.
-    fn plan(&mut self, bindings: &Bindings) -> Result<usize> {
+    async fn plan(&mut self, bindings: &Bindings) -> Result<usize> {
         let bounds = self.bounds(bindings);
         if let Some(&index) = self.plans.get(&bounds) {
             return Ok(index);
@@ -422,7 +443,7 @@ impl Session {
                 plans.push(plan);
                 plans.len() - 1
             }
-            Engine::Gpu(engine) => engine.compile(plan)?,
+            Engine::Gpu(engine) => engine.compile(plan).await?,
         };
         self.counters.plans += 1;
         self.plans.insert(bounds, index);
@@ -443,63 +464,7 @@ impl Session {
     }
 }
 
-/// Memory of a session beside its weights, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SessionMemory {
-    /// States.
-    pub states: u64,
-    /// Working memory of all plans.
-    pub slots: u64,
-    /// The most bytes of computed values alive at one time in any plan.
-    pub live_peak: u64,
-}
-
 fn unknown_symbol(graph: &Graph, name: &str) -> Error {
     let names: Vec<_> = graph.symbols().iter().map(|s| s.name.as_str()).collect();
     Error::input("symbol", format!("one of {names:?}"), name)
-}
-
-/// A block of a state that keeps its place relative to its row when the
-/// state's growing dimension changes: byte offsets before and after, and length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moved {
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-    pub(crate) bytes: u64,
-}
-
-/// The blocks to copy when a state is resized.
-///
-/// # Errors
-/// If the state changes in more than its growing dimension.
-pub(crate) fn moves(state: &StateInfo, old: &Bindings, new: &Bindings) -> Result<Vec<Moved>> {
-    let (before, after) = (state.ty.extents(old)?, state.ty.extents(new)?);
-    let Some(axis) = state.growing else { return Ok(Vec::new()) };
-    let others = |extents: &[usize]| {
-        let mut others = extents.to_vec();
-        others.remove(axis);
-        others
-    };
-    if others(&before) != others(&after) {
-        return Ok(Vec::new());
-    }
-    let inner = state.ty.dtype.bytes(&before[axis + 1..])? as u64;
-    let outer: usize = before[..axis].iter().product();
-    let (old_row, new_row) = (before[axis] as u64 * inner, after[axis] as u64 * inner);
-    let block = |i: u64| Moved { from: i * old_row, to: i * new_row, bytes: old_row.min(new_row) };
-    Ok((0..outer as u64).map(block).filter(|m| m.bytes > 0).collect())
-}
-
-fn resize_cpu(engine: &mut CpuEngine, graph: &Graph, old: &Bindings, new: &Bindings) -> Result<()> {
-    for (i, state) in graph.states().iter().enumerate() {
-        let id = StateId(i as u32);
-        let mut bytes = vec![0u8; state.ty.bytes(new)?];
-        let before = engine.state(id);
-        for m in moves(state, old, new)? {
-            let (from, to, n) = (m.from as usize, m.to as usize, m.bytes as usize);
-            bytes[to..to + n].copy_from_slice(&before[from..from + n]);
-        }
-        engine.set_state(id, &bytes);
-    }
-    Ok(())
 }

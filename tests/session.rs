@@ -258,7 +258,7 @@ fn a_reshaped_state_is_a_value(backend: &Named) -> Result<(), Failed> {
     let mut session =
         Session::new_blocking(g.finish()?, &backend.backend, SessionOptions::default())?;
     let old = Tensor::from_f32(&[1, 1, 3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
-    session.set_state("cache", &old)?;
+    session.set_state_blocking("cache", &old)?;
     let update = Tensor::from_f32(&[1, 1, 1, 2], &[8.0, 9.0])?;
     let at = Tensor::from_i32(&[1], &[1])?;
     let outputs = session.run_blocking(&[("update", &update), ("at", &at)])?;

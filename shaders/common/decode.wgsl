@@ -4,15 +4,15 @@
 import package::common::f16::half_to_f32;
 
 @if(in_f32 || in_f16 || in_bf16) alias In = f32;
-@if(in_i32 || in_i8) alias In = i32;
-@if(in_u32 || in_u8) alias In = u32;
+@if(in_i32 || in_i16 || in_i8) alias In = i32;
+@if(in_u32 || in_u16 || in_u8) alias In = u32;
 
 // Which word holds element `i`.
 @if(in_f32 || in_i32 || in_u32) fn word_of(i: u32) -> u32 {
     return i;
 }
 
-@if(in_f16 || in_bf16) fn word_of(i: u32) -> u32 {
+@if(in_f16 || in_bf16 || in_i16 || in_u16) fn word_of(i: u32) -> u32 {
     return i >> 1u;
 }
 
@@ -38,6 +38,14 @@ import package::common::f16::half_to_f32;
 
 @if(in_u32) fn decode(word: u32, i: u32) -> u32 {
     return word;
+}
+
+@if(in_i16) fn decode(word: u32, i: u32) -> i32 {
+    return bitcast<i32>(word << (16u - ((i & 1u) << 4u))) >> 16u;
+}
+
+@if(in_u16) fn decode(word: u32, i: u32) -> u32 {
+    return (word >> ((i & 1u) << 4u)) & 0xffffu;
 }
 
 @if(in_i8) fn decode(word: u32, i: u32) -> i32 {

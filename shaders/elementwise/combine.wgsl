@@ -1,7 +1,11 @@
 // One output element from its input elements: the feature `op_...` selects the
-// operation of `Map` (src/kernels/elementwise/map.rs).
+// operation of `Map` (src/kernels/elementwise/map.rs). With `checked` the operands
+// or the result are 64-bit integers, and what leaves 32 bits is noted.
 
 import package::common::activation::activate;
+import package::common::checked::{
+    add_i32, add_u32, div_i32, mul_i32, mul_u32, overflow_if, sub_i32, sub_u32, whole_i32, whole_u32,
+};
 import package::common::decode::In;
 import package::common::encode::Out;
 import package::common::pow::pow_signed;
@@ -15,19 +19,26 @@ import package::common::pow::pow_signed;
 }
 
 @if(op_add) fn combine(a: In, b: In) -> Out {
-    return a + b;
+    @if(checked && in_i32) return add_i32(a, b);
+    @elif(checked) return add_u32(a, b);
+    @else return a + b;
 }
 
 @if(op_sub) fn combine(a: In, b: In) -> Out {
-    return a - b;
+    @if(checked && in_i32) return sub_i32(a, b);
+    @elif(checked) return sub_u32(a, b);
+    @else return a - b;
 }
 
 @if(op_mul) fn combine(a: In, b: In) -> Out {
-    return a * b;
+    @if(checked && in_i32) return mul_i32(a, b);
+    @elif(checked) return mul_u32(a, b);
+    @else return a * b;
 }
 
 @if(op_div) fn combine(a: In, b: In) -> Out {
-    return a / b;
+    @if(checked && in_i32) return div_i32(a, b);
+    @else return a / b;
 }
 
 @if(op_pow) fn combine(a: In, b: In) -> Out {
@@ -88,17 +99,39 @@ import package::common::pow::pow_signed;
     return Out(a);
 }
 
+// Between whole numbers with and without a sign, one of them of 64 bits.
+@if(op_cast_sign) fn combine(a: In) -> Out {
+    overflow_if(bitcast<i32>(a) < 0);
+    return Out(a);
+}
+
 @if(op_cast_truth) fn combine(a: In) -> Out {
     return select(0u, 1u, a != In(0));
 }
 
-@if(op_cast_i32) fn combine(a: f32) -> i32 {
+@if(op_cast_i32 && checked) fn combine(a: f32) -> i32 {
+    return whole_i32(a);
+}
+
+@if(op_cast_u32 && checked) fn combine(a: f32) -> u32 {
+    return whole_u32(a);
+}
+
+@if(op_cast_i32 && !checked) fn combine(a: f32) -> i32 {
     // The largest f32 below 2^31 is 2147483520.
     return select(i32(clamp(a, -2147483648.0, 2147483520.0)), 2147483647, a >= 2147483648.0);
 }
 
-@if(op_cast_u32) fn combine(a: f32) -> u32 {
+@if(op_cast_u32 && !checked) fn combine(a: f32) -> u32 {
     return select(u32(clamp(a, 0.0, 4294967040.0)), 4294967295u, a >= 4294967296.0);
+}
+
+@if(op_cast_i16) fn combine(a: f32) -> i32 {
+    return i32(clamp(a, -32768.0, 32767.0));
+}
+
+@if(op_cast_u16) fn combine(a: f32) -> u32 {
+    return u32(clamp(a, 0.0, 65535.0));
 }
 
 @if(op_cast_i8) fn combine(a: f32) -> i32 {

@@ -8,14 +8,18 @@
 // `a_window`: a part of the operand is bound, and elements that need another
 // part are left as they are; `windowed` where any operand has a window.
 
+import package::common::checked::overflowed;
 import package::common::decode::{decode, word_of};
 import package::common::encode::{LANES, encode};
+import package::common::status::raise;
 import package::config::{ITEMS, WORKGROUP};
 import package::elementwise::combine::combine;
 
 struct Params {
     // Elements to compute.
     count: u32,
+    // What the status word is raised to where a result has no room.
+    @if(checked) status_code: u32,
     // The place of the first one in the whole output.
     @if(placed) start: u32,
     // The elements of an operand that are bound.
@@ -207,6 +211,11 @@ fn main(
         let at = first + item * WORKGROUP;
         if at * LANES < params.count {
             write(at);
+        }
+    }
+    @if(checked) {
+        if overflowed() {
+            raise(params.status_code);
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::profile::{Timing, operators};
 use crate::error::{Error, Result};
-use crate::graph::{Bindings, Graph, StateId};
+use crate::exec::resize::moves;
+use crate::graph::{Bindings, Graph, StateId, StateInfo};
 use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut};
 use crate::plan::{Call, Home, OperandId, Plan};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::collections::HashSet;
 use std::sync::Arc;
 use web_time::Instant;
@@ -18,8 +19,15 @@ pub(crate) struct Aligned {
 }
 
 impl Aligned {
-    pub(crate) fn zeroed(len: usize) -> Self {
-        Aligned { words: vec![0; len.div_ceil(16)], len }
+    /// `what` completes "while allocating" where there is no memory.
+    pub(crate) fn zeroed(len: usize, what: impl FnOnce() -> String) -> Result<Self> {
+        match bytemuck::try_zeroed_vec(len.div_ceil(16)) {
+            Ok(words) => Ok(Aligned { words, len }),
+            Err(()) => Err(Error::OutOfMemory {
+                doing: format!("allocating {}", what()),
+                bytes: len as u64,
+            }),
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -43,10 +51,7 @@ pub(crate) struct CpuEngine {
 
 impl CpuEngine {
     pub(crate) fn new(graph: Arc<Graph>, fixed: &Bindings, poison: bool) -> Result<Self> {
-        let mut states = Vec::new();
-        for state in graph.states() {
-            states.push(Aligned::zeroed(state.ty.bytes(fixed)?));
-        }
+        let states = zeroed_states(&graph, fixed)?;
         Ok(CpuEngine { graph, states, slots: Vec::new(), poison, calls: 0 })
     }
 
@@ -54,16 +59,30 @@ impl CpuEngine {
         self.states[id.index()].bytes()
     }
 
+    /// Replaces the content of a state; `bytes` are as many as it has.
     pub(crate) fn set_state(&mut self, id: StateId, bytes: &[u8]) {
-        let mut state = Aligned::zeroed(bytes.len());
-        state.bytes_mut().copy_from_slice(bytes);
-        self.states[id.index()] = state;
+        self.states[id.index()].bytes_mut().copy_from_slice(bytes);
     }
 
     pub(crate) fn clear_states(&mut self) {
         for state in &mut self.states {
             state.bytes_mut().fill(0);
         }
+    }
+
+    /// Gives states new sizes, keeping their content: all of them or, on an
+    /// error, none.
+    pub(crate) fn resize_states(&mut self, old: &Bindings, new: &Bindings) -> Result<()> {
+        let mut states = zeroed_states(&self.graph, new)?;
+        for ((info, before), after) in self.graph.states().iter().zip(&self.states).zip(&mut states)
+        {
+            for m in moves(info, old, new, DType::bytes)? {
+                let (from, to, n) = (m.from as usize, m.to as usize, m.bytes as usize);
+                after.bytes_mut()[to..to + n].copy_from_slice(&before.bytes()[from..from + n]);
+            }
+        }
+        self.states = states;
+        Ok(())
     }
 
     /// Bytes of states and of working memory.
@@ -139,7 +158,7 @@ impl CpuEngine {
         bindings: &Bindings,
         mut tell: impl FnMut(&Call, Instant, f64),
     ) -> Result<()> {
-        self.reserve(plan);
+        self.reserve(plan)?;
         let mut written = HashSet::new();
         for call in plan.calls() {
             if self.poison {
@@ -153,15 +172,16 @@ impl CpuEngine {
         Ok(())
     }
 
-    fn reserve(&mut self, plan: &Plan) {
+    fn reserve(&mut self, plan: &Plan) -> Result<()> {
         if self.slots.len() < plan.slots.len() {
             self.slots.resize_with(plan.slots.len(), Aligned::default);
         }
         for (slot, &bytes) in self.slots.iter_mut().zip(&plan.slots) {
             if (slot.len as u64) < bytes {
-                *slot = Aligned::zeroed(bytes as usize);
+                *slot = Aligned::zeroed(bytes as usize, || "working memory".into())?;
             }
         }
+        Ok(())
     }
 
     /// Poisons the outputs that this call is the first to write in this run.
@@ -257,6 +277,13 @@ impl CpuEngine {
         let bytes = all.get(..bytes).ok_or_else(|| outgrown(&operand.ty.to_string()))?;
         Ok(CpuTensor { dtype: operand.ty.dtype, extents, bytes })
     }
+}
+
+fn zeroed_states(graph: &Graph, fixed: &Bindings) -> Result<Vec<Aligned>> {
+    let zeroed = |state: &StateInfo| {
+        Aligned::zeroed(state.ty.bytes(fixed)?, || format!("state '{}'", state.name))
+    };
+    graph.states().iter().map(zeroed).collect()
 }
 
 fn outgrown(what: &str) -> Error {

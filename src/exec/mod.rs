@@ -4,6 +4,33 @@ pub mod cpu;
 pub mod gpu;
 pub mod profile;
 pub mod reference;
+pub(crate) mod resize;
 
 pub use profile::{Profile, TimeSource, Timing};
 pub use reference::Reference;
+
+use crate::kernels::Policy;
+
+/// Told how many bytes of weights are on the device, and how many in all.
+pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
+
+/// How an executor is made.
+#[derive(Debug, Clone)]
+pub(crate) struct EngineOptions {
+    pub(crate) policy: Policy,
+    /// Whether memory is filled with NaN patterns before it is written.
+    pub(crate) poison: bool,
+    /// How long one submission may keep a GPU busy, in milliseconds.
+    pub(crate) submission_ms: f64,
+}
+
+/// Memory of an executor beside its weights, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WorkingMemory {
+    /// States.
+    pub states: u64,
+    /// Working memory of all plans.
+    pub slots: u64,
+    /// The most bytes of computed values alive at one time in any plan.
+    pub live_peak: u64,
+}

@@ -58,6 +58,14 @@ impl TensorType {
     pub fn bytes(&self, bindings: &Bindings) -> Result<usize> {
         self.dtype.bytes(&self.extents(bindings)?)
     }
+
+    /// The bytes on a device under given symbol values.
+    ///
+    /// # Errors
+    /// As [`TensorType::bytes`].
+    pub fn device_bytes(&self, bindings: &Bindings) -> Result<usize> {
+        self.dtype.device_bytes(&self.extents(bindings)?)
+    }
 }
 
 impl fmt::Display for TensorType {

@@ -128,6 +128,36 @@ pub enum Place {
     /// Scratch memory that only this call's dispatches share, by number. Its
     /// size is the largest `offset + size` asked for.
     Scratch(usize),
+    /// One word that is 0 when a run begins and is read with its results: a
+    /// kernel that meets a [`Fault`] raises it to the value of its parameter
+    /// [`Param::Status`] (`common/status.wgsl`), and the run is an error.
+    Status,
+}
+
+/// What a kernel may find wrong with the values it computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// A whole number of 64 bits leaves the 32 that a device has.
+    Overflow,
+    /// An index is outside of its dimension.
+    Index,
+}
+
+impl Fault {
+    /// The error of a run in which a node met this.
+    pub fn error(self, node: &str) -> Error {
+        match self {
+            Fault::Overflow => Error::unsupported(
+                format!("node '{node}'"),
+                "a 64-bit integer leaves the 32 bits that a GPU has; the CPU backend computes it",
+            ),
+            Fault::Index => Error::input(
+                format!("indices of node '{node}'"),
+                "indices within the dimension",
+                "one that is outside",
+            ),
+        }
+    }
 }
 
 impl View {
@@ -153,6 +183,9 @@ pub enum Param {
     I32(i32),
     /// An `f32`.
     F32(f32),
+    /// A `u32`: what to raise [`Place::Status`] to if this is met. The executor
+    /// knows the value.
+    Status(Fault),
 }
 
 impl From<Dim> for Param {

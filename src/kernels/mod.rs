@@ -11,11 +11,13 @@ pub mod movement;
 pub mod norm;
 mod parts;
 pub mod registry;
+pub mod resize;
 pub mod rotary;
+pub mod scatter;
 pub mod softmax;
 pub mod state;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};
-pub use kernel::{Dispatch, GpuCx, Grid, Kernel, Param, Place, View};
+pub use kernel::{Dispatch, Fault, GpuCx, Grid, Kernel, Param, Place, View};
 pub use variant::{Language, Needs, Policy, Variant};

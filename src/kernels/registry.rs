@@ -34,7 +34,9 @@ pub const FAMILIES: &[KernelFamily] = &[
     family!(gather),
     family!(movement),
     family!(norm),
+    family!(resize),
     family!(rotary),
+    family!(scatter),
     family!(softmax),
     family!(state),
 ];

@@ -198,11 +198,7 @@ impl NodeCx<'_> {
     ///
     /// # Errors
     /// As [`GraphBuilder::op`].
-    pub fn op(
-        &mut self,
-        op: impl Operator,
-        inputs: &[Option<ValueId>],
-    ) -> Result<Vec<ValueId>> {
+    pub fn op(&mut self, op: impl Operator, inputs: &[Option<ValueId>]) -> Result<Vec<ValueId>> {
         match self.fold(&op, inputs)? {
             Some(results) => results.into_iter().map(|result| self.constant(result)).collect(),
             None => {
@@ -252,11 +248,7 @@ impl NodeCx<'_> {
         Error::rule(self.op_type, what).at_node(self.name)
     }
 
-    fn fold(
-        &self,
-        op: &dyn Operator,
-        inputs: &[Option<ValueId>],
-    ) -> Result<Option<Vec<Tensor>>> {
+    fn fold(&self, op: &dyn Operator, inputs: &[Option<ValueId>]) -> Result<Option<Vec<Tensor>>> {
         let small = |tensor: &&Tensor| tensor.len() <= LARGEST_FOLDED;
         let mut known = Vec::with_capacity(inputs.len());
         for id in inputs {
@@ -277,11 +269,12 @@ impl NodeCx<'_> {
             }
             extents.push(of_one);
         }
-        let values: Vec<_> =
-            known.iter().map(|t| t.map(RefTensor::from_tensor).transpose()).collect::<Result<_>>()?;
+        let values: Vec<_> = known
+            .iter()
+            .map(|t| t.map(RefTensor::from_tensor).transpose())
+            .collect::<Result<_>>()?;
         let values: Vec<_> = values.iter().map(Option::as_ref).collect();
-        let values =
-            op.reference_sized(&values, &extents).map_err(|e| e.at_node(self.name))?;
+        let values = op.reference_sized(&values, &extents).map_err(|e| e.at_node(self.name))?;
         values.iter().map(RefTensor::to_tensor).collect::<Result<_>>().map(Some)
     }
 }

@@ -9,8 +9,10 @@ pub mod norm;
 mod operator;
 mod refer;
 pub mod registry;
+pub mod resize;
 pub mod rotary;
 mod rules;
+pub mod scatter;
 pub mod softmax;
 pub mod state;
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::quant;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, PowerRounding, SmallRounding, Tensor, small_float, small_float_bits};
 use half::{bf16, f16};
 
 /// A tensor of the reference: real numbers as f64, whole numbers as i64.
@@ -25,7 +25,8 @@ pub struct RefTensor {
 pub enum RefData {
     /// Elements of a floating-point or quantised dtype.
     Real(Vec<f64>),
-    /// Elements of an integer dtype; truth values are 0 and 1.
+    /// Elements of an integer dtype; truth values are 0 and 1. Those of
+    /// [`DType::U64`] from 2^63 on are the negative numbers of the same bits.
     Int(Vec<i64>),
 }
 
@@ -85,13 +86,21 @@ impl RefTensor {
             DType::F32 => real(collect(bytes, |b| f32::from_le_bytes(b).into())),
             DType::F16 => real(collect(bytes, |b| f16::from_le_bytes(b).to_f64())),
             DType::BF16 => real(collect(bytes, |b| bf16::from_le_bytes(b).to_f64())),
-            DType::I8 => RefData::Int(collect(bytes, |b| i8::from_le_bytes(b).into())),
-            DType::U8 | DType::Bool => {
+            DType::F64 => real(collect(bytes, f64::from_le_bytes)),
+            dtype if dtype.is_small_float() => {
+                real(bytes.iter().map(|&code| small_float(dtype, code)).collect())
+            }
+            DType::I8 | DType::I4 | DType::I2 => {
+                RefData::Int(collect(bytes, |b| i8::from_le_bytes(b).into()))
+            }
+            DType::U8 | DType::Bool | DType::U4 | DType::U2 => {
                 RefData::Int(collect(bytes, |b| u8::from_le_bytes(b).into()))
             }
             DType::I32 => RefData::Int(collect(bytes, |b| i32::from_le_bytes(b).into())),
             DType::U32 => RefData::Int(collect(bytes, |b| u32::from_le_bytes(b).into())),
-            DType::I64 => RefData::Int(collect(bytes, i64::from_le_bytes)),
+            DType::I16 => RefData::Int(collect(bytes, |b| i16::from_le_bytes(b).into())),
+            DType::U16 => RefData::Int(collect(bytes, |b| u16::from_le_bytes(b).into())),
+            DType::I64 | DType::U64 => RefData::Int(collect(bytes, i64::from_le_bytes)),
             quantised => {
                 let mut values = vec![0f32; tensor.len()];
                 quant::decode(quantised, bytes, &mut values)?;
@@ -113,11 +122,21 @@ impl RefTensor {
             (RefData::Real(data), DType::BF16) => {
                 spread(data, |&v| bf16::from_f64(v).to_le_bytes())
             }
-            (RefData::Int(data), DType::I64) => spread(data, |v| v.to_le_bytes()),
+            (RefData::Real(data), DType::F64) => spread(data, |v| v.to_le_bytes()),
+            (RefData::Real(data), dtype) if dtype.is_small_float() => {
+                // Infinity stays what it is where there is one.
+                let exact = SmallRounding { saturate: false, power: PowerRounding::Nearest };
+                data.iter().map(|&v| small_float_bits(dtype, v, exact)).collect()
+            }
+            (RefData::Int(data), DType::I64 | DType::U64) => spread(data, |v| v.to_le_bytes()),
+            (RefData::Int(data), DType::I16) => narrow(data, self.dtype, i16::to_le_bytes)?,
+            (RefData::Int(data), DType::U16) => narrow(data, self.dtype, u16::to_le_bytes)?,
             (RefData::Int(data), DType::I32) => narrow(data, self.dtype, i32::to_le_bytes)?,
             (RefData::Int(data), DType::U32) => narrow(data, self.dtype, u32::to_le_bytes)?,
-            (RefData::Int(data), DType::I8) => narrow(data, self.dtype, i8::to_le_bytes)?,
-            (RefData::Int(data), DType::U8 | DType::Bool) => {
+            (RefData::Int(data), DType::I8 | DType::I4 | DType::I2) => {
+                narrow(data, self.dtype, i8::to_le_bytes)?
+            }
+            (RefData::Int(data), DType::U8 | DType::Bool | DType::U4 | DType::U2) => {
                 narrow(data, self.dtype, u8::to_le_bytes)?
             }
             (_, dtype) => {
@@ -142,9 +161,14 @@ fn narrow<const N: usize, T: TryFrom<i64>>(
     write: impl Fn(T) -> [u8; N],
 ) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(data.len() * N);
+    let range = dtype.range();
+    let fits =
+        |value: i64| range.is_none_or(|(least, most)| (least..=most).contains(&value.into()));
     for &value in data {
         let value = T::try_from(value)
-            .map_err(|_| Error::input("whole number", format!("a value of {dtype}"), value))?;
+            .ok()
+            .filter(|_| fits(value))
+            .ok_or_else(|| Error::input("whole number", format!("a value of {dtype}"), value))?;
         bytes.extend(write(value));
     }
     Ok(bytes)

@@ -1,7 +1,7 @@
 //! The table of operators: one line each.
 
 use super::elementwise::{self, Binary, Unary};
-use super::{attention, gather, matmul, movement, norm, rotary, softmax, state};
+use super::{attention, gather, matmul, movement, norm, resize, rotary, scatter, softmax, state};
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -74,16 +74,26 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("GatedMatMul", "matmul", matmul::gated_cases),
     operator("Attention", "attention", attention::cases),
     operator("Gather", "gather", gather::cases),
+    operator("GatherElements", "gather", gather::elements_cases),
+    operator("GatherND", "gather", gather::nd_cases),
+    operator("Take", "gather", gather::take_cases),
     operator("Concat", "movement", movement::concat_cases),
     operator("Expand", "movement", movement::expand_cases),
+    operator("Pad", "movement", movement::pad_cases),
     operator("Reshape", "movement", movement::reshape_cases),
     operator("Slice", "movement", movement::slice_cases),
     operator("Transpose", "movement", movement::transpose_cases),
+    operator("Trilu", "movement", movement::trilu_cases),
     operator("LayerNormalization", "norm", norm::layer_cases),
     operator("RMSNormalization", "norm", norm::rms_cases),
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
+    operator("GridSample", "resize", resize::grid_cases),
+    operator("Resample", "resize", resize::resample_cases),
+    operator("RoiAlign", "resize", resize::rois_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
+    operator("ScatterElements", "scatter", scatter::elements_cases),
+    operator("ScatterND", "scatter", scatter::nd_cases),
     operator("Softmax", "softmax", softmax::softmax_cases),
     operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
     operator("TensorScatter", "state", state::cases),
@@ -98,4 +108,5 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] = &[softmax::ONNX];
+pub const ONNX: &[&[OnnxOperator]] =
+    &[gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, softmax::ONNX];

@@ -127,7 +127,9 @@ impl PlanBuilder {
             segments: vec![Segment { calls: self.calls }],
             slots: memory.slots,
             outputs,
+            device_slots: memory.device_slots,
             live_peak: memory.live_peak,
+            device_live_peak: memory.device_live_peak,
         })
     }
 
@@ -143,9 +145,12 @@ impl PlanBuilder {
             let root = roots[id.index()];
             let entry = &self.operands[root.index()];
             if entry.origin == Origin::Computed {
-                let bytes = entry.ty.bytes(bounds)? as u64;
-                let life =
-                    lifetimes[root.index()].get_or_insert(Lifetime { bytes, first: at, last: at });
+                let life = lifetimes[root.index()].get_or_insert(Lifetime {
+                    bytes: entry.ty.bytes(bounds)? as u64,
+                    device_bytes: entry.ty.device_bytes(bounds)? as u64,
+                    first: at,
+                    last: at,
+                });
                 life.last = at;
             }
             Ok(())

@@ -6,6 +6,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lifetime {
     pub(super) bytes: u64,
+    /// Bytes on a device, which are fewer for 64-bit integers.
+    pub(super) device_bytes: u64,
     pub(super) first: usize,
     pub(super) last: usize,
 }
@@ -15,10 +17,14 @@ pub(super) struct Lifetime {
 pub struct MemoryPlan {
     /// Bytes of each slot.
     pub slots: Vec<u64>,
+    /// Bytes of each slot on a device.
+    pub device_slots: Vec<u64>,
     /// The slot of each operand that has one.
     pub slot_of: Vec<Option<usize>>,
     /// The most bytes alive at one time.
     pub live_peak: u64,
+    /// The same on a device.
+    pub device_live_peak: u64,
 }
 
 /// Gives every operand a slot such that no two operands alive together share
@@ -44,16 +50,24 @@ pub(super) fn plan(lifetimes: &[Option<Lifetime>]) -> MemoryPlan {
         slots[position].1.push(life);
         slot_of[i] = Some(position);
     }
-    let slots = slots.into_iter().map(|(bytes, _)| bytes).collect();
-    MemoryPlan { slots, slot_of, live_peak: live_peak(lifetimes) }
+    let on_device = |(_, residents): &(u64, Vec<Lifetime>)| {
+        residents.iter().map(|life| life.device_bytes).max().unwrap_or(0)
+    };
+    MemoryPlan {
+        device_slots: slots.iter().map(on_device).collect(),
+        slots: slots.into_iter().map(|(bytes, _)| bytes).collect(),
+        slot_of,
+        live_peak: live_peak(lifetimes, |life| life.bytes),
+        device_live_peak: live_peak(lifetimes, |life| life.device_bytes),
+    }
 }
 
-fn live_peak(lifetimes: &[Option<Lifetime>]) -> u64 {
+fn live_peak(lifetimes: &[Option<Lifetime>], bytes: impl Fn(&Lifetime) -> u64) -> u64 {
     let end = lifetimes.iter().flatten().map(|life| life.last).max().unwrap_or(0);
     let mut change = vec![0i128; end + 2];
     for life in lifetimes.iter().flatten() {
-        change[life.first] += i128::from(life.bytes);
-        change[life.last + 1] -= i128::from(life.bytes);
+        change[life.first] += i128::from(bytes(life));
+        change[life.last + 1] -= i128::from(bytes(life));
     }
     let mut live = 0;
     let peak = change.into_iter().map(|delta| {
@@ -68,7 +82,7 @@ mod tests {
     use super::*;
 
     fn life(bytes: u64, first: usize, last: usize) -> Option<Lifetime> {
-        Some(Lifetime { bytes, first, last })
+        Some(Lifetime { bytes, device_bytes: bytes / 2, first, last })
     }
 
     #[test]
@@ -88,6 +102,7 @@ mod tests {
         assert_eq!(plan.slot_of[2], None);
         assert_eq!(plan.live_peak, 150);
         assert_eq!(plan.slots.iter().sum::<u64>(), 150);
+        assert_eq!((plan.device_slots.iter().sum::<u64>(), plan.device_live_peak), (75, 75));
     }
 
     #[test]

@@ -90,11 +90,15 @@ pub struct Plan {
     pub segments: Vec<Segment>,
     /// Bytes of each slot.
     pub slots: Vec<u64>,
+    /// Bytes of each slot on a device, where 64-bit integers take 4.
+    pub device_slots: Vec<u64>,
     /// The results: name and operand.
     pub outputs: Vec<(String, OperandId)>,
     /// The most bytes of computed operands alive at one time: what no memory
     /// plan can go below.
     pub live_peak: u64,
+    /// The same on a device.
+    pub device_live_peak: u64,
 }
 
 impl Plan {

@@ -44,7 +44,7 @@ impl DeviceLayout {
             DType::Q2_K => (80, 4),
             DType::Q3_K => (108, 2),
             DType::Q6_K => (208, 2),
-            DType::I8 | DType::U8 | DType::I32 | DType::U32 | DType::I64 | DType::Bool => {
+            _ => {
                 return None;
             }
         };
@@ -76,7 +76,7 @@ impl DeviceLayout {
             DType::Q6_K => "weights/q6_k.wgsl",
             DType::IQ4_NL => "weights/iq4_nl.wgsl",
             // `of` makes no layout of these.
-            DType::I8 | DType::U8 | DType::I32 | DType::U32 | DType::I64 | DType::Bool => "",
+            _ => "",
         }
     }
 

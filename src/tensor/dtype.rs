@@ -28,8 +28,36 @@ pub enum DType {
     U32,
     /// Signed 64-bit integer.
     I64,
+    /// Signed 16-bit integer.
+    I16,
+    /// Unsigned 16-bit integer.
+    U16,
+    /// Unsigned 64-bit integer.
+    U64,
+    /// IEEE 754 binary64; on the CPU backend only.
+    F64,
     /// One byte, 0 or 1.
     Bool,
+    /// 4 bits of exponent, 3 of mantissa; no infinity.
+    F8E4M3FN,
+    /// 4 bits of exponent, 3 of mantissa; neither infinity nor negative zero.
+    F8E4M3FNUZ,
+    /// 5 bits of exponent, 2 of mantissa; as IEEE 754 would have it.
+    F8E5M2,
+    /// 5 bits of exponent, 2 of mantissa; neither infinity nor negative zero.
+    F8E5M2FNUZ,
+    /// A power of two: 8 bits of exponent and nothing else.
+    F8E8M0,
+    /// 2 bits of exponent, 1 of mantissa; one element in a byte.
+    F4E2M1,
+    /// Signed 4-bit integer; one element in a byte, its sign extended.
+    I4,
+    /// Unsigned 4-bit integer; one element in a byte.
+    U4,
+    /// Signed 2-bit integer; one element in a byte, its sign extended.
+    I2,
+    /// Unsigned 2-bit integer; one element in a byte.
+    U2,
     /// 32 elements: f16 scale, 4-bit values minus 8.
     Q4_0,
     /// 32 elements: f16 scale and minimum, 4-bit values.
@@ -58,9 +86,10 @@ use DType::*;
 
 impl DType {
     /// Every type, for tables and tests.
-    pub const ALL: [DType; 20] = [
-        F32, F16, BF16, I8, U8, I32, U32, I64, Bool, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K,
-        Q4_K, Q5_K, Q6_K, IQ4_NL,
+    pub const ALL: [DType; 34] = [
+        F32, F16, BF16, I8, U8, I32, U32, I64, I16, U16, U64, F64, Bool, F8E4M3FN, F8E4M3FNUZ,
+        F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, I4, U4, I2, U2, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K,
+        Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL,
     ];
 
     /// The name GGUF and this crate's messages use.
@@ -74,7 +103,21 @@ impl DType {
             I32 => "I32",
             U32 => "U32",
             I64 => "I64",
+            I16 => "I16",
+            U16 => "U16",
+            U64 => "U64",
+            F64 => "F64",
             Bool => "BOOL",
+            F8E4M3FN => "F8E4M3FN",
+            F8E4M3FNUZ => "F8E4M3FNUZ",
+            F8E5M2 => "F8E5M2",
+            F8E5M2FNUZ => "F8E5M2FNUZ",
+            F8E8M0 => "F8E8M0",
+            F4E2M1 => "F4E2M1",
+            I4 => "I4",
+            U4 => "U4",
+            I2 => "I2",
+            U2 => "U2",
             Q4_0 => "Q4_0",
             Q4_1 => "Q4_1",
             Q5_0 => "Q5_0",
@@ -98,13 +141,16 @@ impl DType {
         }
     }
 
-    /// Bytes of one block; of one element for plain types.
+    /// Bytes of one block on the host; of one element for plain types. Types
+    /// of fewer than 8 bits take a byte per element here and on a device; they
+    /// are packed and unpacked at a file's edge.
     pub const fn block_bytes(self) -> usize {
         match self {
             F32 | I32 | U32 => 4,
-            F16 | BF16 => 2,
-            I8 | U8 | Bool => 1,
-            I64 => 8,
+            F16 | BF16 | I16 | U16 => 2,
+            I8 | U8 | Bool | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 | I4
+            | U4 | I2 | U2 => 1,
+            I64 | U64 | F64 => 8,
             Q4_0 | IQ4_NL => 18,
             Q4_1 => 20,
             Q5_0 => 22,
@@ -118,19 +164,72 @@ impl DType {
         }
     }
 
+    /// Bytes of one block on a device. Shaders have no 64-bit integers, so
+    /// [`DType::I64`] and [`DType::U64`] are 32 bits wide there; what moves
+    /// them in and out checks the range. (Quantised constants are laid out
+    /// anew, see [`DeviceLayout`](crate::quant::DeviceLayout); the sum is the
+    /// same.)
+    pub const fn device_block_bytes(self) -> usize {
+        if self.is_64bit_integer() { 4 } else { self.block_bytes() }
+    }
+
     /// Whether elements are stored in blocks with shared scales.
     pub const fn is_quantised(self) -> bool {
         self.block_len() > 1
     }
 
-    /// Whether the plain type is a floating-point one.
+    /// Whether the plain type is a floating-point one to compute with.
     pub const fn is_float(self) -> bool {
-        matches!(self, F32 | F16 | BF16)
+        matches!(self, F32 | F16 | BF16 | F64)
+    }
+
+    /// Whether the type is a floating-point one of at most 8 bits: to store and
+    /// convert, not to compute with.
+    pub const fn is_small_float(self) -> bool {
+        matches!(self, F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1)
     }
 
     /// Whether the type is a whole number or a truth value.
     pub const fn is_integer(self) -> bool {
-        matches!(self, I8 | U8 | I32 | U32 | I64 | Bool)
+        self.is_signed_integer() || self.is_unsigned_integer() || matches!(self, Bool)
+    }
+
+    /// Whether the type is a whole number with a sign.
+    pub const fn is_signed_integer(self) -> bool {
+        matches!(self, I8 | I16 | I32 | I64 | I4 | I2)
+    }
+
+    /// Whether the type is a whole number without a sign.
+    pub const fn is_unsigned_integer(self) -> bool {
+        matches!(self, U8 | U16 | U32 | U64 | U4 | U2)
+    }
+
+    /// Whether the type is a whole number that is narrower on a device.
+    pub const fn is_64bit_integer(self) -> bool {
+        matches!(self, I64 | U64)
+    }
+
+    /// Bits of an element of a plain type.
+    pub const fn bits(self) -> u32 {
+        match self {
+            F4E2M1 | I4 | U4 => 4,
+            I2 | U2 => 2,
+            _ => self.block_bytes() as u32 * 8,
+        }
+    }
+
+    /// The least and the largest value of a whole-number type; the range of
+    /// [`DType::U64`] does not fit, so this is wide.
+    pub const fn range(self) -> Option<(i128, i128)> {
+        match self {
+            Bool => Some((0, 1)),
+            _ if self.is_unsigned_integer() => Some((0, (1 << self.bits()) - 1)),
+            _ if self.is_signed_integer() => {
+                let half = 1 << (self.bits() - 1);
+                Some((-half, half - 1))
+            }
+            _ => None,
+        }
     }
 
     /// Bytes of a tensor with the given extents.
@@ -139,6 +238,18 @@ impl DType {
     /// If the last extent is not a whole number of blocks, or the size does
     /// not fit in 64 bits.
     pub fn bytes(self, extents: &[usize]) -> Result<usize> {
+        self.sized(extents, self.block_bytes())
+    }
+
+    /// Bytes of a tensor with the given extents on a device.
+    ///
+    /// # Errors
+    /// As [`DType::bytes`].
+    pub fn device_bytes(self, extents: &[usize]) -> Result<usize> {
+        self.sized(extents, self.device_block_bytes())
+    }
+
+    fn sized(self, extents: &[usize], block_bytes: usize) -> Result<usize> {
         let last = extents.last().copied().unwrap_or(1);
         if last % self.block_len() != 0 {
             return Err(Error::input(
@@ -147,7 +258,7 @@ impl DType {
                 last,
             ));
         }
-        let mut bytes = self.block_bytes();
+        let mut bytes = block_bytes;
         for (i, &n) in extents.iter().enumerate() {
             let n = if i + 1 == extents.len() { n / self.block_len() } else { n };
             bytes = bytes.checked_mul(n).ok_or_else(|| {

@@ -63,6 +63,14 @@ impl Tensor {
         Self::new(DType::I32, extents, bytemuck::cast_slice(values).to_vec())
     }
 
+    /// An I64 tensor.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn from_i64(extents: &[usize], values: &[i64]) -> Result<Self> {
+        Self::new(DType::I64, extents, bytemuck::cast_slice(values).to_vec())
+    }
+
     /// The element type.
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -103,6 +111,15 @@ impl Tensor {
     /// If the dtype is another one.
     pub fn to_i32(&self) -> Result<Vec<i32>> {
         self.expect(DType::I32)?;
+        Ok(bytemuck::pod_collect_to_vec(&self.bytes))
+    }
+
+    /// The values of an I64 tensor.
+    ///
+    /// # Errors
+    /// If the dtype is another one.
+    pub fn to_i64(&self) -> Result<Vec<i64>> {
+        self.expect(DType::I64)?;
         Ok(bytemuck::pod_collect_to_vec(&self.bytes))
     }
 

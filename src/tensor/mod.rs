@@ -3,10 +3,12 @@
 mod bytes;
 mod dtype;
 mod host;
+mod small;
 
 pub use bytes::Bytes;
 pub use dtype::DType;
 pub use host::Tensor;
+pub use small::{PowerRounding, SmallRounding, small_float, small_float_bits};
 
 /// The most dimensions a tensor may have.
 pub const MAX_RANK: usize = 8;

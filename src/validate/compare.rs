@@ -3,7 +3,7 @@
 use super::error_model::{largest, storage_rounding};
 use crate::error::{Error, Result};
 use crate::ops::{RefData, RefTensor};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::fmt;
 
 /// The byte that executors fill memory with before a run, where asked to: not
@@ -156,6 +156,9 @@ fn values(tensor: &RefTensor) -> Vec<f64> {
     match &tensor.data {
         RefData::Real(data) => data.clone(),
         // Exact up to 2^53; larger ones are told apart well enough by a test.
+        RefData::Int(data) if tensor.dtype == DType::U64 => {
+            data.iter().map(|&v| v as u64 as f64).collect()
+        }
         RefData::Int(data) => data.iter().map(|&v| v as f64).collect(),
     }
 }
@@ -163,7 +166,6 @@ fn values(tensor: &RefTensor) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::DType;
 
     fn check(got: &[f32], want: &[f64], bound: &[f64]) -> Result<Report> {
         let want = RefTensor::real(DType::F32, &[want.len()], want.to_vec());

@@ -45,6 +45,15 @@ fn format(dtype: DType) -> Option<Format> {
         DType::BF16 => {
             Some(Format { precision: 8, min_exponent: -126, max: half::bf16::MAX.to_f64() })
         }
+        DType::F64 => Some(Format { precision: 53, min_exponent: -1022, max: f64::MAX }),
+        DType::F8E4M3FN => Some(Format { precision: 4, min_exponent: -6, max: 448.0 }),
+        DType::F8E4M3FNUZ => Some(Format { precision: 4, min_exponent: -7, max: 240.0 }),
+        DType::F8E5M2 => Some(Format { precision: 3, min_exponent: -14, max: 57344.0 }),
+        DType::F8E5M2FNUZ => Some(Format { precision: 3, min_exponent: -15, max: 57344.0 }),
+        DType::F8E8M0 => {
+            Some(Format { precision: 1, min_exponent: -127, max: f64::powi(2.0, 127) })
+        }
+        DType::F4E2M1 => Some(Format { precision: 2, min_exponent: 0, max: 6.0 }),
         _ => None,
     }
 }

@@ -87,14 +87,8 @@ fn whole(values: &Values, dtype: DType, rng: &mut Pcg64) -> i64 {
 }
 
 fn range(dtype: DType) -> (i64, i64) {
-    match dtype {
-        DType::I8 => (i8::MIN.into(), i8::MAX.into()),
-        DType::U8 => (0, u8::MAX.into()),
-        DType::I32 => (i32::MIN.into(), i32::MAX.into()),
-        DType::U32 => (0, u32::MAX.into()),
-        DType::Bool => (0, 1),
-        _ => (i64::MIN, i64::MAX),
-    }
+    let clamp = |end: i128| end.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+    dtype.range().map_or((i64::MIN, i64::MAX), |(least, most)| (clamp(least), clamp(most)))
 }
 
 /// The value with its magnitude moved into the normal numbers of the dtype.

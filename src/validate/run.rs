@@ -140,7 +140,7 @@ fn execute(setup: &Setup, target: &Target, expected: &Expected) -> Result<Vec<Te
     };
     let mut session = Session::new_blocking(setup.graph.clone(), &target.backend, options)?;
     for (name, tensor) in &setup.states {
-        session.set_state(name, tensor)?;
+        session.set_state_blocking(name, tensor)?;
     }
     let inputs: Vec<(&str, &Tensor)> =
         setup.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();

@@ -305,7 +305,7 @@ fn check_dispatch(
                 ));
             }
         }
-        let output = matches!(view.place, Place::Output(_) | Place::Scratch(_));
+        let output = matches!(view.place, Place::Output(_) | Place::Scratch(_) | Place::Status);
         if binding.kind == BindingKind::ReadWrite && !output {
             return Err(format!("'{name}' writes to {:?}", view.place));
         }
@@ -319,7 +319,7 @@ fn check_params(dispatch: &Dispatch, reflection: &Reflection) -> Result<(), Stri
     let mut wanted: Vec<(&str, Scalar)> =
         members.iter().map(|member| (member.name.as_str(), member.scalar)).collect();
     let scalar = |param: &Param| match param {
-        Param::Dim(_) | Param::U32(_) => Scalar::U32,
+        Param::Dim(_) | Param::U32(_) | Param::Status(_) => Scalar::U32,
         Param::I32(_) => Scalar::I32,
         Param::F32(_) => Scalar::F32,
     };
@@ -361,6 +361,7 @@ fn check_view(plan: &Plan, call: &Call, view: &View, caps: &DeviceCaps) -> Resul
             let size = view.size.ok_or("scratch memory without a size")?;
             (format!("scratch {number}"), view.offset + size)
         }
+        Place::Status => ("the status word".into(), 4),
         Place::Input(i) | Place::Head(i) => {
             let id = call.inputs.get(i).copied().flatten().ok_or_else(missing)?;
             let operand = &plan.operands[id.index()];
@@ -396,7 +397,7 @@ fn region(
     head: bool,
     bounds: &Bindings,
 ) -> Result<u64, String> {
-    let bytes = ty.bytes(bounds).map_err(|e| e.to_string())? as u64;
+    let bytes = ty.device_bytes(bounds).map_err(|e| e.to_string())? as u64;
     let constant = matches!(home, Home::Constant(_));
     let layout = DeviceLayout::of(ty.dtype).filter(|_| ty.dtype.is_quantised() && constant);
     let Some(layout) = layout else {

@@ -4,7 +4,7 @@ use super::GpuEngine;
 use crate::error::{Error, Result};
 use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose, Scalar};
 use crate::graph::{Dim, TensorType};
-use crate::kernels::{Dispatch, GpuCx, Grid, Param, Place, View};
+use crate::kernels::{Dispatch, Fault, GpuCx, Grid, Param, Place, View};
 use crate::plan::{Call, Home, OperandId, Plan};
 use std::sync::Arc;
 
@@ -17,6 +17,27 @@ pub(super) struct Compiled {
     pub(super) inputs: Vec<Buffer>,
     pub(super) params: Buffer,
     pub(super) param_bytes: usize,
+    /// What kernels may find wrong while they run, and in which node; see
+    /// [`Place::Status`].
+    pub(super) faults: Vec<(Fault, String)>,
+}
+
+/// The value of the status word where a fault is met. Of several the largest
+/// stays, which is the first in the plan.
+fn status_code(number: usize) -> u32 {
+    u32::MAX - number as u32
+}
+
+impl Compiled {
+    /// The error that the status word tells of, if any.
+    pub(super) fn status(&self, word: u32) -> Result<()> {
+        if word == 0 {
+            return Ok(());
+        }
+        let fault = self.faults.get((u32::MAX - word) as usize);
+        let (fault, node) = fault.ok_or_else(|| Error::internal(format!("status {word:#x}")))?;
+        Err(fault.error(node))
+    }
 }
 
 /// One dispatch, ready to be encoded.
@@ -33,7 +54,10 @@ pub(super) struct Step {
 }
 
 impl GpuEngine {
-    pub(super) fn compile_plan(&mut self, plan: Plan) -> Result<Compiled> {
+    pub(super) async fn compile_plan(&mut self, plan: Plan) -> Result<Compiled> {
+        if self.poisoned {
+            self.prepare_poison(&plan).await?;
+        }
         let slots = self.slots(&plan)?;
         let inputs = self.inputs(&plan)?;
         let mut calls = Vec::new();
@@ -61,12 +85,14 @@ impl GpuEngine {
             Purpose::Parameters.usage(),
             "parameters",
         )?;
-        for (call, dispatch, pipeline, at, size) in layout {
+        let mut faults = Vec::new();
+        for (call, mut dispatch, pipeline, at, size) in layout {
+            watch(&mut dispatch, &call.node, &mut faults);
             let place = Binder { engine: self, plan: &plan, call, slots: &slots, inputs: &inputs };
             let step = place.step(dispatch, pipeline, &params, at, size);
             steps.push(step.map_err(|e| e.at_node(&call.node))?);
         }
-        Ok(Compiled { plan, steps, slots, inputs, params, param_bytes })
+        Ok(Compiled { plan, steps, slots, inputs, params, param_bytes, faults })
     }
 
     fn dispatches(&self, plan: &Plan, call: &Call) -> Result<Vec<Dispatch>> {
@@ -86,12 +112,12 @@ impl GpuEngine {
     /// Buffers for a plan's slots: those of earlier plans where they are large
     /// enough, new ones otherwise.
     fn slots(&mut self, plan: &Plan) -> Result<Vec<Buffer>> {
-        let mut order: Vec<usize> = (0..plan.slots.len()).collect();
-        order.sort_by_key(|&slot| std::cmp::Reverse(plan.slots[slot]));
+        let mut order: Vec<usize> = (0..plan.device_slots.len()).collect();
+        order.sort_by_key(|&slot| std::cmp::Reverse(plan.device_slots[slot]));
         let mut free = self.arena.clone();
-        let mut chosen: Vec<Option<Buffer>> = vec![None; plan.slots.len()];
+        let mut chosen: Vec<Option<Buffer>> = vec![None; plan.device_slots.len()];
         for slot in order {
-            let bytes = plan.slots[slot];
+            let bytes = plan.device_slots[slot];
             let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.size() >= bytes);
             let buffer = match fitting.min_by_key(|(_, buffer)| buffer.size()) {
                 Some((i, _)) => free.swap_remove(i),
@@ -104,28 +130,24 @@ impl GpuEngine {
             };
             chosen[slot] = Some(buffer);
         }
-        if self.poisoned {
-            self.prepare_poison(plan)?;
-        }
         Ok(chosen.into_iter().flatten().collect())
     }
 
     fn inputs(&self, plan: &Plan) -> Result<Vec<Buffer>> {
         let make = |id: &crate::graph::ValueId| {
-            let bytes = self.graph.ty(*id).bytes(&plan.bounds)? as u64;
+            let bytes = self.graph.ty(*id).device_bytes(&plan.bounds)? as u64;
             let name = &self.graph.value(*id).name;
             self.gpu.alloc(Purpose::Inputs, bytes, Purpose::Inputs.usage(), name)
         };
         self.graph.inputs().iter().map(make).collect()
     }
 
-    fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
-        let bytes = plan.slots.iter().copied().max().unwrap_or(0).next_multiple_of(16);
+    async fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
+        let bytes = plan.device_slots.iter().copied().max().unwrap_or(0).next_multiple_of(16);
         if self.poison.as_ref().is_none_or(|buffer| buffer.len() < bytes) {
             let usage = Purpose::Scratch.usage();
             let buffer = self.gpu.alloc(Purpose::Scratch, bytes, usage, "poison")?;
-            let gpu = self.gpu.clone();
-            gpu.block_on(gpu.upload(&buffer, 0, &vec![0xff; bytes as usize]))?;
+            self.gpu.upload(&buffer, 0, &vec![0xff; bytes as usize]).await?;
             self.poison = Some(buffer);
         }
         Ok(())
@@ -133,6 +155,10 @@ impl GpuEngine {
 
     fn reserve_scratch(&mut self, dispatches: &[Dispatch]) -> Result<()> {
         for (_, view) in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
+            if view.place == Place::Status && self.status.is_none() {
+                let usage = Purpose::Scratch.usage();
+                self.status = Some(self.gpu.alloc(Purpose::Scratch, 4, usage, "status")?);
+            }
             let Place::Scratch(number) = view.place else { continue };
             let size = view.size.ok_or_else(|| Error::internal("scratch memory without a size"))?;
             let end = view.offset + size;
@@ -208,11 +234,15 @@ impl Binder<'_> {
                 let buffer = self.engine.scratch.get(number).ok_or_else(missing)?;
                 return Ok((buffer, 0, buffer.len()));
             }
+            Place::Status => {
+                let buffer = self.engine.status.as_ref().ok_or_else(missing)?;
+                return Ok((buffer, 0, buffer.len()));
+            }
             Place::Input(i) | Place::Head(i) => self.call.inputs.get(i).copied().flatten(),
             Place::Output(i) => self.call.outputs.get(i).copied(),
         };
         let operand = &self.plan.operands[id.ok_or_else(missing)?.index()];
-        let bytes = || operand.ty.bytes(&self.plan.bounds).map(|bytes| bytes as u64);
+        let bytes = || operand.ty.device_bytes(&self.plan.bounds).map(|bytes| bytes as u64);
         match (operand.home, place) {
             (Home::Constant(value), _) => {
                 let weight = self.engine.weights.get(value).ok_or_else(missing)?;
@@ -226,6 +256,20 @@ impl Binder<'_> {
             (Home::Slot(slot), _) => Ok((&self.slots[slot], 0, bytes()?)),
             (Home::Unused, _) => Err(missing()),
         }
+    }
+}
+
+/// Writes down what the kernel may find wrong, and gives its parameter the value
+/// that says so.
+fn watch(dispatch: &mut Dispatch, node: &str, faults: &mut Vec<(Fault, String)>) {
+    for (_, param) in &mut dispatch.params {
+        let Param::Status(fault) = *param else { continue };
+        let known = faults.iter().position(|(other, at)| *other == fault && at == node);
+        let number = known.unwrap_or_else(|| {
+            faults.push((fault, node.into()));
+            faults.len() - 1
+        });
+        *param = Param::U32(status_code(number));
     }
 }
 
@@ -249,7 +293,7 @@ fn place_params(
         let member = members.iter().find(|member| member.name == name);
         let member = member.ok_or_else(|| wrong(format!("there is no parameter '{name}'")))?;
         let scalar = match &param {
-            Param::Dim(_) | Param::U32(_) => Scalar::U32,
+            Param::Dim(_) | Param::U32(_) | Param::Status(_) => Scalar::U32,
             Param::I32(_) => Scalar::I32,
             Param::F32(_) => Scalar::F32,
         };

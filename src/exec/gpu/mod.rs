@@ -4,16 +4,18 @@
 //! state nothing is planned, compiled or allocated.
 
 mod compile;
+mod narrow;
 mod profile;
+mod resize;
 mod run;
 mod weights;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::exec::{EngineOptions, Progress, WorkingMemory};
 use crate::gpu::{Buffer, Gpu, Purpose, StepWriter, Uploader};
-use crate::graph::{Bindings, Graph, StateId};
+use crate::graph::{Bindings, Graph, StateId, StateInfo};
 use crate::kernels::Policy;
 use crate::plan::Plan;
-use crate::session::{Progress, SessionMemory, SessionOptions, moves};
 use compile::Compiled;
 use run::Pace;
 use std::collections::BTreeSet;
@@ -33,9 +35,14 @@ pub(crate) struct GpuEngine {
     poisoned: bool,
     weights: Weights,
     states: Vec<Buffer>,
+    /// A change of the states' sizes is under way, or was cut short.
+    resizing: bool,
     /// Working memory, shared by all plans, since they run one after another.
     arena: Vec<Buffer>,
     scratch: Vec<Buffer>,
+    /// One word that kernels set when something is wrong; made when a plan
+    /// first has such a kernel.
+    status: Option<Buffer>,
     plans: Vec<Compiled>,
     writer: StepWriter,
     pace: Pace,
@@ -50,7 +57,7 @@ impl GpuEngine {
         gpu: Arc<Gpu>,
         graph: Arc<Graph>,
         fixed: &Bindings,
-        options: &SessionOptions,
+        options: EngineOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
         let weights = Weights::upload(&gpu, &graph, progress).await?;
@@ -60,13 +67,15 @@ impl GpuEngine {
         Ok(GpuEngine {
             gpu,
             graph,
-            policy: options.policy.clone(),
+            policy: options.policy,
             poison: None,
             poisoned: options.poison,
             weights,
             states,
+            resizing: false,
             arena: Vec::new(),
             scratch: Vec::new(),
+            status: None,
             plans: Vec::new(),
             writer,
             pace,
@@ -86,32 +95,35 @@ impl GpuEngine {
         self.variants.clone()
     }
 
-    pub(crate) fn memory(&self) -> SessionMemory {
-        SessionMemory {
+    pub(crate) fn memory(&self) -> WorkingMemory {
+        WorkingMemory {
             states: self.states.iter().map(Buffer::size).sum(),
             slots: self.arena.iter().map(Buffer::size).sum(),
             live_peak: self.live_peak,
         }
     }
 
-    pub(crate) fn compile(&mut self, plan: Plan) -> Result<usize> {
-        self.live_peak = self.live_peak.max(plan.live_peak);
-        let compiled = self.compile_plan(plan)?;
+    pub(crate) async fn compile(&mut self, plan: Plan) -> Result<usize> {
+        self.live_peak = self.live_peak.max(plan.device_live_peak);
+        let compiled = self.compile_plan(plan).await?;
         self.variants.extend(compiled.steps.iter().map(|step| step.variant.clone()));
         self.plans.push(compiled);
         Ok(self.plans.len() - 1)
     }
 
     pub(crate) async fn state(&self, id: StateId) -> Result<Vec<u8>> {
+        self.intact()?;
         let buffer = &self.states[id.index()];
-        self.gpu.read(buffer, 0, buffer.len()).await
+        let bytes = self.gpu.read(buffer, 0, buffer.len()).await?;
+        Ok(narrow::to_host(self.graph.states()[id.index()].ty.dtype, bytes))
     }
 
-    pub(crate) fn set_state(&mut self, id: StateId, bytes: &[u8]) -> Result<()> {
-        let buffer = self.states[id.index()].clone();
+    pub(crate) async fn set_state(&mut self, id: StateId, bytes: &[u8]) -> Result<()> {
+        let (buffer, info) = (self.states[id.index()].clone(), &self.graph.states()[id.index()]);
+        let bytes = narrow::to_device(&format!("state '{}'", info.name), info.ty.dtype, bytes)?;
         let mut uploader =
             Uploader::new(&self.gpu, crate::gpu::UPLOAD_CHUNK.min(bytes.len() as u64));
-        self.gpu.block_on(uploader.upload(&buffer, 0, bytes))
+        uploader.upload(&buffer, 0, &bytes).await
     }
 
     pub(crate) fn clear_states(&mut self) -> Result<()> {
@@ -121,34 +133,13 @@ impl GpuEngine {
         }
         self.gpu.submit("clearing states", encoder).map(|_| ())
     }
-
-    /// Gives states new sizes, keeping their content. Compiled plans are
-    /// dropped, since they are bound to the old buffers.
-    pub(crate) fn resize_states(&mut self, old: &Bindings, new: &Bindings) -> Result<()> {
-        self.plans.clear();
-        let mut encoder = self.gpu.encoder("resize states");
-        for (i, info) in self.graph.states().iter().enumerate() {
-            if info.ty.bytes(old)? == info.ty.bytes(new)? {
-                continue;
-            }
-            let bigger = allocate_state(&self.gpu, &info.name, info.ty.bytes(new)? as u64)?;
-            for m in moves(info, old, new)? {
-                if m.from % 4 != 0 || m.to % 4 != 0 || m.bytes % 4 != 0 {
-                    let what = "resizing a state whose rows are not whole 4-byte words";
-                    return Err(Error::unsupported(format!("state '{}'", info.name), what));
-                }
-                let from = self.states[i].raw();
-                encoder.copy_buffer_to_buffer(from, m.from, bigger.raw(), m.to, m.bytes);
-            }
-            self.states[i] = bigger;
-        }
-        self.gpu.submit("resizing states", encoder).map(|_| ())
-    }
 }
 
 fn allocate_states(gpu: &Arc<Gpu>, graph: &Graph, fixed: &Bindings) -> Result<Vec<Buffer>> {
     let states = graph.states().iter();
-    states.map(|info| allocate_state(gpu, &info.name, info.ty.bytes(fixed)? as u64)).collect()
+    let state =
+        |info: &StateInfo| allocate_state(gpu, &info.name, info.ty.device_bytes(fixed)? as u64);
+    states.map(state).collect()
 }
 
 fn allocate_state(gpu: &Arc<Gpu>, name: &str, bytes: u64) -> Result<Buffer> {

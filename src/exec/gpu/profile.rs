@@ -32,10 +32,13 @@ impl GpuEngine {
         self.gpu.check(DOING)?;
         let compiled = &self.plans[index];
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
-        write_inputs(&mut self.writer, compiled, inputs)?;
+        write_inputs(&mut self.writer, &self.graph, compiled, inputs)?;
         write_params(&mut self.writer, compiled, bindings)?;
         let mut encoder = self.gpu.encoder("profile");
         self.writer.record(&mut encoder).await?;
+        if let (Some(status), false) = (&self.status, compiled.faults.is_empty()) {
+            encoder.clear_buffer(status.raw(), 0, None);
+        }
         let submission = self.gpu.submit(DOING, encoder)?;
         self.gpu.wait(DOING, submission).await?;
         let sized = sized(compiled, bindings, most)?;

@@ -2,8 +2,9 @@
 
 use super::GpuEngine;
 use super::compile::{Compiled, Step};
+use super::narrow::{to_device, to_host};
 use crate::error::{Error, Result};
-use crate::graph::{Bindings, Dim};
+use crate::graph::{Bindings, Dim, Graph};
 use crate::kernels::{Grid, Param};
 use crate::plan::Home;
 use crate::tensor::{Bytes, Tensor};
@@ -89,6 +90,10 @@ impl GpuEngine {
         let last = self.start(index, inputs, bindings, false, times).await?;
         let submission = self.gpu.submit("running a plan", last.encoder)?;
         self.gpu.wait("running a plan", submission).await?;
+        if let (Some(status), false) = (&self.status, self.plans[index].faults.is_empty()) {
+            let word = self.gpu.read(status, 0, 4).await?;
+            self.plans[index].status(word_of(&word)?)?;
+        }
         self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
         self.submissions += 1;
         Ok(())
@@ -106,15 +111,19 @@ impl GpuEngine {
         // A loss since the last run shows up when the device is polled.
         self.gpu.tick();
         self.gpu.check("running a plan")?;
+        self.intact()?;
         let compiled = &self.plans[index];
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
-        write_inputs(&mut self.writer, compiled, inputs)?;
+        write_inputs(&mut self.writer, &self.graph, compiled, inputs)?;
         write_params(&mut self.writer, compiled, bindings)?;
         let sized = sized(compiled, bindings, most)?.repeat(times);
         let budget = if one_submission { f64::INFINITY } else { self.pace.budget() };
         let parts = cut(&sized, budget);
         let mut encoder = self.gpu.encoder("run");
         self.writer.record(&mut encoder).await?;
+        if let (Some(status), false) = (&self.status, compiled.faults.is_empty()) {
+            encoder.clear_buffer(status.raw(), 0, None);
+        }
         if let Some(poison) = &self.poison {
             for slot in &compiled.slots {
                 let bytes = slot.size().min(poison.len());
@@ -154,7 +163,7 @@ impl GpuEngine {
         let mut ranges = Vec::new();
         for (name, id) in &compiled.plan.outputs {
             let operand = &compiled.plan.operands[id.index()];
-            let bytes = operand.ty.bytes(bindings)? as u64;
+            let bytes = operand.ty.device_bytes(bindings)? as u64;
             let buffer = match operand.home {
                 Home::Constant(value) => {
                     results.push(self.graph.constant(value).map(|tensor| tensor.bytes().clone()));
@@ -173,19 +182,33 @@ impl GpuEngine {
             results.push(None);
             ranges.push((buffer, 0, bytes));
         }
+        let watched = self.status.as_ref().filter(|_| !compiled.faults.is_empty());
+        ranges.extend(watched.map(|status| (status, 0, 4)));
         let read = self.gpu.record_read(&mut encoder, &ranges)?;
         let submission = self.gpu.submit("running a plan", encoder)?;
-        let mut parts = read.bytes(submission).await?.into_iter();
+        let mut parts = read.bytes(submission).await?;
         self.gpu.check("running a plan")?;
+        if watched.is_some() {
+            let word = parts.pop().unwrap_or_default();
+            compiled.status(word_of(&word)?)?;
+        }
+        let mut parts = parts.into_iter();
         let mut tensors = Vec::with_capacity(results.len());
         for ((name, id), known) in compiled.plan.outputs.iter().zip(results) {
             let ty = &compiled.plan.operands[id.index()].ty;
-            let bytes = known.or_else(|| parts.next().map(Bytes::from));
+            let read = || parts.next().map(|part| Bytes::from(to_host(ty.dtype, part)));
+            let bytes = known.or_else(read);
             let bytes = bytes.ok_or_else(|| Error::internal("a lost output"))?;
             tensors.push((name.clone(), Tensor::new(ty.dtype, &ty.extents(bindings)?, bytes)?));
         }
         Ok(tensors)
     }
+}
+
+/// The status word.
+fn word_of(bytes: &[u8]) -> Result<u32> {
+    let word = bytes.first_chunk().ok_or_else(|| Error::internal("a lost status word"))?;
+    Ok(u32::from_le_bytes(*word))
 }
 
 /// The dispatches of a plan that have something to do.
@@ -203,11 +226,20 @@ pub(super) fn sized<'a>(compiled: &'a Compiled, bindings: &Bindings, most: u32) 
 
 pub(super) fn write_inputs(
     writer: &mut crate::gpu::StepWriter,
+    graph: &Graph,
     compiled: &Compiled,
     inputs: &[&Tensor],
 ) -> Result<()> {
-    for (buffer, tensor) in compiled.inputs.iter().zip(inputs) {
-        let bytes: &[u8] = tensor.bytes();
+    let named = graph.inputs().iter().map(|&id| &graph.value(id).name);
+    for ((buffer, tensor), name) in compiled.inputs.iter().zip(inputs).zip(named) {
+        let bytes = to_device(&format!("input '{name}'"), tensor.dtype(), tensor.bytes());
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                writer.clear();
+                return Err(error);
+            }
+        };
         // Copies move whole words; a run may use only a part of the buffer.
         let whole = bytes.len() / 4 * 4;
         writer.write(buffer, 0, &bytes[..whole])?;
@@ -243,6 +275,7 @@ fn fill_params(step: &Step, bindings: &Bindings, bytes: &mut [u8]) -> Result<()>
         let word = match param {
             Param::Dim(dim) => u32_of(dim, bindings)?.to_le_bytes(),
             Param::U32(value) => value.to_le_bytes(),
+            Param::Status(_) => return Err(Error::internal("a status code without a number")),
             Param::I32(value) => value.to_le_bytes(),
             Param::F32(value) => value.to_le_bytes(),
         };

@@ -1,10 +1,11 @@
 //! Constants of a graph on a device, in the layout the shaders read.
 
+use super::narrow::narrow;
 use crate::error::{Error, Result};
+use crate::exec::Progress;
 use crate::gpu::{Buffer, Gpu, Purpose, UPLOAD_CHUNK, Uploader};
 use crate::graph::{Graph, Source, ValueId};
 use crate::quant::DeviceLayout;
-use crate::session::Progress;
 use crate::tensor::Tensor;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -73,9 +74,13 @@ async fn upload_one(
 ) -> Result<Weight> {
     let Some(layout) = DeviceLayout::of(tensor.dtype()).filter(|_| tensor.dtype().is_quantised())
     else {
-        let bytes = tensor.bytes().len() as u64;
+        let bytes = tensor.dtype().device_bytes(tensor.extents())? as u64;
         let buffer = allocate(gpu, name, bytes)?;
-        uploader.upload(&buffer, 0, tensor.bytes()).await?;
+        if tensor.dtype().is_64bit_integer() {
+            upload_narrowed(uploader, &buffer, name, tensor).await?;
+        } else {
+            uploader.upload(&buffer, 0, tensor.bytes()).await?;
+        }
         return Ok(Weight { buffer, body: (0, bytes), head: (0, 0) });
     };
     let blocks = tensor.len() / tensor.dtype().block_len();
@@ -100,6 +105,23 @@ async fn upload_one(
     })
     .await?;
     Ok(Weight { buffer, body: (0, body), head: (head_start, head) })
+}
+
+/// Uploads 64-bit integers as the 32 bits that a device has of them.
+async fn upload_narrowed(
+    uploader: &mut Uploader,
+    buffer: &Buffer,
+    name: &str,
+    tensor: &Tensor,
+) -> Result<()> {
+    let source: &[u8] = tensor.bytes();
+    let fill = |range: std::ops::Range<u64>, out: &mut [u8]| {
+        let from = source.get(range.start as usize * 2..range.end as usize * 2);
+        let from = from.ok_or_else(|| Error::internal("narrowing past the end of a constant"))?;
+        narrow(&format!("constant '{name}'"), tensor.dtype(), from, out)
+    };
+    let bytes = source.len() as u64 / 2;
+    uploader.upload_with(buffer, 0, bytes, fill, |_, _| Ok(())).await
 }
 
 /// From whole blocks of a file to a region's part of them.

@@ -74,7 +74,7 @@ macro_rules! whole {
         }
     )*};
 }
-whole!(i8 u8 i32 u32 i64);
+whole!(i8 u8 i16 u16 i32 u32 i64 u64);
 
 fn map1<A: Pod + Sync, Y: Pod + Send>(
     x: &CpuTensor<'_>,
@@ -263,6 +263,9 @@ pub(super) fn binary(
         DType::I32 => whole::<i32>(op, a, b, y),
         DType::U32 => whole::<u32>(op, a, b, y),
         DType::I64 => whole::<i64>(op, a, b, y),
+        DType::U64 => whole::<u64>(op, a, b, y),
+        DType::I16 => whole::<i16>(op, a, b, y),
+        DType::U16 => whole::<u16>(op, a, b, y),
         other => Err(Error::internal(format!("{op:?} of {other}"))),
     }
 }
@@ -323,7 +326,7 @@ fn compare<T: PartialOrd>(op: Binary, a: T, b: T) -> u8 {
 #[derive(Clone, Copy)]
 enum Number {
     Real(f32),
-    Whole(i64),
+    Whole(i128),
 }
 
 /// The same numbers in another dtype.
@@ -337,7 +340,10 @@ pub(super) fn cast(x: &CpuTensor<'_>, y: &mut CpuTensorMut<'_>) -> Result<()> {
         DType::U8 | DType::Bool => cast_to::<u8>(x, y, |v| W(v.into())),
         DType::I32 => cast_to::<i32>(x, y, |v| W(v.into())),
         DType::U32 => cast_to::<u32>(x, y, |v| W(v.into())),
-        DType::I64 => cast_to::<i64>(x, y, W),
+        DType::I16 => cast_to::<i16>(x, y, |v| W(v.into())),
+        DType::U16 => cast_to::<u16>(x, y, |v| W(v.into())),
+        DType::I64 => cast_to::<i64>(x, y, |v| W(v.into())),
+        DType::U64 => cast_to::<u64>(x, y, |v| W(v.into())),
         other => Err(Error::internal(format!("conversion of {other}"))),
     }
 }
@@ -368,7 +374,10 @@ fn cast_to<A: Pod + Sync>(
         DType::U8 => whole!(u8),
         DType::I32 => whole!(i32),
         DType::U32 => whole!(u32),
+        DType::I16 => whole!(i16),
+        DType::U16 => whole!(u16),
         DType::I64 => whole!(i64),
+        DType::U64 => whole!(u64),
         DType::Bool => map1(x, y, |v: A| match read(v) {
             Number::Real(v) => u8::from(v != 0.0),
             Number::Whole(v) => u8::from(v != 0),

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::{
-    CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View,
+    CpuCx, Dispatch, Fault, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View,
 };
 use crate::ops::elementwise::{Binary, Unary};
 use crate::tensor::DType;
@@ -146,7 +146,20 @@ impl Map {
             Map::Where => request = request.feature("op_where"),
             Map::Cast => request = request.feature(conversion(from, to)),
         }
+        if self.is_checked(from, to) {
+            request = request.feature("checked");
+        }
         Ok(request)
+    }
+
+    /// Whether 64-bit results may leave the 32 bits that a device has of them.
+    fn is_checked(&self, from: DType, to: DType) -> bool {
+        match self {
+            Map::Binary(op) => to.is_64bit_integer() && op.may_overflow(),
+            Map::Cast if from.is_float() => to.is_64bit_integer(),
+            Map::Cast => conversion(from, to) == "op_cast_sign",
+            Map::Unary(_) | Map::Gated(_) | Map::Where => false,
+        }
     }
 
     fn bindings(
@@ -158,7 +171,7 @@ impl Map {
     ) -> Result<Vec<Bound>> {
         let mut bindings = Vec::new();
         for (i, &name) in self.operands().iter().enumerate() {
-            let (place, unit) = (Place::Input(i), cx.input(i)?.dtype.block_bytes() as u64);
+            let (place, unit) = (Place::Input(i), cx.input(i)?.dtype.device_block_bytes() as u64);
             let view = match (&windows[i], access[i]) {
                 (Some(window), _) => window.view(place, unit),
                 (None, Access::Flat) => chunk.view(place, unit),
@@ -166,8 +179,12 @@ impl Map {
             };
             bindings.push((name, view));
         }
-        let bytes = cx.output(0)?.dtype.block_bytes() as u64;
+        let output = cx.output(0)?.dtype;
+        let bytes = output.device_block_bytes() as u64;
         bindings.push(("y", chunk.view(Place::Output(0), bytes)));
+        if self.is_checked(cx.input(self.operands().len() - 1)?.dtype, output) {
+            bindings.push(("status", View::all(Place::Status)));
+        }
         Ok(bindings)
     }
 }
@@ -184,7 +201,8 @@ fn windows(cx: &GpuCx<'_>, label: &str, access: &[Access]) -> Result<Vec<Vec<Win
         let mut own = vec![None];
         if *access != Access::Flat {
             let ty = cx.input(i)?;
-            let chunks = split::elements(cx, &ty.elements(), &[ty.dtype.block_bytes() as u64])?;
+            let chunks =
+                split::elements(cx, &ty.elements(), &[ty.dtype.device_block_bytes() as u64])?;
             if chunks.len() > 1 {
                 split::index32(label, cx.bound(&ty.elements())?)?;
                 own = chunks.into_iter().map(Some).collect();
@@ -208,8 +226,12 @@ fn conversion(from: DType, to: DType) -> &'static str {
     match to {
         _ if from == to => "op_cast",
         DType::Bool => "op_cast_truth",
-        DType::I32 if from.is_float() => "op_cast_i32",
-        DType::U32 if from.is_float() => "op_cast_u32",
+        DType::I32 | DType::I64 if from.is_float() => "op_cast_i32",
+        DType::U32 | DType::U64 if from.is_float() => "op_cast_u32",
+        DType::I16 if from.is_float() => "op_cast_i16",
+        DType::U16 if from.is_float() => "op_cast_u16",
+        DType::I64 if matches!(from, DType::U32 | DType::U64) => "op_cast_sign",
+        DType::U64 if from.is_signed_integer() => "op_cast_sign",
         DType::I8 if from.is_float() => "op_cast_i8",
         DType::U8 if from.is_float() => "op_cast_u8",
         _ => "op_cast",
@@ -285,19 +307,24 @@ impl Kernel for Map {
         let windows = windows(cx, self.label(), &access)?;
         let dims = layout.dims.len();
         let shader = self.request(variant, from, output.dtype, &access, dims, &windows[0])?;
-        let mut sizes: Vec<u64> = inputs.iter().map(|ty| ty.dtype.block_bytes() as u64).collect();
-        sizes.push(output.dtype.block_bytes() as u64);
+        let mut sizes: Vec<u64> =
+            inputs.iter().map(|ty| ty.dtype.device_block_bytes() as u64).collect();
+        sizes.push(output.dtype.device_block_bytes() as u64);
         let total = output.elements();
         split::index32(self.label(), cx.bound(&total)?)?;
         let per_group = words(variant) * storage(self.label(), output.dtype)?.lanes;
         let mut dispatches = Vec::new();
         for chunk in split::elements(cx, &total, &sizes)? {
             for windows in &windows {
+                let mut params = params(self, &layout, &access, &chunk, windows)?;
+                if self.is_checked(from, output.dtype) {
+                    params.push(("status_code", Param::Status(Fault::Overflow)));
+                }
                 dispatches.push(Dispatch {
                     shader: shader.clone(),
                     variant: format!("{FAMILY}/{}", variant.name),
                     bindings: self.bindings(cx, &chunk, &access, windows)?,
-                    params: params(self, &layout, &access, &chunk, windows)?,
+                    params,
                     grid: Grid::Linear(chunk.count.ceil_div(per_group)),
                     work: chunk.count.clone() * 8u64,
                 });

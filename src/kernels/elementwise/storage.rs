@@ -17,15 +17,18 @@ pub(crate) struct Storage {
 /// The storage of a plain dtype.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for 64-bit integers, which WGSL does not have, and
-/// for quantised types.
+/// [`Error::Unsupported`] for 64-bit floats, which WGSL does not have, and
+/// for quantised types. 64-bit integers are the 32-bit ones; kernels that could
+/// leave their range check it (`common/checked.wgsl`).
 pub(crate) fn storage(at: &str, dtype: DType) -> Result<Storage> {
     let (read, write, lanes) = match dtype {
         DType::F32 => ("in_f32", "out_f32", 1),
         DType::F16 => ("in_f16", "out_f16", 2),
         DType::BF16 => ("in_bf16", "out_bf16", 2),
-        DType::I32 => ("in_i32", "out_i32", 1),
-        DType::U32 => ("in_u32", "out_u32", 1),
+        DType::I32 | DType::I64 => ("in_i32", "out_i32", 1),
+        DType::U32 | DType::U64 => ("in_u32", "out_u32", 1),
+        DType::I16 => ("in_i16", "out_i16", 2),
+        DType::U16 => ("in_u16", "out_u16", 2),
         DType::I8 => ("in_i8", "out_i8", 4),
         DType::U8 | DType::Bool => ("in_u8", "out_u8", 4),
         other => {

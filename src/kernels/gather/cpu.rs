@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::kernels::{CpuCx, CpuTensor};
-use crate::ops::gather::{Gather, Layout, entry};
+use crate::ops::gather::{Gather, Layout, Places, entry};
 use crate::quant;
+use crate::tensor::DType;
 use rayon::prelude::*;
 
 pub(super) fn run(op: Gather, cx: &mut CpuCx<'_>) -> Result<()> {
@@ -43,4 +44,27 @@ fn rows<T: Send>(
 fn copy(data: &CpuTensor<'_>, row: usize, inner: usize, out: &mut [u8]) {
     let bytes = inner * data.dtype.block_bytes();
     out.copy_from_slice(&data.bytes[row * bytes..][..bytes]);
+}
+
+/// Indices of either dtype.
+pub(crate) fn whole_numbers(indices: &CpuTensor<'_>) -> Vec<i64> {
+    match indices.dtype {
+        DType::I64 => indices.read::<i64>().into_owned(),
+        _ => indices.read::<i32>().iter().map(|&index| index.into()).collect(),
+    }
+}
+
+pub(super) fn places(places: Places, cx: &mut CpuCx<'_>) -> Result<()> {
+    let (data, indices) = (cx.input(0)?, cx.input(1)?);
+    let rows = places.rows(&data.extents, &indices.extents, &whole_numbers(&indices))?;
+    let out = cx.output(0)?;
+    let size = data.dtype.block_bytes();
+    let bytes = rows.inner * size;
+    if out.bytes.is_empty() {
+        return Ok(());
+    }
+    out.bytes.par_chunks_exact_mut(bytes).zip(&rows.starts).for_each(|(out, &start)| {
+        out.copy_from_slice(&data.bytes[start * size..][..bytes]);
+    });
+    Ok(())
 }

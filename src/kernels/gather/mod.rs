@@ -1,6 +1,11 @@
 //! Picking slices by index.
 
 mod cpu;
+mod places;
+
+pub(crate) use cpu::whole_numbers;
+pub use places::PlacesKernel;
+pub(crate) use places::{KINDS, dims, index_bytes, index_parts, params, placed};
 
 use super::parts::{self, Part, Run};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
@@ -39,11 +44,22 @@ pub const VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
+    // As they are, one by one, from wherever indices say.
+    Variant {
+        name: "places",
+        shader: "gather/take",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
 ];
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     match variant.name {
+        "places" => places::requests(variant),
         "decode" => WEIGHT_TYPES.iter().filter_map(|&dtype| request(variant, dtype).ok()).collect(),
         _ => vec![ShaderRequest::new(variant.shader)],
     }
@@ -83,7 +99,7 @@ struct Source {
 fn sources(cx: &GpuCx<'_>, data: &TensorType, rows: &Dim, inner: &Dim) -> Result<Vec<Source>> {
     const WHAT: &str = "data of Gather";
     let Some(layout) = DeviceLayout::of(data.dtype).filter(DeviceLayout::has_head) else {
-        let runs = parts::runs(cx, WHAT, rows, inner, data.dtype.block_bytes() as u64)?;
+        let runs = parts::runs(cx, WHAT, rows, inner, data.dtype.device_block_bytes() as u64)?;
         return Ok(runs.into_iter().map(|rows| Source { rows, head: None }).collect());
     };
     let blocks = inner / layout.block_len;
@@ -106,10 +122,11 @@ impl Kernel for GatherKernel {
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
         let (data, indices) = (cx.input(0)?, cx.input(1)?);
-        let whole_words = data.dtype.block_bytes() == 4 && !data.dtype.is_quantised();
+        let whole_words = data.dtype.device_block_bytes() == 4 && !data.dtype.is_quantised();
         let variant = cx.choose(FAMILY, VARIANTS, |variant| match variant.name {
             "words" => whole_words,
-            _ => DeviceLayout::of(data.dtype).is_some(),
+            "decode" => DeviceLayout::of(data.dtype).is_some(),
+            _ => false,
         })?;
         let layout = self.op.layout(&data.shape, &indices.shape, |dims| Dim::product(dims))?;
         let rows = &layout.outer * &layout.axis;

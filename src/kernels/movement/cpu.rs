@@ -1,8 +1,9 @@
 //! Copies on the CPU: any plain dtype, by the bytes of its elements.
 
-use super::{Place, StridedCopy};
-use crate::error::Result;
+use super::{PadKernel, Place, StridedCopy};
+use crate::error::{Error, Result};
 use crate::kernels::CpuCx;
+use rayon::prelude::*;
 
 pub(super) fn copy(kernel: &StridedCopy, cx: &mut CpuCx<'_>) -> Result<()> {
     let x = cx.input(0)?;
@@ -16,34 +17,24 @@ pub(super) fn copy(kernel: &StridedCopy, cx: &mut CpuCx<'_>) -> Result<()> {
     if y.bytes.is_empty() {
         return Ok(());
     }
-    let mut index = vec![0usize; outer.len()];
     let step = layout.steps[outer.len()];
-    for row in y.bytes.chunks_exact_mut(last * size) {
-        let from: isize = index.iter().zip(&layout.steps).map(|(&i, step)| i as isize * step).sum();
-        let from = layout.start as isize + from;
+    y.bytes.par_chunks_exact_mut(last * size).enumerate().for_each(|(number, row)| {
+        let (mut left, mut from) = (number, layout.start as isize);
+        for (extent, step) in outer.iter().zip(&layout.steps).rev() {
+            from += (left % extent) as isize * step;
+            left /= extent;
+        }
         if step == 1 {
             let from = from as usize * size;
             row.copy_from_slice(&x.bytes[from..from + last * size]);
-        } else {
-            for (i, element) in row.chunks_exact_mut(size).enumerate() {
-                let from = (from + i as isize * step) as usize * size;
-                element.copy_from_slice(&x.bytes[from..from + size]);
-            }
-        }
-        advance(&mut index, outer);
-    }
-    Ok(())
-}
-
-/// The next index in row-major order.
-fn advance(index: &mut [usize], extents: &[usize]) {
-    for axis in (0..extents.len()).rev() {
-        index[axis] += 1;
-        if index[axis] < extents[axis] {
             return;
         }
-        index[axis] = 0;
-    }
+        for (i, element) in row.chunks_exact_mut(size).enumerate() {
+            let from = (from + i as isize * step) as usize * size;
+            element.copy_from_slice(&x.bytes[from..from + size]);
+        }
+    });
+    Ok(())
 }
 
 /// A copy's start and steps in elements.
@@ -81,5 +72,45 @@ pub(super) fn place(kernel: Place, cx: &mut CpuCx<'_>) -> Result<()> {
             at += row;
         }
     }
+    Ok(())
+}
+
+pub(super) fn pad(kernel: &PadKernel, cx: &mut CpuCx<'_>) -> Result<()> {
+    let (x, value) = (cx.input(0)?, cx.optional(1));
+    let start = kernel.start.eval(cx.bindings)? as usize;
+    let mut tables = Vec::with_capacity(kernel.dims.len());
+    for dim in &kernel.dims {
+        let extent = |dim: &crate::graph::Dim| Ok::<_, Error>(dim.eval(cx.bindings)? as usize);
+        let (kept, total, stride) = (extent(&dim.kept)?, extent(&dim.total)?, extent(&dim.stride)?);
+        let source = |i| kernel.mode.source(i, dim.before as usize, kept).map(|at| at * stride);
+        tables.push((0..total).map(source).collect::<Vec<Option<usize>>>());
+    }
+    let y = cx.output(0)?;
+    let size = y.dtype.block_bytes();
+    let zeros = vec![0; size];
+    let fill = value.as_ref().map_or(zeros.as_slice(), |value| value.bytes);
+    let Some((last, outer)) = tables.split_last() else {
+        y.bytes.copy_from_slice(x.bytes);
+        return Ok(());
+    };
+    if y.bytes.is_empty() {
+        return Ok(());
+    }
+    y.bytes.par_chunks_exact_mut(last.len() * size).enumerate().for_each(|(number, row)| {
+        let (mut left, mut from) = (number, Some(start));
+        for table in outer.iter().rev() {
+            from = from.zip(table[left % table.len()]).map(|(from, own)| from + own);
+            left /= table.len();
+        }
+        for (element, own) in row.chunks_exact_mut(size).zip(last) {
+            match from.zip(*own) {
+                Some((from, own)) => {
+                    let at = (from + own) * size;
+                    element.copy_from_slice(&x.bytes[at..at + size]);
+                }
+                None => element.copy_from_slice(fill),
+            }
+        }
+    });
     Ok(())
 }

@@ -1,6 +1,11 @@
 //! Copies with strides on the GPU and on the CPU.
 
 mod cpu;
+mod pad;
+mod trilu;
+
+pub use pad::{PadKernel, Padded};
+pub use trilu::TriluKernel;
 
 use super::parts::{self, Part};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Variant};
@@ -15,7 +20,7 @@ pub const FAMILY: &str = "movement";
 const NEEDS: Needs =
     Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
 
-/// One way to gather and one way to place; words hold 1, 2 or 4 elements.
+/// One way for each thing to do; words hold 1, 2 or 4 elements.
 pub const VARIANTS: &[Variant] = &[
     Variant {
         name: "copy",
@@ -35,6 +40,24 @@ pub const VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
+    Variant {
+        name: "pad",
+        shader: "movement/pad",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "trilu",
+        shader: "movement/trilu",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
 ];
 
 const DIMS: [&str; 8] = ["dim0", "dim1", "dim2", "dim3", "dim4", "dim5", "dim6", "dim7"];
@@ -43,6 +66,11 @@ const STRIDES: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    match variant.name {
+        "pad" => return pad::requests(variant),
+        "trilu" => return trilu::requests(variant),
+        _ => {}
+    }
     let mut requests = Vec::new();
     for bits in [8, 16, 32] {
         match variant.name {
@@ -76,8 +104,8 @@ fn placing(variant: &Variant, bits: u32) -> ShaderRequest {
 }
 
 /// Bits of an element on the device.
-fn bits_of(at: &str, dtype: DType) -> Result<u32> {
-    match dtype.block_bytes() {
+pub(crate) fn bits_of(at: &str, dtype: DType) -> Result<u32> {
+    match dtype.device_block_bytes() {
         bytes @ (1 | 2 | 4) if !dtype.is_quantised() => Ok(bytes as u32 * 8),
         _ => Err(Error::unsupported(at, format!("{dtype} on a GPU; the CPU backend computes it"))),
     }

@@ -113,6 +113,11 @@ impl Binary {
         }
     }
 
+    /// Whether a result may be outside of what the operands' dtype holds.
+    pub(crate) fn may_overflow(self) -> bool {
+        matches!(self, Add | Sub | Mul | Div)
+    }
+
     fn real(self, a: f64, b: f64) -> f64 {
         match self {
             Add => a + b,
@@ -130,6 +135,21 @@ impl Binary {
             Greater => f64::from(u8::from(a > b)),
             GreaterOrEqual => f64::from(u8::from(a >= b)),
             And | Or | Xor => f64::NAN,
+        }
+    }
+
+    /// [`DType::U64`] beyond 2^63 is a negative number of the same bits.
+    fn whole_u64(self, a: i64, b: i64) -> i64 {
+        let (x, y) = (a as u64, b as u64);
+        match self {
+            Div if b != 0 => (x / y) as i64,
+            Min => x.min(y) as i64,
+            Max => x.max(y) as i64,
+            Less => i64::from(x < y),
+            LessOrEqual => i64::from(x <= y),
+            Greater => i64::from(x > y),
+            GreaterOrEqual => i64::from(x >= y),
+            _ => self.whole(a, b),
         }
     }
 
@@ -235,7 +255,10 @@ impl Operator for Binary {
             _ => {
                 let (x, y) = (a.ints()?, b.ints()?);
                 let dtype = if self.is_comparison() { DType::Bool } else { a.dtype };
-                let values = places.map(|(i, j)| wrap(dtype, self.whole(x[i], y[j])));
+                let values = places.map(|(i, j)| match a.dtype {
+                    DType::U64 => self.whole_u64(x[i], y[j]),
+                    _ => wrap(dtype, self.whole(x[i], y[j])),
+                });
                 RefTensor::int(dtype, &extents, values.collect())
             }
         };
@@ -281,6 +304,12 @@ pub(super) fn wrap(dtype: DType, value: i64) -> i64 {
     match dtype {
         DType::I8 => i64::from(value as i8),
         DType::U8 => i64::from(value as u8),
+        DType::I16 => i64::from(value as i16),
+        DType::U16 => i64::from(value as u16),
+        DType::I4 => value << 60 >> 60,
+        DType::U4 => value & 15,
+        DType::I2 => value << 62 >> 62,
+        DType::U2 => value & 3,
         DType::I32 => i64::from(value as i32),
         DType::U32 => i64::from(value as u32),
         DType::Bool => i64::from(value != 0),

@@ -4,6 +4,22 @@ use super::{Binary, Cast, GatedActivation, Unary, Where};
 use crate::tensor::{DType, Tensor};
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
 
+/// The dtypes that a device computes with.
+const DEVICE: [DType; 12] = [
+    DType::F32,
+    DType::F16,
+    DType::BF16,
+    DType::I32,
+    DType::U32,
+    DType::I64,
+    DType::U64,
+    DType::I16,
+    DType::U16,
+    DType::I8,
+    DType::U8,
+    DType::Bool,
+];
+
 const REALS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 /// Lengths of a flat tensor: nothing, one, odd, prime, longer than a workgroup
@@ -116,7 +132,9 @@ fn operands(op: Binary, dtype: DType) -> (Values, Values) {
         (_, DType::Bool) => (Values::Whole(0, 2), Values::Whole(0, 2)),
         (Binary::Div, _) if dtype.is_float() => (Values::Normal(3.0), Values::Uniform(-9.0, -0.1)),
         (Binary::Pow, _) => (Values::Uniform(0.2, 5.0), Values::Uniform(-3.0, 3.0)),
-        (_, DType::U8 | DType::U32) => (Values::Whole(0, 200), Values::Whole(0, 200)),
+        // Nothing below 0, which a device cannot tell from a large number.
+        (Binary::Sub, DType::U64) => (Values::Whole(200, 400), Values::Whole(0, 200)),
+        _ if dtype.is_unsigned_integer() => (Values::Whole(0, 200), Values::Whole(0, 200)),
         _ if dtype.is_integer() => (Values::Whole(-120, 120), Values::Whole(-120, 120)),
         _ => (Values::Normal(3.0), Values::Normal(3.0)),
     }
@@ -125,16 +143,7 @@ fn operands(op: Binary, dtype: DType) -> (Values, Values) {
 /// Cases of one operation on two tensors.
 pub(crate) fn binary_cases(op: Binary) -> Vec<CaseFamily> {
     let mut families = Vec::new();
-    let device = [
-        DType::F32,
-        DType::F16,
-        DType::BF16,
-        DType::I32,
-        DType::U32,
-        DType::I8,
-        DType::U8,
-        DType::Bool,
-    ];
+    let device = DEVICE;
     // The way of reading does not depend on the operation: two of them, one not
     // commutative, are tried with all.
     let thorough = matches!(op, Binary::Sub | Binary::Mul);
@@ -231,16 +240,7 @@ pub(crate) fn gated_cases() -> Vec<CaseFamily> {
 
 /// Cases of conversions.
 pub(crate) fn cast_cases() -> Vec<CaseFamily> {
-    let device = [
-        DType::F32,
-        DType::F16,
-        DType::BF16,
-        DType::I32,
-        DType::U32,
-        DType::I8,
-        DType::U8,
-        DType::Bool,
-    ];
+    let device = DEVICE;
     let mut families = Vec::new();
     for from in device {
         for to in device {
@@ -249,6 +249,8 @@ pub(crate) fn cast_cases() -> Vec<CaseFamily> {
                 (true, DType::I8 | DType::U8) => Values::Normal(150.0),
                 (true, _) => Values::Normal(20.0),
                 (false, DType::I8 | DType::U8) => Values::Whole(-1000, 1000),
+                // A device cannot tell what is below 0 from a large number.
+                (false, DType::U64) => Values::Whole(0, 1 << 30),
                 // Within the range of halves: where all overflow, nothing is checked.
                 (false, DType::F16) => Values::Whole(-30_000, 30_000),
                 (false, _) => Values::Whole(-(1 << 30), 1 << 30),

@@ -20,15 +20,13 @@ pub struct Cast {
 
 impl Cast {
     fn whole(self, value: f64) -> i64 {
-        let (lo, hi) = match self.to {
-            DType::Bool => return i64::from(value != 0.0),
-            DType::I8 => (-128.0, 127.0),
-            DType::U8 => (0.0, 255.0),
-            DType::I32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
-            DType::U32 => (0.0, f64::from(u32::MAX)),
-            _ => return value as i64,
-        };
-        value.clamp(lo, hi) as i64
+        match (self.to, self.to.range()) {
+            (DType::Bool, _) => i64::from(value != 0.0),
+            (DType::U64, _) => value as u64 as i64,
+            // Conversions go to the nearest end, and to 0 from what is not a number.
+            (_, Some((least, most))) => (value as i128).clamp(least, most) as i64,
+            (_, None) => 0,
+        }
     }
 }
 
@@ -53,6 +51,9 @@ impl Operator for Cast {
         let data = match (&x.data, self.to.is_float()) {
             (RefData::Real(v), true) => RefData::Real(v.clone()),
             (RefData::Real(v), false) => RefData::Int(v.iter().map(|&v| self.whole(v)).collect()),
+            (RefData::Int(v), true) if x.dtype == DType::U64 => {
+                RefData::Real(v.iter().map(|&v| v as u64 as f64).collect())
+            }
             (RefData::Int(v), true) => RefData::Real(v.iter().map(|&v| v as f64).collect()),
             (RefData::Int(v), false) => RefData::Int(v.iter().map(|&v| wrap(self.to, v)).collect()),
         };

@@ -1,6 +1,6 @@
 //! What `Gather` is tried on.
 
-use super::Gather;
+use super::{Gather, GatherElements, GatherND, Take};
 use crate::quant::WEIGHT_TYPES;
 use crate::tensor::{DType, Tensor};
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
@@ -94,4 +94,115 @@ fn case(op: Gather, data: CaseInput, indices: &[usize], entries: usize) -> Case 
     let most = entries as i64;
     let indices = CaseInput::run(DType::I32, indices).values(Values::Whole(-most, most));
     Case::new(op, [data, indices])
+}
+
+/// Elements of 4, 2 and 1 bytes.
+const STORED: [DType; 6] =
+    [DType::F32, DType::I32, DType::F16, DType::BF16, DType::I8, DType::Bool];
+
+fn stored(dtype: DType, extents: &[usize]) -> CaseInput {
+    let input = CaseInput::run(dtype, extents);
+    match dtype {
+        DType::I8 | DType::Bool => input.values(Values::Whole(-100, 100)),
+        _ => whole(input),
+    }
+}
+
+fn some_indices(extents: &[usize], entries: usize) -> Option<CaseInput> {
+    let most = entries as i64;
+    let any = extents.iter().product::<usize>() > 0;
+    let values = Values::Whole(-most, most);
+    (entries > 0 || !any).then(|| CaseInput::run(DType::I32, extents).values(values))
+}
+
+/// Shapes are `[A, B, C, picked]`, as for [`ranks`].
+pub(crate) fn take_cases() -> Vec<CaseFamily> {
+    let shapes =
+        [[2, 3, 5, 2], [1, 1, 1, 1], [3, 7, 33, 4], [2, 5, 9, 0], [2, 0, 9, 3], [2, 4, 1, 9]];
+    let mut families = Vec::new();
+    for dtype in STORED {
+        for (axis, batch_dims) in [(0, 0), (1, 0), (-1, 0), (1, 1), (2, 1)] {
+            let label = format!("{dtype} axis={axis} batch_dims={batch_dims}");
+            families.push(CaseFamily::new(label, shapes.map(Vec::from), move |shape| {
+                let (&picked, data) = shape.split_last()?;
+                let at = if axis < 0 { data.len() - 1 } else { axis as usize };
+                let extents = [&data[..batch_dims], &[picked, 2]].concat();
+                let indices = some_indices(&extents, data[at])?;
+                Some(Case::new(Take { axis, batch_dims }, [stored(dtype, data), indices]))
+            }));
+        }
+    }
+    for (dtype, shape) in [(DType::F32, [5, 521, 601]), (DType::F16, [3, 1009, 701])] {
+        let label = format!("{dtype} data over 1 MiB");
+        families.push(CaseFamily::new(label, [shape.to_vec()], move |d| {
+            let indices = some_indices(&[3], d[1])?;
+            Some(Case::new(Take { axis: 1, batch_dims: 0 }, [stored(dtype, d), indices]))
+        }));
+    }
+    families
+}
+
+/// Shapes are `[A, B, C, picked along the axis]`.
+pub(crate) fn elements_cases() -> Vec<CaseFamily> {
+    let shapes =
+        [[2, 3, 5, 2], [1, 1, 1, 1], [3, 7, 33, 41], [2, 5, 9, 0], [0, 4, 9, 3], [4, 1, 6, 5]];
+    let mut families = Vec::new();
+    let case = |dtype: DType, axis: i64, shape: &[usize]| {
+        let (&picked, data) = shape.split_last()?;
+        let at = if axis < 0 { data.len() - 1 } else { axis as usize };
+        let mut extents = data.to_vec();
+        extents[at] = picked;
+        let indices = some_indices(&extents, data[at])?;
+        Some(Case::new(GatherElements { axis }, [stored(dtype, data), indices]))
+    };
+    for dtype in STORED {
+        for axis in [0, 1, -1] {
+            let label = format!("{dtype} axis={axis}");
+            families.push(CaseFamily::new(label, shapes.map(Vec::from), move |shape| {
+                case(dtype, axis, shape)
+            }));
+        }
+    }
+    families.push(CaseFamily::new("F32 fewer indices", [vec![5, 7, 9], vec![4, 4, 4]], |d| {
+        let indices = some_indices(&[d[0] / 2, 11, d[2] / 3], d[1])?;
+        Some(Case::new(GatherElements { axis: 1 }, [stored(DType::F32, d), indices]))
+    }));
+    for (dtype, shape) in [(DType::F32, [3, 401, 301, 299]), (DType::F16, [2, 601, 503, 601])] {
+        let label = format!("{dtype} over 1 MiB");
+        families.push(CaseFamily::new(label, [shape.to_vec()], move |shape| case(dtype, 1, shape)));
+    }
+    families
+}
+
+/// Shapes are `[A, B, C, picked]`.
+pub(crate) fn nd_cases() -> Vec<CaseFamily> {
+    let shapes =
+        [[2, 3, 5, 2], [1, 1, 1, 1], [3, 7, 33, 41], [2, 5, 9, 0], [3, 4, 0, 3], [4, 2, 6, 5]];
+    let mut families = Vec::new();
+    let case = |dtype: DType, batch_dims: usize, depth: usize, shape: &[usize]| {
+        let (&picked, data) = shape.split_last()?;
+        let entries = *data[batch_dims..batch_dims + depth].iter().min()?;
+        let extents = [&data[..batch_dims], &[picked, depth]].concat();
+        let indices = some_indices(&extents, entries)?;
+        Some(Case::new(GatherND { batch_dims }, [stored(dtype, data), indices]))
+    };
+    for dtype in STORED {
+        for (batch_dims, depth) in [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1)] {
+            let label = format!("{dtype} batch_dims={batch_dims} depth={depth}");
+            families.push(CaseFamily::new(label, shapes.map(Vec::from), move |shape| {
+                case(dtype, batch_dims, depth, shape)
+            }));
+        }
+    }
+    for (dtype, depth, shape) in [
+        (DType::F32, 1, [307, 11, 101, 200]),
+        (DType::F16, 2, [9, 3, 40_001, 11]),
+        (DType::F32, 3, [7, 5, 3, 150_001]),
+    ] {
+        let label = format!("{dtype} depth={depth} over 1 MiB");
+        families.push(CaseFamily::new(label, [shape.to_vec()], move |shape| {
+            case(dtype, 0, depth, shape)
+        }));
+    }
+    families
 }

@@ -1,8 +1,14 @@
 //! Picking slices by index: embedding tables and rows of activations.
 
 mod cases;
+mod onnx;
+mod places;
+mod take;
 
-pub(crate) use cases::cases;
+pub(crate) use cases::{cases, elements_cases, nd_cases, take_cases};
+pub(crate) use onnx::{ONNX, axis, check_indices};
+pub use places::Places;
+pub use take::{GatherElements, GatherND, Take};
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefData, RefTensor};

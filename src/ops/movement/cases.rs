@@ -1,6 +1,6 @@
 //! What the operators are tried on.
 
-use super::{Concat, Expand, Reshape, Slice, SliceRange, Transpose};
+use super::{Concat, Expand, Pad, PadMode, Reshape, Slice, SliceRange, Transpose, Trilu};
 use crate::graph::Dim;
 use crate::tensor::DType;
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
@@ -144,6 +144,84 @@ pub(crate) fn concat_cases() -> Vec<CaseFamily> {
         families.push(CaseFamily::new(over(dtype), list, move |d| {
             let part = |n: usize| input(dtype, &[d[0], n, d[3]]);
             Some(Case::new(Concat { axis: 1 }, [part(d[1]), part(d[2]), part(1)]))
+        }));
+    }
+    families
+}
+
+pub(crate) fn pad_cases() -> Vec<CaseFamily> {
+    let lists: [&[[i64; 2]]; 6] = [
+        &[[0, 0], [1, 2], [3, 0]],
+        &[[2, 1], [0, 0], [0, 0]],
+        &[[-1, 3], [0, -1], [4, -2]],
+        &[[0, 0], [-1, 0], [5, 7]],
+        &[[1, 0], [2, 2], [0, 1]],
+        &[[0, 0], [0, 0], [0, 0]],
+    ];
+    let all = shapes(&[[1, 1, 1], [2, 3, 5], [4, 2, 7], [3, 5, 4], [0, 3, 4], [3, 4, 0]]);
+    let mut families = Vec::new();
+    for mode in PadMode::ALL {
+        for dtype in DTYPES.into_iter().chain([DType::U8, DType::Bool]) {
+            for pads in lists {
+                let label = format!("{dtype} {mode:?} {pads:?}");
+                families
+                    .push(CaseFamily::new(label, all.clone(), move |d| pad(mode, dtype, pads, d)));
+            }
+        }
+        for (dtype, shape) in [(DType::F32, [3, 90_001]), (DType::F16, [531, 1009])] {
+            let label = format!("{mode:?} {}", over(dtype));
+            families.push(CaseFamily::new(label, shapes(&[shape]), move |d| {
+                pad(mode, dtype, &[[1, 0], [3, 2]], d)
+            }));
+        }
+    }
+    let eight = shapes(&[[2, 1, 3, 2, 1, 2, 3, 2]]);
+    families.push(CaseFamily::new("F32 rank 8", eight, |d| {
+        pad(
+            PadMode::Reflect,
+            DType::F32,
+            &[[1, 0], [0, 2], [1, 1], [0, 1], [1, 0], [1, 1], [0, 1], [1, 1]],
+            d,
+        )
+    }));
+    families.push(CaseFamily::new("scalar", [Vec::new()], |d| {
+        pad(PadMode::Constant, DType::F32, &[], d)
+    }));
+    families
+}
+
+/// With a value where the mode has one and the first pad is not 0.
+fn pad(mode: PadMode, dtype: DType, pads: &[[i64; 2]], extents: &[usize]) -> Option<Case> {
+    let op = Pad { mode, pads: pads.to_vec() };
+    for (pads, &n) in pads.iter().zip(extents) {
+        let taken: u64 = pads.iter().map(|pad| pad.min(&0).unsigned_abs()).sum();
+        let kept = (n as u64).checked_sub(taken)?;
+        let grows = pads.iter().any(|&pad| pad > 0);
+        if mode != PadMode::Constant && kept == 0 && grows {
+            return None;
+        }
+    }
+    let mut inputs = vec![input(dtype, extents)];
+    if mode == PadMode::Constant && pads.first().is_some_and(|pads| pads[0] != 0) {
+        inputs.push(input(dtype, &[]));
+    }
+    Some(Case::new(op, inputs))
+}
+
+pub(crate) fn trilu_cases() -> Vec<CaseFamily> {
+    let all = shapes(&[[1, 1, 1], [2, 3, 5], [3, 7, 4], [1, 33, 31], [2, 0, 3], [2, 3, 0]]);
+    let mut families = Vec::new();
+    for dtype in DTYPES.into_iter().chain([DType::Bool]) {
+        for (upper, k) in [(true, 0), (false, 0), (true, -2), (false, 3), (true, i64::MAX)] {
+            let label = format!("{dtype} upper={upper} k={k}");
+            families.push(CaseFamily::new(label, all.clone(), move |d| {
+                Some(Case::new(Trilu { upper, k }, [input(dtype, d)]))
+            }));
+        }
+    }
+    for (dtype, shape) in [(DType::F32, [2, 501, 307]), (DType::F16, [2, 601, 507])] {
+        families.push(CaseFamily::new(over(dtype), shapes(&[shape]), move |d| {
+            Some(Case::new(Trilu { upper: false, k: 5 }, [input(dtype, d)]))
         }));
     }
     families

@@ -2,13 +2,19 @@
 
 mod cases;
 mod concat;
+mod onnx;
+mod pad;
 mod reshape;
 mod strided;
+mod trilu;
 
-pub(crate) use cases::{concat_cases, expand_cases, reshape_cases, slice_cases, transpose_cases};
+pub(crate) use cases::*;
 pub use concat::Concat;
+pub(crate) use onnx::{ONNX, count, dims, front_axes, reshaped, transposed};
+pub use pad::{Pad, PadMode};
 pub use reshape::Reshape;
 pub use strided::{Expand, Slice, SliceRange, Transpose};
+pub use trilu::Trilu;
 
 use super::{RefData, RefTensor};
 use crate::error::{Error, Result};
@@ -29,11 +35,22 @@ fn picked(
     extents: &[usize],
     source: impl Fn(&[usize]) -> usize,
 ) -> Result<RefTensor> {
+    let places = places(extents, source);
+    let data = match &x.data {
+        RefData::Real(data) => RefData::Real(places.map(|at| data[at]).collect()),
+        RefData::Int(data) => RefData::Int(places.map(|at| data[at]).collect()),
+    };
+    Ok(RefTensor { dtype: x.dtype, extents: extents.to_vec(), data })
+}
+
+/// What `source` says of every index of a tensor, in row-major order.
+pub(crate) fn places<T>(
+    extents: &[usize],
+    source: impl Fn(&[usize]) -> T,
+) -> impl Iterator<Item = T> {
     let mut index = vec![0; extents.len()];
-    let count = extents.iter().product();
-    let mut places = Vec::with_capacity(count);
-    for _ in 0..count {
-        places.push(source(&index));
+    (0..extents.iter().product()).map(move |_| {
+        let place = source(&index);
         for axis in (0..extents.len()).rev() {
             index[axis] += 1;
             if index[axis] < extents[axis] {
@@ -41,12 +58,8 @@ fn picked(
             }
             index[axis] = 0;
         }
-    }
-    let data = match &x.data {
-        RefData::Real(data) => RefData::Real(places.iter().map(|&at| data[at]).collect()),
-        RefData::Int(data) => RefData::Int(places.iter().map(|&at| data[at]).collect()),
-    };
-    Ok(RefTensor { dtype: x.dtype, extents: extents.to_vec(), data })
+        place
+    })
 }
 
 /// Nothing is computed, so nothing is off.

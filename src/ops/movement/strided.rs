@@ -70,8 +70,9 @@ impl Operator for Transpose {
     }
 }
 
-/// A range of one axis, as ONNX and NumPy count: negative positions from the
-/// end, positions past an end clipped to it.
+/// A range of one axis, as ONNX counts: negative positions from the end,
+/// positions past an end clipped to it. (Unlike in NumPy, a first position
+/// before the front is clipped to the front for negative steps as well.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SliceRange {
     /// The axis, from the end where negative.
@@ -105,12 +106,18 @@ struct Taken {
 
 impl SliceRange {
     fn of_const(&self, n: i64) -> (i64, i64) {
-        let (low, high) = if self.step > 0 { (0, n) } else { (-1, n - 1) };
-        let clip = |position: i64| {
+        if n == 0 {
+            return (0, 0);
+        }
+        let clip = |position: i64, low: i64, high: i64| {
             let position = if position < 0 { position.saturating_add(n) } else { position };
             position.clamp(low, high)
         };
-        let (start, end) = (clip(self.start), clip(self.end));
+        let (start, end) = if self.step > 0 {
+            (clip(self.start, 0, n), clip(self.end, 0, n))
+        } else {
+            (clip(self.start, 0, n - 1), clip(self.end, -1, n - 1))
+        };
         let span = if self.step > 0 { end - start } else { start - end };
         let step = self.step.unsigned_abs().min(i64::MAX as u64) as i64;
         (start, (span.max(0) + step - 1) / step)

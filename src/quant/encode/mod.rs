@@ -57,7 +57,7 @@ pub fn encode(dtype: DType, values: &[f32], out: &mut [u8]) -> Result<()> {
         DType::Q4_K => each(values, out, k_quants::q4_k),
         DType::Q5_K => each(values, out, k_quants::q5_k),
         DType::Q6_K => each(values, out, k_quants::q6_k),
-        DType::I8 | DType::U8 | DType::I32 | DType::U32 | DType::I64 | DType::Bool => {
+        _ => {
             return Err(Error::unsupported(
                 format!("encoding as {dtype}"),
                 "not a weight type; floating-point and block types are",
