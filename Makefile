@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo model test test-all test-modern test-old lint bench bench-gpu adapters gpu-check
+.PHONY: help demo model onnx-nodes onnx-coverage test test-all test-modern test-old test-examples lint bench bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -16,7 +16,7 @@ demo:
 	@scripts/demo.sh
 
 ## make test        lints and tests on software adapters and the CPU; the slow ones are in test-all
-test: adapters model lint test-modern test-old
+test: adapters model onnx-nodes lint test-modern test-old test-examples
 
 ## make test-all    the above, then every test (slow ones too) on each adapter by itself
 test-all: test
@@ -28,6 +28,14 @@ test-all: test
 model:
 	@scripts/fetch_demo_model.sh >/dev/null
 
+# ONNX's own node tests; kept in the user's cache.
+onnx-nodes:
+	@scripts/fetch_onnx_nodes.sh >/dev/null
+
+## make onnx-coverage  runs all of ONNX's node tests on every backend and writes docs/onnx-coverage.md
+onnx-coverage: adapters onnx-nodes
+	WGINFER_COVERAGE=docs/onnx-coverage.md $(ADAPTERS) run modern+swiftshader cargo test $(ARGS) --test onnx_nodes
+
 # Every test body on the CPU backend, the modern lavapipe and SwiftShader, which one
 # process has side by side; of the conformance suite a few shapes of each family.
 TESTS := --lib --bins --tests
@@ -38,6 +46,14 @@ test-modern:
 test-old:
 	$(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test device --test quant_decode --test session
 	WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe-old cargo test $(ARGS) --test conformance -- lavapipe-old::
+
+# What the documentation shows: its own examples, the README's, and an operator
+# from outside the crate, which judges itself on each backend.
+test-examples:
+	cargo test $(ARGS) --doc
+	for adapter in cpu llvmpipe SwiftShader; do \
+	    $(ADAPTERS) run modern+swiftshader cargo run $(ARGS) --quiet --example custom_op -- "$$adapter"; \
+	done
 
 # The library without the command comes second; with the benchmarks beside it the
 # dependencies keep the features of the first run and are not checked again.

@@ -23,9 +23,11 @@ fi
 under=()
 if [[ -z $adapter ]]; then
     devices=$(wginfer devices --json) || die "wginfer devices failed"
-    adapter=$(hardware_names <<<"$devices" | head -n 1)
+    adapter=$(picked name <<<"$devices")
     if [[ -n $adapter ]]; then
-        say "hardware adapter: $adapter"
+        say "adapter: $(picked why <<<"$devices")"
+    elif [[ $(picked backend <<<"$devices") != cpu ]]; then
+        die "$(picked why <<<"$devices")"
     elif scripts/adapters.sh install lavapipe; then
         say "no hardware adapter here: using the software adapter lavapipe"
         under=(scripts/adapters.sh run lavapipe)

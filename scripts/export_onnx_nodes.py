@@ -78,6 +78,9 @@ def tensor(blob, value_info, value):
         return entry
     value = array(value)
     entry["extents"] = list(value.shape)
+    if dtype in ("INT4", "INT2"):
+        # Their bytes have no sign.
+        value = value.astype(np.int8)
     entry["data"] = blob.add(np.ascontiguousarray(value).tobytes())
     return entry
 

@@ -2,8 +2,8 @@
 # `make gpu-check`: the one command for a machine with a real GPU. Runs every
 # test and every benchmark on it and keeps the output in a file to send or file.
 #
-# Environment: ADAPTER (part of the adapter's name; default: the first hardware
-# adapter), REPORT (the file; default: gpu-check-<date>.txt).
+# Environment: ADAPTER (part of the adapter's name; default: the one that would
+# be picked), REPORT (the file; default: gpu-check-<date>.txt).
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -27,8 +27,8 @@ check() {
     cargo build --release --bin wginfer
     wginfer devices
     devices=$(wginfer devices --json)
-    adapter=${ADAPTER:-$(hardware_names <<<"$devices" | head -n 1)}
-    [[ -n $adapter ]] || die "no hardware adapter here (a Vulkan, Metal or DirectX 12 driver is needed)"
+    adapter=${ADAPTER:-$(picked name <<<"$devices")}
+    [[ -n $adapter ]] || die "no hardware adapter here: $(picked why <<<"$devices")"
     # The tests fail unless this adapter takes part; the benchmarks use it. The
     # expectation is a list with commas, so it gets the name up to the first.
     export WGINFER_EXPECT_ADAPTERS=${adapter%%,*} WGPU_ADAPTER_NAME=$adapter

@@ -103,10 +103,11 @@ find_pip() {
 # The command of this repository, built when needed.
 wginfer() { cargo run --release --quiet --bin wginfer -- "$@"; }
 
-# The names of the hardware adapters in the output of `wginfer devices --json`,
-# one per line. Cut at the braces, each line holds the plain fields of one object.
-hardware_names() {
-    tr -d '\n' | tr '{' '\n' |
-        { grep -Ei '"(device_)?(type|kind)": *"(discrete|integrated|virtual)' || true; } |
-        sed -n 's/.*"name": *"\([^"]*\)".*/\1/p'
+# What would be used here without a choice, in the output of `wginfer devices
+# --json`: its `backend` (gpu, cpu, or nothing where the environment asks for what
+# is not there), the adapter's `name`, or `why`. Nothing for a field that is null.
+# Cut at the braces, a line holds the plain fields of one object.
+picked() {
+    tr -d '\n' | tr '{' '\n' | sed -n '/"picked": *$/{n;p;}' |
+        sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p"
 }

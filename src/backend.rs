@@ -74,6 +74,18 @@ impl Backend {
         pollster::block_on(Self::open(choice, options))
     }
 
+    /// Opens the same device again, the way back after it was lost; the CPU
+    /// stays the CPU.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if the adapter is gone, or [`Error::Device`].
+    pub async fn reopen(&self) -> Result<Self> {
+        Ok(match self {
+            Backend::Cpu => Backend::Cpu,
+            Backend::Gpu(gpu) => Backend::Gpu(gpu.reopen().await?),
+        })
+    }
+
     /// The adapter's name, or `cpu`.
     pub fn name(&self) -> String {
         match self {
@@ -89,5 +101,24 @@ impl Backend {
             Backend::Cpu => pollster::block_on(future),
             Backend::Gpu(gpu) => gpu.block_on(future),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read() {
+        let read = |text: &str| text.parse::<BackendChoice>();
+        assert!(matches!(read("auto"), Ok(BackendChoice::Auto)));
+        assert!(matches!(read("cpu"), Ok(BackendChoice::Cpu)));
+        let index = read(" 3 ");
+        assert!(matches!(index, Ok(BackendChoice::Adapter(AdapterChoice::Index(3)))), "{index:?}");
+        let Ok(BackendChoice::Adapter(AdapterChoice::Name(name))) = read("RTX") else {
+            panic!("a name is expected")
+        };
+        assert_eq!(name, "RTX");
+        assert!(read(" ").is_err());
     }
 }

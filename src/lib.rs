@@ -20,6 +20,11 @@ pub mod session;
 pub mod tensor;
 pub mod validate;
 
+/// The example of the README, compiled with the other examples of the docs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 pub use backend::{Backend, BackendChoice};
 pub use error::{Error, ErrorKind, Result};
 pub use session::{RunOptions, Session, SessionOptions};

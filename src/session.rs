@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 pub use crate::exec::Progress;
 use crate::exec::cpu::CpuEngine;
 use crate::exec::gpu::GpuEngine;
+pub use crate::exec::gpu::SharedWeights;
 use crate::exec::{EngineOptions, Profile, TimeSource, WorkingMemory};
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
@@ -33,6 +34,8 @@ pub struct SessionOptions {
     /// How long one submission may keep a GPU busy, in milliseconds, so that no
     /// watchdog fires. Work is cut by measured speed.
     pub submission_ms: f64,
+    /// Where constants on devices are shared with other sessions.
+    pub weights: Option<SharedWeights>,
 }
 
 impl Default for SessionOptions {
@@ -44,6 +47,7 @@ impl Default for SessionOptions {
             disabled_passes: BTreeSet::new(),
             poison: false,
             submission_ms: 250.0,
+            weights: None,
         }
     }
 }
@@ -54,6 +58,7 @@ impl SessionOptions {
             policy: self.policy.clone(),
             poison: self.poison,
             submission_ms: self.submission_ms,
+            weights: self.weights.clone(),
         }
     }
 }
@@ -91,6 +96,8 @@ pub struct Session {
     fixed: Bindings,
     buckets: HashMap<Symbol, Vec<u64>>,
     plans: HashMap<Bindings, usize>,
+    /// Whether values in plans share memory.
+    share_memory: bool,
     engine: Engine,
     counters: SessionCounters,
 }
@@ -122,6 +129,7 @@ impl Session {
         progress: Progress<'_>,
     ) -> Result<Self> {
         passes::run(&mut graph, &options.disabled_passes)?;
+        let share_memory = !options.disabled_passes.contains(passes::MEMORY);
         let graph = Arc::new(graph);
         let mut fixed = Bindings::new(graph.symbols().len());
         for (name, &value) in &options.symbols {
@@ -149,6 +157,7 @@ impl Session {
             fixed,
             buckets,
             plans: HashMap::new(),
+            share_memory,
             engine,
             counters: SessionCounters::default(),
         })
@@ -437,7 +446,8 @@ impl Session {
         if let Some(&index) = self.plans.get(&bounds) {
             return Ok(index);
         }
-        let plan = Plan::new(&self.graph, &bounds)?;
+        let plan = if self.share_memory { Plan::new } else { Plan::unshared };
+        let plan = plan(&self.graph, &bounds)?;
         let index = match &mut self.engine {
             Engine::Cpu { plans, .. } => {
                 plans.push(plan);

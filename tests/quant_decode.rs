@@ -1,11 +1,18 @@
-//! The weight decoders of `shaders/weights/`, run alone on every Vulkan adapter,
+//! The weight decoders of `shaders/weights/`, run alone on every adapter,
 //! give the bits that PyPI `gguf` gives (`scripts/make_quant_fixtures.py`).
 //!
 //! Each type is decoded every way its interface offers, and the parts of the
 //! interface that fused kernels use put together again.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure of the harness fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failure of the harness fails the test"
+)]
 
+#[path = "support/adapters.rs"]
+mod adapters;
 mod quant_fixtures;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -210,11 +217,10 @@ fn translate(module: &naga::Module, info: &naga::valid::ModuleInfo) {
 
 #[test]
 fn every_adapter_decodes_every_type_exactly() {
+    adapters::expected().unwrap_or_else(|what| panic!("{what}"));
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
-    if adapters.is_empty() {
-        eprintln!("no Vulkan adapter: nothing was run");
-    }
+    let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
+    let adapters = pollster::block_on(instance.enumerate_adapters(backends));
     for adapter in adapters {
         let info = adapter.get_info();
         eprintln!("{} ({}, {})", info.name, info.driver, info.driver_info);

@@ -29,6 +29,9 @@ const BODIES: &[(&str, Body)] = &[
     ("wrong_inputs_are_named", wrong_inputs_are_named),
     ("outputs_may_be_inputs_or_constants", outputs_may_be_inputs_or_constants),
     ("a_reshaped_state_is_a_value", a_reshaped_state_is_a_value),
+    ("a_state_keeps_its_content_when_it_grows", a_state_grows),
+    ("a_growth_that_fails_changes_nothing", a_growth_that_fails),
+    ("progress_ends_at_the_total", progress_ends_at_the_total),
     ("memory_goes_back", memory_goes_back),
     ("a_lost_device_is_typed", a_lost_device_is_typed),
 ];
@@ -266,6 +269,128 @@ fn a_reshaped_state_is_a_value(backend: &Named) -> Result<(), Failed> {
     assert_eq!(values[0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     assert_eq!(values[1], [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]);
     assert_eq!(values[2], [1.0, 2.0, 8.0, 9.0, 5.0, 6.0]);
+    Ok(())
+}
+
+/// The sum of a cache's first rows, and a cache besides that has no room for
+/// many: its size is the cube of the capacity.
+fn caches() -> Result<Graph, Failed> {
+    let mut g = GraphBuilder::new();
+    let capacity = g.symbol("capacity");
+    let size = wginfer::graph::Dim::from(capacity);
+    let narrow = [1.into(), 2.into(), size.clone(), 2.into()];
+    let wide = [1.into(), 1.into(), size.clone(), 4.into()];
+    let narrow = g.state("narrow", DType::F32, narrow, Some(2))?;
+    let wide = g.state("wide", DType::F32, wide, Some(2))?;
+    g.state("huge", DType::F32, [size.clone(), size.clone(), size], None)?;
+    for (name, state) in [("narrow", narrow), ("wide", wide)] {
+        let half = g.op1(Affine { scale: 0.5, shift: 0.0 }, &[state])?;
+        g.output(name, half)?;
+    }
+    Ok(g.finish()?)
+}
+
+/// What the caches are filled with, for a capacity of 4.
+fn contents() -> Result<[(&'static str, Tensor); 2], Failed> {
+    let narrow: Vec<f32> = (0..16).map(|i| i as f32 + 1.0).collect();
+    let wide: Vec<f32> = (0..16).map(|i| -(i as f32)).collect();
+    Ok([
+        ("narrow", Tensor::from_f32(&[1, 2, 4, 2], &narrow)?),
+        ("wide", Tensor::from_f32(&[1, 1, 4, 4], &wide)?),
+    ])
+}
+
+fn filled(backend: &Named) -> Result<Session, Failed> {
+    let symbols = [("capacity".to_string(), 4)].into();
+    let options = SessionOptions { symbols, ..SessionOptions::default() };
+    let mut session = Session::new_blocking(caches()?, &backend.backend, options)?;
+    for (name, content) in &contents()? {
+        session.set_state_blocking(name, content)?;
+    }
+    Ok(session)
+}
+
+/// States and outputs of [`caches`] hold what they held at a capacity of 4, in
+/// rows of now `capacity` slots.
+fn check_caches(session: &mut Session, capacity: usize) -> Result<(), Failed> {
+    let outputs = session.run_blocking(&[])?;
+    for ((name, content), (_, half)) in contents()?.iter().zip(&outputs) {
+        let groups = content.extents()[1];
+        let row = content.len() / groups;
+        let mut want = vec![0.0; row / 4 * capacity * groups];
+        let kept = row / 4 * capacity.min(4);
+        let rows = want.chunks_mut(row / 4 * capacity);
+        for (want, content) in rows.zip(content.to_f32()?.chunks(row)) {
+            want[..kept].copy_from_slice(&content[..kept]);
+        }
+        let state = session.state_blocking(name)?;
+        assert_eq!(state.extents()[2], capacity, "{name}");
+        assert_eq!(state.to_f32()?, want, "{name}");
+        let twice: Vec<f32> = half.to_f32()?.iter().map(|half| 2.0 * half).collect();
+        assert_eq!(twice, want, "{name}");
+    }
+    Ok(())
+}
+
+fn a_state_grows(backend: &Named) -> Result<(), Failed> {
+    let mut session = filled(backend)?;
+    check_caches(&mut session, 4)?;
+    for capacity in [5, 11, 3] {
+        backend.backend.block_on(session.set_symbol("capacity", capacity))?;
+        check_caches(&mut session, capacity as usize)?;
+        for (name, content) in contents()?.iter().filter(|_| capacity == 11) {
+            // Back to what it was before it loses something.
+            backend.backend.block_on(session.set_symbol("capacity", 4))?;
+            assert_eq!(&session.state_blocking(name)?.to_f32()?, &content.to_f32()?);
+        }
+    }
+    Ok(())
+}
+
+fn a_growth_that_fails(backend: &Named) -> Result<(), Failed> {
+    let mut session = filled(backend)?;
+    check_caches(&mut session, 4)?;
+    // 2^62 bytes: the smaller caches have grown by then.
+    let error = backend.backend.block_on(session.set_symbol("capacity", 1 << 20)).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Limit | ErrorKind::OutOfMemory), "{error}");
+    assert!(error.to_string().contains("huge"), "{error}");
+    check_caches(&mut session, 4)?;
+    backend.backend.block_on(session.set_symbol("capacity", 6))?;
+    check_caches(&mut session, 6)?;
+    // From the beginning it is an error too.
+    let symbols = [("capacity".to_string(), 1 << 20)].into();
+    let options = SessionOptions { symbols, ..SessionOptions::default() };
+    let error = Session::new_blocking(caches()?, &backend.backend, options).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Limit | ErrorKind::OutOfMemory), "{error}");
+    let named = if backend.is_gpu() { "the model (0 bytes of weights, 46" } else { "'huge'" };
+    assert!(error.to_string().contains(named), "{error}");
+    Ok(())
+}
+
+/// On a device; on the CPU weights stay where they are.
+fn progress_ends_at_the_total(backend: &Named) -> Result<(), Failed> {
+    let mut g = GraphBuilder::new();
+    let x = g.input("x", DType::F32, [1.into()])?;
+    let lengths = [1usize, 1000, 700_000, 3];
+    for (i, &length) in lengths.iter().enumerate() {
+        let tensor = Tensor::from_f32(&[length], &vec![1.0; length])?;
+        let constant = g.constant(&format!("c{i}"), tensor)?;
+        let sum = g.add(x, constant)?;
+        g.output(&format!("sum{i}"), sum)?;
+    }
+    let mut told = Vec::new();
+    let mut progress = |done: u64, total: u64| told.push((done, total));
+    let options = SessionOptions::default();
+    let session = Session::with_progress(g.finish()?, &backend.backend, options, &mut progress);
+    drop(backend.backend.block_on(session)?);
+    if !backend.is_gpu() {
+        assert_eq!(told, []);
+        return Ok(());
+    }
+    let total = 4 * lengths.iter().sum::<usize>() as u64;
+    assert!(told.iter().all(|(done, all)| *all == total && *done <= total), "{told:?}");
+    assert!(told.windows(2).all(|pair| pair[0].0 < pair[1].0), "{told:?}");
+    assert_eq!(told.last(), Some(&(total, total)));
     Ok(())
 }
 

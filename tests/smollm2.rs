@@ -21,7 +21,10 @@ use std::sync::{Arc, Mutex};
 use support::backends::{self, Named};
 use support::demo_model;
 use wginfer::exec::Reference;
+use wginfer::gpu::DeviceCaps;
 use wginfer::graph::Bindings;
+use wginfer::kernels::Policy;
+use wginfer::kernels::registry::FAMILIES;
 use wginfer::lm::decoder::{self, DecoderOptions, names};
 use wginfer::lm::spec::DecoderSpec;
 use wginfer::lm::{LanguageModel, ModelOptions};
@@ -30,12 +33,26 @@ use wginfer::{Backend, DType, Tensor};
 /// Relative L2 of logits in the f32 path; see the acceptance in the README of
 /// the data.
 const F32_LOGITS: f64 = 1e-3;
-/// The same with an f16 cache.
+/// The same with an f16 cache or f16 arithmetic.
 const F16_LOGITS: f64 = 1e-2;
 /// Arg-max must agree where the best two logits are further apart.
 const MARGIN: f64 = 0.05;
 /// Relative difference of perplexity in the f32 path.
 const PERPLEXITY: f64 = 1e-3;
+
+/// Kernels that real GPUs choose and software adapters do not, and what their
+/// arithmetic may lose. Where a row has several, they are of different families.
+const FORCED: &[(&[(&str, &str)], f64)] = &[
+    (&[("matmul", "tiled_64"), ("attention", "tiled"), ("elementwise", "wide")], F32_LOGITS),
+    (&[("matmul", "tiled_32"), ("attention", "rows"), ("norm", "workgroup")], F32_LOGITS),
+    (
+        &[("matmul", "matvec_subgroup"), ("attention", "rows_subgroup"), ("norm", "subgroup")],
+        F32_LOGITS,
+    ),
+    (&[("matmul", "matvec_workgroup")], F32_LOGITS),
+    (&[("matmul", "tiled_64_f16")], F16_LOGITS),
+    (&[("matmul", "coop_8")], F16_LOGITS),
+];
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -48,7 +65,7 @@ fn main() {
             trials.push(Trial::test(format!("smollm2::{name}::{what}"), move || {
                 let mut slot = model.lock().map_err(|_| "an earlier test panicked")?;
                 if slot.is_none() {
-                    *slot = Some(open(&backend.backend, DType::F32)?);
+                    *slot = Some(open(&backend.backend, DType::F32, Policy::default())?);
                 }
                 match slot.as_mut() {
                     Some(model) => body(model, &backend),
@@ -61,8 +78,10 @@ fn main() {
         add("perplexity", perplexity);
         let half = backend.clone();
         trials.push(Trial::test(format!("smollm2::{name}::logits_f16_cache"), move || {
-            logits(&mut open(&half.backend, DType::F16)?, F16_LOGITS, prompts(&half))
+            let mut model = open(&half.backend, DType::F16, Policy::default())?;
+            logits(&mut model, F16_LOGITS, prompts(&half))
         }));
+        trials.extend(forced_trials(&backend));
     }
     if whole_text() {
         trials.push(Trial::test("smollm2::reference::perplexity", reference));
@@ -70,9 +89,61 @@ fn main() {
     backends::conclude(&arguments, trials);
 }
 
-fn open(backend: &Backend, cache: DType) -> Result<LanguageModel, Failed> {
+/// On a current lavapipe, which can run all of them, and on real GPUs those
+/// that they can run; there also whatever `allow_f16` makes of the choice.
+fn forced_trials(backend: &Named) -> Vec<Trial> {
+    let Backend::Gpu(gpu) = &backend.backend else { return Vec::new() };
+    let (caps, must) = (gpu.caps(), backend.name == "lavapipe");
+    if caps.is_software() && !must {
+        return Vec::new();
+    }
+    let mut policies = Vec::new();
+    for (forced, tolerance) in FORCED {
+        if must || forced.iter().all(|(family, name)| lacking(family, name, caps).is_none()) {
+            let pair = |&(family, name): &(&str, &str)| (family.into(), name.into());
+            let force = forced.iter().map(pair).collect();
+            let label = format!("forced_{}", forced[0].1);
+            policies.push((label, Policy { force, ..Policy::default() }, *tolerance));
+        }
+    }
+    if caps.f16 && !caps.is_software() {
+        let policy = Policy { allow_f16: true, ..Policy::default() };
+        policies.push(("f16_arithmetic".into(), policy, F16_LOGITS));
+    }
+    let trial = |(label, policy, tolerance): (String, Policy, f64)| {
+        let backend = backend.clone();
+        Trial::test(format!("smollm2::{}::logits_{label}", backend.name), move || {
+            logits_under(&backend, policy, tolerance)
+        })
+    };
+    policies.into_iter().map(trial).collect()
+}
+
+/// What a variant needs and the device has not.
+fn lacking(family: &str, name: &str, caps: &DeviceCaps) -> Option<String> {
+    let family = FAMILIES.iter().find(|known| known.name == family).expect("a known family");
+    let variant = family.variants.iter().find(|known| known.name == name);
+    variant.expect("a known variant").needs.lacking(caps)
+}
+
+/// The logits of the first prompt, the shortest, computed by the variants asked
+/// for.
+fn logits_under(backend: &Named, policy: Policy, tolerance: f64) -> Result<(), Failed> {
+    let forced: Vec<String> =
+        policy.force.iter().map(|(family, name)| format!("{family}/{name}")).collect();
+    let mut model = open(&backend.backend, DType::F32, policy)?;
+    logits(&mut model, tolerance, 1)?;
+    let executed = model.session().executed_variants();
+    println!("{executed:?}");
+    match forced.iter().find(|name| !executed.contains(*name)) {
+        Some(name) => Err(format!("{name} did not run").into()),
+        None => Ok(()),
+    }
+}
+
+fn open(backend: &Backend, cache: DType, policy: Policy) -> Result<LanguageModel, Failed> {
     let file = wginfer::formats::gguf::open(demo_model::path()?)?;
-    let options = ModelOptions { cache, ..ModelOptions::default() };
+    let options = ModelOptions { cache, policy, ..ModelOptions::default() };
     Ok(backend.block_on(LanguageModel::load(file, backend, &options, &mut |_, _| {}))?)
 }
 

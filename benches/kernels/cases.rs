@@ -4,6 +4,7 @@ use crate::multiply_add::MultiplyAdd;
 use std::cell::OnceCell;
 use wginfer::ops::Operator;
 use wginfer::ops::attention::Attention;
+use wginfer::ops::conv::{Conv, ConvTranspose};
 use wginfer::ops::elementwise::Binary;
 use wginfer::ops::matmul::MatMul;
 use wginfer::ops::movement::Transpose;
@@ -63,6 +64,14 @@ pub fn all() -> Vec<Bench> {
         }
     }
     benches.extend([softmax(), norm(), add(), transpose()]);
+    // Of ResNet-50: 3 by 3 on large and on small planes, and 1 by 1; a depthwise
+    // one of MobileNet, and doubling a plane.
+    benches.push(conv("conv_3x3/64x56x56x64", [64, 56, 64], [3, 1, 1]));
+    benches.push(conv("conv_3x3/256x14x14x256", [256, 14, 256], [3, 1, 1]));
+    benches.push(conv("conv_1x1/256x28x28x128", [256, 28, 128], [1, 1, 1]));
+    benches.push(conv("conv_7x7/3x112x112x64", [3, 112, 64], [7, 2, 1]));
+    benches.push(conv("conv_depthwise/144x56x56", [144, 56, 144], [3, 1, 144]));
+    benches.push(conv_transpose());
     benches.push(attention("attention_prefill/64", 64, 0, 64));
     benches.push(attention("attention_decode/512", 1, 511, 512));
     benches
@@ -125,6 +134,23 @@ fn transpose() -> Bench {
     let op = Transpose { permutation: vec![1, 0] };
     let work = Work::Bytes(2 * floats(1024 * 1024));
     Bench::new("transpose/1024x1024", op, [f32s(&[1024, 1024])], work)
+}
+
+/// Channels, size and output channels; kernel, stride and groups.
+fn conv(name: &str, [c, size, m]: [usize; 3], [kernel, stride, group]: [usize; 3]) -> Bench {
+    let op = Conv { strides: vec![stride; 2], pads: vec![kernel / 2; 4], group, ..Conv::default() };
+    let operands = [f32s(&[1, c, size, size]), f32s(&[m, c / group, kernel, kernel])];
+    let outputs = m * (size / stride) * (size / stride);
+    let work = Work::Operations((2 * outputs * c / group * kernel * kernel) as u64);
+    Bench::new(name, op, operands, work)
+}
+
+fn conv_transpose() -> Bench {
+    let (c, size, m) = (128, 28, 64);
+    let op = ConvTranspose { strides: vec![2; 2], pads: vec![1; 4], ..ConvTranspose::default() };
+    let operands = [f32s(&[1, c, size, size]), f32s(&[c, m, 4, 4])];
+    let work = Work::Operations((2 * c * size * size * m * 16) as u64);
+    Bench::new("conv_transpose_4x4/128x28x28x64", op, operands, work)
 }
 
 /// The heads of SmolLM2-135M with an F16 cache, which is full afterwards.

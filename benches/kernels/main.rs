@@ -25,6 +25,8 @@
     reason = "a benchmark program: what is wrong should stop it"
 )]
 
+#[path = "../../tests/support/adapters.rs"]
+mod adapters;
 #[path = "../../tests/support/backends.rs"]
 #[allow(dead_code, reason = "shared with the test programs")]
 mod backends;

@@ -46,8 +46,10 @@ struct Params {
 // The maximum and the sum of each query and head, while more keys follow.
 @if(split) @group(0) @binding(7) var<storage, read_write> carried: array<f32>;
 
-// Finite: WGSL may assume there is no infinity. No score is below it.
+// Finite: WGSL may assume there is no infinity. No score of a key that is seen
+// is below it; a key that the mask hides has `HIDDEN_SCORE`.
 const LEAST_SCORE: f32 = -1e38;
+const HIDDEN_SCORE: f32 = -2e38;
 
 // A query of a sequence under one head.
 struct Row {
@@ -65,7 +67,7 @@ struct Row {
     @if(split) idle: bool,
 }
 
-@if(split) fn above(a: u32, b: u32) -> u32 {
+fn above(a: u32, b: u32) -> u32 {
     return a - min(a, b);
 }
 
@@ -85,15 +87,13 @@ fn keys_of(batch: u32, query: u32, head: u32) -> Row {
         }
     }
     // What is out of range is brought into it: a shader cannot report it.
-    let most = params.capacity - min(params.queries, params.capacity);
-    let before = min(u32(max(past[sequence], 0)), most);
-    @if(causal) row.end = min(before + query + 1u, params.capacity);
-    @else row.end = min(before + params.queries, params.capacity);
+    let queries = i32(params.queries);
+    let before = clamp(past[sequence], -queries, i32(params.capacity) - queries);
+    @if(causal || window) let after = max(before + i32(query) + 1, 0);
+    @if(causal) row.end = min(u32(after), params.capacity);
+    @else row.end = u32(before + queries);
     row.begin = 0u;
-    @if(window) {
-        let after = before + query + 1u;
-        row.begin = min(after - min(after, params.window), row.end);
-    }
+    @if(window) row.begin = min(above(u32(after), params.window), row.end);
     @if(split) {
         row.first = row.begin;
         row.last = row.end;
@@ -179,6 +179,10 @@ fn score_of(product: f32, row: Row, j: u32) -> f32 {
         var at = mask_start(row) + j * params.mask_key;
         // Tiles score keys that not all of their queries have, too.
         @if(split) at = min(at - params.first_mask, params.masks - 1u);
+        // Minus infinity, told by its bits.
+        if bitcast<u32>(mask[at]) == 0xff800000u {
+            return HIDDEN_SCORE;
+        }
         s += mask[at];
     }
     return max(s, LEAST_SCORE);

@@ -66,7 +66,7 @@ fn main(
         }
         let higher = max(peak, workgroup_max(s, lane));
         let kept = exp(peak - higher);
-        let weight = select(0.0, exp(s - higher), j < row.end);
+        let weight = select(0.0, exp(s - higher), j < row.end && s >= LEAST_SCORE);
         peak = higher;
         weights[index] = weight;
         sum = sum * kept + workgroup_sum(weight, lane);

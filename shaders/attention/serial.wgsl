@@ -55,7 +55,7 @@ fn main(
         let s = score_of(lanes.x + lanes.y + (lanes.z + lanes.w), row, j);
         let higher = max(peak, s);
         let kept = exp(peak - higher);
-        let weight = exp(s - higher);
+        let weight = select(0.0, exp(s - higher), s >= LEAST_SCORE);
         peak = higher;
         sum = sum * kept + weight;
         let value = (row.slab + j) * VALUE;

@@ -90,7 +90,8 @@ fn main(
         }
         for (var t = 0u; t < count; t++) {
             let seen = start + t >= row.begin && start + t < row.end;
-            let weight = select(0.0, exp(scores[mine * KEYS + t] - peak), seen);
+            let s = scores[mine * KEYS + t];
+            let weight = select(0.0, exp(s - peak), seen && s >= LEAST_SCORE);
             sum += weight;
             for (var i = 0u; i < PER_PART; i++) {
                 let d = i * PARTS + part;

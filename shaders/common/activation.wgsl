@@ -95,6 +95,98 @@ fn sine(x: f32, quarters: i32) -> f32 {
     return select(value, -value, k >= 2);
 }
 
+// Inverse sine, cosine and tangent are Cephes' polynomials (`asinf.c`, `atanf.c`) after reductions to
+// where they hold.
+
+fn asin_near(x: f32) -> f32 {
+    let z = x * x;
+    var p = 4.2163199048e-2;
+    p = p * z + 2.4181311049e-2;
+    p = p * z + 4.5470025998e-2;
+    p = p * z + 7.4953002686e-2;
+    p = p * z + 1.6666752422e-1;
+    return p * z * x + x;
+}
+
+// The inverse sine of sqrt((1 - a) / 2): half the angle whose cosine is a.
+fn half_acos(a: f32) -> f32 {
+    return asin_near(sqrt(max(0.5 * (1.0 - a), 0.0)));
+}
+
+fn asin_whole(x: f32) -> f32 {
+    let far = sign(x) * (1.5707963267948966 - 2.0 * half_acos(abs(x)));
+    return select(asin_near(x), far, abs(x) > 0.5);
+}
+
+fn acos_whole(x: f32) -> f32 {
+    let far = 2.0 * half_acos(abs(x));
+    let outer = select(far, 3.141592653589793 - far, x < 0.0);
+    return select(1.5707963267948966 - asin_near(x), outer, abs(x) > 0.5);
+}
+
+fn atan_whole(x: f32) -> f32 {
+    let a = min(abs(x), 1.0e30);
+    let far = a > 2.414213562373095;
+    let middle = a > 0.4142135623730950;
+    let t = select(select(a, (a - 1.0) / (a + 1.0), middle), -1.0 / max(a, 1.0), far);
+    let base = select(select(0.0, 0.7853981633974483, middle), 1.5707963267948966, far);
+    let z = t * t;
+    var p = 8.05374449538e-2;
+    p = p * z - 1.38776856032e-1;
+    p = p * z + 1.99777106478e-1;
+    p = p * z - 3.33329491539e-1;
+    return sign(x) * (base + (p * z * t + t));
+}
+
+// e^a as a product of its roots, which does not overflow before the value does:
+// half of it and of its inverse.
+fn half_powers(a: f32) -> vec2<f32> {
+    let root = exp(0.5 * min(a, 100.0));
+    return vec2<f32>((0.5 * root) * root, 0.5 / root / root);
+}
+
+fn sinh_whole(x: f32) -> f32 {
+    let a = abs(x);
+    let t = min(a, 1.0);
+    let z = t * t;
+    var p = 1.0 / 362880.0;
+    p = p * z + 1.0 / 5040.0;
+    p = p * z + 1.0 / 120.0;
+    p = p * z + 1.0 / 6.0;
+    let halves = half_powers(a);
+    return sign(x) * select(halves.x - halves.y, p * z * t + t, a < 1.0);
+}
+
+fn cosh_whole(x: f32) -> f32 {
+    let halves = half_powers(abs(x));
+    return halves.x + halves.y;
+}
+
+// Beyond 10^15 the 1 under the root no longer counts, and its square would overflow.
+fn asinh_whole(x: f32) -> f32 {
+    let a = abs(x);
+    let t = min(a, 1.0e15);
+    let root = sqrt(t * t + 1.0);
+    let near = ln_1p_unit(min(t + t * t / (1.0 + root), 1.0));
+    let far = select(log(t + root), log(a) + 0.6931471805599453, a > 1.0e15);
+    return sign(x) * select(far, near, a <= 0.5);
+}
+
+fn acosh_whole(x: f32) -> f32 {
+    let t = clamp(x, 1.0, 1.0e15);
+    let u = t - 1.0;
+    let near = ln_1p_unit(min(u + sqrt(u * (u + 2.0)), 1.0));
+    let far = select(log(t + sqrt(t * t - 1.0)), log(x) + 0.6931471805599453, x > 1.0e15);
+    return select(far, near, x < 1.25);
+}
+
+fn atanh_whole(x: f32) -> f32 {
+    let a = abs(x);
+    let near = ln_1p_unit(min(2.0 * a / (1.0 - min(a, 0.5)), 1.0));
+    let far = log((1.0 + a) / (1.0 - a));
+    return sign(x) * 0.5 * select(far, near, a <= 0.33333334);
+}
+
 @if(act_identity) fn activate(x: f32) -> f32 {
     return x;
 }
@@ -213,4 +305,52 @@ fn sine(x: f32, quarters: i32) -> f32 {
 
 @if(act_clip) fn activate(x: f32) -> f32 {
     return min(max(x, ACT_A), ACT_B);
+}
+
+@if(act_tan) fn activate(x: f32) -> f32 {
+    return sine(x, 0) / sine(x, 1);
+}
+
+@if(act_asin) fn activate(x: f32) -> f32 {
+    return asin_whole(x);
+}
+
+@if(act_acos) fn activate(x: f32) -> f32 {
+    return acos_whole(x);
+}
+
+@if(act_atan) fn activate(x: f32) -> f32 {
+    return atan_whole(x);
+}
+
+@if(act_sinh) fn activate(x: f32) -> f32 {
+    return sinh_whole(x);
+}
+
+@if(act_cosh) fn activate(x: f32) -> f32 {
+    return cosh_whole(x);
+}
+
+@if(act_asinh) fn activate(x: f32) -> f32 {
+    return asinh_whole(x);
+}
+
+@if(act_acosh) fn activate(x: f32) -> f32 {
+    return acosh_whole(x);
+}
+
+@if(act_atanh) fn activate(x: f32) -> f32 {
+    return atanh_whole(x);
+}
+
+@if(act_celu) fn activate(x: f32) -> f32 {
+    return select(x, ACT_A * exp_m1_negative(min(x, 0.0) / ACT_A), x < 0.0);
+}
+
+@if(act_thresholded_relu) fn activate(x: f32) -> f32 {
+    return select(0.0, x, x > ACT_A);
+}
+
+@if(act_shrink) fn activate(x: f32) -> f32 {
+    return select(select(0.0, x - ACT_B, x > ACT_A), x + ACT_B, x < -ACT_A);
 }

@@ -1,3 +1,5 @@
+import package::common::status::raise;
+
 // Which elements of data indices mean; shared by what gathers and scatters.
 //
 // `slices`: data is [outer, entries, inner], indices are [outer / per_batch,
@@ -6,9 +8,11 @@
 // `tuples`: indices are [batch, picked, depth] (n0 to n7 are the entries of the
 // dimensions of data that they say, s0 to s7 their strides).
 //
-// Indices out of range are clamped; with `skip` they mean nothing.
+// An index out of range means nothing, and the run is an error.
 
 struct Params {
+    // What the status word is raised to where an index is out of range.
+    index_code: u32,
     // Elements of this part, and the place of its first one.
     count: u32,
     first: u32,
@@ -18,6 +22,8 @@ struct Params {
     // The elements that are bound of what is indexed.
     part_first: u32,
     part_count: u32,
+    // And where a sum or product of 64-bit integers has no room.
+    @if(checked) overflow_code: u32,
     @if(slices || elements) entries: u32,
     @if(slices || tuples) inner: u32,
     @if(slices || tuples) picked: u32,
@@ -52,10 +58,11 @@ const NOWHERE: u32 = 0xffffffffu;
 fn beyond(at: u32, index: i32, entries: u32, stride: u32) -> u32 {
     let n = i32(entries);
     let from_front = select(index, index + n, index < 0);
-    @if(skip) let none = from_front < 0 || from_front >= n;
-    @else let none = false;
-    let entry = u32(clamp(from_front, 0, max(n - 1, 0)));
-    return select(at + entry * stride, NOWHERE, none || at == NOWHERE);
+    if from_front < 0 || from_front >= n {
+        raise(params.index_code);
+        return NOWHERE;
+    }
+    return select(at + u32(from_front) * stride, NOWHERE, at == NOWHERE);
 }
 
 // The place in data of element e, which is of the result or of the updates.

@@ -6,6 +6,12 @@ struct Params {
     base: u32,
     n: u32,
     epsilon: f32,
+    // The first row, groups of an instance, channels of a group, elements of a
+    // channel.
+    @if(grouped) first_row: u32,
+    @if(grouped) groups: u32,
+    @if(grouped) channels: u32,
+    @if(grouped) spatial: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,7 +38,18 @@ fn again(at: u32) -> f32 {
     @else return x[at];
 }
 
-fn put(at: u32, column: u32, value: f32) {
-    @if(biased) y[at] = value * scale[column] + bias[column];
-    @else y[at] = value * scale[column];
+// The entry of scale and bias that an element has: its channel's where rows are
+// groups of channels.
+fn entry(row: u32, column: u32) -> u32 {
+    @if(grouped) {
+        let group = (params.first_row + row) % params.groups;
+        return group * params.channels + column / params.spatial;
+    }
+    @else return column;
+}
+
+fn put(at: u32, row: u32, column: u32, value: f32) {
+    let own = entry(row, column);
+    @if(biased) y[at] = value * scale[own] + bias[own];
+    @else y[at] = value * scale[own];
 }

@@ -33,7 +33,7 @@ fn main(
         }
         let factor = inverseSqrt(workgroup_sum(partial, lane) / f32(params.n) + params.epsilon);
         for (var j = index; j < params.n; j += WORKGROUP) {
-            put(start + j, j, (again(start + j) - mean) * factor);
+            put(start + j, row, j, (again(start + j) - mean) * factor);
         }
     }
     @else {
@@ -44,7 +44,7 @@ fn main(
         }
         let factor = inverseSqrt(workgroup_sum(partial, lane) / f32(params.n) + params.epsilon);
         for (var j = index; j < params.n; j += WORKGROUP) {
-            put(start + j, j, again(start + j) * factor);
+            put(start + j, row, j, again(start + j) * factor);
         }
     }
 }

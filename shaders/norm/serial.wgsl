@@ -42,7 +42,7 @@ fn main(
     let square = (partial.x + partial.y + partial.z + partial.w) / f32(params.n);
     let factor = inverseSqrt(square + params.epsilon);
     for (var j = 0u; j < params.n; j++) {
-        @if(centred) put(start + j, j, (again(start + j) - mean) * factor);
-        @else put(start + j, j, again(start + j) * factor);
+        @if(centred) put(start + j, row, j, (again(start + j) - mean) * factor);
+        @else put(start + j, row, j, again(start + j) * factor);
     }
 }

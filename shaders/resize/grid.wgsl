@@ -8,19 +8,16 @@ import package::config::TAPS;
 // (cubic convolution by R. Keys with a = -0.75).
 
 struct Params {
-    // Invocations with work.
+    // Elements of this part, and the place of its first one.
     count: u32,
-    // Planes of the result before this part, and elements before its planes.
-    y_first: u32,
-    y_base: u32,
+    first: u32,
     // The planes of x that are bound, and elements before them.
     x_first: u32,
     x_live: u32,
     x_base: u32,
-    // The batches of the grid that are bound, and elements before them.
+    // The points of the grid that are bound.
     grid_first: u32,
-    grid_live: u32,
-    grid_base: u32,
+    grid_count: u32,
     channels: u32,
     points: u32,
     @if(volume) depth: u32,
@@ -110,14 +107,15 @@ fn main(
     if i >= params.count {
         return;
     }
-    let plane = params.y_first + i / params.points;
-    let batch = plane / params.channels - params.grid_first;
-    if plane - params.x_first >= params.x_live || batch >= params.grid_live {
+    let e = params.first + i;
+    let plane = e / params.points;
+    let point = plane / params.channels * params.points + e % params.points - params.grid_first;
+    if plane - params.x_first >= params.x_live || point >= params.grid_count {
         return;
     }
     @if(volume) const DIMS = 3u;
     @else const DIMS = 2u;
-    let place = params.grid_base + (batch * params.points + i % params.points) * DIMS;
+    let place = point * DIMS;
     let across = inside(position(grid[place], params.width), params.width);
     let down = inside(position(grid[place + 1u], params.height), params.height);
     @if(volume) let deep = inside(position(grid[place + 2u], params.depth), params.depth);
@@ -134,7 +132,7 @@ fn main(
         }
     }
     @else { sum = sampled(start, down, across); }
-    y[params.y_base + i] = sum;
+    y[i] = sum;
 }
 
 // The weighted sum of a plane's elements.

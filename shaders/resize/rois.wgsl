@@ -1,14 +1,16 @@
+import package::common::status::raise;
+
 // Pools regions of planes of x [N * C, height, width]: one invocation for each
 // result [regions * C, rows, columns]. A result is the mean of samples spread
 // evenly over its part of the region, or (`largest`) the largest of the
 // weighted elements they are made of.
 
 struct Params {
-    // Invocations with work.
+    // What the status word is raised to where a batch does not exist.
+    index_code: u32,
+    // Elements of this part, and the place of its first one.
     count: u32,
-    // Planes of the result before this part, and elements before its planes.
-    y_first: u32,
-    y_base: u32,
+    first: u32,
     // The planes of x that are bound, and elements before them.
     x_first: u32,
     x_live: u32,
@@ -41,9 +43,9 @@ struct Line {
     samples: u32,
 }
 
-fn line(from: f32, to: f32, bins: u32) -> Line {
-    let start = from * params.spatial_scale - params.shift;
-    var length = (to * params.spatial_scale - params.shift) - start;
+fn line(low: f32, high: f32, bins: u32) -> Line {
+    let start = low * params.spatial_scale - params.shift;
+    var length = (high * params.spatial_scale - params.shift) - start;
     @if(!half_pixel) { length = max(length, 1.0); }
     let bin = length / f32(bins);
     let covered = u32(clamp(ceil(bin), 0.0, 65535.0));
@@ -82,9 +84,15 @@ fn main(
         return;
     }
     let bins = params.rows * params.columns;
-    let result_plane = params.y_first + i / bins;
+    let e = params.first + i;
+    let result_plane = e / bins;
     let region = result_plane / params.channels;
-    let batch = u32(clamp(batch_indices[region], 0, i32(params.batches) - 1));
+    let number = batch_indices[region];
+    let batch = u32(select(number, number + i32(params.batches), number < 0));
+    if batch >= params.batches {
+        raise(params.index_code);
+        return;
+    }
     let plane = batch * params.channels + result_plane % params.channels - params.x_first;
     if plane >= params.x_live {
         return;
@@ -93,8 +101,8 @@ fn main(
     let corner = region * 4u;
     let across = line(rois[corner], rois[corner + 2u], params.columns);
     let down = line(rois[corner + 1u], rois[corner + 3u], params.rows);
-    let row = i / params.columns % params.rows;
-    let column = i % params.columns;
+    let row = e / params.columns % params.rows;
+    let column = e % params.columns;
     var sum = 0.0;
     var largest = LOWEST;
     for (var a = 0u; a < down.samples; a++) {
@@ -119,6 +127,6 @@ fn main(
         }
     }
     let samples = down.samples * across.samples;
-    @if(largest) y[params.y_base + i] = select(largest, 0.0, samples == 0u);
-    @else y[params.y_base + i] = sum / f32(max(samples, 1u));
+    @if(largest) y[i] = select(largest, 0.0, samples == 0u);
+    @else y[i] = sum / f32(max(samples, 1u));
 }

@@ -2,11 +2,9 @@
 // each result is a weighted sum of `taps` elements, by tables [m, taps].
 
 struct Params {
-    // Invocations with work: rows that are bound, times m, times inner.
+    // Elements of this part, and the place of its first one.
     count: u32,
-    // Rows of the result before this part, and elements of it before its rows.
-    y_first: u32,
-    y_base: u32,
+    first: u32,
     // The rows of x that are bound, and elements before them.
     x_first: u32,
     x_live: u32,
@@ -33,18 +31,18 @@ fn main(
     if i >= params.count {
         return;
     }
-    let slab = params.m * params.inner;
-    let row = params.y_first + i / slab - params.x_first;
+    let e = params.first + i;
+    let row = e / (params.m * params.inner) - params.x_first;
     if row >= params.x_live {
         return;
     }
-    let column = i % params.inner;
-    let first = i / params.inner % params.m * params.taps;
+    let column = e % params.inner;
+    let first = e / params.inner % params.m * params.taps;
     let start = params.x_base + row * params.n * params.inner + column;
     var sum = 0.0;
     for (var t = 0u; t < params.taps; t++) {
         let at = min(u32(indices[first + t]), params.n - 1u);
         sum += weights[first + t] * x[start + at * params.inner];
     }
-    y[params.y_base + i] = sum;
+    y[i] = sum;
 }

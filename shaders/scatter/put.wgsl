@@ -1,3 +1,5 @@
+import package::common::checked::{add_i32, mul_i32, overflowed};
+import package::common::status::raise;
 import package::config::{BITS, LANES};
 import package::gather::places::{NOWHERE, params, place};
 
@@ -20,7 +22,15 @@ const MASK: u32 = 0xffffffffu >> (32u - BITS);
     return bitcast<u32>(bitcast<f32>(old) + bitcast<f32>(update));
 }
 
-@if(add && !real) fn joined(old: u32, update: u32) -> u32 {
+@if(add && checked) fn joined(old: u32, update: u32) -> u32 {
+    return bitcast<u32>(add_i32(bitcast<i32>(old), bitcast<i32>(update)));
+}
+
+@if(mul && checked) fn joined(old: u32, update: u32) -> u32 {
+    return bitcast<u32>(mul_i32(bitcast<i32>(old), bitcast<i32>(update)));
+}
+
+@if(add && !real && !checked) fn joined(old: u32, update: u32) -> u32 {
     return old + update;
 }
 
@@ -28,7 +38,7 @@ const MASK: u32 = 0xffffffffu >> (32u - BITS);
     return bitcast<u32>(bitcast<f32>(old) * bitcast<f32>(update));
 }
 
-@if(mul && !real) fn joined(old: u32, update: u32) -> u32 {
+@if(mul && !real && !checked) fn joined(old: u32, update: u32) -> u32 {
     return old * update;
 }
 
@@ -90,4 +100,9 @@ fn main(
         return;
     }
     put(at - params.part_first, (updates[i / LANES] >> ((i % LANES) * BITS)) & MASK);
+    @if(checked) {
+        if overflowed() {
+            raise(params.overflow_code);
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) struct EngineOptions {
     pub(crate) poison: bool,
     /// How long one submission may keep a GPU busy, in milliseconds.
     pub(crate) submission_ms: f64,
+    /// Where constants are shared with other executors.
+    pub(crate) weights: Option<gpu::SharedWeights>,
 }
 
 /// Memory of an executor beside its weights, in bytes.

@@ -42,6 +42,24 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Profiles one after another: one for each backend, in the order in which
+    /// the backends first worked. Each begins where the one before it ended.
+    pub fn joined(profiles: Vec<Profile>) -> Vec<Profile> {
+        let (mut joined, mut now): (Vec<Profile>, f64) = (Vec::new(), 0.0);
+        for mut profile in profiles {
+            let begin = now;
+            for timing in &mut profile.timings {
+                timing.start_us += begin;
+                now = now.max(timing.start_us + timing.micros);
+            }
+            match joined.iter_mut().find(|other| other.backend == profile.backend) {
+                Some(other) => other.timings.extend(profile.timings),
+                None => joined.push(profile),
+            }
+        }
+        joined
+    }
+
     /// All of the work, without the gaps between pieces, in microseconds.
     pub fn busy_us(&self) -> f64 {
         self.timings.iter().map(|timing| timing.micros).sum()
@@ -70,6 +88,26 @@ pub(crate) fn operators(graph: &Graph) -> HashMap<&str, &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn joined_profiles_follow_each_other_on_their_backends() {
+        let one = |backend: &str| Profile {
+            backend: backend.into(),
+            source: TimeSource::Calls,
+            timings: vec![Timing {
+                node: "n".into(),
+                op: "Add".into(),
+                kernel: "k".into(),
+                start_us: 0.0,
+                micros: 2.0,
+            }],
+        };
+        let joined = Profile::joined(vec![one("gpu"), one("cpu"), one("gpu")]);
+        let starts = |profile: &Profile| -> Vec<f64> {
+            profile.timings.iter().map(|timing| timing.start_us).collect()
+        };
+        assert_eq!(joined.iter().map(starts).collect::<Vec<_>>(), [vec![0.0, 4.0], vec![2.0]]);
+    }
 
     #[test]
     fn operators_are_summed_and_the_longest_is_first() {

@@ -5,6 +5,7 @@
 //! used only when asked for, because the CPU backend is faster.
 
 use super::caps::CoopShape;
+use super::loader;
 use crate::error::{Error, Result};
 
 /// What is known of an adapter without opening it.
@@ -166,14 +167,6 @@ pub enum AdapterChoice {
 }
 
 impl AdapterChoice {
-    /// An index if `text` is a number, `Auto` for `auto` or nothing, else a name.
-    pub fn parse(text: &str) -> Self {
-        match text.trim() {
-            "" | "auto" => AdapterChoice::Auto,
-            t => t.parse().map_or_else(|_| AdapterChoice::Name(t.into()), AdapterChoice::Index),
-        }
-    }
-
     /// `Auto` replaced by `WGPU_ADAPTER_NAME`, where that is set.
     pub fn or_env(self) -> Self {
         match (&self, std::env::var("WGPU_ADAPTER_NAME")) {
@@ -262,7 +255,7 @@ pub async fn pick(choice: AdapterChoice) -> Result<Picked> {
 /// The same as [`pick`], on data: a position in `infos` or none, and the reason.
 fn choose(infos: &[AdapterInfo], choice: &AdapterChoice) -> Result<(Option<usize>, String)> {
     let none = |what: String| Error::NoAdapter {
-        what,
+        what: if infos.is_empty() { format!("{what}; {}", loader::missing()) } else { what },
         available: infos.iter().map(|i| format!("{}: {}", i.index, i.title())).collect(),
     };
     let explicit = |position: usize, why: &str| match infos[position].unusable() {
@@ -294,7 +287,7 @@ fn auto(infos: &[AdapterInfo]) -> (Option<usize>, String) {
         return (Some(p), format!("{}: {why}", infos[p].title()));
     }
     let why = if infos.is_empty() {
-        "no adapter found (no driver for Vulkan, Metal, Direct3D 12 or OpenGL)".to_string()
+        format!("no adapter found ({})", loader::missing())
     } else {
         let why: Vec<_> = infos
             .iter()
@@ -325,6 +318,7 @@ fn best(infos: &[AdapterInfo], keep: impl Fn(&AdapterInfo) -> bool) -> Option<us
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    use crate::gpu::DeviceCaps;
 
     fn info(index: usize, name: &str, device_type: wgpu::DeviceType) -> AdapterInfo {
         AdapterInfo {
@@ -405,9 +399,9 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_parsed() {
-        assert_eq!(AdapterChoice::parse("auto"), AdapterChoice::Auto);
-        assert_eq!(AdapterChoice::parse(" 3 "), AdapterChoice::Index(3));
-        assert_eq!(AdapterChoice::parse("RTX"), AdapterChoice::Name("RTX".into()));
+    fn what_is_software_by_its_name_stays_so_once_opened() {
+        let info = info(0, "llvmpipe (LLVM 15)", wgpu::DeviceType::Other);
+        let caps = DeviceCaps::new(&info, wgpu::Features::empty(), info.limits.clone(), None);
+        assert!(info.is_software && caps.is_software());
     }
 }

@@ -85,6 +85,8 @@ pub struct DeviceCaps {
     pub driver: String,
     /// Discrete, integrated, virtual, software or unknown.
     pub device_type: wgpu::DeviceType,
+    /// Whether it runs on the CPU; not every driver's type says so.
+    pub software: bool,
     /// The graphics interface under WebGPU.
     pub backend: wgpu::Backend,
     /// The limits the device was opened with.
@@ -93,13 +95,13 @@ pub struct DeviceCaps {
     pub f16: bool,
     /// Subgroup operations in compute shaders.
     pub subgroups: bool,
-    /// `var<immediate>` (once called push constants).
+    /// `var<immediate>` (once called push constants); no kernel here uses it.
     pub immediates: bool,
     /// Timestamps at the start and end of a pass.
     pub timestamps: bool,
     /// Timestamps between the dispatches of one pass.
     pub timestamps_in_passes: bool,
-    /// A cache of compiled pipelines that can be saved.
+    /// A cache of compiled pipelines, kept for the process.
     pub pipeline_cache: bool,
     /// Smallest subgroup the adapter may use, in invocations.
     pub min_subgroup_size: u32,
@@ -123,6 +125,7 @@ impl DeviceCaps {
             name: "WebGPU minimum".into(),
             driver: String::new(),
             device_type: wgpu::DeviceType::Other,
+            software: false,
             backend: wgpu::Backend::Noop,
             limits: wgpu::Limits::defaults(),
             f16: false,
@@ -151,6 +154,7 @@ impl DeviceCaps {
             name: info.name.clone(),
             driver: info.driver_line(),
             device_type: info.device_type,
+            software: info.is_software,
             backend: info.backend,
             limits,
             f16: features.contains(F::SHADER_F16),
@@ -203,7 +207,7 @@ impl DeviceCaps {
 
     /// Whether the device runs on the CPU (lavapipe, SwiftShader, WARP).
     pub fn is_software(&self) -> bool {
-        self.device_type == wgpu::DeviceType::Cpu
+        self.software
     }
 
     /// The configuration with these element types and sizes, if the device has it.

@@ -38,20 +38,51 @@ impl DeviceOptions {
     }
 }
 
-/// The optional features this crate can use, under their short names.
-const FEATURES: &[(&str, wgpu::Features)] = &[
-    ("f16", wgpu::Features::SHADER_F16),
-    ("subgroups", wgpu::Features::SUBGROUP.union(wgpu::Features::SUBGROUP_BARRIER)),
-    ("immediates", wgpu::Features::IMMEDIATES),
-    (
-        "timestamps",
-        wgpu::Features::TIMESTAMP_QUERY
-            .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS)
+/// A feature that a device is opened with where the adapter has it.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionalFeature {
+    /// Its short name, for options and lists.
+    pub name: &'static str,
+    /// What a device that has it has.
+    pub bits: wgpu::Features,
+    /// What is asked for, and masked, together with it.
+    pub more: wgpu::Features,
+}
+
+const fn feature(name: &'static str, bits: wgpu::Features) -> OptionalFeature {
+    OptionalFeature { name, bits, more: wgpu::Features::empty() }
+}
+
+/// The optional features a device is opened with, in the order of lists.
+///
+/// Kernels of this crate use f16, subgroups and cooperative matrices, where a
+/// variant's needs say so. Immediates and timestamps are used by none: they are
+/// there for shaders that an application brings ([`super::ShaderRequest`]), and
+/// to time passes on [`Gpu::device`]. The pipeline cache starts empty and is not
+/// saved: within one process it spares drivers the compiling of pipelines that
+/// were dropped and are made again.
+pub const FEATURES: &[OptionalFeature] = &[
+    feature("f16", wgpu::Features::SHADER_F16),
+    OptionalFeature {
+        more: wgpu::Features::SUBGROUP_BARRIER,
+        ..feature("subgroups", wgpu::Features::SUBGROUP)
+    },
+    feature("immediates", wgpu::Features::IMMEDIATES),
+    OptionalFeature {
+        more: wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
             .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
-    ),
-    ("pipeline-cache", wgpu::Features::PIPELINE_CACHE),
-    ("coop", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        ..feature("timestamps", wgpu::Features::TIMESTAMP_QUERY)
+    },
+    feature("pipeline-cache", wgpu::Features::PIPELINE_CACHE),
+    feature("coop", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
 ];
+
+impl OptionalFeature {
+    /// All that is asked for with it.
+    fn all(&self) -> wgpu::Features {
+        self.bits | self.more
+    }
+}
 
 /// Reads a list such as `f16,subgroups` (or `all`) of features to mask.
 ///
@@ -60,11 +91,11 @@ const FEATURES: &[(&str, wgpu::Features)] = &[
 pub fn parse_features(list: &str) -> Result<wgpu::Features> {
     let mut features = wgpu::Features::empty();
     for name in list.split(',').map(str::trim).filter(|n| !n.is_empty()) {
-        features |= match FEATURES.iter().find(|(known, _)| *known == name) {
-            Some((_, bits)) => *bits,
+        features |= match FEATURES.iter().find(|known| known.name == name) {
+            Some(feature) => feature.all(),
             None if name == "all" => wgpu::Features::all(),
             None => {
-                let known: Vec<_> = FEATURES.iter().map(|(n, _)| *n).collect();
+                let known: Vec<_> = FEATURES.iter().map(|known| known.name).collect();
                 return Err(Error::input("feature", format!("all, {}", known.join(", ")), name));
             }
         };
@@ -103,7 +134,7 @@ impl Gpu {
     pub async fn open(adapter: &Adapter, options: DeviceOptions) -> Result<Arc<Gpu>> {
         let info = adapter.info.clone();
         let doing = format!("opening {}", info.title());
-        let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, (_, bits)| all | *bits);
+        let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, one| all | one.all());
         let features = (wanted & info.features) - options.mask_features;
         let limits = limits(&info, &options)?;
         let experimental = if features.intersects(wgpu::Features::all_experimental_mask()) {

@@ -329,6 +329,24 @@ impl Gpu {
         }
     }
 
+    /// Fails if `bytes` more than are in use now cannot fit: over the memory
+    /// budget, or over all the memory the driver says there is. What fits here
+    /// may still fail to be allocated: others use the device too.
+    ///
+    /// # Errors
+    /// `Limit`, with `what` as the thing that needs it.
+    pub fn check_room(&self, what: impl std::fmt::Display, bytes: u64) -> Result<()> {
+        let needed = self.memory().in_use().saturating_add(bytes);
+        let budget = self.options.memory_budget.map(|limit| ("memory_budget (bytes)", limit));
+        let device = device_memory(&self.device).map(|limit| ("device memory (bytes)", limit));
+        match budget.into_iter().chain(device).find(|(_, limit)| needed > *limit) {
+            None => Ok(()),
+            Some((name, limit)) => {
+                Err(Error::Limit { what: what.to_string(), limit_name: name.into(), needed, limit })
+            }
+        }
+    }
+
     /// `bytes` rounded up to an allocation size.
     fn buffer_size(&self, bytes: u64, what: impl FnOnce() -> String) -> Result<u64> {
         let limit = self.caps.limits.max_buffer_size;
@@ -400,4 +418,23 @@ impl Gpu {
             pipelines: get(&c.pipelines),
         }
     }
+}
+
+/// Bytes of all memory that a device can use, its own and the host's. Only Vulkan
+/// is asked: WebGPU has no such question.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "windows"))]
+fn device_memory(device: &wgpu::Device) -> Option<u64> {
+    // SAFETY: the handles below are only asked questions, while the guard lives.
+    let device = unsafe { device.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let instance = device.shared_instance().raw_instance();
+    let adapter = device.raw_physical_device();
+    // SAFETY: the adapter is one of this instance's.
+    let memory = unsafe { instance.get_physical_device_memory_properties(adapter) };
+    let heaps = memory.memory_heaps.get(..memory.memory_heap_count as usize)?;
+    Some(heaps.iter().fold(0, |sum: u64, heap| sum.saturating_add(heap.size)))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "windows")))]
+fn device_memory(_: &wgpu::Device) -> Option<u64> {
+    None
 }

@@ -37,6 +37,7 @@ mod adapters;
 mod caps;
 mod device;
 mod errors;
+mod loader;
 mod memory;
 mod pipeline;
 mod readback;
@@ -46,7 +47,8 @@ mod upload;
 
 pub use adapters::{Adapter, AdapterChoice, AdapterInfo, Picked, adapters, pick};
 pub use caps::{CoopScalar, CoopShape, DeviceCaps};
-pub use device::{DeviceOptions, Gpu, parse_features};
+pub use device::{DeviceOptions, FEATURES, Gpu, OptionalFeature, parse_features};
+pub use loader::missing;
 pub use memory::{Buffer, Counters, MemoryReport, Purpose, SIZE_STEP};
 pub use pipeline::{BindGroup, BufferBinding, Pipeline, check_fits};
 pub use readback::Readback;

@@ -2,20 +2,28 @@
 //! [`ops`](crate::ops), under the same family names.
 
 pub mod attention;
+pub mod conv;
 mod cpu;
 pub mod elementwise;
 pub mod gather;
 mod kernel;
+pub mod linear_attention;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod parts;
+pub mod pool;
+pub mod quantize;
+pub mod recurrent;
+pub mod reduce;
 pub mod registry;
 pub mod resize;
 pub mod rotary;
+pub mod scan;
 pub mod scatter;
 pub mod softmax;
 pub mod state;
+pub mod topk;
 mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};

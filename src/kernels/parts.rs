@@ -108,6 +108,13 @@ impl Run {
     pub(crate) fn view(&self, place: Place) -> View {
         View::range(place, self.offset, self.bytes)
     }
+
+    /// The same of a buffer of so many bytes, which may end within the last row;
+    /// `None` past its end.
+    pub(crate) fn view_within(&self, place: Place, bytes: u64) -> Option<View> {
+        let left = bytes.checked_sub(self.offset).filter(|&left| left > 0)?;
+        Some(View::range(place, self.offset, self.bytes.min(left)))
+    }
 }
 
 /// Splits `rows` rows of `width` elements of so many bytes such that each part

@@ -164,20 +164,29 @@ impl LanguageModel {
         self.context
     }
 
-    /// Opens the device again after it was lost and loads the weights anew.
-    /// The caches are empty afterwards.
+    /// Loads the weights anew onto another backend, such as the device opened
+    /// again after it was lost ([`Backend::reopen`]). The caches are empty
+    /// afterwards. On an error the model stays where it was.
     ///
     /// # Errors
     /// As [`LanguageModel::load`].
-    pub async fn rebuild(&mut self) -> Result<()> {
-        if let Backend::Gpu(gpu) = &self.backend {
-            self.backend = Backend::Gpu(gpu.reopen().await?);
-        }
-        let sizes = (self.context, self.capacity, self.chunk);
+    pub async fn rebuild(&mut self, backend: &Backend) -> Result<()> {
+        let chunk = chunk_for(backend);
+        let sizes = (self.context, self.capacity, chunk);
         self.session =
-            session(&self.file, &self.spec, &self.backend, &self.options, sizes, &mut |_, _| {})
-                .await?;
+            session(&self.file, &self.spec, backend, &self.options, sizes, &mut |_, _| {}).await?;
+        (self.backend, self.chunk) = (backend.clone(), chunk);
         Ok(())
+    }
+
+    /// Opens the device again after it was lost and loads the weights anew,
+    /// waiting for them. The caches are empty afterwards.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::load`].
+    pub fn rebuild_blocking(&mut self) -> Result<()> {
+        let backend = pollster::block_on(self.backend.reopen())?;
+        backend.block_on(self.rebuild(&backend))
     }
 
     /// Makes room in the caches for a sequence of `tokens`, so that the steps

@@ -21,6 +21,8 @@ pub enum Attribute {
     Floats(Vec<f32>),
     /// STRINGS.
     Strings(Vec<Vec<u8>>),
+    /// Of a type that no operator here reads: which.
+    Other(String),
 }
 
 /// A node's attributes by name, read with the type that an operator expects.
@@ -135,15 +137,22 @@ impl Attributes {
     }
 }
 
+impl Attribute {
+    /// Its type, as ONNX spells it.
+    pub fn kind(&self) -> &str {
+        match self {
+            Attribute::Int(_) => "INT",
+            Attribute::Float(_) => "FLOAT",
+            Attribute::String(_) => "STRING",
+            Attribute::Tensor(_) => "TENSOR",
+            Attribute::Ints(_) => "INTS",
+            Attribute::Floats(_) => "FLOATS",
+            Attribute::Strings(_) => "STRINGS",
+            Attribute::Other(kind) => kind,
+        }
+    }
+}
+
 fn mistyped(name: &str, expected: &str, got: &Attribute) -> Error {
-    let got = match got {
-        Attribute::Int(_) => "INT",
-        Attribute::Float(_) => "FLOAT",
-        Attribute::String(_) => "STRING",
-        Attribute::Tensor(_) => "TENSOR",
-        Attribute::Ints(_) => "INTS",
-        Attribute::Floats(_) => "FLOATS",
-        Attribute::Strings(_) => "STRINGS",
-    };
-    Error::rule("", format!("attribute '{name}' must be {expected}, got {got}"))
+    Error::rule("", format!("attribute '{name}' must be {expected}, got {}", got.kind()))
 }

@@ -3,10 +3,27 @@
 //! before anything is planned; see `ARCHITECTURE.md`.
 
 mod attribute;
+mod compose;
+mod control;
+mod cut;
+mod import;
+mod inputs;
+mod memo;
+mod mixed;
+mod model;
 mod node;
 mod operator;
+mod rows;
+mod session;
+mod stage;
+mod state;
 
+pub use crate::formats::onnx::{Dimension, ValueInfo};
 pub use attribute::{Attribute, Attributes};
+pub use mixed::Fallback;
+pub use model::{Missing, Model};
 pub use node::NodeCx;
 pub use operator::OnnxOperator;
 pub(crate) use operator::row;
+pub(crate) use rows::ONNX;
+pub use session::{OnnxCounters, OnnxOptions, OnnxSession};

@@ -1,14 +1,12 @@
 //! What an operator's row sees of a node.
 
 use super::Attributes;
+use super::memo::Memo;
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, GraphBuilder, TensorType, ValueId};
 use crate::ops::{Operator, RefData, RefTensor};
+use crate::passes::fold;
 use crate::tensor::{DType, Tensor};
-
-/// Results with more elements than this stay nodes instead of being computed
-/// while importing.
-const LARGEST_FOLDED: usize = 1 << 20;
 
 /// A node on its way into a graph. All extents are numbers.
 #[derive(Debug)]
@@ -22,9 +20,22 @@ pub struct NodeCx<'a> {
     /// Names of the outputs, empty where nobody wants one.
     pub(super) wanted: &'a [String],
     pub(super) outputs: Vec<Option<ValueId>>,
-    /// The input whose value the row needs on the host and which is only known
-    /// after the graph so far has run.
-    pub(super) needed: Option<usize>,
+    /// What the row needs on the host and which is only known after the graph
+    /// so far has run.
+    pub(super) needed: Option<Needed>,
+    /// What runs have answered to [`NodeCx::known_of`], in the order of asking.
+    pub(super) answers: &'a [Option<Tensor>],
+    pub(super) asked: usize,
+    pub(super) memo: &'a mut Memo,
+}
+
+/// A value that a row needs on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// An input of the node.
+    Input(usize),
+    /// A value made on the way, asked for as the question of this number.
+    Made(usize, ValueId),
 }
 
 impl NodeCx<'_> {
@@ -93,8 +104,27 @@ impl NodeCx<'_> {
         if let Some(tensor) = self.builder.known(id) {
             return Ok(tensor.clone());
         }
-        self.needed = Some(index);
+        self.needed = Some(Needed::Input(index));
         Err(Error::internal(format!("input {index} of '{}' is not known yet", self.name)))
+    }
+
+    /// As [`NodeCx::known`], for a value that the row has computed from its
+    /// inputs, such as a count: only this goes to the host. When the row is
+    /// called again it must ask for the same things in the same order.
+    ///
+    /// # Errors
+    /// If it is not known yet: return it as it is.
+    pub fn known_of(&mut self, value: ValueId) -> Result<Tensor> {
+        let question = self.asked;
+        self.asked += 1;
+        if let Some(tensor) = self.builder.known(value) {
+            return Ok(tensor.clone());
+        }
+        if let Some(answer) = self.answers.get(question).and_then(Option::as_ref) {
+            return Ok(answer.clone());
+        }
+        self.needed = Some(Needed::Made(question, value));
+        Err(Error::internal(format!("a value of '{}' is not known yet", self.name)))
     }
 
     /// As [`NodeCx::known`], as whole numbers.
@@ -158,6 +188,17 @@ impl NodeCx<'_> {
     /// If it is of another type.
     pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>> {
         Ok(self.attributes.ints(name)?.map(<[i64]>::to_vec))
+    }
+
+    /// The dtype that an INT attribute names by ONNX's number.
+    ///
+    /// # Errors
+    /// If it is of another type, or this crate does not have that dtype.
+    pub fn element_type(&self, name: &str) -> Result<Option<DType>> {
+        let Some(code) = self.attributes.int(name)? else { return Ok(None) };
+        let dtype = crate::formats::onnx::dtype(code);
+        let spelled = || crate::formats::onnx::spelled(code);
+        dtype.map(Some).ok_or_else(|| self.unsupported(format!("{name} = {code} ({})", spelled())))
     }
 
     /// How many outputs the node lists.
@@ -248,8 +289,12 @@ impl NodeCx<'_> {
         Error::rule(self.op_type, what).at_node(self.name)
     }
 
-    fn fold(&self, op: &dyn Operator, inputs: &[Option<ValueId>]) -> Result<Option<Vec<Tensor>>> {
-        let small = |tensor: &&Tensor| tensor.len() <= LARGEST_FOLDED;
+    fn fold(
+        &mut self,
+        op: &dyn Operator,
+        inputs: &[Option<ValueId>],
+    ) -> Result<Option<Vec<Tensor>>> {
+        let small = |tensor: &&Tensor| fold::is_small(tensor.extents());
         let mut known = Vec::with_capacity(inputs.len());
         for id in inputs {
             match id.map(|id| self.builder.known(id).filter(small)) {
@@ -263,18 +308,12 @@ impl NodeCx<'_> {
         let mut extents = Vec::with_capacity(results.len());
         for ty in &results {
             let of_one = ty.extents(&Bindings::default())?;
-            let count = of_one.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
-            if ty.dtype.is_quantised() || count.is_none_or(|n| n > LARGEST_FOLDED) {
+            if ty.dtype.is_quantised() || !fold::is_small(&of_one) {
                 return Ok(None);
             }
             extents.push(of_one);
         }
-        let values: Vec<_> = known
-            .iter()
-            .map(|t| t.map(RefTensor::from_tensor).transpose())
-            .collect::<Result<_>>()?;
-        let values: Vec<_> = values.iter().map(Option::as_ref).collect();
-        let values = op.reference_sized(&values, &extents).map_err(|e| e.at_node(self.name))?;
-        values.iter().map(RefTensor::to_tensor).collect::<Result<_>>().map(Some)
+        let results = self.memo.evaluate(op, &known, &extents);
+        results.map(Some).map_err(|e| e.at_node(self.name))
     }
 }

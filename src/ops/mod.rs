@@ -1,20 +1,29 @@
 //! Meaning: what each operator computes. Speed is in [`kernels`](crate::kernels).
 
 pub mod attention;
+pub mod conv;
 pub mod elementwise;
 pub mod gather;
+pub mod linear_attention;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
 mod operator;
+pub mod pool;
+pub mod quantize;
+pub mod recurrent;
+pub mod reduce;
 mod refer;
 pub mod registry;
 pub mod resize;
 pub mod rotary;
-mod rules;
+pub(crate) mod rules;
+pub mod scan;
 pub mod scatter;
+mod signal;
 pub mod softmax;
 pub mod state;
+pub mod topk;
 
 pub use operator::{Arithmetic, BoundCx, Lowering, Operator};
 pub use refer::{RefData, RefTensor};

@@ -2,7 +2,7 @@
 
 use super::RefTensor;
 use crate::error::{Error, Result};
-use crate::graph::TensorType;
+use crate::graph::{Shape, TensorType};
 use crate::kernels::Kernel;
 use crate::plan::{Operand, PlanBuilder};
 use std::any::Any;
@@ -151,6 +151,16 @@ impl Lowering<'_> {
     /// A temporary value that lives from its first to its last kernel call.
     pub fn temporary(&mut self, ty: TensorType) -> Operand {
         self.plan.temporary(ty)
+    }
+
+    /// An operand's memory under another shape of as many elements.
+    ///
+    /// # Errors
+    /// Never, as the view is new.
+    pub fn reshaped(&mut self, operand: &Operand, shape: impl Into<Shape>) -> Result<Operand> {
+        let view = self.plan.temporary(TensorType::new(operand.ty.dtype, shape));
+        self.plan.alias(&view, operand)?;
+        Ok(view)
     }
 
     /// Calls a kernel.

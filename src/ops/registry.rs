@@ -1,7 +1,9 @@
 //! The table of operators: one line each.
 
-use super::elementwise::{self, Binary, Unary};
-use super::{attention, gather, matmul, movement, norm, resize, rotary, scatter, softmax, state};
+use super::elementwise::{Binary, Test, Unary, Whole};
+use super::reduce::Reduction;
+// Every family is in the table.
+use super::*;
 use crate::onnx::OnnxOperator;
 use crate::validate::CaseFamily;
 
@@ -50,6 +52,26 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Round", "elementwise", || elementwise::unary_cases(Unary::Round)),
     operator("Sin", "elementwise", || elementwise::unary_cases(Unary::Sin)),
     operator("Cos", "elementwise", || elementwise::unary_cases(Unary::Cos)),
+    operator("Tan", "elementwise", || elementwise::unary_cases(Unary::Tan)),
+    operator("Asin", "elementwise", || elementwise::unary_cases(Unary::Asin)),
+    operator("Acos", "elementwise", || elementwise::unary_cases(Unary::Acos)),
+    operator("Atan", "elementwise", || elementwise::unary_cases(Unary::Atan)),
+    operator("Sinh", "elementwise", || elementwise::unary_cases(Unary::Sinh)),
+    operator("Cosh", "elementwise", || elementwise::unary_cases(Unary::Cosh)),
+    operator("Asinh", "elementwise", || elementwise::unary_cases(Unary::Asinh)),
+    operator("Acosh", "elementwise", || elementwise::unary_cases(Unary::Acosh)),
+    operator("Atanh", "elementwise", || elementwise::unary_cases(Unary::Atanh)),
+    operator("Celu", "elementwise", || elementwise::unary_cases(Unary::Celu { alpha: 2.0 })),
+    operator("ThresholdedRelu", "elementwise", || {
+        elementwise::unary_cases(Unary::ThresholdedRelu { alpha: 1.0 })
+    }),
+    operator("Shrink", "elementwise", || {
+        elementwise::unary_cases(Unary::Shrink { lambd: 0.5, bias: 0.25 })
+    }),
+    operator("Not", "elementwise", || elementwise::whole_cases(Whole::Not)),
+    operator("BitwiseNot", "elementwise", || elementwise::whole_cases(Whole::BitwiseNot)),
+    operator("IsNaN", "elementwise", || elementwise::test_cases(&[Test::IsNaN])),
+    operator("IsInf", "elementwise", elementwise::infinity_cases),
     operator("Clip", "elementwise", elementwise::clip_cases),
     operator("Add", "elementwise", || elementwise::binary_cases(Binary::Add)),
     operator("Sub", "elementwise", || elementwise::binary_cases(Binary::Sub)),
@@ -67,12 +89,20 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("LessOrEqual", "elementwise", || elementwise::binary_cases(Binary::LessOrEqual)),
     operator("Greater", "elementwise", || elementwise::binary_cases(Binary::Greater)),
     operator("GreaterOrEqual", "elementwise", || elementwise::binary_cases(Binary::GreaterOrEqual)),
+    operator("BitwiseAnd", "elementwise", || elementwise::binary_cases(Binary::BitwiseAnd)),
+    operator("BitwiseOr", "elementwise", || elementwise::binary_cases(Binary::BitwiseOr)),
+    operator("BitwiseXor", "elementwise", || elementwise::binary_cases(Binary::BitwiseXor)),
+    operator("Mod", "elementwise", elementwise::mod_cases),
+    operator("BitShift", "elementwise", elementwise::shift_cases),
     operator("GatedActivation", "elementwise", elementwise::gated_cases),
     operator("Cast", "elementwise", elementwise::cast_cases),
+    operator("BitCast", "elementwise", elementwise::bit_cast_cases),
     operator("Where", "elementwise", elementwise::where_cases),
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
     operator("Attention", "attention", attention::cases),
+    operator("Conv", "conv", conv::conv_cases),
+    operator("ConvTranspose", "conv", conv::conv_transpose_cases),
     operator("Gather", "gather", gather::cases),
     operator("GatherElements", "gather", gather::elements_cases),
     operator("GatherND", "gather", gather::nd_cases),
@@ -85,18 +115,48 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Transpose", "movement", movement::transpose_cases),
     operator("Trilu", "movement", movement::trilu_cases),
     operator("LayerNormalization", "norm", norm::layer_cases),
+    operator("GroupNormalization", "norm", norm::group_cases),
+    operator("LRN", "norm", norm::response_cases),
     operator("RMSNormalization", "norm", norm::rms_cases),
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
+    operator("LinearAttention", "linear_attention", linear_attention::cases),
+    operator("RNN", "recurrent", recurrent::rnn_cases),
+    operator("LSTM", "recurrent", recurrent::lstm_cases),
+    operator("GRU", "recurrent", recurrent::gru_cases),
+    operator("ReduceSum", "reduce", || reduce::reduce_cases(Reduction::Sum)),
+    operator("ReduceMean", "reduce", || reduce::reduce_cases(Reduction::Mean)),
+    operator("ReduceMax", "reduce", || reduce::reduce_cases(Reduction::Max)),
+    operator("ReduceMin", "reduce", || reduce::reduce_cases(Reduction::Min)),
+    operator("ReduceProd", "reduce", || reduce::reduce_cases(Reduction::Prod)),
+    operator("ReduceL1", "reduce", || reduce::reduce_cases(Reduction::L1)),
+    operator("ReduceL2", "reduce", || reduce::reduce_cases(Reduction::L2)),
+    operator("ReduceSumSquare", "reduce", || reduce::reduce_cases(Reduction::SumSquare)),
+    operator("ReduceLogSum", "reduce", || reduce::reduce_cases(Reduction::LogSum)),
+    operator("ReduceLogSumExp", "reduce", || reduce::reduce_cases(Reduction::LogSumExp)),
+    operator("ArgMax", "reduce", || reduce::arg_cases(true)),
+    operator("ArgMin", "reduce", || reduce::arg_cases(false)),
+    operator("CumSum", "scan", || scan::cases(false)),
+    operator("CumProd", "scan", || scan::cases(true)),
     operator("GridSample", "resize", resize::grid_cases),
     operator("Resample", "resize", resize::resample_cases),
     operator("RoiAlign", "resize", resize::rois_cases),
+    operator("AveragePool", "pool", pool::average_pool_cases),
+    operator("LpPool", "pool", pool::lp_pool_cases),
+    operator("MaxPool", "pool", pool::max_pool_cases),
+    operator("QuantizeLinear", "quantize", quantize::quantize_cases),
+    operator("DequantizeLinear", "quantize", quantize::dequantize_cases),
+    operator("Requantize", "quantize", quantize::requantize_cases),
+    operator("QuantizeRange", "quantize", quantize::range_cases),
+    operator("MatMulInteger", "quantize", quantize::matmul_integer_cases),
+    operator("Patches", "quantize", quantize::patches_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
     operator("ScatterElements", "scatter", scatter::elements_cases),
     operator("ScatterND", "scatter", scatter::nd_cases),
     operator("Softmax", "softmax", softmax::softmax_cases),
     operator("LogSoftmax", "softmax", softmax::log_softmax_cases),
     operator("TensorScatter", "state", state::cases),
+    operator("TopK", "topk", topk::cases),
 ];
 
 const fn operator(
@@ -108,5 +168,30 @@ const fn operator(
 }
 
 /// How the importer of ONNX models finds operators: one line a family.
-pub const ONNX: &[&[OnnxOperator]] =
-    &[gather::ONNX, movement::ONNX, resize::ONNX, scatter::ONNX, softmax::ONNX];
+#[rustfmt::skip]
+pub const ONNX: &[&[OnnxOperator]] = &[
+    attention::ONNX,
+    conv::ONNX,
+    crate::onnx::ONNX,
+    elementwise::CONTRIB,
+    elementwise::ONNX,
+    gather::HOST,
+    gather::ONNX,
+    linear_attention::ONNX,
+    matmul::ONNX,
+    movement::ONNX,
+    norm::CONTRIB,
+    norm::ONNX,
+    pool::ONNX,
+    quantize::ONNX,
+    recurrent::ONNX,
+    reduce::ONNX,
+    resize::ONNX,
+    rotary::ONNX,
+    scan::ONNX,
+    scatter::ONNX,
+    signal::ONNX,
+    softmax::ONNX,
+    state::ONNX,
+    topk::ONNX,
+];

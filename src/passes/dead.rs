@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::graph::Graph;
 
-pub(super) fn run(graph: &mut Graph) -> Result<usize> {
+pub(crate) fn run(graph: &mut Graph) -> Result<usize> {
     let mut needed = vec![false; graph.values.len()];
     for (_, id) in &graph.outputs {
         needed[id.index()] = true;

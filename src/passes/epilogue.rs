@@ -1,5 +1,6 @@
-//! Bias and activation into the matrix product before them.
+//! Bias and activation into the matrix product or convolution before them.
 
+use super::conv;
 use super::rewrite::Rewrite;
 use crate::error::Result;
 use crate::graph::{Dim, Graph, ValueId};
@@ -45,11 +46,14 @@ fn is_bias(rewrite: &Rewrite<'_>, product: ValueId, bias: ValueId) -> bool {
         && rewrite.graph.constant(bias).is_some()
 }
 
-/// `Unary(MatMul(...))` to a product with an activation.
+/// `Unary(MatMul(...))` to a product with an activation, and the same for
+/// convolutions.
 pub(super) fn activation(graph: &mut Graph) -> Result<usize> {
     let mut rewrite = Rewrite::new(graph);
     for at in 0..rewrite.len() {
-        fuse_activation(&mut rewrite, at);
+        if fuse_activation(&mut rewrite, at).is_none() {
+            conv::activation(&mut rewrite, at);
+        }
     }
     Ok(rewrite.finish())
 }

@@ -1,48 +1,90 @@
-//! Passes from graph to graph. Each has a name and can be left out by it.
+//! Passes over a graph, from one graph to the next. Each has a name and can be
+//! left out by it, as can the planner's sharing of memory.
 
-mod dead;
+mod activations;
+mod attention;
+mod conv;
+pub(crate) mod dead;
 mod epilogue;
-mod fold;
+pub(crate) mod fold;
 mod gate;
 mod rewrite;
 mod skip_norm;
-#[cfg(test)]
-mod tests;
+mod terms;
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use std::collections::BTreeSet;
 
-/// A pass: it rewrites the graph and says how much it changed.
+/// A pass: it changes the graph or how it is laid out.
 #[derive(Debug, Clone, Copy)]
 pub struct Pass {
     /// The name by which it is left out.
     pub name: &'static str,
     /// What it does, for people.
     pub about: &'static str,
-    run: fn(&mut Graph) -> Result<usize>,
+    /// `None` where it is no change of the graph but the planner's work.
+    run: Option<fn(&mut Graph) -> Result<usize>>,
 }
+
+impl Pass {
+    /// Whether it goes from graph to graph.
+    pub fn rewrites(&self) -> bool {
+        self.run.is_some()
+    }
+}
+
+/// The name of the memory plan by lifetime. Without it every computed value has
+/// memory of its own.
+pub const MEMORY: &str = "memory";
 
 /// All passes, in the order they run.
 pub const PASSES: &[Pass] = &[
-    Pass { name: "fold", about: "computes what depends on constants only", run: fold::run },
-    Pass { name: "bias", about: "bias into the matrix product before it", run: epilogue::bias },
+    Pass { name: "fold", about: "computes what depends on constants only", run: Some(fold::run) },
+    Pass {
+        name: "attention",
+        about: "products and softmax that are attention into one",
+        run: Some(attention::run),
+    },
+    Pass { name: "gelu", about: "GELU spelled out with erf or tanh", run: Some(activations::gelu) },
+    Pass { name: "silu", about: "SiLU and Mish spelled out", run: Some(activations::silu) },
+    Pass {
+        name: "hard_swish",
+        about: "HardSwish spelled out with clip or hard sigmoid",
+        run: Some(activations::hard_swish),
+    },
+    Pass {
+        name: "bias",
+        about: "bias into the matrix product before it",
+        run: Some(epilogue::bias),
+    },
     Pass {
         name: "gate",
         about: "gate and up projection, activation and product into one",
-        run: gate::products,
+        run: Some(gate::products),
     },
     Pass {
-        name: "activation",
-        about: "activation into the matrix product before it",
-        run: epilogue::activation,
+        name: "affine",
+        about: "constants for each channel into the convolution before them",
+        run: Some(conv::affine),
     },
-    Pass { name: "gated", about: "activation into the product after it", run: gate::elements },
-    Pass { name: "skip_norm", about: "residual with normalisation", run: skip_norm::run },
-    Pass { name: "dead", about: "drops nodes whose results nobody reads", run: dead::run },
+    Pass { name: "residual", about: "residual into a convolution", run: Some(conv::residual) },
+    Pass {
+        name: "activation",
+        about: "activation into the matrix product or convolution before it",
+        run: Some(epilogue::activation),
+    },
+    Pass {
+        name: "gated",
+        about: "activation into the product after it",
+        run: Some(gate::elements),
+    },
+    Pass { name: "skip_norm", about: "residual with normalisation", run: Some(skip_norm::run) },
+    Pass { name: "dead", about: "drops nodes whose results nobody reads", run: Some(dead::run) },
+    Pass { name: MEMORY, about: "values that are not needed together share memory", run: None },
 ];
 
-/// Runs all passes but the ones named.
+/// Runs all passes over the graph but the ones named.
 ///
 /// # Errors
 /// If a name is not that of a pass, or a pass finds the graph malformed.
@@ -52,8 +94,10 @@ pub fn run(graph: &mut Graph, disabled: &BTreeSet<String>) -> Result<()> {
         return Err(Error::input("pass to leave out", format!("one of {known:?}"), name));
     }
     for pass in PASSES.iter().filter(|pass| !disabled.contains(pass.name)) {
-        let changed = (pass.run)(graph)?;
-        log::debug!("pass {}: {changed} changes", pass.name);
+        if let Some(run) = pass.run {
+            let changed = run(graph)?;
+            log::debug!("pass {}: {changed} changes", pass.name);
+        }
     }
     Ok(())
 }

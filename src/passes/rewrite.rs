@@ -1,7 +1,8 @@
 //! What fusion passes share: asking what computes a value, and replacing nodes.
 
-use crate::graph::{Graph, Node, TensorType, ValueId};
-use crate::ops::Operator;
+use crate::graph::{Graph, Node, Source, TensorType, Value, ValueId};
+use crate::ops::{Operator, RefTensor};
+use crate::tensor::Tensor;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +13,19 @@ pub(super) struct Rewrite<'g> {
     producers: HashMap<ValueId, usize>,
     uses: Vec<usize>,
     removed: HashSet<usize>,
-    replaced: HashMap<usize, Node>,
+    replaced: HashMap<usize, Vec<Node>>,
+}
+
+/// Nodes in the making, one after another: operator, output, inputs.
+pub(super) struct Chain {
+    nodes: Vec<(Arc<dyn Operator>, ValueId, Vec<Option<ValueId>>)>,
+    sound: bool,
+}
+
+impl Chain {
+    pub(super) fn new() -> Self {
+        Chain { nodes: Vec::new(), sound: true }
+    }
 }
 
 impl<'g> Rewrite<'g> {
@@ -50,6 +63,11 @@ impl<'g> Rewrite<'g> {
         self.producers.get(&id).copied()
     }
 
+    /// The first output of the node at a position.
+    pub(super) fn result(&self, at: usize) -> Option<ValueId> {
+        self.node(at)?.outputs.first().copied()
+    }
+
     /// Whether every input of a node at `from` is known at `to` already.
     pub(super) fn known_at(&self, inputs: &[Option<ValueId>], to: usize) -> bool {
         inputs.iter().flatten().all(|id| self.producers.get(id).is_none_or(|&at| at < to))
@@ -76,9 +94,75 @@ impl<'g> Rewrite<'g> {
             return false;
         }
         let name = self.graph.nodes[at].name.clone();
-        self.replaced.insert(at, Node { name, op: Arc::new(op), inputs, outputs });
+        self.replaced.insert(at, vec![Node { name, op: Arc::new(op), inputs, outputs }]);
         self.removed.extend(others.iter().copied());
         true
+    }
+
+    /// The number in a constant of one element.
+    pub(super) fn number(&self, id: ValueId) -> Option<f64> {
+        let tensor = self.graph.constant(id).filter(|tensor| tensor.len() == 1)?;
+        RefTensor::from_tensor(tensor).ok()?.reals().ok()?.first().copied()
+    }
+
+    /// A new constant.
+    pub(super) fn constant(&mut self, name: &str, tensor: Tensor) -> ValueId {
+        let shape: Vec<_> = tensor.extents().iter().map(|&n| n.into()).collect();
+        let ty = TensorType::new(tensor.dtype(), shape);
+        self.value(name, ty, Source::Constant(tensor))
+    }
+
+    fn value(&mut self, name: &str, ty: TensorType, source: Source) -> ValueId {
+        self.graph.values.push(Value { name: name.into(), ty, source });
+        self.uses.push(0);
+        ValueId(self.graph.values.len() as u32 - 1)
+    }
+
+    /// Several nodes in place of the one at `at`, the last of which has its
+    /// outputs; `others` are taken out. If a shape rule does not agree, nothing
+    /// is changed.
+    pub(super) fn fuse_chain(
+        &mut self,
+        at: usize,
+        others: &[usize],
+        chain: Chain,
+        outputs: Vec<ValueId>,
+    ) -> bool {
+        let expected: Vec<_> = outputs.iter().map(|&id| self.graph.ty(id).clone()).collect();
+        let ends = chain.nodes.last().map(|node| &node.1);
+        if !chain.sound || ends.is_none_or(|id| self.graph.ty(*id) != &expected[0]) {
+            return false;
+        }
+        let name = self.graph.nodes[at].name.clone();
+        let count = chain.nodes.len();
+        let mut nodes = Vec::with_capacity(count);
+        for (i, (op, output, inputs)) in chain.nodes.into_iter().enumerate() {
+            let last = i + 1 == count;
+            let outputs = if last { outputs.clone() } else { vec![output] };
+            let name = if last { name.clone() } else { format!("{name}/{i}") };
+            nodes.push(Node { name, op, inputs, outputs });
+        }
+        self.replaced.insert(at, nodes);
+        self.removed.extend(others.iter().copied());
+        true
+    }
+
+    /// Appends an operator of one output to a chain.
+    pub(super) fn append(
+        &mut self,
+        chain: &mut Chain,
+        op: impl Operator,
+        inputs: &[Option<ValueId>],
+    ) -> ValueId {
+        let types: Vec<_> = inputs.iter().map(|id| id.map(|id| self.graph.ty(id))).collect();
+        let ty = op.infer(&types).ok().and_then(|types| types.into_iter().next());
+        // What does not fit stands in for the first input and spoils the chain.
+        chain.sound &= ty.is_some();
+        let ty = ty.or_else(|| types.first().cloned().flatten().cloned());
+        let ty = ty.unwrap_or_else(|| TensorType::new(crate::tensor::DType::F32, []));
+        let output = self.value("fused", ty, Source::Node);
+        chain.nodes.push((Arc::new(op), output, inputs.to_vec()));
+        output
     }
 
     /// Ends the rewriting; says how many nodes were fused.
@@ -86,7 +170,7 @@ impl<'g> Rewrite<'g> {
         let nodes = std::mem::take(&mut self.graph.nodes);
         for (at, node) in nodes.into_iter().enumerate() {
             if let Some(fused) = self.replaced.remove(&at) {
-                self.graph.nodes.push(fused);
+                self.graph.nodes.extend(fused);
             } else if !self.removed.contains(&at) {
                 self.graph.nodes.push(node);
             }

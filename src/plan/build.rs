@@ -1,11 +1,15 @@
 //! From a graph to kernel calls.
 
-use super::memory::{self, Lifetime};
-use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan, Segment};
+use super::memory::{Lifetime, MemoryPlan};
+use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan};
 use crate::error::{Error, Result};
-use crate::graph::{Bindings, Graph, Source, TensorType};
+use crate::graph::{Bindings, Graph, Node, Source, TensorType, ValueId};
 use crate::kernels::Kernel;
 use crate::ops::Lowering;
+
+/// Judges a kernel on operands of these types.
+pub(crate) type Judge<'a> =
+    &'a mut dyn FnMut(&dyn Kernel, &[Option<TensorType>], &[TensorType]) -> Result<()>;
 
 /// A plan in the making: operands without memory, calls in order.
 #[derive(Debug, Default)]
@@ -31,9 +35,34 @@ impl PlanBuilder {
     /// Lowers every node of a graph. Operand `i` is value `i` of the graph;
     /// temporaries follow.
     pub(super) fn lower(graph: &Graph) -> Result<Self> {
+        let mut plan = Self::values(graph);
+        graph.nodes.iter().try_for_each(|node| plan.lower_node(graph, node))?;
+        Ok(plan)
+    }
+
+    /// Lowers every node of a graph and has its kernel calls judged: what is
+    /// wrong with each node.
+    pub(crate) fn judge(graph: &Graph, judge: Judge<'_>) -> Vec<Result<()>> {
+        let mut plan = Self::values(graph);
+        let verdict = |node| {
+            let first = plan.calls.len();
+            plan.lower_node(graph, node)?;
+            let ty = |id: &OperandId| plan.operands[id.index()].ty.clone();
+            for call in &plan.calls[first..] {
+                let inputs: Vec<_> = call.inputs.iter().map(|id| id.as_ref().map(ty)).collect();
+                let outputs: Vec<_> = call.outputs.iter().map(ty).collect();
+                judge(&*call.kernel, &inputs, &outputs).map_err(|e| e.at_node(&call.node))?;
+            }
+            Ok(())
+        };
+        graph.nodes.iter().map(verdict).collect()
+    }
+
+    /// The graph's values as operands.
+    fn values(graph: &Graph) -> Self {
         let mut plan = PlanBuilder::default();
         for (i, value) in graph.values.iter().enumerate() {
-            let id = crate::graph::ValueId(i as u32);
+            let id = ValueId(i as u32);
             let input = || graph.inputs.iter().position(|&other| other == id).unwrap_or(usize::MAX);
             let origin = match &value.source {
                 Source::Constant(_) => Origin::Given(Home::Constant(id)),
@@ -43,23 +72,21 @@ impl PlanBuilder {
             };
             plan.operands.push(Entry { ty: value.ty.clone(), origin });
         }
-        for node in &graph.nodes {
-            let operand = |id: &crate::graph::ValueId| Operand {
-                id: OperandId(id.0),
-                ty: graph.ty(*id).clone(),
-            };
-            let inputs: Vec<_> = node.inputs.iter().map(|id| id.as_ref().map(operand)).collect();
-            let outputs: Vec<_> = node.outputs.iter().map(operand).collect();
-            let mut lowering = Lowering {
-                plan: &mut plan,
-                inputs: &inputs,
-                outputs: &outputs,
-                node: &node.name,
-                op: node.op.name(),
-            };
-            node.op.lower(&mut lowering).map_err(|e| e.at_node(&node.name))?;
-        }
-        Ok(plan)
+        plan
+    }
+
+    fn lower_node(&mut self, graph: &Graph, node: &Node) -> Result<()> {
+        let operand = |id: &ValueId| Operand { id: OperandId(id.0), ty: graph.ty(*id).clone() };
+        let inputs: Vec<_> = node.inputs.iter().map(|id| id.as_ref().map(operand)).collect();
+        let outputs: Vec<_> = node.outputs.iter().map(operand).collect();
+        let mut lowering = Lowering {
+            plan: self,
+            inputs: &inputs,
+            outputs: &outputs,
+            node: &node.name,
+            op: node.op.name(),
+        };
+        node.op.lower(&mut lowering).map_err(|e| e.at_node(&node.name))
     }
 
     pub(crate) fn temporary(&mut self, ty: TensorType) -> Operand {
@@ -104,11 +131,16 @@ impl PlanBuilder {
     }
 
     /// Lays out memory for given bounds.
-    pub(super) fn finish(self, graph: &Graph, bounds: &Bindings) -> Result<Plan> {
+    pub(super) fn finish(
+        self,
+        graph: &Graph,
+        bounds: &Bindings,
+        layout: fn(&[Option<Lifetime>]) -> MemoryPlan,
+    ) -> Result<Plan> {
         let roots: Vec<_> =
             (0..self.operands.len() as u32).map(|i| self.root(OperandId(i))).collect();
         let lifetimes = self.lifetimes(&roots, graph, bounds)?;
-        let memory = memory::plan(&lifetimes);
+        let memory = layout(&lifetimes);
         let home = |id: OperandId| match self.operands[id.index()].origin {
             Origin::Given(home) => home,
             _ => memory.slot_of[id.index()].map_or(Home::Unused, Home::Slot),
@@ -124,7 +156,7 @@ impl PlanBuilder {
         Ok(Plan {
             bounds: bounds.clone(),
             operands,
-            segments: vec![Segment { calls: self.calls }],
+            calls: self.calls,
             slots: memory.slots,
             outputs,
             device_slots: memory.device_slots,

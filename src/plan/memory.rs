@@ -50,6 +50,27 @@ pub(super) fn plan(lifetimes: &[Option<Lifetime>]) -> MemoryPlan {
         slots[position].1.push(life);
         slot_of[i] = Some(position);
     }
+    laid_out(slots, slot_of, lifetimes)
+}
+
+/// Gives every operand a slot of its own.
+pub(super) fn apart(lifetimes: &[Option<Lifetime>]) -> MemoryPlan {
+    let mut slots: Vec<(u64, Vec<Lifetime>)> = Vec::new();
+    let own = |life: &Option<Lifetime>| {
+        life.map(|life| {
+            slots.push((life.bytes, vec![life]));
+            slots.len() - 1
+        })
+    };
+    let slot_of = lifetimes.iter().map(own).collect();
+    laid_out(slots, slot_of, lifetimes)
+}
+
+fn laid_out(
+    slots: Vec<(u64, Vec<Lifetime>)>,
+    slot_of: Vec<Option<usize>>,
+    lifetimes: &[Option<Lifetime>],
+) -> MemoryPlan {
     let on_device = |(_, residents): &(u64, Vec<Lifetime>)| {
         residents.iter().map(|life| life.device_bytes).max().unwrap_or(0)
     };
@@ -103,6 +124,14 @@ mod tests {
         assert_eq!(plan.live_peak, 150);
         assert_eq!(plan.slots.iter().sum::<u64>(), 150);
         assert_eq!((plan.device_slots.iter().sum::<u64>(), plan.device_live_peak), (75, 75));
+    }
+
+    #[test]
+    fn apart_nothing_is_shared() {
+        let lives = [life(100, 0, 2), None, life(50, 4, 5)];
+        let plan = apart(&lives);
+        assert_eq!((plan.slots, plan.slot_of), (vec![100, 50], vec![Some(0), None, Some(1)]));
+        assert_eq!(plan.live_peak, 100);
     }
 
     #[test]

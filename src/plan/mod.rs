@@ -71,14 +71,6 @@ pub struct Call {
     pub node: String,
 }
 
-/// Calls that run without the host in between. Segments are joined by host
-/// synchronisation points.
-#[derive(Debug, Default)]
-pub struct Segment {
-    /// The calls, in order.
-    pub calls: Vec<Call>,
-}
-
 /// A graph lowered for given symbol bounds.
 #[derive(Debug)]
 pub struct Plan {
@@ -86,8 +78,9 @@ pub struct Plan {
     pub bounds: Bindings,
     /// Every operand.
     pub operands: Vec<PlacedOperand>,
-    /// The work.
-    pub segments: Vec<Segment>,
+    /// The work, in order. The host takes no part in it: where it has to, a
+    /// graph ends (`onnx/` cuts models into such stages).
+    pub calls: Vec<Call>,
     /// Bytes of each slot.
     pub slots: Vec<u64>,
     /// Bytes of each slot on a device, where 64-bit integers take 4.
@@ -107,11 +100,19 @@ impl Plan {
     /// # Errors
     /// If an operator cannot be lowered or a size overflows.
     pub fn new(graph: &Graph, bounds: &Bindings) -> Result<Self> {
-        PlanBuilder::lower(graph)?.finish(graph, bounds)
+        PlanBuilder::lower(graph)?.finish(graph, bounds, memory::plan)
     }
 
-    /// The calls of all segments, in order.
+    /// As [`Plan::new`], with memory of its own for each computed operand.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn unshared(graph: &Graph, bounds: &Bindings) -> Result<Self> {
+        PlanBuilder::lower(graph)?.finish(graph, bounds, memory::apart)
+    }
+
+    /// The calls, in order.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
-        self.segments.iter().flat_map(|segment| &segment.calls)
+        self.calls.iter()
     }
 }

@@ -82,8 +82,8 @@ impl Format {
             Special::Ieee => sign | (self.largest() + 2),
             Special::AllOnes => sign | (self.largest() + 1),
             Special::NegativeZero => self.sign(),
-            // There is nothing better.
-            Special::None => self.largest(),
+            // There is nothing better; -0 is what ONNX's own cases have.
+            Special::None => self.sign(),
         };
         if value.is_nan() {
             return nan;

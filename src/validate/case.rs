@@ -19,6 +19,8 @@ pub struct CaseFamily {
     /// Takes long on a software adapter: a quick run tries it with the kernels
     /// that the backend chooses, not with every variant.
     pub heavy: bool,
+    /// No device has the dtypes: only the CPU backend is tried.
+    pub cpu_only: bool,
 }
 
 /// Makes a case of a shape.
@@ -42,12 +44,18 @@ impl CaseFamily {
             shapes: shapes.into_iter().collect(),
             build: Box::new(build),
             heavy: false,
+            cpu_only: false,
         }
     }
 
     /// The same, marked as taking long.
     pub fn heavy(self) -> Self {
         CaseFamily { heavy: true, ..self }
+    }
+
+    /// The same, for the CPU backend alone.
+    pub fn on_cpu_only(self) -> Self {
+        CaseFamily { cpu_only: true, ..self }
     }
 }
 

@@ -130,12 +130,13 @@ fn execute(setup: &Setup, target: &Target, expected: &Expected) -> Result<Vec<Te
         let bound = setup.bounds.get(crate::graph::Symbol(i as u32));
         (symbol.name.clone(), bound.into_iter().collect())
     });
+    let rewriting = passes::PASSES.iter().filter(|pass| pass.rewrites());
     let options = SessionOptions {
         policy: target.policy.clone(),
         poison: true,
         buckets: buckets.collect(),
         // One node is judged alone, as it is.
-        disabled_passes: passes::PASSES.iter().map(|pass| pass.name.to_string()).collect(),
+        disabled_passes: rewriting.map(|pass| pass.name.to_string()).collect(),
         ..SessionOptions::default()
     };
     let mut session = Session::new_blocking(setup.graph.clone(), &target.backend, options)?;

@@ -1,5 +1,7 @@
 //! `wginfer generate`, on a tiny model with random weights.
 
+#[cfg(target_os = "linux")]
+use crate::start::without_loader;
 use crate::start::{Run, Start, finish, wginfer};
 use crate::tiny_model::TinyModel;
 use serde_json::Value;
@@ -150,12 +152,59 @@ fn every_adapter_says_what_the_cpu_says() {
         assert_eq!(report["tokens"], wanted["tokens"], "{index}");
         assert_speed_adds_up(&report["stats"]);
         assert!(report["memory"]["device_peak_bytes"].as_u64() > Some(100_000), "{report}");
-        // A submission or more for the prompt, then one a token.
-        let submissions = report["counters"]["submissions"].as_u64().unwrap();
-        assert!(submissions >= 12, "{report}");
+        // After the prompt one submission for each token, whatever the prompt took.
+        let submissions = |report: &Value| report["counters"]["submissions"].as_u64().unwrap();
+        let few = ["--adapter", &index, "--max-tokens", "2"];
+        let few = model.run(&[&few, &options[..]].concat()).json();
+        assert_eq!(submissions(&report) - submissions(&few), 10, "{report} {few}");
         let name = adapter["name"].as_str().unwrap().to_uppercase();
         let named = model.run(&[&["--adapter", &name], &options[..]].concat()).json();
         assert_eq!(named["adapter"], adapter["name"]);
+    }
+}
+
+#[test]
+fn sharing_memory_can_be_left_out_like_any_pass() {
+    let model = tiny();
+    let report = |options: &[&str]| {
+        let common = ["--json", "--prompt", "a", "--ignore-end"];
+        on_cpu(&model, &[&common, options].concat()).json()
+    };
+    let (shared, apart) = (report(&[]), report(&["--no-pass", "memory"]));
+    assert_eq!(apart["tokens"], shared["tokens"]);
+    let working = |report: &Value| report["memory"]["working_bytes"].as_u64().unwrap();
+    assert!(working(&apart) > working(&shared), "{apart} {shared}");
+}
+
+#[test]
+fn a_model_larger_than_the_memory_allowed_is_an_error() {
+    let model = tiny();
+    let devices = wginfer(&["devices", "--json"]).run().json();
+    for adapter in devices["adapters"].as_array().unwrap() {
+        let index = adapter["index"].to_string();
+        let run = model.run(&["--prompt", "a", "--adapter", &index, "--memory", "300k"]);
+        let message = run.error();
+        assert!(message.starts_with("the model ("), "{message}");
+        assert!(message.contains("memory_budget") && message.contains("307200"), "{message}");
+    }
+}
+
+#[test]
+fn a_device_can_be_opened_with_less() {
+    let model = tiny();
+    let options = ["--json", "--prompt", "a", "--max-tokens", "2", "--ignore-end"];
+    for adapter in wginfer(&["devices", "--json"]).run().json()["adapters"].as_array().unwrap() {
+        let index = adapter["index"].to_string();
+        let device = |more: &[&str]| {
+            let report = model.run(&[&options[..], &["--adapter", &index], more].concat()).json();
+            assert!(!report["variants"].as_array().unwrap().is_empty(), "{report}");
+            report["device"].clone()
+        };
+        // What WebGPU has by default, which is less than any of these adapters.
+        assert_eq!(device(&["--limits", "webgpu"])["max_binding"], 128 << 20);
+        let less = ["--limits", "webgpu", "--max-binding", "1M", "--mask-features", "all"];
+        assert_eq!(device(&less), serde_json::json!({ "max_binding": 1 << 20, "f16": false }));
+        assert_eq!(device(&["--f16"])["f16"], adapter["features"]["f16"]);
     }
 }
 
@@ -224,6 +273,56 @@ fn unusable_models_are_refused() {
     let run = wginfer(&["generate", "--prompt", "a"]).env("WGINFER_CACHE", empty.path()).run();
     assert_eq!(run.code, Some(2), "{run:?}");
     assert!(run.stderr.contains("make demo"), "{run:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_missing_vulkan_loader_is_named() {
+    let (model, folder) = (tiny(), tempfile::tempdir().unwrap());
+    let path = model.path();
+    let common = ["generate", path.to_str().unwrap(), "--prompt", "a", "--max-tokens", "2"];
+    let start = |more: &[&str]| without_loader(&[&common, more].concat(), folder.path());
+    let run = start(&["--adapter", "0"]).run();
+    let message = run.error();
+    assert!(message.contains("Vulkan loader") && message.contains("libvulkan.so.1"), "{message}");
+    // Left to itself the command takes the CPU, and says why.
+    let run = start(&[]).run();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let said = run.stderr.replace('\n', " ");
+    assert!(said.contains("Vulkan loader"), "{run:?}");
+}
+
+/// The command and the scripts agree on where the cache is; an empty variable is
+/// none.
+#[cfg(unix)]
+#[test]
+fn scripts_and_the_command_have_one_cache() {
+    let cases = [
+        [Some("/a"), Some("/b"), Some("/c")],
+        [Some(""), Some("/b"), Some("/c")],
+        [None, Some(""), Some("/c")],
+        [None, None, Some("/c")],
+    ];
+    for values in cases {
+        let names = ["WGINFER_CACHE", "XDG_CACHE_HOME", "HOME"];
+        let set = names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)));
+        let mut script = std::process::Command::new("bash");
+        script.args(["-euc", ". scripts/lib.sh; cache_dir"]);
+        script.current_dir(env!("CARGO_MANIFEST_DIR"));
+        let mut command = wginfer(&["generate", "--prompt", "a"]);
+        for name in names {
+            script.env_remove(name);
+            command = command.unset(name);
+        }
+        for (name, value) in set {
+            script.env(name, value);
+            command = command.env(name, value);
+        }
+        let folder = String::from_utf8(script.output().unwrap().stdout).unwrap();
+        let run = command.run();
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stderr.contains(&format!("it is not at {}/models", folder.trim())), "{run:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use start::wginfer;
 
 #[test]
 fn wrong_usage_ends_with_2_and_help_with_0() {
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 10] = [
         &[],
         &["nonsense"],
         &["devices", "--nonsense"],
@@ -22,6 +22,7 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
         &["generate", "m.gguf", "--prompt", "x", "--prompt-file", "y"],
         &["generate", "m.gguf", "--prompt", "x", "--mask-features", "f61"],
         &["generate", "m.gguf", "--prompt", "x", "--no-pass", "nonsense"],
+        &["generate", "m.gguf", "--prompt", "x", "--memory", "much"],
     ];
     for arguments in cases {
         let run = wginfer(arguments).run();

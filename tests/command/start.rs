@@ -21,8 +21,21 @@ pub(crate) struct Run {
 /// The command, through the runner that the tests themselves are started with
 /// (`scripts/adapters.sh` names it), free of settings from outside.
 pub(crate) fn wginfer(arguments: &[&str]) -> Start {
+    start(&std::env::var("WGINFER_RUNNER").unwrap_or_default(), arguments)
+}
+
+/// The command on a system whose Vulkan loader cannot be loaded: it finds an
+/// empty file instead, in a folder that must stay until the end.
+#[cfg(target_os = "linux")]
+pub(crate) fn without_loader(arguments: &[&str], folder: &std::path::Path) -> Start {
+    std::fs::write(folder.join("libvulkan.so.1"), "").expect("a file");
+    // A runner brings a loader of its own. The variable goes before the
+    // system's folders; OpenGL would be the next thing tried.
+    start("", arguments).env("LD_LIBRARY_PATH", folder).env("WGPU_BACKEND", "vulkan")
+}
+
+fn start(runner: &str, arguments: &[&str]) -> Start {
     let program = env!("CARGO_BIN_EXE_wginfer");
-    let runner = std::env::var("WGINFER_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace().chain([program]);
     let mut command = Command::new(words.next().unwrap_or(program));
     command.args(words).args(arguments);
@@ -38,6 +51,13 @@ impl Start {
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Takes an environment variable away.
+    #[cfg(unix)]
+    pub(crate) fn unset(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
         self
     }
 

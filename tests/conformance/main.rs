@@ -25,6 +25,8 @@
 mod adapters;
 mod coverage;
 mod flawed;
+#[path = "../support/adapters.rs"]
+mod names;
 mod suite;
 
 use libtest_mimic::Arguments;

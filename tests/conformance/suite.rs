@@ -1,7 +1,7 @@
 //! The trials.
 
 use crate::adapters::{self, Config, MINIMUM_BINDING, Tested};
-use crate::{coverage, flawed};
+use crate::{coverage, flawed, names};
 use libtest_mimic::{Failed, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
@@ -84,7 +84,7 @@ impl Suite {
     }
 
     pub(crate) fn trials(&self) -> Vec<Trial> {
-        let mut trials = adapters::expectations(&self.adapters);
+        let mut trials = vec![Trial::test("adapters::expected", || Ok(names::expected()?))];
         trials.extend(self.plain_trials("cpu".into(), None));
         trials.extend(in_turn(self.adapters.iter().map(|adapter| self.trials_on(adapter))));
         trials
@@ -110,6 +110,9 @@ impl Suite {
                 continue;
             }
             for (i, family) in tried.families.iter().enumerate() {
+                if family.cpu_only && on.is_some() {
+                    continue;
+                }
                 let title = format!("{name}::{}::{}", tried.info.name, family.label);
                 let on = on.map(|(adapter, config)| (adapter.clone(), config));
                 let job = self.job(tried, &title);
@@ -240,8 +243,9 @@ impl Job {
             let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
             let target = Target { backend: Backend::Gpu(gpu), policy, arithmetic };
             let name = format!("{}/{}", family.name, variant.name);
-            let heavy = |cases: &&CaseFamily| cases.heavy && self.settings.quick;
-            for cases in self.tried.families.iter().filter(|cases| !heavy(cases)) {
+            let left_out =
+                |cases: &&CaseFamily| cases.cpu_only || (cases.heavy && self.settings.quick);
+            for cases in self.tried.families.iter().filter(|cases| !left_out(cases)) {
                 let mut shapes = self.shapes(cases);
                 // The rest is no different there.
                 if config == Config::Minimum {

@@ -1,9 +1,16 @@
 //! The GPU room on every adapter of this machine: opening, limits, memory,
 //! transfers, shaders, errors and recovery. Without an adapter there is
-//! nothing to test, and the tests say so.
+//! nothing to test, and one test says so by failing.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
+#[path = "../support/adapters.rs"]
+mod found;
 mod kernels;
 mod open;
 mod transfer;
@@ -18,6 +25,24 @@ use wginfer::{Error, ErrorKind};
 /// Held exclusively by the test that takes all memory, shared by the others.
 static MEMORY: RwLock<()> = RwLock::new(());
 
+#[test]
+fn adapters_expected_are_here() {
+    found::expected().unwrap_or_else(|what| panic!("{what}"));
+}
+
+#[test]
+fn a_missing_adapter_is_a_failure() {
+    let judge = |titles: &[&str], wanted, ci, none_allowed| {
+        let titles: Vec<String> = titles.iter().map(ToString::to_string).collect();
+        found::judge(&titles, wanted, ci, none_allowed).is_ok()
+    };
+    let both = ["llvmpipe (Vulkan, software)", "SwiftShader Device (Vulkan, software)"];
+    assert!(judge(&both, "", false, false) && judge(&both, "llvmpipe, swiftshader", true, false));
+    assert!(!judge(&both, "", true, false) && !judge(&both, "llvmpipe,RTX", false, false));
+    assert!(!judge(&[], "", false, false) && judge(&[], "", false, true));
+    assert!(!judge(&[], "llvmpipe", false, true));
+}
+
 /// Runs `test` on a device of every adapter, opened with `options`.
 fn each(options: &DeviceOptions, test: impl Fn(&Adapter, Arc<Gpu>)) {
     let _shared = MEMORY.read().unwrap_or_else(PoisonError::into_inner);
@@ -25,11 +50,7 @@ fn each(options: &DeviceOptions, test: impl Fn(&Adapter, Arc<Gpu>)) {
 }
 
 fn each_alone(options: &DeviceOptions, test: impl Fn(&Adapter, Arc<Gpu>)) {
-    let all = pollster::block_on(adapters()).unwrap();
-    if all.is_empty() {
-        eprintln!("no adapter on this machine: nothing tested");
-    }
-    for adapter in &all {
+    for adapter in &found::all() {
         eprintln!("on {}", adapter.info.title());
         let gpu = Gpu::open_blocking(adapter, options.clone()).unwrap();
         test(adapter, gpu);

@@ -8,6 +8,8 @@
     reason = "a test program: what is wrong should stop it"
 )]
 
+#[path = "../support/adapters.rs"]
+mod adapters;
 mod host;
 mod translate;
 
@@ -17,10 +19,6 @@ use translate::translate;
 use wginfer::gpu::{DeviceCaps, SHADERS, ShaderProgram, ShaderRequest, compile};
 use wginfer::kernels::registry::{FAMILIES, KernelFamily};
 use wginfer::kernels::{Language, Variant};
-
-/// The names an adapter may have in `Variant::executed_on`; the conformance
-/// suite knows them.
-const ADAPTERS: &[&str] = &["lavapipe", "lavapipe-old", "swiftshader"];
 
 fn variants() -> impl Iterator<Item = (&'static KernelFamily, &'static Variant)> {
     FAMILIES.iter().flat_map(|family| family.variants.iter().map(move |variant| (family, variant)))
@@ -132,7 +130,7 @@ fn names_are_unique_and_known() {
     for (family, variant) in variants() {
         let name = format!("{}/{}", family.name, variant.name);
         for adapter in variant.executed_on {
-            assert!(ADAPTERS.contains(adapter), "{name}: '{adapter}' is no known adapter");
+            assert!(adapters::KNOWN.contains(adapter), "{name}: '{adapter}' is no known adapter");
         }
         assert!(seen.insert(name.clone()), "{name} twice");
     }

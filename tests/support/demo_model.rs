@@ -1,5 +1,6 @@
 //! The demonstration model in the user's cache.
 
+use super::cache;
 use libtest_mimic::Failed;
 use std::path::PathBuf;
 
@@ -8,13 +9,7 @@ use std::path::PathBuf;
 /// # Errors
 /// If it is missing; `scripts/fetch_demo_model.sh` puts it there.
 pub fn path() -> Result<PathBuf, Failed> {
-    let directory = std::env::var_os("WGINFER_CACHE").map(PathBuf::from).or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        Some(cache.or_else(home)?.join("wginfer"))
-    });
-    let path =
-        directory.ok_or("no cache directory")?.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let path = cache::demo_model().ok_or("no cache directory")?;
     if path.exists() {
         return Ok(path);
     }

@@ -1,8 +1,11 @@
 //! What several test programs share.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod adapters;
 pub mod affine;
 pub mod backends;
+#[path = "../../src/bin/wginfer/cache.rs"]
+pub mod cache;
 pub mod demo_model;
 pub mod heap;
 pub mod live;

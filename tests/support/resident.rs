@@ -8,11 +8,33 @@ use libtest_mimic::Failed;
 /// # Errors
 /// If the kernel does not tell.
 pub fn without_files() -> Result<u64, Failed> {
+    Ok(status("RssAnon:")? + status("RssShmem:")?)
+}
+
+/// Lets the peak start from now: the bytes resident, pages of files included.
+///
+/// # Errors
+/// If the kernel does not let it.
+pub fn start_of_peak() -> Result<u64, Failed> {
+    // proc(5): 5 resets the peak resident size to the current one.
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    status("VmRSS:")
+}
+
+/// The most bytes resident since then.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn peak() -> Result<u64, Failed> {
+    status("VmHWM:")
+}
+
+/// A size in bytes.
+fn status(name: &str) -> Result<u64, Failed> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let kilobytes = |name: &str| -> Result<u64, Failed> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let number = line.and_then(|rest| rest.split_whitespace().next());
-        Ok(number.ok_or_else(|| format!("no {name} in /proc/self/status"))?.parse()?)
-    };
-    Ok((kilobytes("RssAnon:")? + kilobytes("RssShmem:")?) * 1024)
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|rest| rest.split_whitespace().next());
+    let kilobytes: u64 =
+        number.ok_or_else(|| format!("no {name} in /proc/self/status"))?.parse()?;
+    Ok(kilobytes * 1024)
 }

@@ -5,7 +5,7 @@ use crate::output::{self, Fields, bytes, count_noun, safe, wrapped};
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 use wginfer::Result;
-use wginfer::gpu::{self, AdapterChoice, AdapterInfo, CoopShape, Picked};
+use wginfer::gpu::{self, AdapterChoice, AdapterInfo, CoopShape, FEATURES, Picked};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -27,20 +27,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// The optional features that kernels can use, by the names `--mask-features`
-/// takes.
-const FEATURES: [(&str, wgpu::Features); 6] = [
-    ("f16", wgpu::Features::SHADER_F16),
-    ("subgroups", wgpu::Features::SUBGROUP),
-    ("immediates", wgpu::Features::IMMEDIATES),
-    ("timestamps", wgpu::Features::TIMESTAMP_QUERY),
-    ("pipeline-cache", wgpu::Features::PIPELINE_CACHE),
-    ("coop", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
-];
-
 fn text(out: &mut impl Write, infos: &[AdapterInfo], picked: &Result<Picked>) -> io::Result<()> {
     if infos.is_empty() {
-        writeln!(out, "No adapters: no driver for Vulkan, Metal, Direct3D 12 or OpenGL found.\n")?;
+        let why = safe(&format!("No adapters: {}.", gpu::missing()));
+        writeln!(out, "{}\n", wrapped(&why, output::WIDTH).join("\n"))?;
     }
     for info in infos {
         writeln!(out, "{}: {}\n{}", info.index, safe(&info.name), fields(info))?;
@@ -54,7 +44,7 @@ fn text(out: &mut impl Write, infos: &[AdapterInfo], picked: &Result<Picked>) ->
         Ok(Picked::Cpu { why }) => format!("Picked: cpu, {why}"),
         Err(error) => format!("Picked: nothing, {error}"),
     };
-    for line in wrapped(&safe(&why), 80) {
+    for line in wrapped(&safe(&why), output::WIDTH) {
         writeln!(out, "{line}")?;
     }
     Ok(())
@@ -90,9 +80,9 @@ fn fields(info: &AdapterInfo) -> Fields {
 
 fn features(info: &AdapterInfo) -> String {
     let (least, most) = (info.min_subgroup_size, info.max_subgroup_size);
-    let has = FEATURES.iter().filter(|(_, bits)| info.features.contains(*bits));
+    let has = FEATURES.iter().filter(|feature| info.features.contains(feature.bits));
     let names: Vec<String> = has
-        .map(|(name, _)| match *name {
+        .map(|feature| match feature.name {
             "subgroups" if least == most => format!("subgroups (of {least})"),
             "subgroups" => format!("subgroups (of {least} to {most})"),
             name => name.to_string(),
@@ -115,21 +105,29 @@ fn report(infos: &[AdapterInfo], picked: &Result<Picked>) -> Value {
         "cpu": { "threads": rayon::current_num_threads(), "simd": simd() },
         "picked": match picked {
             Ok(Picked::Gpu { adapter, why }) => {
-                json!({ "backend": "gpu", "index": adapter.info.index, "why": why })
+                picked_json(Some("gpu"), Some(&adapter.info), why)
             }
-            Ok(Picked::Cpu { why }) => json!({ "backend": "cpu", "index": null, "why": why }),
-            Err(error) => json!({ "backend": null, "index": null, "why": error.to_string() }),
+            Ok(Picked::Cpu { why }) => picked_json(Some("cpu"), None, why),
+            Err(error) => picked_json(None, None, &error.to_string()),
         },
     })
 }
 
-/// Name and kind come first, before any nested object: `scripts/lib.sh` finds
-/// them with plain text tools.
+/// No object in it: `picked` in `scripts/lib.sh` reads it with plain text tools.
+fn picked_json(backend: Option<&str>, info: Option<&AdapterInfo>, why: &str) -> Value {
+    json!({
+        "backend": backend,
+        "index": info.map(|info| info.index),
+        "name": info.map(|info| &info.name),
+        "why": why,
+    })
+}
+
 fn adapter_json(info: &AdapterInfo) -> Value {
     let limits = &info.limits;
     let features: serde_json::Map<String, Value> = FEATURES
         .iter()
-        .map(|(name, bits)| ((*name).to_string(), info.features.contains(*bits).into()))
+        .map(|known| (known.name.to_string(), info.features.contains(known.bits).into()))
         .collect();
     let shapes: Vec<Value> = info.coop_shapes.iter().map(shape_json).collect();
     json!({

@@ -6,6 +6,7 @@ mod report;
 
 pub(crate) use args::Args;
 
+use crate::cache;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{self, note, safe, safe_lines, wrapped};
@@ -17,9 +18,6 @@ use std::time::Instant;
 use wginfer::formats::gguf;
 use wginfer::lm::{ChatMessage, Generation, LanguageModel, Prompt, Sampler};
 use wginfer::{Backend, Result};
-
-/// The model that `make demo` fetches, below the cache's folder.
-const DEMO_MODEL: &str = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.generate_options();
@@ -133,8 +131,7 @@ fn prompt(args: &Args) -> Result<Prompt, Failure> {
 
 /// The demonstration model, where `scripts/fetch_demo_model.sh` puts it.
 fn demo_model() -> Result<PathBuf, Failure> {
-    let path = cache_dir().map(|dir| dir.join(DEMO_MODEL));
-    let place = match path {
+    let place = match cache::demo_model() {
         Some(path) if path.is_file() => return Ok(path),
         Some(path) => path.display().to_string(),
         None => "the cache (HOME is not set)".into(),
@@ -143,12 +140,4 @@ fn demo_model() -> Result<PathBuf, Failure> {
         "no model: name a GGUF file, or fetch the demonstration model with \
          `make demo` or scripts/fetch_demo_model.sh (it is not at {place})"
     )))
-}
-
-/// As `cache_dir` in `scripts/lib.sh`.
-fn cache_dir() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    variable("WGINFER_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("wginfer")))
-        .or_else(|| variable("HOME").map(|dir| dir.join(".cache/wginfer")))
 }

@@ -118,7 +118,7 @@ impl GpuEngine {
         let mut chosen: Vec<Option<Buffer>> = vec![None; plan.device_slots.len()];
         for slot in order {
             let bytes = plan.device_slots[slot];
-            let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.size() >= bytes);
+            let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.len() >= bytes);
             let buffer = match fitting.min_by_key(|(_, buffer)| buffer.size()) {
                 Some((i, _)) => free.swap_remove(i),
                 None => {

@@ -20,6 +20,7 @@ use compile::Compiled;
 use run::Pace;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+pub use weights::SharedWeights;
 use weights::Weights;
 
 /// Bytes of staging for the inputs and parameters of a step, to start with.
@@ -60,7 +61,8 @@ impl GpuEngine {
         options: EngineOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let weights = Weights::upload(&gpu, &graph, progress).await?;
+        check_room(&gpu, &graph, options.weights.as_ref(), fixed)?;
+        let weights = Weights::upload(&gpu, &graph, options.weights.as_ref(), progress).await?;
         let states = allocate_states(&gpu, &graph, fixed)?;
         let writer = StepWriter::new(&gpu, STEP_BYTES);
         let pace = Pace::new(gpu.caps().is_software(), options.submission_ms);
@@ -133,6 +135,22 @@ impl GpuEngine {
         }
         self.gpu.submit("clearing states", encoder).map(|_| ())
     }
+}
+
+/// Fails if weights and states cannot fit, before anything is uploaded.
+fn check_room(
+    gpu: &Arc<Gpu>,
+    graph: &Graph,
+    shared: Option<&SharedWeights>,
+    fixed: &Bindings,
+) -> Result<()> {
+    let weights = Weights::bytes(gpu, graph, shared)?;
+    let mut states = 0u64;
+    for info in graph.states() {
+        states = states.saturating_add(info.ty.device_bytes(fixed)? as u64);
+    }
+    let what = format!("the model ({weights} bytes of weights, {states} of states)");
+    gpu.check_room(what, weights.saturating_add(states))
 }
 
 fn allocate_states(gpu: &Arc<Gpu>, graph: &Graph, fixed: &Bindings) -> Result<Vec<Buffer>> {

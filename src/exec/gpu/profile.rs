@@ -42,11 +42,8 @@ impl GpuEngine {
         let submission = self.gpu.submit(DOING, encoder)?;
         self.gpu.wait(DOING, submission).await?;
         let sized = sized(compiled, bindings, most)?;
-        let source = if self.gpu.caps().timestamps {
-            TimeSource::Timestamps
-        } else {
-            TimeSource::Waits
-        };
+        let source =
+            if self.gpu.caps().timestamps { TimeSource::Timestamps } else { TimeSource::Waits };
         let mut spans = Vec::with_capacity(sized.len());
         for part in cut(&sized, self.pace.budget()) {
             for part in part.chunks(MOST_QUERIED) {

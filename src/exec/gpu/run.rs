@@ -212,7 +212,11 @@ fn word_of(bytes: &[u8]) -> Result<u32> {
 }
 
 /// The dispatches of a plan that have something to do.
-pub(super) fn sized<'a>(compiled: &'a Compiled, bindings: &Bindings, most: u32) -> Result<Vec<Sized<'a>>> {
+pub(super) fn sized<'a>(
+    compiled: &'a Compiled,
+    bindings: &Bindings,
+    most: u32,
+) -> Result<Vec<Sized<'a>>> {
     let mut sized = Vec::with_capacity(compiled.steps.len());
     for step in &compiled.steps {
         let groups = workgroups(&step.grid, bindings, most).map_err(|e| e.at_node(&step.node))?;

@@ -6,13 +6,15 @@ use crate::exec::Progress;
 use crate::gpu::{Buffer, Gpu, Purpose, UPLOAD_CHUNK, Uploader};
 use crate::graph::{Graph, Source, ValueId};
 use crate::quant::DeviceLayout;
-use crate::tensor::Tensor;
+use crate::tensor::{Identity, Tensor};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A constant on the device: one buffer with one or two regions, in bytes.
 #[derive(Debug)]
 pub(super) struct Weight {
+    /// Keeps the host's bytes where they are: they tell weights apart.
+    _source: Tensor,
     pub(super) buffer: Buffer,
     pub(super) body: (u64, u64),
     pub(super) head: (u64, u64),
@@ -21,42 +23,133 @@ pub(super) struct Weight {
 /// The constants that nodes or outputs of a graph read.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
-    by_value: HashMap<ValueId, Weight>,
+    by_value: HashMap<ValueId, Arc<Weight>>,
+}
+
+/// Constants smaller than this are not worth sharing. In bytes.
+const LEAST_SHARED: usize = 1 << 10;
+
+/// Constants on devices that sessions share: one that several graphs have (the
+/// same memory on the host) is uploaded once, and freed when the last session
+/// that uses it goes.
+#[derive(Debug, Clone, Default)]
+pub struct SharedWeights(Arc<Mutex<Uploaded>>);
+
+/// By device and tensor.
+type Uploaded = HashMap<(usize, Identity), Weak<Weight>>;
+
+impl SharedWeights {
+    fn find(&self, gpu: &Arc<Gpu>, tensor: &Tensor) -> Option<Arc<Weight>> {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.get(&key(gpu, tensor)).and_then(Weak::upgrade)
+    }
+
+    fn keep(&self, gpu: &Arc<Gpu>, tensor: &Tensor, weight: &Arc<Weight>) {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, weight| weight.strong_count() > 0);
+        shared.insert(key(gpu, tensor), Arc::downgrade(weight));
+    }
+}
+
+fn key(gpu: &Arc<Gpu>, tensor: &Tensor) -> (usize, Identity) {
+    (Arc::as_ptr(gpu) as usize, Identity::of(tensor))
 }
 
 impl Weights {
     pub(super) fn get(&self, id: ValueId) -> Option<&Weight> {
-        self.by_value.get(&id)
+        self.by_value.get(&id).map(Arc::as_ref)
+    }
+
+    /// The bytes that [`Weights::upload`] will allocate for a graph.
+    pub(super) fn bytes(
+        gpu: &Arc<Gpu>,
+        graph: &Graph,
+        shared: Option<&SharedWeights>,
+    ) -> Result<u64> {
+        let mut sum = 0u64;
+        for (_, _, tensor) in constants(graph) {
+            if shared.is_some_and(|shared| shared.find(gpu, tensor).is_some()) {
+                continue;
+            }
+            sum = sum.saturating_add(Regions::of(gpu, tensor)?.bytes());
+        }
+        Ok(sum)
     }
 
     /// Uploads all constants in bounded chunks.
     pub(super) async fn upload(
         gpu: &Arc<Gpu>,
         graph: &Graph,
+        shared: Option<&SharedWeights>,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let used: HashSet<ValueId> =
-            graph.nodes().iter().flat_map(|node| node.inputs.iter().flatten().copied()).collect();
-        let mut constants = Vec::new();
-        for (i, value) in graph.values.iter().enumerate() {
-            let id = ValueId(i as u32);
-            if let Source::Constant(tensor) = &value.source
-                && used.contains(&id)
-            {
-                constants.push((id, value.name.as_str(), tensor));
-            }
-        }
+        let constants = constants(graph);
         let total: u64 = constants.iter().map(|(_, _, tensor)| tensor.bytes().len() as u64).sum();
         let mut uploader = Uploader::new(gpu, chunk(total));
         let (mut weights, mut done) = (Weights::default(), 0);
         for (id, name, tensor) in constants {
-            let weight = upload_one(gpu, &mut uploader, name, tensor).await?;
+            let shared = shared.filter(|_| tensor.bytes().len() >= LEAST_SHARED);
+            let weight = match shared.and_then(|shared| shared.find(gpu, tensor)) {
+                Some(weight) => weight,
+                None => {
+                    let weight = Arc::new(upload_one(gpu, &mut uploader, name, tensor).await?);
+                    if let Some(shared) = shared {
+                        shared.keep(gpu, tensor, &weight);
+                    }
+                    weight
+                }
+            };
             weights.by_value.insert(id, weight);
             done += tensor.bytes().len() as u64;
             progress(done, total);
         }
         Ok(weights)
     }
+}
+
+/// The constants that nodes of a graph read.
+fn constants(graph: &Graph) -> Vec<(ValueId, &str, &Tensor)> {
+    let used: HashSet<ValueId> =
+        graph.nodes().iter().flat_map(|node| node.inputs.iter().flatten().copied()).collect();
+    let mut constants = Vec::new();
+    for (i, value) in graph.values.iter().enumerate() {
+        let id = ValueId(i as u32);
+        if let Source::Constant(tensor) = &value.source
+            && used.contains(&id)
+        {
+            constants.push((id, value.name.as_str(), tensor));
+        }
+    }
+    constants
+}
+
+/// Where the regions of a constant lie in its buffer: start and length in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Regions {
+    body: (u64, u64),
+    head: (u64, u64),
+}
+
+impl Regions {
+    fn of(gpu: &Gpu, tensor: &Tensor) -> Result<Self> {
+        let Some(layout) = split(tensor) else {
+            let bytes = tensor.dtype().device_bytes(tensor.extents())? as u64;
+            return Ok(Regions { body: (0, bytes), head: (0, 0) });
+        };
+        let blocks = tensor.len() / tensor.dtype().block_len();
+        let (body, head) = (layout.body_bytes(blocks)? as u64, layout.head_bytes(blocks)? as u64);
+        let align = u64::from(gpu.caps().storage_alignment()).max(256);
+        Ok(Regions { body: (0, body), head: (body.next_multiple_of(align), head) })
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.body.0 + self.body.1).max(self.head.0 + self.head.1)
+    }
+}
+
+/// The layout of a constant that is stored in two regions.
+fn split(tensor: &Tensor) -> Option<DeviceLayout> {
+    DeviceLayout::of(tensor.dtype()).filter(|_| tensor.dtype().is_quantised())
 }
 
 /// Bytes of one of the three staging buffers for so many bytes of weights: all
@@ -72,39 +165,24 @@ async fn upload_one(
     name: &str,
     tensor: &Tensor,
 ) -> Result<Weight> {
-    let Some(layout) = DeviceLayout::of(tensor.dtype()).filter(|_| tensor.dtype().is_quantised())
-    else {
-        let bytes = tensor.dtype().device_bytes(tensor.extents())? as u64;
-        let buffer = allocate(gpu, name, bytes)?;
-        if tensor.dtype().is_64bit_integer() {
-            upload_narrowed(uploader, &buffer, name, tensor).await?;
-        } else {
-            uploader.upload(&buffer, 0, tensor.bytes()).await?;
-        }
-        return Ok(Weight { buffer, body: (0, bytes), head: (0, 0) });
-    };
-    let blocks = tensor.len() / tensor.dtype().block_len();
-    let (body, head) = (layout.body_bytes(blocks)? as u64, layout.head_bytes(blocks)? as u64);
-    let align = u64::from(gpu.caps().storage_alignment()).max(256);
-    let head_start = body.next_multiple_of(align);
-    let buffer = allocate(gpu, name, head_start + head)?;
-    let source: &[u8] = tensor.bytes();
-    repack(
-        uploader,
-        &buffer,
-        (0, body),
-        source,
-        tensor,
-        layout.body_bytes_per_block,
-        &|from, to| layout.repack_body(from, to),
-    )
-    .await?;
-    let per_block = layout.head_bytes_per_block;
-    repack(uploader, &buffer, (head_start, head), source, tensor, per_block, &|from, to| {
-        layout.repack_head(from, to)
-    })
-    .await?;
-    Ok(Weight { buffer, body: (0, body), head: (head_start, head) })
+    let regions = Regions::of(gpu, tensor)?;
+    let buffer = allocate(gpu, name, regions.bytes())?;
+    if let Some(layout) = split(tensor) {
+        let (body, head) = (layout.body_bytes_per_block, layout.head_bytes_per_block);
+        repack(uploader, &buffer, regions.body, tensor, body, &|from, to| {
+            layout.repack_body(from, to)
+        })
+        .await?;
+        repack(uploader, &buffer, regions.head, tensor, head, &|from, to| {
+            layout.repack_head(from, to)
+        })
+        .await?;
+    } else if tensor.dtype().is_64bit_integer() {
+        upload_narrowed(uploader, &buffer, name, tensor).await?;
+    } else {
+        uploader.upload(&buffer, 0, tensor.bytes()).await?;
+    }
+    Ok(Weight { _source: tensor.clone(), buffer, body: regions.body, head: regions.head })
 }
 
 /// Uploads 64-bit integers as the 32 bits that a device has of them.
@@ -133,11 +211,11 @@ async fn repack(
     uploader: &mut Uploader,
     buffer: &Buffer,
     (offset, bytes): (u64, u64),
-    source: &[u8],
     tensor: &Tensor,
     per_block: usize,
     convert: &Convert<'_>,
 ) -> Result<()> {
+    let source: &[u8] = tensor.bytes();
     let block_bytes = tensor.dtype().block_bytes();
     let blocks = source.len() / block_bytes;
     // Where 2-byte heads share words, the last one may stand alone: regions are

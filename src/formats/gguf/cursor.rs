@@ -82,7 +82,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// A name from a file, fit for a message: escaped and of bounded length.
-pub(super) fn shown(name: &[u8]) -> String {
+pub(in crate::formats) fn shown(name: &[u8]) -> String {
     const MOST: usize = 80;
     let text = String::from_utf8_lossy(&name[..name.len().min(4 * MOST)]);
     let mut out: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();

@@ -15,6 +15,7 @@ mod tests;
 mod value;
 mod writer;
 
+pub(super) use cursor::shown;
 pub use file::{GgufFile, TensorInfo};
 pub use ggml_type::GgmlType;
 pub use metadata::{Metadata, Strs};

@@ -80,7 +80,7 @@ pub(super) fn run(op: &Attention, cx: &mut CpuCx<'_>) -> Result<()> {
         let slab = (b * groups + h / (heads / groups)) * capacity;
         let query = &q[row * head..(row + 1) * head];
         let (mut key_room, mut value_room) = (vec![0.0; head], vec![0.0; value]);
-        let mut online = Online { peak: f32::MIN, sum: 0.0 };
+        let mut online = Online { peak: LEAST_SCORE, sum: 0.0 };
         let visible = op.visible(before[b], i, queries);
         let mut scores = [0.0; BLOCK];
         y.fill(0.0);
@@ -89,14 +89,17 @@ pub(super) fn run(op: &Attention, cx: &mut CpuCx<'_>) -> Result<()> {
             let end = visible.end.min(start + BLOCK);
             let scores = &mut scores[..end - start];
             for (score, j) in scores.iter_mut().zip(start..) {
+                let added = mask.as_ref().map(|mask| mask.at([b, h, i, j]));
+                if added == Some(f32::NEG_INFINITY) {
+                    *score = f32::NEG_INFINITY;
+                    continue;
+                }
                 let key = k.row((slab + j) * head, &mut key_room);
                 let mut s = dot(query, key) * scale;
                 if let Some(cap) = op.softcap {
                     s = cap * (s / cap).tanh();
                 }
-                if let Some(mask) = &mask {
-                    s += mask.at([b, h, i, j]);
-                }
+                s += added.unwrap_or(0.0);
                 *score = s.max(LEAST_SCORE);
             }
             online.rescale(scores, y);

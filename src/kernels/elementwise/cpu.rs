@@ -5,8 +5,8 @@ use super::access::Layout;
 use crate::error::{Error, Result};
 use crate::graph::Dim;
 use crate::kernels::{CpuTensor, CpuTensorMut};
-use crate::ops::elementwise::{Binary, Unary};
-use crate::tensor::DType;
+use crate::ops::elementwise::{Binary, Test, Unary, Whole};
+use crate::tensor::{DType, small_float};
 use bytemuck::Pod;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -48,13 +48,15 @@ impl Real for bf16 {
 }
 
 /// A whole-number storage type.
-trait Whole: Pod + Send + Sync + PartialOrd {
+trait Integer: Pod + Send + Sync + PartialOrd {
     fn combine(op: Binary, a: Self, b: Self) -> Self;
+    /// Any operation, slower.
+    fn eval(op: Binary, dtype: DType, a: Self, b: Self) -> Self;
 }
 
 macro_rules! whole {
     ($($ty:ty)*) => {$(
-        impl Whole for $ty {
+        impl Integer for $ty {
             #[inline(always)]
             fn combine(op: Binary, a: Self, b: Self) -> Self {
                 match op {
@@ -65,18 +67,21 @@ macro_rules! whole {
                     Binary::Div => a.wrapping_div(b),
                     Binary::Min => a.min(b),
                     Binary::Max => a.max(b),
-                    Binary::And => a & b,
-                    Binary::Or => a | b,
-                    Binary::Xor => a ^ b,
+                    Binary::And | Binary::BitwiseAnd => a & b,
+                    Binary::Or | Binary::BitwiseOr => a | b,
+                    Binary::Xor | Binary::BitwiseXor => a ^ b,
                     _ => 0,
                 }
+            }
+            fn eval(op: Binary, dtype: DType, a: Self, b: Self) -> Self {
+                op.eval(dtype, a as i64, b as i64) as Self
             }
         }
     )*};
 }
 whole!(i8 u8 i16 u16 i32 u32 i64 u64);
 
-fn map1<A: Pod + Sync, Y: Pod + Send>(
+pub(super) fn map1<A: Pod + Sync, Y: Pod + Send>(
     x: &CpuTensor<'_>,
     y: &mut CpuTensorMut<'_>,
     f: impl Fn(A) -> Y + Sync,
@@ -216,8 +221,10 @@ macro_rules! each_function {
             $f,
             |$g| $call,
             [Identity Neg Abs Sign Exp Log Sqrt Reciprocal Sigmoid Tanh Relu Selu Softplus
-             Softsign HardSwish Silu Mish Gelu GeluTanh Erf Floor Ceil Round Sin Cos],
-            [LeakyRelu { alpha } Elu { alpha } HardSigmoid { alpha, beta } Clip { min, max }]
+             Softsign HardSwish Silu Mish Gelu GeluTanh Erf Floor Ceil Round Sin Cos Tan Asin Acos
+             Atan Sinh Cosh Asinh Acosh Atanh],
+            [LeakyRelu { alpha } Elu { alpha } HardSigmoid { alpha, beta } Clip { min, max }
+             Celu { alpha } ThresholdedRelu { alpha } Shrink { lambd, bias }]
         )
     };
 }
@@ -228,7 +235,39 @@ pub(super) fn unary(f: Unary, x: &CpuTensor<'_>, y: &mut CpuTensorMut<'_>) -> Re
         DType::F32 => each_function!(f, |g| map1(x, y, g)),
         DType::F16 => map1(x, y, |x: f16| f16::put(f.eval_f32(x.get()))),
         DType::BF16 => map1(x, y, |x: bf16| bf16::put(f.eval_f32(x.get()))),
+        DType::F64 => map1(x, y, |x: f64| f.eval(x)),
         other => Err(Error::internal(format!("{} of {other}", f.name()))),
+    }
+}
+
+/// A function of each whole number.
+pub(super) fn whole_unary(f: Whole, x: &CpuTensor<'_>, y: &mut CpuTensorMut<'_>) -> Result<()> {
+    macro_rules! of {
+        ($ty:ty) => {
+            map1(x, y, |v: $ty| f.eval(x.dtype, v as i64) as $ty)
+        };
+    }
+    match x.dtype {
+        DType::I8 | DType::I4 | DType::I2 => of!(i8),
+        DType::U8 | DType::U4 | DType::U2 | DType::Bool => of!(u8),
+        DType::I16 => of!(i16),
+        DType::U16 => of!(u16),
+        DType::I32 => of!(i32),
+        DType::U32 => of!(u32),
+        DType::I64 => of!(i64),
+        DType::U64 => of!(u64),
+        other => Err(Error::internal(format!("{f:?} of {other}"))),
+    }
+}
+
+/// A question about each real number.
+pub(super) fn test(t: Test, x: &CpuTensor<'_>, y: &mut CpuTensorMut<'_>) -> Result<()> {
+    match x.dtype {
+        DType::F32 => map1(x, y, |v: f32| u8::from(t.eval(v.into()))),
+        DType::F16 => map1(x, y, |v: f16| u8::from(t.eval(v.into()))),
+        DType::BF16 => map1(x, y, |v: bf16| u8::from(t.eval(v.into()))),
+        DType::F64 => map1(x, y, |v: f64| u8::from(t.eval(v))),
+        small => map1(x, y, |v: u8| u8::from(t.eval(small_float(small, v)))),
     }
 }
 
@@ -243,6 +282,7 @@ pub(super) fn gated(
         DType::F32 => each_function!(f, |g| map2(a, b, y, |a: f32, b: f32| g(a) * b)),
         DType::F16 => map2(a, b, y, |a: f16, b: f16| f16::put(f.eval_f32(a.get()) * b.get())),
         DType::BF16 => map2(a, b, y, |a: bf16, b: bf16| bf16::put(f.eval_f32(a.get()) * b.get())),
+        DType::F64 => map2(a, b, y, |a: f64, b: f64| f.eval(a) * b),
         other => Err(Error::internal(format!("a gate of {other}"))),
     }
 }
@@ -256,6 +296,14 @@ pub(super) fn binary(
 ) -> Result<()> {
     match a.dtype {
         DType::F32 => real::<f32>(op, a, b, y),
+        DType::F64 if op.is_comparison() => map2(a, b, y, |a: f64, b: f64| compare(op, a, b)),
+        DType::F64 => map2(a, b, y, |a: f64, b: f64| op.real(a, b)),
+        DType::I4 | DType::I2 => {
+            map2(a, b, y, |p: i8, q: i8| op.eval(a.dtype, p.into(), q.into()) as i8)
+        }
+        DType::U4 | DType::U2 => {
+            map2(a, b, y, |p: u8, q: u8| op.eval(a.dtype, p.into(), q.into()) as u8)
+        }
         DType::F16 => real::<f16>(op, a, b, y),
         DType::BF16 => real::<bf16>(op, a, b, y),
         DType::I8 => whole::<i8>(op, a, b, y),
@@ -290,14 +338,14 @@ fn real<T: Real>(
         Binary::Min => with!(f32::min),
         Binary::Max => with!(f32::max),
         Binary::PRelu => with!(|a: f32, b: f32| if a < 0.0 { a * b } else { a }),
-        Binary::And | Binary::Or | Binary::Xor => {
-            Err(Error::internal(format!("{op:?} of real numbers")))
-        }
-        _ => map2(a, b, y, |a: T, b: T| compare(op, a.get(), b.get())),
+        Binary::Fmod => with!(|a: f32, b: f32| a % b),
+        Binary::Mod => with!(|a: f32, b: f32| op.real(a.into(), b.into()) as f32),
+        op if op.is_comparison() => map2(a, b, y, |a: T, b: T| compare(op, a.get(), b.get())),
+        _ => Err(Error::internal(format!("{op:?} of real numbers"))),
     }
 }
 
-fn whole<T: Whole>(
+fn whole<T: Integer>(
     op: Binary,
     a: &CpuTensor<'_>,
     b: &CpuTensor<'_>,
@@ -307,6 +355,12 @@ fn whole<T: Whole>(
         Binary::Add => map2(a, b, y, |a: T, b: T| T::combine(Binary::Add, a, b)),
         Binary::Mul => map2(a, b, y, |a: T, b: T| T::combine(Binary::Mul, a, b)),
         op if op.is_comparison() => map2(a, b, y, |a: T, b: T| compare(op, a, b)),
+        Binary::Pow
+        | Binary::PRelu
+        | Binary::Mod
+        | Binary::Fmod
+        | Binary::ShiftLeft
+        | Binary::ShiftRight => map2(a, b, y, |p: T, q: T| T::eval(op, a.dtype, p, q)),
         op => map2(a, b, y, |a: T, b: T| T::combine(op, a, b)),
     }
 }
@@ -320,70 +374,6 @@ fn compare<T: PartialOrd>(op: Binary, a: T, b: T) -> u8 {
         Binary::Greater => a > b,
         _ => a >= b,
     })
-}
-
-/// A number on its way between dtypes.
-#[derive(Clone, Copy)]
-enum Number {
-    Real(f32),
-    Whole(i128),
-}
-
-/// The same numbers in another dtype.
-pub(super) fn cast(x: &CpuTensor<'_>, y: &mut CpuTensorMut<'_>) -> Result<()> {
-    use Number::{Real as R, Whole as W};
-    match x.dtype {
-        DType::F32 => cast_to::<f32>(x, y, R),
-        DType::F16 => cast_to::<f16>(x, y, |v| R(v.to_f32())),
-        DType::BF16 => cast_to::<bf16>(x, y, |v| R(v.to_f32())),
-        DType::I8 => cast_to::<i8>(x, y, |v| W(v.into())),
-        DType::U8 | DType::Bool => cast_to::<u8>(x, y, |v| W(v.into())),
-        DType::I32 => cast_to::<i32>(x, y, |v| W(v.into())),
-        DType::U32 => cast_to::<u32>(x, y, |v| W(v.into())),
-        DType::I16 => cast_to::<i16>(x, y, |v| W(v.into())),
-        DType::U16 => cast_to::<u16>(x, y, |v| W(v.into())),
-        DType::I64 => cast_to::<i64>(x, y, |v| W(v.into())),
-        DType::U64 => cast_to::<u64>(x, y, |v| W(v.into())),
-        other => Err(Error::internal(format!("conversion of {other}"))),
-    }
-}
-
-fn cast_to<A: Pod + Sync>(
-    x: &CpuTensor<'_>,
-    y: &mut CpuTensorMut<'_>,
-    read: impl Fn(A) -> Number + Sync,
-) -> Result<()> {
-    let real = |v: A| match read(v) {
-        Number::Real(v) => v,
-        Number::Whole(v) => v as f32,
-    };
-    // `as` goes to the nearest end for real numbers and wraps whole ones.
-    macro_rules! whole {
-        ($ty:ty) => {
-            map1(x, y, |v: A| match read(v) {
-                Number::Real(v) => v as $ty,
-                Number::Whole(v) => v as $ty,
-            })
-        };
-    }
-    match y.dtype {
-        DType::F32 => map1(x, y, real),
-        DType::F16 => map1(x, y, |v| f16::from_f32(real(v))),
-        DType::BF16 => map1(x, y, |v| bf16::from_f32(real(v))),
-        DType::I8 => whole!(i8),
-        DType::U8 => whole!(u8),
-        DType::I32 => whole!(i32),
-        DType::U32 => whole!(u32),
-        DType::I16 => whole!(i16),
-        DType::U16 => whole!(u16),
-        DType::I64 => whole!(i64),
-        DType::U64 => whole!(u64),
-        DType::Bool => map1(x, y, |v: A| match read(v) {
-            Number::Real(v) => u8::from(v != 0.0),
-            Number::Whole(v) => u8::from(v != 0),
-        }),
-        other => Err(Error::internal(format!("conversion to {other}"))),
-    }
 }
 
 /// The second or third operand, as the first says. Values are moved as bits.

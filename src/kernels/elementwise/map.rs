@@ -1,17 +1,17 @@
 //! The elementwise kernel.
 
 use super::access::{Access, Layout};
-use super::cpu;
 use super::split::{self, Chunk};
 use super::storage::storage;
+use super::{cast, cpu};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::{
     CpuCx, Dispatch, Fault, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View,
 };
-use crate::ops::elementwise::{Binary, Unary};
-use crate::tensor::DType;
+use crate::ops::elementwise::{Binary, Test, Unary, Whole};
+use crate::tensor::{DType, PowerRounding, SmallRounding};
 
 /// What is computed for each element. Inputs are broadcast to the output.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,8 +22,15 @@ pub enum Map {
     Binary(Binary),
     /// A function of the first input times the second.
     Gated(Unary),
-    /// The input in the output's dtype.
-    Cast,
+    /// A function of one whole number or truth value.
+    Whole(Whole),
+    /// A question about one real input.
+    Test(Test),
+    /// The input in the output's dtype; how to round where that is a
+    /// floating-point type of at most 8 bits.
+    Cast(SmallRounding),
+    /// The input's bits in the output's dtype, which has as many.
+    Bits,
     /// The second or third input, as the first (Bool) says.
     Where,
 }
@@ -72,7 +79,7 @@ impl Map {
     /// The shader's names of the inputs, in order.
     fn operands(&self) -> &'static [&'static str] {
         match self {
-            Map::Unary(_) | Map::Cast => &["a"],
+            Map::Unary(_) | Map::Whole(_) | Map::Test(_) | Map::Cast(_) | Map::Bits => &["a"],
             Map::Binary(_) | Map::Gated(_) => &["a", "b"],
             Map::Where => &["c", "a", "b"],
         }
@@ -83,7 +90,10 @@ impl Map {
             Map::Unary(_) => "elementwise.unary",
             Map::Binary(_) => "elementwise.binary",
             Map::Gated(_) => "elementwise.gated",
-            Map::Cast => "elementwise.cast",
+            Map::Whole(_) => "elementwise.whole",
+            Map::Test(_) => "elementwise.test",
+            Map::Cast(_) => "elementwise.cast",
+            Map::Bits => "elementwise.bits",
             Map::Where => "elementwise.where",
         }
     }
@@ -144,7 +154,21 @@ impl Map {
             }
             Map::Binary(operation) => request = request.feature(operation.feature()),
             Map::Where => request = request.feature("op_where"),
-            Map::Cast => request = request.feature(conversion(from, to)),
+            Map::Whole(function) => request = request.feature(function.feature()),
+            Map::Test(test) => {
+                request.features.extend(test.features().into_iter().map(Into::into));
+            }
+            Map::Cast(rounding) => {
+                request = request.feature(conversion(from, to));
+                request.features.extend(rounded(*rounding, to).into_iter().map(Into::into));
+            }
+            Map::Bits => request = request.feature(conversion(from, to)),
+        }
+        if from.is_integer() && matches!(self, Map::Binary(_) | Map::Whole(_)) {
+            request = request.feature("whole").with("BITS", ConstValue::U32(from.bits()));
+            if from.is_signed_integer() {
+                request = request.feature("signed");
+            }
         }
         if self.is_checked(from, to) {
             request = request.feature("checked");
@@ -156,9 +180,10 @@ impl Map {
     fn is_checked(&self, from: DType, to: DType) -> bool {
         match self {
             Map::Binary(op) => to.is_64bit_integer() && op.may_overflow(),
-            Map::Cast if from.is_float() => to.is_64bit_integer(),
-            Map::Cast => conversion(from, to) == "op_cast_sign",
-            Map::Unary(_) | Map::Gated(_) | Map::Where => false,
+            Map::Whole(function) => function.may_overflow(from),
+            Map::Cast(_) if !from.is_integer() => to.is_64bit_integer(),
+            Map::Cast(_) | Map::Bits => conversion(from, to) == "op_cast_sign",
+            Map::Unary(_) | Map::Gated(_) | Map::Test(_) | Map::Where => false,
         }
     }
 
@@ -221,19 +246,37 @@ const WINDOWS: [(&str, &str); 3] =
 
 type Bound = (&'static str, View);
 
+/// The features that select what happens out of a small type's range.
+fn rounded(rounding: SmallRounding, to: DType) -> Vec<&'static str> {
+    let mut features = Vec::new();
+    if to.is_small_float() && !rounding.saturate {
+        features.push("unsaturated");
+    }
+    match rounding.power {
+        _ if to != DType::F8E8M0 => {}
+        PowerRounding::Up => {}
+        PowerRounding::Down => features.push("power_down"),
+        PowerRounding::Nearest => features.push("power_nearest"),
+    }
+    features
+}
+
 /// The feature that selects a conversion.
 fn conversion(from: DType, to: DType) -> &'static str {
+    let real = !from.is_integer();
     match to {
         _ if from == to => "op_cast",
         DType::Bool => "op_cast_truth",
-        DType::I32 | DType::I64 if from.is_float() => "op_cast_i32",
-        DType::U32 | DType::U64 if from.is_float() => "op_cast_u32",
-        DType::I16 if from.is_float() => "op_cast_i16",
-        DType::U16 if from.is_float() => "op_cast_u16",
+        DType::I32 | DType::I64 if real => "op_cast_i32",
+        DType::U32 | DType::U64 if real => "op_cast_u32",
+        DType::I16 if real => "op_cast_i16",
+        DType::U16 if real => "op_cast_u16",
+        DType::I4 | DType::I2 if real => "op_cast_low_signed",
+        DType::U4 | DType::U2 if real => "op_cast_low_unsigned",
         DType::I64 if matches!(from, DType::U32 | DType::U64) => "op_cast_sign",
         DType::U64 if from.is_signed_integer() => "op_cast_sign",
-        DType::I8 if from.is_float() => "op_cast_i8",
-        DType::U8 if from.is_float() => "op_cast_u8",
+        DType::I8 if real => "op_cast_i8",
+        DType::U8 if real => "op_cast_u8",
         _ => "op_cast",
     }
 }
@@ -341,7 +384,10 @@ impl Kernel for Map {
             (Map::Unary(f), [x]) => cpu::unary(*f, x, output),
             (Map::Gated(f), [a, b]) => cpu::gated(*f, a, b, output),
             (Map::Binary(op), [a, b]) => cpu::binary(*op, a, b, output),
-            (Map::Cast, [x]) => cpu::cast(x, output),
+            (Map::Whole(f), [x]) => cpu::whole_unary(*f, x, output),
+            (Map::Test(test), [x]) => cpu::test(*test, x, output),
+            (Map::Cast(rounding), [x]) => cast::cast(*rounding, x, output),
+            (Map::Bits, [x]) => cast::bits(x, output),
             (Map::Where, [c, a, b]) => cpu::select(c, a, b, output),
             _ => Err(Error::internal("a wrong number of elementwise operands")),
         }
@@ -357,8 +403,8 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         all.extend(map.request(variant, from, to, access, dims, &[]));
     };
     let reals = [DType::F32, DType::F16, DType::BF16];
-    let device =
-        [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::I8, DType::U8];
+    let device = DType::ALL.into_iter().filter(|&dtype| storage("", dtype).is_ok());
+    let device: Vec<DType> = device.collect();
     for function in Unary::ALL {
         add(Map::Unary(function), DType::F32, DType::F32, &[Flat], 1);
         add(Map::Gated(function), DType::F16, DType::F16, &[Flat, Flat], 1);
@@ -366,13 +412,35 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     for dtype in reals {
         add(Map::Unary(Unary::Silu), dtype, dtype, &[Flat], 1);
     }
-    for dtype in device.into_iter().chain([DType::Bool]) {
+    for function in Whole::ALL {
+        for &dtype in device.iter().filter(|&&dtype| function.takes(dtype)) {
+            add(Map::Whole(function), dtype, dtype, &[Flat], 1);
+        }
+    }
+    for from in reals {
+        add(Map::Test(Test::IsNaN), from, DType::Bool, &[Flat], 1);
+        for (negative, positive) in [(true, true), (true, false), (false, true), (false, false)] {
+            let test = Test::IsInf { negative, positive };
+            add(Map::Test(test), from, DType::Bool, &[Flat], 1);
+        }
+    }
+    for &to in device.iter().filter(|dtype| dtype.is_small_float()) {
+        for saturate in [true, false] {
+            for power in [PowerRounding::Up, PowerRounding::Down, PowerRounding::Nearest] {
+                let rounding = SmallRounding { saturate, power };
+                add(Map::Cast(rounding), DType::F32, to, &[Flat], 1);
+            }
+        }
+    }
+    add(Map::Bits, DType::I64, DType::U64, &[Flat], 1);
+    add(Map::Bits, DType::U64, DType::I64, &[Flat], 1);
+    for &dtype in &device {
         for operation in Binary::ALL.into_iter().filter(|op| op.takes(dtype)) {
             let to = if operation.is_comparison() { DType::Bool } else { dtype };
             add(Map::Binary(operation), dtype, to, &[Flat, Flat], 1);
         }
-        for to in device.into_iter().chain([DType::Bool]) {
-            add(Map::Cast, dtype, to, &[Flat], 1);
+        for &to in &device {
+            add(Map::Cast(SmallRounding::default()), dtype, to, &[Flat], 1);
         }
         add(Map::Where, dtype, dtype, &[Flat, Flat, Flat], 1);
     }

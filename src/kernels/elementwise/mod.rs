@@ -1,10 +1,11 @@
 //! Elementwise kernels: one shader and one CPU loop nest for all of them.
 
 mod access;
+mod cast;
 mod cpu;
 mod map;
-mod split;
-mod storage;
+pub(crate) mod split;
+pub(crate) mod storage;
 
 pub(crate) use map::{FAMILY, requests};
 pub use map::{Map, VARIANTS};

@@ -30,6 +30,16 @@ pub(crate) fn storage(at: &str, dtype: DType) -> Result<Storage> {
         DType::I16 => ("in_i16", "out_i16", 2),
         DType::U16 => ("in_u16", "out_u16", 2),
         DType::I8 => ("in_i8", "out_i8", 4),
+        DType::I4 => ("in_i8", "out_i4", 4),
+        DType::U4 => ("in_u8", "out_u4", 4),
+        DType::I2 => ("in_i8", "out_i2", 4),
+        DType::U2 => ("in_u8", "out_u2", 4),
+        DType::F8E4M3FN => ("in_f8e4m3fn", "out_f8e4m3fn", 4),
+        DType::F8E4M3FNUZ => ("in_f8e4m3fnuz", "out_f8e4m3fnuz", 4),
+        DType::F8E5M2 => ("in_f8e5m2", "out_f8e5m2", 4),
+        DType::F8E5M2FNUZ => ("in_f8e5m2fnuz", "out_f8e5m2fnuz", 4),
+        DType::F8E8M0 => ("in_f8e8m0", "out_f8e8m0", 4),
+        DType::F4E2M1 => ("in_f4e2m1", "out_f4e2m1", 4),
         DType::U8 | DType::Bool => ("in_u8", "out_u8", 4),
         other => {
             let what = format!("{other} on a GPU; the CPU backend computes it");

@@ -6,8 +6,8 @@ use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::movement::bits_of;
 use crate::kernels::parts::{self, Part};
-use crate::kernels::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Param, Place, Variant};
-use crate::ops::gather::{Gather, Places};
+use crate::kernels::{CpuCx, Dispatch, Fault, GpuCx, Grid, Kernel, Param, Place, Variant, View};
+use crate::ops::gather::Places;
 use crate::ops::movement::strides;
 
 const DIMS: [&str; 8] = ["dim0", "dim1", "dim2", "dim3", "dim4", "dim5", "dim6", "dim7"];
@@ -76,7 +76,7 @@ pub(crate) fn params(
     indices: &TensorType,
 ) -> Result<Vec<(&'static str, Param)>> {
     let from = strides(&data.shape, Dim::Const(1), |a, b| a * b);
-    let mut params: Vec<(&'static str, Param)> = Vec::new();
+    let mut params = vec![("index_code", Param::Status(Fault::Index))];
     match places {
         Places::Slices { axis, batch_dims } => {
             params.push(("entries", (&data.shape[axis]).into()));
@@ -149,15 +149,6 @@ impl Kernel for PlacesKernel {
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
         let (data, indices, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
         let bits = bits_of("a gather", data.dtype)?;
-        let forced = cx.policy.force.get(FAMILY).is_some_and(|name| name == "places");
-        if let Places::Slices { axis, batch_dims } = self.places
-            && bits == 32
-            && !forced
-        {
-            // Whole words, several of a row at a time.
-            let op = Gather { axis: axis as i64, batch_dims };
-            return super::GatherKernel { op }.gpu(cx);
-        }
         let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == "places")?;
         let bytes = u64::from(bits / 8);
         let (count, all) = (y.elements(), data.elements());
@@ -191,6 +182,7 @@ impl Kernel for PlacesKernel {
                             ("data", source.view(Place::Input(0), bytes)),
                             ("indices", part.view(Place::Input(1), index_bytes)),
                             ("result", result.view(Place::Output(0), bytes)),
+                            ("status", View::all(Place::Status)),
                         ],
                         params,
                         grid: Grid::Linear(live.ceil_div(64 * 32 / bits)),

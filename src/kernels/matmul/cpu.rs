@@ -44,6 +44,30 @@ pub(super) fn run(kernel: &MatMulKernel, cx: &mut CpuCx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// `c = x · wᵀ` of rows `x` `[m, k]` and `w` `[n, k]`, for kernels of other
+/// families that multiply on the way; `c` is `[m, n]`.
+pub(in crate::kernels) fn rows_product(x: &[f32], w: &[f32], c: &mut [f32], n: usize) {
+    let (m, k) = (c.len() / n.max(1), w.len() / n.max(1));
+    if m * n == 0 || x.len() != m * k || w.len() != n * k || k == 0 {
+        return c.fill(0.0);
+    }
+    let parallel = m * n * k >= SERIAL;
+    if m == 1 {
+        let one = |(c, w): (&mut f32, &[f32])| *c = dot(x, w);
+        if parallel {
+            c.par_iter_mut().zip(w.par_chunks(k)).with_min_len(8).for_each(one);
+        } else {
+            c.iter_mut().zip(w.chunks(k)).for_each(one);
+        }
+        return;
+    }
+    let threads = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
+    let left = Left { data: x, row: k as isize, column: 1 };
+    let to = Target { c: c.as_mut_ptr(), stride: n as isize };
+    // SAFETY: the lengths were checked above, and nobody else has `c`.
+    unsafe { to.add_product(left, m, w, 1, k as isize, n, k, false, threads) };
+}
+
 /// `c = activation(c + bias)`, a row of `n` at a time.
 fn finish(c: &mut [f32], n: usize, bias: Option<&[f32]>, activation: Option<Unary>) {
     if (bias.is_none() && activation.is_none()) || n == 0 {
@@ -85,10 +109,12 @@ struct Product<'a> {
 
 /// The matrix of A in one product: `[m, k]`, or `[k, m]` if transposed.
 #[derive(Clone, Copy)]
-struct Left<'a> {
-    data: &'a [f32],
-    row: isize,
-    column: isize,
+pub(in crate::kernels) struct Left<'a> {
+    pub(in crate::kernels) data: &'a [f32],
+    /// The distance between neighbouring rows.
+    pub(in crate::kernels) row: isize,
+    /// The distance between neighbouring columns.
+    pub(in crate::kernels) column: isize,
 }
 
 /// A plain or encoded matrix of B, `elements` from its start.
@@ -276,9 +302,9 @@ impl<'a> Product<'a> {
 
 /// Rows of the result, `stride` apart, that several tasks write to.
 #[derive(Clone, Copy)]
-struct Target {
-    c: *mut f32,
-    stride: isize,
+pub(in crate::kernels) struct Target {
+    pub(in crate::kernels) c: *mut f32,
+    pub(in crate::kernels) stride: isize,
 }
 
 // SAFETY: tasks that share a target write to different elements.
@@ -302,7 +328,7 @@ impl Target {
     /// `c` has `m` rows of at least `n` elements that nobody else uses; `a` and
     /// `b` hold `m` by `k` and `k` by `n` elements at their strides.
     #[allow(clippy::too_many_arguments, reason = "a product has that many parts")]
-    unsafe fn add_product(
+    pub(in crate::kernels) unsafe fn add_product(
         self,
         a: Left<'_>,
         m: usize,

@@ -19,6 +19,7 @@ mod split;
 mod tests;
 mod variants;
 
+pub(in crate::kernels) use cpu::{Left, Target, rows_product};
 pub(crate) use request::requests;
 pub use variants::{FAMILY, VARIANTS};
 

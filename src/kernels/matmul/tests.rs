@@ -200,7 +200,7 @@ fn the_choice_follows_rows_device_and_policy() {
     let gpu =
         DeviceCaps { device_type: wgpu::DeviceType::DiscreteGpu, ..DeviceCaps::webgpu_minimum() };
     let rich = DeviceCaps { subgroups: true, f16: true, ..gpu.clone() };
-    let soft = DeviceCaps { device_type: wgpu::DeviceType::Cpu, ..rich.clone() };
+    let soft = DeviceCaps { software: true, ..rich.clone() };
     let name = |result: Result<String>| result.unwrap();
     assert_eq!(name(chosen(1, 512, &gpu, false, None)), "matmul/matvec_workgroup");
     assert_eq!(name(chosen(1, 512, &rich, false, None)), "matmul/matvec_subgroup");

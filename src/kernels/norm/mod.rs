@@ -1,9 +1,15 @@
-//! Normalisation along the last axis, on the GPU and on the CPU.
+//! Normalisation along the last axis and of groups of channels, on the GPU and
+//! on the CPU.
+
+mod response;
+
+pub use response::ResponseKernel;
 
 use super::parts::{self, Run};
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Place, Variant, View};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
+use crate::graph::Dim;
 use crate::ops::norm::{Kind, Normalization};
 use rayon::prelude::*;
 
@@ -45,11 +51,24 @@ pub const VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
+    // One invocation takes an element and looks at other channels.
+    Variant {
+        name: "response",
+        shader: "norm/response",
+        consts: &[],
+        features: &[],
+        needs: Needs { invocations: 64, workgroup_bytes: 0, ..ROW },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
 ];
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
-    let mut requests = Vec::new();
+    if variant.name == "response" {
+        return vec![ShaderRequest::new(variant.shader)];
+    }
+    let mut requests = vec![request(variant, Kind::Layer, false, true).feature("grouped")];
     for skip in [false, true] {
         requests.push(request(variant, Kind::Rms, skip, false));
         requests.push(request(variant, Kind::Layer, skip, false));
@@ -77,10 +96,23 @@ fn workgroup(variant: &Variant) -> Result<u32> {
 
 /// Computes [`Normalization`] of x, or of x + skip where there is a skip.
 /// Inputs: x, skip, scale, bias. Outputs: the result and, with skip, the sum.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct NormKernel {
     /// What to compute.
     pub norm: Normalization,
+    /// Where rows are groups of channels, and scale and bias are the channels'.
+    pub groups: Option<Groups>,
+}
+
+/// Channels in groups: a row is `[channels, spatial]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Groups {
+    /// Groups of an instance.
+    pub groups: u64,
+    /// Channels of a group.
+    pub channels: u64,
+    /// Elements of a channel.
+    pub spatial: Dim,
 }
 
 impl Kernel for NormKernel {
@@ -92,7 +124,13 @@ impl Kernel for NormKernel {
         let x = cx.input(0)?;
         let present = |index: usize| cx.inputs.get(index).is_some_and(Option::is_some);
         let (skip, bias) = (present(1), present(3));
-        let (rows, n) = (x.rows(), x.width());
+        let (rows, n) = match &self.groups {
+            None => (x.rows(), x.width()),
+            Some(own) => {
+                let instances = x.shape.first().cloned().unwrap_or(Dim::Const(1));
+                (instances * own.groups, &own.spatial * own.channels)
+            }
+        };
         let software = cx.caps.is_software();
         let forced = cx.policy.force.contains_key(FAMILY);
         let longest = cx.bound(&n)?;
@@ -100,7 +138,7 @@ impl Kernel for NormKernel {
             let serial = variant.name == "serial";
             let share = if serial { 1 } else { workgroup(variant).map_or(1, u64::from) };
             // At most five passes over the row.
-            cx.caps.loops_fit(5 * longest.div_ceil(share))
+            variant.name != "response" && cx.caps.loops_fit(5 * longest.div_ceil(share))
         };
         let suits = |variant: &Variant| forced || (variant.name == "serial") == software;
         let variant = cx
@@ -122,16 +160,25 @@ impl Kernel for NormKernel {
             if bias {
                 bindings.push(("bias", View::all(Place::Input(3))));
             }
+            let mut shader = request(variant, self.norm.kind, skip, bias);
+            let mut params: Vec<(&'static str, Param)> = vec![
+                ("rows", (&live).into()),
+                ("base", (&run.base).into()),
+                ("n", (&n).into()),
+                ("epsilon", self.norm.epsilon.into()),
+            ];
+            if let Some(own) = &self.groups {
+                shader = shader.feature("grouped");
+                params.push(("first_row", (&run.first).into()));
+                params.push(("groups", Dim::from(own.groups).into()));
+                params.push(("channels", Dim::from(own.channels).into()));
+                params.push(("spatial", (&own.spatial).into()));
+            }
             Dispatch {
-                shader: request(variant, self.norm.kind, skip, bias),
+                shader,
                 variant: format!("{FAMILY}/{}", variant.name),
                 bindings,
-                params: vec![
-                    ("rows", (&live).into()),
-                    ("base", (&run.base).into()),
-                    ("n", (&n).into()),
-                    ("epsilon", self.norm.epsilon.into()),
-                ],
+                params,
                 grid: Grid::Linear(match variant.name {
                     "serial" => live.ceil_div(size),
                     _ => live.clone(),
@@ -145,7 +192,14 @@ impl Kernel for NormKernel {
     fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
         let (x, scale) = (cx.input(0)?, cx.input(2)?);
         let (skip, bias) = (cx.optional(1), cx.optional(3));
-        let n = x.extents.last().copied().unwrap_or(1);
+        let (n, own) = match &self.groups {
+            None => (x.extents.last().copied().unwrap_or(1), None),
+            Some(own) => {
+                let spatial = own.spatial.eval(cx.bindings)? as usize;
+                let (groups, channels) = (own.groups as usize, own.channels as usize);
+                (channels * spatial, Some((groups, channels, spatial)))
+            }
+        };
         let (x, scale) = (x.read::<f32>(), scale.read::<f32>());
         let (skip, bias) = (skip.map(|t| t.read::<f32>()), bias.map(|t| t.read::<f32>()));
         if n == 0 {
@@ -166,26 +220,54 @@ impl Kernel for NormKernel {
                     finish(sum, y);
                 });
             }
-            _ => y.par_chunks_mut(n).zip(x.par_chunks(n)).for_each(|(y, x)| finish(x, y)),
+            _ => {
+                let rows = y.par_chunks_mut(n).zip(x.par_chunks(n)).enumerate();
+                rows.for_each(|(row, (y, x))| match own {
+                    None => finish(x, y),
+                    Some((groups, channels, spatial)) => {
+                        let first = row % groups * channels;
+                        let scale = &scale[first..first + channels];
+                        let bias = bias.as_deref().map(|bias| &bias[first..first + channels]);
+                        self.group(x, scale, bias, spatial, y);
+                    }
+                });
+            }
         }
         Ok(())
     }
 }
 
 impl NormKernel {
-    fn row(&self, x: &[f32], scale: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    /// The mean of a row and what differences from it are multiplied by.
+    fn facts(&self, x: &[f32]) -> (f32, f32) {
         let count = x.len() as f32;
         let mean = match self.norm.kind {
             Kind::Rms => 0.0,
             Kind::Layer => sum(x, |v| v) / count,
         };
         let square = sum(x, |v| (v - mean) * (v - mean)) / count;
-        let factor = 1.0 / (square + self.norm.epsilon).sqrt();
+        (mean, 1.0 / (square + self.norm.epsilon).sqrt())
+    }
+
+    fn row(&self, x: &[f32], scale: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        let (mean, factor) = self.facts(x);
         for ((y, x), scale) in y.iter_mut().zip(x).zip(scale) {
             *y = (x - mean) * factor * scale;
         }
         for (y, bias) in y.iter_mut().zip(bias.unwrap_or_default()) {
             *y += bias;
+        }
+    }
+
+    /// A row of channels, each with its scale and bias.
+    fn group(&self, x: &[f32], scale: &[f32], bias: Option<&[f32]>, spatial: usize, y: &mut [f32]) {
+        let (mean, factor) = self.facts(x);
+        let channels = y.chunks_mut(spatial).zip(x.chunks(spatial)).enumerate();
+        for (channel, (y, x)) in channels {
+            let (scale, bias) = (scale[channel], bias.map_or(0.0, |bias| bias[channel]));
+            for (y, x) in y.iter_mut().zip(x) {
+                *y = (x - mean) * factor * scale + bias;
+            }
         }
     }
 }

@@ -69,27 +69,28 @@ impl Kernel for GridKernel {
         let points = Dim::product(&grid.shape[1..grid.rank() - 1]);
         let planes = batch * channels;
         let plane = Dim::product(spatial);
-        let places = &points * spatial.len();
         let sources = parts::runs(cx, "x of GridSample", &planes, &plane, 4)?;
-        let grids = parts::runs(cx, "the grid of GridSample", batch, &places, 4)?;
-        let results = parts::runs(cx, "the result of GridSample", &planes, &points, 4)?;
+        let point = spatial.len() as u64 * 4;
+        let places = batch * &points;
+        let grids = parts::split(cx, "the grid of GridSample", &places, &[point.into()])?;
+        let all = cx.output(0)?.elements();
+        parts::fits_u32(cx, "elements of GridSample", &all)?;
+        parts::fits_u32(cx, "numbers of a grid", &grid.elements())?;
+        let results = parts::split(cx, "the result of GridSample", &all, &[4u64.into()])?;
         let taps = u64::from(self.op.mode.taps() as u32).pow(spatial.len() as u32);
         let mut dispatches = Vec::new();
         for result in &results {
-            let count = &result.live * &points;
-            parts::fits_u32(cx, "elements of GridSample", &count)?;
+            let count = result.live(&all);
             for source in &sources {
                 for grid in &grids {
                     let mut params: Vec<(&'static str, Param)> = vec![
                         ("count", (&count).into()),
-                        ("y_first", (&result.first).into()),
-                        ("y_base", (&result.base).into()),
+                        ("first", Param::U32(result.first as u32)),
                         ("x_first", (&source.first).into()),
                         ("x_live", (&source.live).into()),
                         ("x_base", (&source.base).into()),
-                        ("grid_first", (&grid.first).into()),
-                        ("grid_live", (&grid.live).into()),
-                        ("grid_base", (&grid.base).into()),
+                        ("grid_first", Param::U32(grid.first as u32)),
+                        ("grid_count", Param::U32(grid.count as u32)),
                         ("channels", channels.into()),
                         ("points", (&points).into()),
                         ("height", height.into()),
@@ -101,8 +102,8 @@ impl Kernel for GridKernel {
                         variant: format!("{FAMILY}/{}", variant.name),
                         bindings: vec![
                             ("x", source.view(Place::Input(0))),
-                            ("grid", grid.view(Place::Input(1))),
-                            ("y", result.view(Place::Output(0))),
+                            ("grid", grid.view(Place::Input(1), point)),
+                            ("y", result.view(Place::Output(0), 4)),
                         ],
                         params,
                         grid: Grid::Linear(count.ceil_div(64u64)),

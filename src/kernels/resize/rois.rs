@@ -4,7 +4,7 @@ use super::{FAMILY, VARIANTS, cpu};
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
 use crate::kernels::parts;
-use crate::kernels::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Param, Place, Variant, View};
+use crate::kernels::{CpuCx, Dispatch, Fault, GpuCx, Grid, Kernel, Param, Place, Variant, View};
 use crate::ops::resize::RoiAlign;
 
 /// Computes [`RoiAlign`].
@@ -33,7 +33,7 @@ impl Kernel for RoisKernel {
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
         let (x, rois, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
         let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == "rois")?;
-        let ([batches, channels, height, width], [regions, _, rows, columns]) =
+        let ([batches, channels, height, width], [_, _, rows, columns]) =
             (x.shape.as_slice(), y.shape.as_slice())
         else {
             return Err(Error::internal("RoiAlign of no planes"));
@@ -53,14 +53,15 @@ impl Kernel for RoisKernel {
         if corners > cx.caps.max_binding() {
             return Err(parts::too_large("rois of RoiAlign", corners, cx.caps.max_binding()));
         }
-        let (plane, bins) = (height * width, rows * columns);
+        let plane = height * width;
         let sources = parts::runs(cx, "x of RoiAlign", &(batches * channels), &plane, 4)?;
-        let results = parts::runs(cx, "the result of RoiAlign", &(regions * channels), &bins, 4)?;
+        let all = y.elements();
+        parts::fits_u32(cx, "elements of RoiAlign", &all)?;
+        let results = parts::split(cx, "the result of RoiAlign", &all, &[4u64.into()])?;
         let shift = if self.op.half_pixel { 0.5 } else { 0.0 };
         let mut dispatches = Vec::new();
         for result in &results {
-            let count = &result.live * &bins;
-            parts::fits_u32(cx, "elements of RoiAlign", &count)?;
+            let count = result.live(&all);
             for source in &sources {
                 dispatches.push(Dispatch {
                     shader: request(variant, self.op.half_pixel, self.op.largest),
@@ -69,12 +70,13 @@ impl Kernel for RoisKernel {
                         ("x", source.view(Place::Input(0))),
                         ("rois", View::all(Place::Input(1))),
                         ("batch_indices", View::all(Place::Input(2))),
-                        ("y", result.view(Place::Output(0))),
+                        ("y", result.view(Place::Output(0), 4)),
+                        ("status", View::all(Place::Status)),
                     ],
                     params: vec![
+                        ("index_code", Param::Status(Fault::Index)),
                         ("count", (&count).into()),
-                        ("y_first", (&result.first).into()),
-                        ("y_base", (&result.base).into()),
+                        ("first", Param::U32(result.first as u32)),
                         ("x_first", (&source.first).into()),
                         ("x_live", (&source.live).into()),
                         ("x_base", (&source.base).into()),

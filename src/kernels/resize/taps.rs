@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
 use crate::graph::Dim;
 use crate::kernels::parts;
-use crate::kernels::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Place, View};
+use crate::kernels::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Param, Place, View};
 
 /// Computes [`Resample`](crate::ops::resize::Resample).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +36,14 @@ impl Kernel for TapsKernel {
         }
         let rows = Dim::product(&x.shape[..self.axis]);
         let (n, inner) = (&x.shape[self.axis], Dim::product(&x.shape[self.axis + 1..]));
-        let (from, to) = (n * &inner, m * &inner);
-        let sources = parts::runs(cx, "x of a resampling", &rows, &from, 4)?;
-        let results = parts::runs(cx, "the result of a resampling", &rows, &to, 4)?;
+        let sources = parts::runs(cx, "x of a resampling", &rows, &(n * &inner), 4)?;
+        let all = cx.output(0)?.elements();
+        parts::fits_u32(cx, "elements of a resampling", &all)?;
+        let results = parts::split(cx, "the result of a resampling", &all, &[4u64.into()])?;
         let mut dispatches = Vec::new();
         for result in &results {
             for source in &sources {
-                let count = &result.live * &to;
-                parts::fits_u32(cx, "elements of a resampling", &count)?;
+                let count = result.live(&all);
                 dispatches.push(Dispatch {
                     shader: ShaderRequest::new(variant.shader),
                     variant: format!("{FAMILY}/{}", variant.name),
@@ -51,12 +51,11 @@ impl Kernel for TapsKernel {
                         ("x", source.view(Place::Input(0))),
                         ("indices", View::all(Place::Input(1))),
                         ("weights", View::all(Place::Input(2))),
-                        ("y", result.view(Place::Output(0))),
+                        ("y", result.view(Place::Output(0), 4)),
                     ],
                     params: vec![
                         ("count", (&count).into()),
-                        ("y_first", (&result.first).into()),
-                        ("y_base", (&result.base).into()),
+                        ("first", Param::U32(result.first as u32)),
                         ("x_first", (&source.first).into()),
                         ("x_live", (&source.live).into()),
                         ("x_base", (&source.base).into()),

@@ -5,7 +5,9 @@ mod cpu;
 use super::gather::{KINDS, dims, index_bytes, index_parts, params, placed};
 use super::movement::bits_of;
 use super::parts;
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
+use super::{
+    CpuCx, Dispatch, Fault, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View,
+};
 use crate::error::Result;
 use crate::gpu::ShaderRequest;
 use crate::ops::gather::Places;
@@ -20,7 +22,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
     name: "put",
     shader: "scatter/put",
     consts: &[],
-    features: &["skip"],
+    features: &[],
     needs: Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 },
     languages: Language::ALL,
     executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
@@ -30,9 +32,9 @@ pub const VARIANTS: &[Variant] = &[Variant {
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let mut requests = Vec::new();
     for places in KINDS.into_iter().filter(|places| !matches!(places, Places::Slices { .. })) {
-        for dtype in [DType::F32, DType::I32, DType::U32, DType::F16, DType::U8] {
+        for dtype in [DType::F32, DType::I32, DType::U32, DType::I64, DType::F16, DType::U8] {
             for reduction in Reduction::ALL.into_iter().filter(|r| r.takes(dtype)) {
-                let bits = dtype.block_bytes() as u32 * 8;
+                let bits = dtype.device_block_bytes() as u32 * 8;
                 requests.push(request(variant, places, 3, reduction, dtype, bits));
             }
         }
@@ -58,13 +60,20 @@ fn request(
     };
     let kind = match dtype {
         DType::F32 => Some("real"),
-        DType::I32 | DType::I64 => Some("signed"),
+        _ if dtype.is_signed_integer() => Some("signed"),
         _ => None,
     };
+    let checked = is_checked(reduction, dtype).then_some("checked");
     let exchange = (bits < 32 || reduction != Reduction::None).then_some("exchange");
-    let features = variant.features.iter().copied().chain([how]).chain(kind).chain(exchange);
+    let features =
+        variant.features.iter().copied().chain([how]).chain(kind).chain(exchange).chain(checked);
     let request = placed(variant.shader, places, bits, dims);
     features.fold(request, |request, feature| request.feature(feature))
+}
+
+/// Whether 64-bit integers may leave the 32 bits of a device.
+fn is_checked(reduction: Reduction, dtype: DType) -> bool {
+    dtype.is_64bit_integer() && matches!(reduction, Reduction::Add | Reduction::Mul)
 }
 
 /// Puts its second input where its first one, the indices, says in the output,
@@ -96,7 +105,10 @@ impl Kernel for ScatterKernel {
         let index_bytes = index_bytes(self.places, indices)?;
         let dims = dims(self.places, indices)?;
         let shader = request(variant, self.places, dims, self.reduction, y.dtype, bits);
-        let own = params(self.places, y, indices)?;
+        let mut own = params(self.places, y, indices)?;
+        if is_checked(self.reduction, y.dtype) {
+            own.push(("overflow_code", Param::Status(Fault::Overflow)));
+        }
         let mut dispatches = Vec::new();
         for source in &sources {
             for part in &index_parts {
@@ -118,6 +130,7 @@ impl Kernel for ScatterKernel {
                             ("indices", part.view(Place::Input(0), index_bytes)),
                             ("updates", source.view(Place::Input(1), bytes)),
                             ("y", result.view(Place::Output(0), bytes)),
+                            ("status", View::all(Place::Status)),
                         ],
                         params,
                         grid: Grid::Linear(live.ceil_div(64u64)),

@@ -61,6 +61,10 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
     }
     families.push(ends_of_past());
     families.push(hiding_mask());
+    families.push(infinite_mask(false));
+    families.push(infinite_mask(true));
+    families.push(more_queries(true));
+    families.push(more_queries(false));
     families.push(large_mask());
     families.push(many_sequences());
     families
@@ -88,6 +92,50 @@ fn hiding_mask() -> CaseFamily {
         let mask: Vec<f32> = (0..c).map(at).collect();
         case.inputs.push(Some(CaseInput::exact(Tensor::from_f32(&[c], &mask).ok()?)));
         Some(case)
+    })
+}
+
+/// Masks that hide keys with minus infinity: every third one, and all of every
+/// fifth query.
+fn infinite_mask(causal: bool) -> CaseFamily {
+    let shapes = SHAPES.iter().filter(|s| s.iter().product::<usize>() < 1 << 20);
+    let label = format!("Attention F32 infinite mask, causal {causal}");
+    CaseFamily::new(label, shapes.map(|s| s.to_vec()), move |shape| {
+        let &[_, q, _, _, _, _, c] = shape else { return None };
+        let past = c.checked_sub(q)? as i64;
+        let op = Attention { causal, ..Attention::default() };
+        let mut case = build(op, DType::F32, shape, Values::Whole(past, past + 1))?;
+        let at = |i: usize| {
+            let (query, key) = (i / c.max(1), i % c.max(1));
+            // The first query sees something, or an output of zeros would do.
+            let hidden = key % 3 == 1 || query % 5 == 4;
+            if hidden { f32::NEG_INFINITY } else { (i % 7) as f32 * 0.3 }
+        };
+        let mask: Vec<f32> = (0..q * c).map(at).collect();
+        case.inputs.push(Some(CaseInput::exact(Tensor::from_f32(&[q, c], &mask).ok()?)));
+        Some(case)
+    })
+}
+
+/// More queries than keys, and `past` below 0.
+fn more_queries(causal: bool) -> CaseFamily {
+    let shapes = [[2, 9, 2, 1, 8, 8, 4], [1, 33, 3, 3, 5, 7, 17], [3, 2, 2, 2, 64, 64, 1]];
+    let label = format!("Attention F32 more queries than keys, causal {causal}");
+    CaseFamily::new(label, shapes.map(|s| s.to_vec()), move |shape| {
+        let &[b, q, h, g, d, dv, c] = shape else { return None };
+        if g == 0 || h % g != 0 || d == 0 || dv == 0 || c == 0 || q == 0 {
+            return None;
+        }
+        let op = Attention { causal, ..Attention::default() };
+        let least = 1 - i64::try_from(q).ok()?;
+        let past = Values::Whole(least, c as i64 - q as i64 + 1);
+        let inputs = [
+            CaseInput::run(DType::F32, &[b, q, h, d]),
+            CaseInput::run(DType::F32, &[b, g, c, d]),
+            CaseInput::run(DType::F32, &[b, g, c, dv]),
+            CaseInput::run(DType::I32, &[b]).values(past),
+        ];
+        Some(Case::new(op, inputs))
     })
 }
 

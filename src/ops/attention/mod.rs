@@ -1,9 +1,11 @@
 //! Scaled dot-product attention over caches of keys and values.
 
 mod cases;
+mod onnx;
 mod rows;
 
 pub(crate) use cases::cases;
+pub(crate) use onnx::ONNX;
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefTensor};
@@ -33,8 +35,13 @@ use std::ops::Range;
 /// it all keys before `past[b] + Q`. So plain self-attention has `past` 0 and
 /// C = Q. A window of w leaves the keys with `past[b] + i - key < w`.
 ///
-/// A query that sees no key gives zeros. Masks must be finite; a score below
-/// -1e38 counts as -1e38. A `past[b]` outside `0..=C - Q` is an error on the
+/// A `past[b]` below 0 means that the first queries stand before the first key:
+/// so they see none with `causal`. Without it `past` C - Q shows all keys to all
+/// queries, also where there are more of them than keys.
+///
+/// A mask of minus infinity hides the key, whatever its score is; all other
+/// elements must be finite. A query that sees no key gives zeros. A score below
+/// -1e38 counts as -1e38. A `past[b]` outside `-Q..=C - Q` is an error on the
 /// CPU; on the GPU the nearest valid one is taken, since a shader has no way
 /// to report it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,24 +76,24 @@ impl Attention {
     }
 
     /// The keys that query `i` of `queries` sees, given what precedes them.
-    pub(crate) fn visible(&self, past: usize, i: usize, queries: usize) -> Range<usize> {
-        let end = if self.causal { past + i + 1 } else { past + queries };
+    pub(crate) fn visible(&self, past: i64, i: usize, queries: usize) -> Range<usize> {
+        let number = |keys: i64| usize::try_from(keys).unwrap_or(0);
+        let after = number(past.saturating_add(i as i64 + 1));
+        let all = number(past.saturating_add(queries as i64));
+        let end = if self.causal { after } else { all };
         let window = self.window.map_or(usize::MAX, |w| w as usize);
-        (past + i + 1).saturating_sub(window).min(end)..end
+        after.saturating_sub(window).min(end)..end
     }
 }
 
-/// `past[b]` as a number of keys, or an error naming it.
-pub(crate) fn checked_past(past: i64, b: usize, queries: usize, capacity: usize) -> Result<usize> {
-    let wrong = || {
-        let expected = format!("0 to {capacity} - {queries} (capacity and queries)");
-        Error::input(format!("past[{b}]"), expected, past)
-    };
-    let keys = usize::try_from(past).map_err(|_| wrong())?;
-    match keys.checked_add(queries) {
-        Some(end) if end <= capacity => Ok(keys),
-        _ => Err(wrong()),
+/// `past[b]`, or an error naming it.
+pub(crate) fn checked_past(past: i64, b: usize, queries: usize, capacity: usize) -> Result<i64> {
+    let (queries, capacity) = (queries as i64, capacity as i64);
+    if (-queries..=capacity - queries).contains(&past) {
+        return Ok(past);
     }
+    let expected = format!("-{queries} to {capacity} - {queries} (capacity and queries)");
+    Err(Error::input(format!("past[{b}]"), expected, past))
 }
 
 fn check_attributes(op: &Attention, rules: &Rules<'_>) -> Result<()> {

@@ -65,6 +65,13 @@ fn broadcast_strides(extents: &[usize]) -> [usize; 4] {
     strides
 }
 
+impl Score {
+    /// Whether the mask hides the key.
+    fn hidden(&self) -> bool {
+        self.mask == f64::NEG_INFINITY
+    }
+}
+
 impl<'a> Rows<'a> {
     pub(super) fn new(op: &'a Attention, inputs: &[Option<&'a RefTensor>]) -> Result<Self> {
         let (q, k, v) = (required(inputs, 0)?, required(inputs, 1)?, required(inputs, 2)?);
@@ -118,7 +125,7 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    fn row(&self, b: usize, past: usize, i: usize, h: usize) -> Row {
+    fn row(&self, b: usize, past: i64, i: usize, h: usize) -> Row {
         let index = (b * self.queries + i) * self.heads + h;
         let slab = (b * self.groups + h / (self.heads / self.groups)) * self.capacity;
         let q = &self.q[index * self.head..][..self.head];
@@ -131,9 +138,11 @@ impl<'a> Rows<'a> {
         };
         let scores: Vec<Score> = visible.clone().map(score).collect();
         let most = scores.iter().map(|s| s.value).fold(f64::NEG_INFINITY, f64::max);
-        let mut weights: Vec<f64> = scores.iter().map(|s| (s.value - most).exp()).collect();
+        // Where the mask hides every key there is no largest score.
+        let weight = |s: &Score| if s.hidden() { 0.0 } else { (s.value - most).exp() };
+        let mut weights: Vec<f64> = scores.iter().map(weight).collect();
         let sum: f64 = weights.iter().sum();
-        weights.iter_mut().for_each(|w| *w /= sum);
+        weights.iter_mut().for_each(|w| *w /= sum.max(f64::MIN_POSITIVE));
         Row { index, visible, weights, slab, scores }
     }
 
@@ -149,7 +158,8 @@ impl<'a> Rows<'a> {
             let cap = f64::from(cap);
             cap * (scaled / cap).tanh()
         });
-        let value = (capped + mask).max(LEAST_SCORE.into());
+        let hidden = mask == f64::NEG_INFINITY;
+        let value = if hidden { mask } else { (capped + mask).max(LEAST_SCORE.into()) };
         Score { value, magnitude: magnitude * self.scale.abs(), capped, mask }
     }
 }
@@ -183,7 +193,8 @@ const HIDDEN: f64 = 88.0;
 /// Weights and factors near the smallest normal number may be flushed, or kept
 /// from getting smaller, which adds `4 n * smallest * (max |v| + |o|)`.
 ///
-/// Hidden keys. An executor's maximum is at least that of the exact scores less
+/// Keys that the mask hides with minus infinity have no weight for anyone.
+/// Hidden keys of finite masks. An executor's maximum is at least that of the exact scores less
 /// the error `d` there. A key whose score and error together are [`HIDDEN`] below
 /// that (a mask of -1e38, say) gets a weight below the smallest normal number,
 /// whatever its error, and no share of `d_max` and `r`: the last term has it.
@@ -221,6 +232,9 @@ fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
         .scores
         .iter()
         .map(|s| {
+            if s.hidden() {
+                return 0.0;
+            }
             let mask =
                 if rows.mask.is_some() { unit * (s.capped.abs() + s.mask.abs()) } else { 0.0 };
             let flush = (rows.head + 3) as f64 * smallest_normal(DType::F32);

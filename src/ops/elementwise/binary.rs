@@ -9,8 +9,10 @@ use crate::tensor::DType;
 
 /// An operation on two tensors of one dtype, broadcast to a common shape.
 ///
-/// Whole numbers wrap around; their quotients are rounded towards zero, and
-/// `x / 0` is `x` (WGSL's rule). Comparisons give [`DType::Bool`].
+/// Whole numbers wrap around, as in NumPy (a device computes 64-bit ones in 32
+/// bits, and those that leave them are an error); their quotients are rounded
+/// towards zero, `x / 0` is `x` (WGSL's rule) and the remainder then 0.
+/// Comparisons give [`DType::Bool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Binary {
     /// a + b
@@ -21,8 +23,13 @@ pub enum Binary {
     Mul,
     /// a / b; b must not be 0 where it is a real number.
     Div,
-    /// a^b, of real numbers; negative a only with whole b.
+    /// a^b; negative real a only with whole b. A negative power of a whole
+    /// number is cut off: 0, but for 1 and -1.
     Pow,
+    /// The remainder with the sign of b, as Python has it.
+    Mod,
+    /// The remainder with the sign of a, as C's `fmod` and `%` have it. Exact.
+    Fmod,
     /// The smaller.
     Min,
     /// The larger.
@@ -35,6 +42,17 @@ pub enum Binary {
     Or,
     /// Exactly one of them, of truth values.
     Xor,
+    /// Both, of each bit of whole numbers.
+    BitwiseAnd,
+    /// One of them or both, of each bit of whole numbers.
+    BitwiseOr,
+    /// Exactly one of them, of each bit of whole numbers.
+    BitwiseXor,
+    /// a moved up by b bits; 0 where b is negative or not below the bits there are.
+    ShiftLeft,
+    /// a moved down by b bits, its sign kept; all sign where b is negative or not
+    /// below the bits there are.
+    ShiftRight,
     /// a = b
     Equal,
     /// a < b
@@ -56,7 +74,7 @@ const TINY: f64 = 1.175_494_350_822_287_5e-38;
 
 impl Binary {
     /// Every operation.
-    pub const ALL: [Binary; 16] = [
+    pub const ALL: [Binary; 23] = [
         Add,
         Sub,
         Mul,
@@ -68,6 +86,13 @@ impl Binary {
         And,
         Or,
         Xor,
+        Mod,
+        Fmod,
+        BitwiseAnd,
+        BitwiseOr,
+        BitwiseXor,
+        ShiftLeft,
+        ShiftRight,
         Equal,
         Less,
         LessOrEqual,
@@ -89,6 +114,13 @@ impl Binary {
             And => "op_and",
             Or => "op_or",
             Xor => "op_xor",
+            Mod => "op_mod",
+            Fmod => "op_fmod",
+            BitwiseAnd => "op_and",
+            BitwiseOr => "op_or",
+            BitwiseXor => "op_xor",
+            ShiftLeft => "op_shift_left",
+            ShiftRight => "op_shift_right",
             Equal => "op_equal",
             Less => "op_less",
             LessOrEqual => "op_less_or_equal",
@@ -108,17 +140,19 @@ impl Binary {
         match self {
             And | Or | Xor => truth,
             Equal => truth || dtype.is_float() || dtype.is_integer(),
-            Pow | PRelu => dtype.is_float(),
+            BitwiseAnd | BitwiseOr | BitwiseXor | ShiftLeft | ShiftRight => {
+                !truth && dtype.is_integer()
+            }
             _ => !truth && (dtype.is_float() || dtype.is_integer()),
         }
     }
 
     /// Whether a result may be outside of what the operands' dtype holds.
     pub(crate) fn may_overflow(self) -> bool {
-        matches!(self, Add | Sub | Mul | Div)
+        matches!(self, Add | Sub | Mul | Div | Pow | PRelu | ShiftLeft)
     }
 
-    fn real(self, a: f64, b: f64) -> f64 {
+    pub(crate) fn real(self, a: f64, b: f64) -> f64 {
         match self {
             Add => a + b,
             Sub => a - b,
@@ -129,12 +163,31 @@ impl Binary {
             Max => a.max(b),
             PRelu if a < 0.0 => a * b,
             PRelu => a,
+            Fmod => a % b,
+            Mod => match a % b {
+                0.0 => 0f64.copysign(b),
+                r if (r < 0.0) != (b < 0.0) => r + b,
+                r => r,
+            },
             Equal => f64::from(u8::from(a == b)),
             Less => f64::from(u8::from(a < b)),
             LessOrEqual => f64::from(u8::from(a <= b)),
             Greater => f64::from(u8::from(a > b)),
             GreaterOrEqual => f64::from(u8::from(a >= b)),
-            And | Or | Xor => f64::NAN,
+            And | Or | Xor | BitwiseAnd | BitwiseOr | BitwiseXor | ShiftLeft | ShiftRight => {
+                f64::NAN
+            }
+        }
+    }
+
+    /// Of whole numbers, as the dtype holds it.
+    pub(crate) fn eval(self, dtype: DType, a: i64, b: i64) -> i64 {
+        match dtype {
+            DType::U64 => self.whole_u64(a, b),
+            _ => wrap(
+                if self.is_comparison() { DType::Bool } else { dtype },
+                self.whole(dtype, a, b),
+            ),
         }
     }
 
@@ -143,17 +196,23 @@ impl Binary {
         let (x, y) = (a as u64, b as u64);
         match self {
             Div if b != 0 => (x / y) as i64,
+            Mod | Fmod if b != 0 => (x % y) as i64,
+            Pow => power(a, y),
+            PRelu => a,
+            ShiftRight if y < 64 => (x >> y) as i64,
+            ShiftRight => 0,
             Min => x.min(y) as i64,
             Max => x.max(y) as i64,
             Less => i64::from(x < y),
             LessOrEqual => i64::from(x <= y),
             Greater => i64::from(x > y),
             GreaterOrEqual => i64::from(x >= y),
-            _ => self.whole(a, b),
+            _ => self.whole(DType::U64, a, b),
         }
     }
 
-    fn whole(self, a: i64, b: i64) -> i64 {
+    /// Of numbers of a dtype other than [`DType::U64`], before it wraps.
+    fn whole(self, dtype: DType, a: i64, b: i64) -> i64 {
         match self {
             Add => a.wrapping_add(b),
             Sub => a.wrapping_sub(b),
@@ -162,15 +221,33 @@ impl Binary {
             Div => a.wrapping_div(b),
             Min => a.min(b),
             Max => a.max(b),
-            And => a & b,
-            Or => a | b,
-            Xor => a ^ b,
+            And | BitwiseAnd => a & b,
+            Or | BitwiseOr => a | b,
+            Xor | BitwiseXor => a ^ b,
+            Mod | Fmod if b == 0 => 0,
+            Fmod => a.wrapping_rem(b),
+            Mod => match a.wrapping_rem(b) {
+                r if r != 0 && (r < 0) != (b < 0) => r + b,
+                r => r,
+            },
+            Pow if b >= 0 => power(a, b as u64),
+            Pow => match a {
+                1 => 1,
+                -1 if b % 2 != 0 => -1,
+                -1 => 1,
+                _ => 0,
+            },
+            PRelu if a < 0 => a.wrapping_mul(b),
+            PRelu => a,
+            ShiftLeft if (0..dtype.bits().into()).contains(&b) => a << b,
+            ShiftLeft => 0,
+            ShiftRight if (0..dtype.bits().into()).contains(&b) => a >> b,
+            ShiftRight => a >> 63,
             Equal => i64::from(a == b),
             Less => i64::from(a < b),
             LessOrEqual => i64::from(a <= b),
             Greater => i64::from(a > b),
             GreaterOrEqual => i64::from(a >= b),
-            Pow | PRelu => 0,
         }
     }
 
@@ -196,6 +273,8 @@ impl Binary {
                 let power = (3.0 + 2.0 * z.abs()) * 2.0 * U;
                 f.abs() * ((shift * std::f64::consts::LN_2).exp_m1() + power)
             }
+            Fmod => return 2.0 * TINY,
+            Mod => 2.0 * U * f.abs(),
             _ => return 0.0,
         };
         own + flushed
@@ -216,6 +295,11 @@ impl Operator for Binary {
             And => "And",
             Or => "Or",
             Xor => "Xor",
+            Mod | Fmod => "Mod",
+            BitwiseAnd => "BitwiseAnd",
+            BitwiseOr => "BitwiseOr",
+            BitwiseXor => "BitwiseXor",
+            ShiftLeft | ShiftRight => "BitShift",
             Equal => "Equal",
             Less => "Less",
             LessOrEqual => "LessOrEqual",
@@ -255,10 +339,7 @@ impl Operator for Binary {
             _ => {
                 let (x, y) = (a.ints()?, b.ints()?);
                 let dtype = if self.is_comparison() { DType::Bool } else { a.dtype };
-                let values = places.map(|(i, j)| match a.dtype {
-                    DType::U64 => self.whole_u64(x[i], y[j]),
-                    _ => wrap(dtype, self.whole(x[i], y[j])),
-                });
+                let values = places.map(|(i, j)| self.eval(a.dtype, x[i], y[j]));
                 RefTensor::int(dtype, &extents, values.collect())
             }
         };
@@ -274,6 +355,9 @@ impl Operator for Binary {
             let q = x1[broadcast::offset(i, &y.extents, &b.extents)];
             self.error(p, q, *f)
         };
+        // binary64 has the same roundings, each smaller by so much.
+        let finer = if a.dtype == DType::F64 { f64::powi(2.0, -29) } else { 1.0 };
+        let error = |at| error(at) * finer;
         Ok(vec![values.iter().enumerate().map(error).collect()])
     }
 
@@ -299,8 +383,21 @@ pub(super) fn pair<'a>(
     }
 }
 
+/// a^b, wrapped around.
+pub(crate) fn power(a: i64, b: u64) -> i64 {
+    let (mut base, mut left, mut result) = (a, b, 1i64);
+    while left > 0 {
+        if left % 2 == 1 {
+            result = result.wrapping_mul(base);
+        }
+        base = base.wrapping_mul(base);
+        left /= 2;
+    }
+    result
+}
+
 /// A whole number as the dtype holds it: the low bits.
-pub(super) fn wrap(dtype: DType, value: i64) -> i64 {
+pub(crate) fn wrap(dtype: DType, value: i64) -> i64 {
     match dtype {
         DType::I8 => i64::from(value as i8),
         DType::U8 => i64::from(value as u8),

@@ -4,18 +4,28 @@ mod binary;
 pub(crate) mod broadcast;
 mod cases;
 mod cast;
+mod contrib;
 mod gated;
 pub mod math;
+mod onnx;
 mod select;
+mod test;
 mod unary;
+mod whole;
 
 pub use binary::Binary;
-pub use cast::Cast;
+pub use cast::{BitCast, Cast, CastSmall};
+pub(crate) use contrib::CONTRIB;
 pub use gated::GatedActivation;
 pub use select::Where;
+pub use test::Test;
 pub use unary::{Unary, exp_error};
+pub use whole::Whole;
 
+pub(crate) use binary::wrap;
 pub(crate) use cases::*;
+pub(crate) use cast::byte_of;
+pub(crate) use onnx::ONNX;
 
 use crate::error::Result;
 use crate::graph::{GraphBuilder, ValueId};

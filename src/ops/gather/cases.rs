@@ -97,22 +97,24 @@ fn case(op: Gather, data: CaseInput, indices: &[usize], entries: usize) -> Case 
 }
 
 /// Elements of 4, 2 and 1 bytes.
-const STORED: [DType; 6] =
-    [DType::F32, DType::I32, DType::F16, DType::BF16, DType::I8, DType::Bool];
+const STORED: [DType; 7] =
+    [DType::F32, DType::I32, DType::I64, DType::F16, DType::BF16, DType::I8, DType::Bool];
 
 fn stored(dtype: DType, extents: &[usize]) -> CaseInput {
     let input = CaseInput::run(dtype, extents);
     match dtype {
-        DType::I8 | DType::Bool => input.values(Values::Whole(-100, 100)),
+        DType::I64 | DType::I8 | DType::Bool => input.values(Values::Whole(-100, 100)),
         _ => whole(input),
     }
 }
 
-fn some_indices(extents: &[usize], entries: usize) -> Option<CaseInput> {
+/// For 64-bit data they are 64-bit numbers as well.
+fn some_indices(dtype: DType, extents: &[usize], entries: usize) -> Option<CaseInput> {
     let most = entries as i64;
     let any = extents.iter().product::<usize>() > 0;
     let values = Values::Whole(-most, most);
-    (entries > 0 || !any).then(|| CaseInput::run(DType::I32, extents).values(values))
+    let own = if dtype == DType::I64 { DType::I64 } else { DType::I32 };
+    (entries > 0 || !any).then(|| CaseInput::run(own, extents).values(values))
 }
 
 /// Shapes are `[A, B, C, picked]`, as for [`ranks`].
@@ -127,7 +129,7 @@ pub(crate) fn take_cases() -> Vec<CaseFamily> {
                 let (&picked, data) = shape.split_last()?;
                 let at = if axis < 0 { data.len() - 1 } else { axis as usize };
                 let extents = [&data[..batch_dims], &[picked, 2]].concat();
-                let indices = some_indices(&extents, data[at])?;
+                let indices = some_indices(dtype, &extents, data[at])?;
                 Some(Case::new(Take { axis, batch_dims }, [stored(dtype, data), indices]))
             }));
         }
@@ -135,7 +137,7 @@ pub(crate) fn take_cases() -> Vec<CaseFamily> {
     for (dtype, shape) in [(DType::F32, [5, 521, 601]), (DType::F16, [3, 1009, 701])] {
         let label = format!("{dtype} data over 1 MiB");
         families.push(CaseFamily::new(label, [shape.to_vec()], move |d| {
-            let indices = some_indices(&[3], d[1])?;
+            let indices = some_indices(dtype, &[3], d[1])?;
             Some(Case::new(Take { axis: 1, batch_dims: 0 }, [stored(dtype, d), indices]))
         }));
     }
@@ -152,7 +154,7 @@ pub(crate) fn elements_cases() -> Vec<CaseFamily> {
         let at = if axis < 0 { data.len() - 1 } else { axis as usize };
         let mut extents = data.to_vec();
         extents[at] = picked;
-        let indices = some_indices(&extents, data[at])?;
+        let indices = some_indices(dtype, &extents, data[at])?;
         Some(Case::new(GatherElements { axis }, [stored(dtype, data), indices]))
     };
     for dtype in STORED {
@@ -164,7 +166,7 @@ pub(crate) fn elements_cases() -> Vec<CaseFamily> {
         }
     }
     families.push(CaseFamily::new("F32 fewer indices", [vec![5, 7, 9], vec![4, 4, 4]], |d| {
-        let indices = some_indices(&[d[0] / 2, 11, d[2] / 3], d[1])?;
+        let indices = some_indices(DType::F32, &[d[0] / 2, 11, d[2] / 3], d[1])?;
         Some(Case::new(GatherElements { axis: 1 }, [stored(DType::F32, d), indices]))
     }));
     for (dtype, shape) in [(DType::F32, [3, 401, 301, 299]), (DType::F16, [2, 601, 503, 601])] {
@@ -183,7 +185,7 @@ pub(crate) fn nd_cases() -> Vec<CaseFamily> {
         let (&picked, data) = shape.split_last()?;
         let entries = *data[batch_dims..batch_dims + depth].iter().min()?;
         let extents = [&data[..batch_dims], &[picked, depth]].concat();
-        let indices = some_indices(&extents, entries)?;
+        let indices = some_indices(dtype, &extents, entries)?;
         Some(Case::new(GatherND { batch_dims }, [stored(dtype, data), indices]))
     };
     for dtype in STORED {

@@ -1,11 +1,13 @@
 //! Picking slices by index: embedding tables and rows of activations.
 
 mod cases;
+mod host;
 mod onnx;
 mod places;
 mod take;
 
 pub(crate) use cases::{cases, elements_cases, nd_cases, take_cases};
+pub(crate) use host::HOST;
 pub(crate) use onnx::{ONNX, axis, check_indices};
 pub use places::Places;
 pub use take::{GatherElements, GatherND, Take};

@@ -18,8 +18,7 @@ const INPUTS: &[&str] = &["data", "indices"];
 /// | indices | I32 or I64, any shape; -V to V - 1, negative ones count from the end |
 ///
 /// The output is `data.shape[..axis] + indices.shape[batch_dims..] +
-/// data.shape[axis + 1..]`. An index out of range is an error on the CPU; on
-/// the GPU the nearest valid one is taken.
+/// data.shape[axis + 1..]`. An index out of range is an error of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Take {
     /// The axis, from the end where negative.

@@ -1,12 +1,16 @@
 //! Matrix products: with bias and activation, and gated.
 
 mod cases;
+mod einsum;
 pub(crate) mod geometry;
+mod nbits;
+mod onnx;
 mod reference;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cases::{gated_cases, matmul_cases};
+pub(crate) use onnx::ONNX;
 
 use super::elementwise::Unary;
 use super::{BoundCx, Lowering, Operator, RefTensor};
@@ -16,7 +20,7 @@ use crate::kernels::matmul::MatMulKernel;
 use crate::quant::DeviceLayout;
 use crate::tensor::DType;
 use geometry::Geometry;
-use reference::Product;
+pub(crate) use reference::{Product, Sum};
 
 /// `y = activation(a · b + bias)`, in f32.
 ///
@@ -91,7 +95,7 @@ impl Operator for MatMul {
         let product = self.product(inputs)?;
         let (a, b) = (present(self.name(), inputs, 0)?, present(self.name(), inputs, 1)?);
         let bias = inputs.get(2).copied().flatten().map(RefTensor::reals).transpose()?;
-        let finish = |(i, sum): (usize, &reference::Sum)| {
+        let finish = |(i, sum): (usize, &Sum)| {
             let bias = bias.map_or(0.0, |bias| bias[product.column(i)]);
             reference::finished(sum.value, bias, self.activation)
         };

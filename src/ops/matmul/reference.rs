@@ -10,9 +10,9 @@ use crate::validate::error_model::gamma;
 
 /// A sum of products and what its error is made of.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     /// The sum.
-    pub(super) value: f64,
+    pub(crate) value: f64,
     /// The sum of absolute values.
     magnitude: f64,
     /// How far the sum moves when the operands are rounded to f16.
@@ -20,7 +20,7 @@ pub(super) struct Sum {
 }
 
 /// The product of two tensors, an element at a time, row-major.
-pub(super) struct Product {
+pub(crate) struct Product {
     geometry: Geometry,
     m: usize,
     n: usize,
@@ -28,7 +28,7 @@ pub(super) struct Product {
 }
 
 impl Product {
-    pub(super) fn new(
+    pub(crate) fn new(
         op: &str,
         a: &RefTensor,
         b: &RefTensor,
@@ -52,7 +52,7 @@ impl Product {
     }
 
     /// Every element's sum.
-    pub(super) fn sums(&self, a: &RefTensor, b: &RefTensor) -> Result<Vec<Sum>> {
+    pub(crate) fn sums(&self, a: &RefTensor, b: &RefTensor) -> Result<Vec<Sum>> {
         let (a, b) = (a.reals()?, b.reals()?);
         let mut sums = Vec::new();
         for z in 0..number(&self.geometry.matrices())? {
@@ -96,7 +96,7 @@ impl Product {
     /// How far an executor's sum may be off: the probabilistic bound of Higham
     /// and Mary over `k` roundings, and the rounding of the operands where
     /// they are rounded.
-    pub(super) fn error(&self, sum: &Sum, arithmetic: Arithmetic) -> f64 {
+    pub(crate) fn error(&self, sum: &Sum, arithmetic: Arithmetic) -> f64 {
         let accumulated = gamma(self.k, Arithmetic::F32.unit());
         match arithmetic {
             Arithmetic::F32 => accumulated * sum.magnitude,

@@ -10,7 +10,7 @@ mod trilu;
 
 pub(crate) use cases::*;
 pub use concat::Concat;
-pub(crate) use onnx::{ONNX, count, dims, front_axes, reshaped, transposed};
+pub(crate) use onnx::{ONNX, count, dims, dtype_of, front_axes, reshaped, transposed};
 pub use pad::{Pad, PadMode};
 pub use reshape::Reshape;
 pub use strided::{Expand, Slice, SliceRange, Transpose};

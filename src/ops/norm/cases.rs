@@ -1,6 +1,6 @@
 //! What normalisation is tried on.
 
-use super::{Normalization, SkipNormalization};
+use super::{GroupNormalization, LocalResponse, Normalization, SkipNormalization};
 use crate::tensor::DType;
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
 
@@ -73,4 +73,48 @@ pub(crate) fn skip_layer_cases() -> Vec<CaseFamily> {
         let inputs = [x, skip, vector(d[2])].into_iter().chain(bias.then(|| vector(d[2])));
         Some(Case::new(op, inputs))
     })
+}
+
+/// Instances, groups, channels of a group, and elements of a channel. The last
+/// is more than a binding of 1 MiB.
+const GROUPED: [[usize; 5]; 7] = [
+    [1, 1, 1, 1, 1],
+    [2, 3, 1, 5, 7],
+    [3, 1, 5, 2, 11],
+    [2, 2, 3, 1, 1],
+    [0, 2, 2, 3, 1],
+    [2, 2, 2, 0, 3],
+    [3, 3, 2, 131, 127],
+];
+
+pub(crate) fn group_cases() -> Vec<CaseFamily> {
+    let of = |offset: f64| {
+        CaseFamily::new(format!("offset {offset}"), GROUPED.map(Vec::from), move |d| {
+            let channels = d[1] * d[2];
+            let values = Values::Uniform(offset - 1.7, offset + 1.7);
+            let x = CaseInput::run(DType::F32, &[d[0], channels, d[3], d[4]]).values(values);
+            let op = GroupNormalization { groups: d[1] as u64, epsilon: 1e-5 };
+            (channels > 0).then(|| Case::new(op, [x, vector(channels), vector(channels)]))
+        })
+    };
+    vec![of(0.0), of(20.0)]
+}
+
+const RESPONSES: [[usize; 4]; 6] =
+    [[1, 1, 1, 1], [2, 5, 3, 7], [3, 11, 1, 1], [0, 3, 2, 2], [2, 3, 0, 4], [3, 17, 73, 79]];
+
+pub(crate) fn response_cases() -> Vec<CaseFamily> {
+    let of = |size: u32, alpha: f32, beta: f32, bias: f32| {
+        let label = format!("size {size} alpha {alpha} beta {beta} bias {bias}");
+        CaseFamily::new(label, RESPONSES.map(Vec::from), move |d| {
+            let x = CaseInput::run(DType::F32, d).values(Values::Normal(3.0));
+            Some(Case::new(LocalResponse { size, alpha, beta, bias }, [x]))
+        })
+    };
+    vec![
+        of(5, 1e-4, 0.75, 1.0),
+        of(4, 2.0, 0.5, 0.25),
+        of(1, 0.5, 1.5, 2.0),
+        of(23, 1.0, -0.75, 1.0),
+    ]
 }

@@ -1,8 +1,20 @@
-//! Normalisation along the last axis.
+//! Normalisation along the last axis, of groups of channels and by neighbouring
+//! channels.
 
+mod batch;
 mod cases;
+mod contrib;
+mod group;
+mod onnx;
+mod response;
 
-pub(crate) use cases::{layer_cases, rms_cases, skip_layer_cases, skip_rms_cases};
+pub(crate) use cases::{
+    group_cases, layer_cases, response_cases, rms_cases, skip_layer_cases, skip_rms_cases,
+};
+pub(crate) use contrib::CONTRIB;
+pub use group::GroupNormalization;
+pub(crate) use onnx::ONNX;
+pub use response::LocalResponse;
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefTensor};
@@ -214,7 +226,7 @@ impl Operator for Normalization {
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let inputs = [Some(cx.input(0)?), None, Some(cx.input(1)?), cx.optional(2)];
         let y = cx.output(0)?;
-        cx.call(NormKernel { norm: *self }, &inputs, &[y]);
+        cx.call(NormKernel { norm: *self, groups: None }, &inputs, &[y]);
         Ok(())
     }
 }
@@ -262,7 +274,7 @@ impl Operator for SkipNormalization {
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let inputs = [Some(cx.input(0)?), Some(cx.input(1)?), Some(cx.input(2)?), cx.optional(3)];
         let outputs = [cx.output(0)?, cx.output(1)?];
-        cx.call(NormKernel { norm: self.norm }, &inputs, &outputs);
+        cx.call(NormKernel { norm: self.norm, groups: None }, &inputs, &outputs);
         Ok(())
     }
 }

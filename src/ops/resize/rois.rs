@@ -16,13 +16,13 @@ use crate::validate::error_model::gamma;
 /// |---|---|
 /// | x | F32 `[N, C, H, W]` |
 /// | rois | F32 `[R, 4]`: x and y of two corners |
-/// | batch_indices | I32 `[R]`, 0 to N - 1 |
+/// | batch_indices | I32 `[R]`, -N to N - 1, negative ones count from the end |
 ///
 /// The output is F32 `[R, C, output_height, output_width]`. Each element is the
 /// mean of bilinear samples spread evenly over its part of the region; a sample
 /// more than one element outside is 0. With `largest` it is the largest of the
 /// four weighted elements of each sample, as in ONNX. A batch index out of
-/// range is an error on the CPU; on the GPU the nearest valid one is taken.
+/// range is an error of the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoiAlign {
     /// Whether places are those of the centres of elements (ONNX `half_pixel`),

@@ -2,9 +2,11 @@
 //! with the position (J. Su et al., "RoFormer", arXiv 2104.09864).
 
 mod cases;
+mod onnx;
 pub mod tables;
 
 pub(crate) use cases::cases;
+pub(crate) use onnx::ONNX;
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefTensor};

@@ -4,21 +4,33 @@ use super::{Reduction, ScatterElements, ScatterND};
 use crate::tensor::{DType, Tensor};
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
 
-const DTYPES: [DType; 7] =
-    [DType::F32, DType::I32, DType::U32, DType::F16, DType::BF16, DType::U8, DType::Bool];
+const DTYPES: [DType; 8] = [
+    DType::F32,
+    DType::I32,
+    DType::U32,
+    DType::I64,
+    DType::F16,
+    DType::BF16,
+    DType::U8,
+    DType::Bool,
+];
 
 fn input(dtype: DType, extents: &[usize]) -> CaseInput {
     let input = CaseInput::run(dtype, extents);
     match dtype {
         DType::F32 | DType::F16 | DType::BF16 => input,
         DType::I32 => input.values(Values::Whole(-1000, 1000)),
+        // Their products stay within 32 bits: a device has no more.
+        DType::I64 => input.values(Values::Whole(-2, 3)),
         _ => input.values(Values::Whole(0, 100)),
     }
 }
 
-fn indices(extents: &[usize], entries: usize) -> CaseInput {
+/// For 64-bit data they are 64-bit numbers as well.
+fn indices(dtype: DType, extents: &[usize], entries: usize) -> CaseInput {
     let most = entries as i64;
-    CaseInput::run(DType::I32, extents).values(Values::Whole(-most, most))
+    let own = if dtype == DType::I64 { DType::I64 } else { DType::I32 };
+    CaseInput::run(own, extents).values(Values::Whole(-most, most))
 }
 
 /// Whole numbers from 0 to n - 1, each once, in a scattered order: 7919 is a
@@ -80,7 +92,7 @@ fn elements(
         let tensor = Tensor::from_i32(&extents, &(0..count).map(own).collect::<Vec<_>>()).ok()?;
         CaseInput::exact(tensor)
     } else {
-        indices(&extents, n)
+        indices(dtype, &extents, n)
     };
     let op = ScatterElements { axis, reduction };
     Some(Case::new(op, [input(dtype, data), inputs, input(dtype, &extents)]))
@@ -101,8 +113,8 @@ pub(crate) fn nd_cases() -> Vec<CaseFamily> {
     }
     for (reduction, depth, shape) in [
         (Reduction::None, 1, [307, 11, 101, 205]),
-        (Reduction::Add, 2, [3, 5, 70_001, 21]),
-        (Reduction::Max, 3, [7, 5, 3, 150_001]),
+        (Reduction::Add, 2, [3, 5, 23_001, 21]),
+        (Reduction::Max, 3, [31, 23, 17, 100_001]),
     ] {
         let label = format!("{reduction:?} F32 depth {depth} over 1 MiB");
         families.push(CaseFamily::new(label, [shape.to_vec()], move |d| {
@@ -141,7 +153,7 @@ fn nd(
         CaseInput::exact(Tensor::from_i32(&[updates, depth], &tuples).ok()?)
     } else {
         // In range for each of them.
-        indices(&[updates, depth], *data[..depth].iter().min()?)
+        indices(dtype, &[updates, depth], *data[..depth].iter().min()?)
     };
     let mut extents = vec![updates];
     extents.extend_from_slice(&data[depth..]);

@@ -81,8 +81,8 @@ impl Reduction {
 /// | indices | I32 or I64, data's rank; no dimension but the axis longer than data's |
 /// | updates | data's dtype, indices' shape |
 ///
-/// Negative indices count from the end. One out of range is an error on the
-/// CPU; on the GPU its update is left out. Whole numbers wrap around.
+/// Negative indices count from the end; one out of range is an error of the
+/// run. Whole numbers of 32 bits wrap around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScatterElements {
     /// The axis, from the end where negative.

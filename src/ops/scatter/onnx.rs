@@ -32,7 +32,7 @@ fn scattered(cx: &mut NodeCx<'_>, op: impl Operator, reduction: Reduction) -> Re
     let wide = match dtype {
         _ if reduction.takes(dtype) => dtype,
         DType::F16 | DType::BF16 => DType::F32,
-        DType::I8 | DType::U8 => DType::I32,
+        DType::I8 | DType::U8 | DType::I16 | DType::U16 => DType::I32,
         other => return Err(cx.unsupported(format!("reduction {reduction:?} of {other}"))),
     };
     let (data, indices, updates) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);

@@ -1,6 +1,7 @@
 //! Softmax and its logarithm.
 
 mod cases;
+mod loss;
 mod onnx;
 mod rows;
 

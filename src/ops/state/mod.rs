@@ -1,8 +1,10 @@
 //! Operators that update a state in place.
 
 mod cases;
+mod onnx;
 
 pub(crate) use cases::cases;
+pub(crate) use onnx::ONNX;
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefTensor};

@@ -1,8 +1,9 @@
 //! The options of `wginfer generate`.
 
-use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
+use crate::device_args::DeviceArgs;
+use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
-use wginfer::gpu::{DeviceOptions, parse_features};
+use wginfer::kernels::Policy;
 use wginfer::lm::sampler::SamplerOptions;
 use wginfer::lm::{GenerateOptions, ModelOptions};
 use wginfer::{BackendChoice, DType};
@@ -47,7 +48,10 @@ pub(crate) struct Args {
     pub(super) sampling: Sampling,
 
     #[command(flatten)]
-    pub(super) device: Device,
+    pub(super) precision: Precision,
+
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
 }
 
 /// How tokens are chosen.
@@ -89,10 +93,10 @@ pub(super) struct Sampling {
     ignore_end: bool,
 }
 
-/// What the device is asked for.
+/// How long and how exact.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Device")]
-pub(super) struct Device {
+#[command(next_help_heading = "Length and precision")]
+pub(super) struct Precision {
     /// The longest sequence in tokens [default: the model's, at most 8192]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
@@ -102,19 +106,10 @@ pub(super) struct Device {
     #[arg(long, value_enum, default_value_t = Cache::F16)]
     cache: Cache,
 
-    /// Features to leave out though the adapter has them: all, or a list of
-    /// f16, subgroups, immediates, timestamps, pipeline-cache, coop
-    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
-    #[arg(value_parser = parse_features)]
-    mask_features: wgpu::Features,
-
-    /// The most bytes of one binding, as on a weaker adapter (128M, 1G)
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    max_binding: Option<u64>,
-
-    /// Leave out a pass over the graph; may be given several times
-    #[arg(long, value_name = "NAME", value_parser = passes())]
-    no_pass: Vec<String>,
+    /// Let matrix products round to f16 where the adapter computes with it:
+    /// faster, and a little less exact
+    #[arg(long)]
+    f16: bool,
 }
 
 /// The element type of a cache.
@@ -124,44 +119,19 @@ enum Cache {
     F32,
 }
 
-fn passes() -> PossibleValuesParser {
-    PossibleValuesParser::new(wginfer::passes::PASSES.iter().map(|pass| pass.name))
-}
-
-/// A number of bytes with an optional binary unit.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        unit => return Err(format!("'{unit}' is not one of K, M, G")),
-    };
-    let number: u64 = digits.parse().map_err(|_| "not a whole number of bytes".to_string())?;
-    match number.checked_mul(1 << shift) {
-        Some(0) => Err("a binding has at least one byte".into()),
-        Some(bytes) => Ok(bytes),
-        None => Err("more than 64 bits".into()),
-    }
-}
-
 impl Args {
     pub(super) fn model_options(&self) -> ModelOptions {
-        let device = &self.device;
+        let precision = &self.precision;
         ModelOptions {
             backend: self.adapter.clone(),
-            device: DeviceOptions {
-                mask_features: device.mask_features,
-                max_binding: device.max_binding,
-                ..DeviceOptions::default()
-            },
-            cache: match device.cache {
+            device: self.device.options(),
+            cache: match precision.cache {
                 Cache::F16 => DType::F16,
                 Cache::F32 => DType::F32,
             },
-            context: device.context,
-            disabled_passes: device.no_pass.iter().cloned().collect(),
+            context: precision.context,
+            policy: Policy { allow_f16: precision.f16, ..Policy::default() },
+            disabled_passes: self.device.disabled_passes(),
             ..ModelOptions::default()
         }
     }
@@ -187,14 +157,26 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn options(line: &[&str]) -> ModelOptions {
+        let line = ["generate", "m.gguf"].iter().chain(line);
+        Line::try_parse_from(line).unwrap().args.model_options()
+    }
 
     #[test]
-    fn byte_counts_have_units() {
-        assert_eq!(parse_bytes("1000"), Ok(1000));
-        assert_eq!(parse_bytes("128M"), Ok(128 << 20));
-        assert_eq!(parse_bytes("1GiB"), Ok(1 << 30));
-        for wrong in ["", "M", "-1", "0", "1x", "1.5M", "99999999999999G"] {
-            assert!(parse_bytes(wrong).is_err(), "{wrong}");
-        }
+    fn what_a_device_is_asked_for_reaches_the_options() {
+        let plain = options(&[]);
+        assert!(!plain.policy.allow_f16 && plain.device.limits.is_none());
+        assert!(options(&["--f16"]).policy.allow_f16);
+        let limits = options(&["--limits", "webgpu"]).device.limits;
+        assert_eq!(limits, Some(wgpu::Limits::defaults()));
+        assert_eq!(options(&["--limits", "adapter"]).device.limits, None);
     }
 }

@@ -55,6 +55,13 @@ impl Outcome<'_> {
             Backend::Cpu => None,
         };
         let kind = info.map_or("cpu", |info| if info.is_software { "software" } else { "gpu" });
+        let device = match model.backend() {
+            Backend::Gpu(gpu) => {
+                let caps = gpu.caps();
+                json!({ "max_binding": caps.max_binding(), "f16": caps.f16 })
+            }
+            Backend::Cpu => Value::Null,
+        };
         json!({
             "schema": 1,
             "text": self.text,
@@ -72,6 +79,8 @@ impl Outcome<'_> {
             "driver": info.map(|info| info.driver_line()),
             "graphics": info.map(|info| info.backend.to_string()),
             "why": self.why,
+            "device": device,
+            "variants": model.session().executed_variants(),
             "stats": {
                 "prompt_tokens": stats.prompt_tokens,
                 "tokens": stats.tokens,

@@ -1,12 +1,14 @@
 //! Tensors in NumPy's files.
 
 use half::f16;
-use npyz::npz::{NpzArchive, NpzWriter};
-use npyz::{DType as NpyType, NpyFile, Order, TypeChar};
+use npyz::{DType as NpyType, NpyFile, Order, TypeChar, WriterBuilder};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 use wginfer::{DType, Error, Tensor};
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     |source| Error::Io { path: path.into(), source }
@@ -23,25 +25,37 @@ pub(super) fn read(path: &Path) -> Result<Tensor, Error> {
     tensor(array, path, "array")
 }
 
+/// What an array's name ends with in a `.npz` file, which is a ZIP archive.
+const ENDING: &str = ".npy";
+
 /// The names of the arrays of a `.npz` file.
 pub(super) fn names(path: &Path) -> Result<Vec<String>, Error> {
-    Ok(archive(path)?.array_names().map(String::from).collect())
+    let archive = archive(path)?;
+    Ok(archive
+        .file_names()
+        .filter_map(|name| name.strip_suffix(ENDING))
+        .map(String::from)
+        .collect())
 }
 
 /// Reads an array of a `.npz` file.
 pub(super) fn read_from(path: &Path, key: &str) -> Result<Tensor, Error> {
     let mut archive = archive(path)?;
-    let array = archive.by_name(key).map_err(|e| format(path, key, e.to_string()))?;
-    let Some(array) = array else {
-        let names: Vec<_> = archive.array_names().collect();
-        return Err(format(path, key, format!("there is no such array, but {names:?}")));
+    let file = match archive.by_name(&format!("{key}{ENDING}")) {
+        Ok(file) => file,
+        Err(ZipError::FileNotFound) => {
+            let names = names(path)?;
+            return Err(format(path, key, format!("there is no such array, but {names:?}")));
+        }
+        Err(error) => return Err(format(path, key, error.to_string())),
     };
+    let array = NpyFile::new(file).map_err(|e| format(path, key, e.to_string()))?;
     tensor(array, path, key)
 }
 
-fn archive(path: &Path) -> Result<NpzArchive<BufReader<File>>, Error> {
+fn archive(path: &Path) -> Result<ZipArchive<BufReader<File>>, Error> {
     let file = BufReader::new(File::open(path).map_err(io(path))?);
-    NpzArchive::new(file).map_err(|e| format(path, "archive", e.to_string()))
+    ZipArchive::new(file).map_err(|e| format(path, "archive", e.to_string()))
 }
 
 fn tensor<R: Read>(array: NpyFile<R>, path: &Path, at: &str) -> Result<Tensor, Error> {
@@ -50,13 +64,17 @@ fn tensor<R: Read>(array: NpyFile<R>, path: &Path, at: &str) -> Result<Tensor, E
     let descr = array.dtype().descr();
     let dtype = match array.dtype() {
         NpyType::Plain(ty) => match (ty.type_char(), ty.num_bytes()) {
+            (TypeChar::Float, Some(8)) => Some(DType::F64),
             (TypeChar::Float, Some(4)) => Some(DType::F32),
             (TypeChar::Float, Some(2)) => Some(DType::F16),
             (TypeChar::Int, Some(1)) => Some(DType::I8),
+            (TypeChar::Int, Some(2)) => Some(DType::I16),
             (TypeChar::Int, Some(4)) => Some(DType::I32),
             (TypeChar::Int, Some(8)) => Some(DType::I64),
             (TypeChar::Uint, Some(1)) => Some(DType::U8),
+            (TypeChar::Uint, Some(2)) => Some(DType::U16),
             (TypeChar::Uint, Some(4)) => Some(DType::U32),
+            (TypeChar::Uint, Some(8)) => Some(DType::U64),
             (TypeChar::Bool, _) => Some(DType::Bool),
             _ => None,
         },
@@ -75,7 +93,11 @@ fn tensor<R: Read>(array: NpyFile<R>, path: &Path, at: &str) -> Result<Tensor, E
     }
     let bytes = match dtype {
         Some(DType::F32) => elements!(f32),
+        Some(DType::F64) => elements!(f64),
         Some(DType::F16) => elements!(f16),
+        Some(DType::I16) => elements!(i16),
+        Some(DType::U16) => elements!(u16),
+        Some(DType::U64) => elements!(u64),
         Some(DType::I8) => elements!(i8),
         Some(DType::I32) => elements!(i32),
         Some(DType::I64) => elements!(i64),
@@ -116,37 +138,49 @@ fn row_major(bytes: &[u8], extents: &[usize], size: usize) -> Vec<u8> {
 
 /// Writes a `.npz` file. A type that NumPy does not have becomes F32.
 pub(super) fn write(path: &Path, tensors: &[(&str, &Tensor)]) -> Result<(), Error> {
-    let file = BufWriter::new(File::create(path).map_err(io(path))?);
-    let mut archive = NpzWriter::new(file);
+    let zip = |e: ZipError| Error::Io { path: path.into(), source: e.into() };
+    let mut archive = ZipWriter::new(BufWriter::new(File::create(path).map_err(io(path))?));
     for (name, tensor) in tensors {
-        let shape: Vec<u64> = tensor.extents().iter().map(|&n| n as u64).collect();
-        let bytes: &[u8] = tensor.bytes();
-        macro_rules! add {
-            ($values:expr) => {{
-                let array = archive.array(name, Default::default()).map_err(io(path))?;
-                let mut writer =
-                    array.default_dtype().shape(&shape).begin_nd().map_err(io(path))?;
-                writer.extend($values).map_err(io(path))?;
-                writer.finish().map_err(io(path))?;
-            }};
-        }
-        macro_rules! plain {
-            ($ty:ty, $n:literal) => {
-                add!(bytes.as_chunks::<$n>().0.iter().map(|b| <$ty>::from_le_bytes(*b)))
-            };
-        }
-        match tensor.dtype() {
-            DType::F16 => plain!(f16, 2),
-            DType::I8 => plain!(i8, 1),
-            DType::U8 => plain!(u8, 1),
-            DType::I32 => plain!(i32, 4),
-            DType::U32 => plain!(u32, 4),
-            DType::I64 => plain!(i64, 8),
-            DType::Bool => add!(bytes.iter().map(|&b| b != 0)),
-            _ => add!(tensor.to_f32()?.into_iter()),
-        }
+        let options = SimpleFileOptions::default().large_file(true);
+        archive.start_file(format!("{name}{ENDING}"), options).map_err(zip)?;
+        archive.write_all(&array(tensor).map_err(io(path))?).map_err(io(path))?;
     }
-    Ok(())
+    archive.finish().map_err(zip)?.flush().map_err(io(path))
+}
+
+/// A tensor as a `.npy` file.
+fn array(tensor: &Tensor) -> std::io::Result<Vec<u8>> {
+    let shape: Vec<u64> = tensor.extents().iter().map(|&n| n as u64).collect();
+    let bytes: &[u8] = tensor.bytes();
+    let mut out = Vec::new();
+    macro_rules! add {
+        ($values:expr) => {{
+            let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+            let mut writer = options.writer(&mut out).begin_nd()?;
+            writer.extend($values)?;
+            writer.finish()?;
+        }};
+    }
+    macro_rules! plain {
+        ($ty:ty, $n:literal) => {
+            add!(bytes.as_chunks::<$n>().0.iter().map(|b| <$ty>::from_le_bytes(*b)))
+        };
+    }
+    match tensor.dtype() {
+        DType::F64 => plain!(f64, 8),
+        DType::F16 => plain!(f16, 2),
+        DType::I8 => plain!(i8, 1),
+        DType::U8 => plain!(u8, 1),
+        DType::I16 => plain!(i16, 2),
+        DType::U16 => plain!(u16, 2),
+        DType::I32 => plain!(i32, 4),
+        DType::U32 => plain!(u32, 4),
+        DType::I64 => plain!(i64, 8),
+        DType::U64 => plain!(u64, 8),
+        DType::Bool => add!(bytes.iter().map(|&b| b != 0)),
+        _ => add!(tensor.to_f32().map_err(std::io::Error::other)?),
+    }
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -159,9 +193,15 @@ mod tests {
         let path = folder.path().join("x.npz");
         let tensors = [
             ("f", Tensor::from_f32(&[2, 3], &[1.5, -0.0, 3.0, 4.0, 5.0, f32::MAX]).unwrap()),
-            ("i", Tensor::new(DType::I64, &[2], [7i64, -1].map(i64::to_le_bytes).concat()).unwrap()),
+            (
+                "i",
+                Tensor::new(DType::I64, &[2], [7i64, -1].map(i64::to_le_bytes).concat()).unwrap(),
+            ),
             ("b", Tensor::new(DType::Bool, &[3], vec![1, 0, 1]).unwrap()),
-            ("h", Tensor::new(DType::F16, &[1], f16::from_f32(0.1).to_le_bytes().to_vec()).unwrap()),
+            (
+                "h",
+                Tensor::new(DType::F16, &[1], f16::from_f32(0.1).to_le_bytes().to_vec()).unwrap(),
+            ),
             ("scalar", Tensor::from_f32(&[], &[2.0]).unwrap()),
             ("empty", Tensor::from_f32(&[0, 4], &[]).unwrap()),
         ];

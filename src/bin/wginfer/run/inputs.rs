@@ -157,12 +157,12 @@ fn random(args: &Args, info: &ValueInfo, dims: &BTreeMap<String, usize>) -> Resu
     let mut rng = Pcg64Mcg::seed_from_u64(args.seed ^ hash(name));
     let bytes: Vec<u8> = match dtype {
         DType::F32 => (0..count).flat_map(|_| normal(&mut rng).to_le_bytes()).collect(),
-        DType::F16 => (0..count)
-            .flat_map(|_| half::f16::from_f32(normal(&mut rng)).to_le_bytes())
-            .collect(),
-        DType::BF16 => (0..count)
-            .flat_map(|_| half::bf16::from_f32(normal(&mut rng)).to_le_bytes())
-            .collect(),
+        DType::F16 => {
+            (0..count).flat_map(|_| half::f16::from_f32(normal(&mut rng)).to_le_bytes()).collect()
+        }
+        DType::BF16 => {
+            (0..count).flat_map(|_| half::bf16::from_f32(normal(&mut rng)).to_le_bytes()).collect()
+        }
         whole if whole.is_integer() => {
             let mut one = vec![0; whole.block_bytes()];
             let mut element = || {
@@ -185,7 +185,8 @@ fn normal(rng: &mut impl RngCore) -> f32 {
 
 /// FNV-1a, so that inputs differ from each other and not from run to run.
 fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Whether a file may be the model that was meant: for messages.

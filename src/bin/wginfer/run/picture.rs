@@ -174,11 +174,7 @@ fn tensor(
 }
 
 fn wrong(path: &Path, expected: &str, got: String) -> Error {
-    Error::Input {
-        name: format!("picture {}", path.display()),
-        expected: expected.into(),
-        got,
-    }
+    Error::Input { name: format!("picture {}", path.display()), expected: expected.into(), got }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use crate::output::{Align, Fields, Table, safe, shortened};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::time::Duration;
 use wginfer::exec::{Profile, TimeSource};
 use wginfer::ops::{RefData, RefTensor};
@@ -65,10 +64,7 @@ impl Summary {
         fields.add("type", format_args!("{}{:?}", self.ty, self.extents));
         if let Some((low, high)) = self.range {
             let mean = number(self.mean);
-            fields.add(
-                "values",
-                format_args!("{} to {}, mean {mean}", number(low), number(high)),
-            );
+            fields.add("values", format_args!("{} to {}, mean {mean}", number(low), number(high)));
         }
         if self.finite < self.count {
             let wrong = self.count - self.finite;
@@ -103,7 +99,11 @@ impl Summary {
 }
 
 fn number(value: f64) -> String {
-    if value == value.trunc() && value.abs() < 1e9 { format!("{value}") } else { format!("{value:.5}") }
+    if value == value.trunc() && value.abs() < 1e9 {
+        format!("{value}")
+    } else {
+        format!("{value:.5}")
+    }
 }
 
 /// How long runs took: the first one, which plans and compiles, and the rest.
@@ -175,7 +175,8 @@ pub(super) fn profile_lines(profile: &Profile) -> String {
         nodes.row([format!("{:.3}", timing.micros / 1e3), kernel, safe(&timing.node)]);
     }
     format!(
-        "{} pieces of work, {:.3} ms ({source})\n{operators}\nSlowest\n{nodes}",
+        "{}: {} pieces of work, {:.3} ms ({source})\n{operators}\nSlowest\n{nodes}",
+        safe(&profile.backend),
         profile.timings.len(),
         busy / 1e3
     )
@@ -203,21 +204,21 @@ pub(super) fn profile_json(profile: &Profile) -> Value {
 
 /// The trace event format of Chrome: complete events (`"ph": "X"`), times in
 /// microseconds. Each backend is a thread.
-pub(super) fn trace(profile: &Profile) -> Value {
-    let mut threads = BTreeMap::new();
-    let thread = threads.len();
-    threads.insert(&profile.backend, thread);
-    let mut events = vec![json!({
-        "ph": "M", "pid": 1, "tid": thread, "name": "thread_name",
-        "args": { "name": profile.backend },
-    })];
-    events.extend(profile.timings.iter().map(|timing| {
-        json!({
-            "ph": "X", "pid": 1, "tid": thread,
-            "name": timing.op, "cat": timing.kernel,
-            "ts": timing.start_us, "dur": timing.micros,
-            "args": { "node": timing.node, "kernel": timing.kernel },
-        })
-    }));
+pub(super) fn trace(profiles: &[Profile]) -> Value {
+    let mut events = Vec::new();
+    for (thread, profile) in profiles.iter().enumerate() {
+        events.push(json!({
+            "ph": "M", "pid": 1, "tid": thread, "name": "thread_name",
+            "args": { "name": profile.backend },
+        }));
+        events.extend(profile.timings.iter().map(|timing| {
+            json!({
+                "ph": "X", "pid": 1, "tid": thread,
+                "name": timing.op, "cat": timing.kernel,
+                "ts": timing.start_us, "dur": timing.micros,
+                "args": { "node": timing.node, "kernel": timing.kernel },
+            })
+        }));
+    }
     json!({ "traceEvents": events, "displayTimeUnit": "ms" })
 }

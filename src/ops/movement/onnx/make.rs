@@ -12,20 +12,23 @@ use crate::ops::{RefData, RefTensor};
 use crate::tensor::{DType, Tensor};
 
 /// What a host-made tensor may have at most.
-const MOST_ELEMENTS: usize = 1 << 28;
+const MOST_ELEMENTS: usize = 1 << 26;
 
 /// The dtype of a number that ONNX gives it (`TensorProto.DataType`).
-fn dtype_of(cx: &NodeCx<'_>, code: i64) -> Result<DType> {
+pub(crate) fn dtype_of(cx: &NodeCx<'_>, code: i64) -> Result<DType> {
     Ok(match code {
-        // 64-bit numbers are kept in 32 bits.
-        1 | 11 => DType::F32,
+        1 => DType::F32,
         2 => DType::U8,
         3 => DType::I8,
+        4 => DType::U16,
+        5 => DType::I16,
         6 => DType::I32,
         7 => DType::I64,
         9 => DType::Bool,
         10 => DType::F16,
+        11 => DType::F64,
         12 => DType::U32,
+        13 => DType::U64,
         16 => DType::BF16,
         other => return Err(cx.unsupported(format!("dtype {other}"))),
     })
@@ -90,6 +93,10 @@ pub(super) fn eye_like(cx: &mut NodeCx<'_>) -> Result<()> {
 /// `start`, `start + delta`, ... up to, not including, `limit`.
 pub(super) fn range(cx: &mut NodeCx<'_>) -> Result<()> {
     let dtype = cx.dtype(0)?;
+    let short = matches!(dtype, DType::F16 | DType::BF16);
+    if short && cx.int("stash_type", 1)? != 1 {
+        return Err(cx.unsupported("attribute 'stash_type' other than 1"));
+    }
     let mut ends = Vec::with_capacity(3);
     for i in 0..3 {
         let value = RefTensor::from_tensor(&cx.known(i)?)?;
@@ -166,7 +173,7 @@ pub(super) fn one_hot(cx: &mut NodeCx<'_>) -> Result<()> {
     column.insert(axis, 1);
     line[axis] = depth;
     let mut indices = cx.input(0)?;
-    if cx.dtype(0)?.is_float() {
+    if matches!(cx.dtype(0)?, DType::F16 | DType::BF16) {
         indices = cx.input_f32(0)?;
     }
     let indices = reshaped(cx, indices, &column)?;
@@ -177,7 +184,7 @@ pub(super) fn one_hot(cx: &mut NodeCx<'_>) -> Result<()> {
         cx.op1(Binary::Equal, &[indices, numbers])
     };
     let mut hot = is_at(cx, 0)?;
-    if !matches!(cx.dtype(0)?, DType::U8 | DType::U32) {
+    if !cx.dtype(0)?.is_unsigned_integer() {
         let from_end = is_at(cx, -(depth as i64))?;
         hot = cx.op1(Binary::Or, &[hot, from_end])?;
     }

@@ -4,6 +4,7 @@ mod make;
 mod pad;
 mod shape;
 
+pub(crate) use make::dtype_of;
 pub(crate) use shape::{reshaped, transposed};
 
 use crate::error::Result;

@@ -239,7 +239,8 @@ fn nearest(cx: &mut NodeCx<'_>, x: ValueId, rule: Nearest, axes: &Axes) -> Resul
 /// 8-bit numbers are rounded to the nearest, ties to even.
 fn filtered(cx: &mut NodeCx<'_>, filter: Filter, axes: &Axes) -> Result<ValueId> {
     let dtype = cx.dtype(0)?;
-    if !dtype.is_float() && !matches!(dtype, DType::U8 | DType::I8) && !axes.is_empty() {
+    let takes = [DType::F32, DType::F16, DType::BF16, DType::U8, DType::I8];
+    if !takes.contains(&dtype) && !axes.is_empty() {
         return Err(cx.unsupported(format!("{dtype} with mode 'linear' or 'cubic'")));
     }
     if axes.is_empty() {

@@ -36,7 +36,7 @@ fn sampled(cx: &mut NodeCx<'_>, mode: Sampling) -> Result<()> {
     };
     let align_corners = cx.int("align_corners", 0)? != 0;
     let (dtype, rank) = (cx.dtype(0)?, cx.extents(0)?.len());
-    if !dtype.is_float() || ![4, 5].contains(&rank) {
+    if ![DType::F32, DType::F16, DType::BF16].contains(&dtype) || ![4, 5].contains(&rank) {
         return Err(cx.unsupported(format!("an input of {dtype} and rank {rank}")));
     }
     let (x, grid) = (cx.input_f32(0)?, cx.input_f32(1)?);
@@ -73,7 +73,7 @@ pub(super) fn affine_grid(cx: &mut NodeCx<'_>) -> Result<()> {
         }
         places.push(1.0);
     }
-    let dtype = cx.dtype(0)?;
+    let dtype = single(cx)?;
     let places = cx.constant(Tensor::from_f32(&[1, points, rank + 1], &places)?)?;
     let theta = cx.input_f32(0)?;
     let product = MatMul { trans_a: false, trans_b: true, activation: None };
@@ -85,12 +85,21 @@ pub(super) fn affine_grid(cx: &mut NodeCx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The dtype of what is computed in F32.
+fn single(cx: &NodeCx<'_>) -> Result<DType> {
+    match cx.dtype(0)? {
+        dtype @ (DType::F32 | DType::F16 | DType::BF16) => Ok(dtype),
+        other => Err(cx.unsupported(other)),
+    }
+}
+
 /// Where element i of n is, from -1 to 1.
 fn place(i: usize, n: usize, align: bool) -> f64 {
     let (i, n) = (i as f64, n as f64);
     match align {
         true if n > 1.0 => 2.0 * i / (n - 1.0) - 1.0,
-        true => -1.0,
+        // A single element is in the middle, as PyTorch has it.
+        true => 0.0,
         false => (2.0 * i + 1.0) / n - 1.0,
     }
 }
@@ -123,7 +132,7 @@ fn pooled(cx: &mut NodeCx<'_>, half_pixel: bool) -> Result<()> {
             .map_err(|_| cx.broken(format!("sampling_ratio {ratio}")))?,
         spatial_scale: cx.float("spatial_scale", 1.0)?,
     };
-    let dtype = cx.dtype(0)?;
+    let dtype = single(cx)?;
     let (x, rois, batches) = (cx.input_f32(0)?, cx.input_f32(1)?, cx.input(2)?);
     let batches = cx.cast(batches, DType::I32)?;
     let y = cx.op1(op, &[x, rois, batches])?;

@@ -1,6 +1,12 @@
 //! What the elementwise operators are tried on.
 
-use super::{Binary, Cast, GatedActivation, Unary, Where};
+mod cast;
+mod whole;
+
+pub(crate) use cast::{bit_cast_cases, cast_cases};
+pub(crate) use whole::{infinity_cases, test_cases, whole_cases};
+
+use super::{Binary, GatedActivation, Unary, Where};
 use crate::tensor::{DType, Tensor};
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
 
@@ -37,7 +43,12 @@ fn domain(function: Unary) -> Values {
     match function {
         Unary::Log | Unary::Sqrt => Values::Uniform(1e-3, 60.0),
         Unary::Reciprocal => Values::Uniform(0.05, 9.0),
-        Unary::Exp => Values::Uniform(-9.0, 9.0),
+        Unary::Exp | Unary::Sinh | Unary::Cosh => Values::Uniform(-9.0, 9.0),
+        Unary::Asin | Unary::Acos => Values::Uniform(-1.0, 1.0),
+        Unary::Atanh => Values::Uniform(-0.99, 0.99),
+        Unary::Acosh => Values::Uniform(1.0, 60.0),
+        // Away from the poles, where nothing can be said.
+        Unary::Tan => Values::Uniform(-1.5, 1.5),
         _ => Values::Normal(4.0),
     }
 }
@@ -52,6 +63,11 @@ fn extremes(function: Unary) -> Tensor {
         Unary::Sqrt => *v >= 0.0,
         Unary::Reciprocal => *v != 0.0,
         Unary::Exp => *v <= 80.0,
+        Unary::Sinh | Unary::Cosh => v.abs() <= 80.0,
+        Unary::Asin | Unary::Acos => v.abs() <= 1.0,
+        Unary::Atanh => v.abs() < 1.0,
+        Unary::Acosh => *v >= 1.0,
+        Unary::Tan => v.abs() <= 3000.0,
         // Beyond 8192 the error grows until it says nothing.
         Unary::Sin | Unary::Cos => v.abs() <= 3000.0,
         _ => true,
@@ -85,6 +101,12 @@ pub(crate) fn unary_cases(function: Unary) -> Vec<CaseFamily> {
             Some(Case::new(function, [CaseInput::run(dtype, s).values(domain(function))]))
         }));
     }
+    let label = format!("{} F64", function.name());
+    let doubles = CaseFamily::new(label, few_lengths(), move |s| {
+        Some(Case::new(function, [CaseInput::run(DType::F64, s).values(domain(function))]))
+    });
+    families.push(doubles.on_cpu_only());
+    families.extend(function.whole().map(whole_cases).unwrap_or_default());
     let label = format!("{} extremes", function.name());
     families.push(CaseFamily::new(label, [vec![]], move |_| {
         Some(Case::new(function, [CaseInput::exact(extremes(function))]))
@@ -130,6 +152,17 @@ fn operands(op: Binary, dtype: DType) -> (Values, Values) {
         // Small whole numbers, so that equal ones occur.
         _ if op.is_comparison() => (Values::Whole(0, 4), Values::Whole(0, 4)),
         (_, DType::Bool) => (Values::Whole(0, 2), Values::Whole(0, 2)),
+        (Binary::Pow, _) if dtype.is_integer() => (Values::Whole(-4, 5), Values::Whole(-2, 7)),
+        (Binary::Fmod | Binary::Mod, _) if dtype.is_float() => {
+            (Values::Normal(300.0), Values::Uniform(0.1, 9.0))
+        }
+        // A device cannot tell a large result from one that has no room.
+        (Binary::ShiftLeft, _) if dtype.is_64bit_integer() => {
+            (Values::Whole(-8, 9), Values::Whole(-2, 20))
+        }
+        (Binary::ShiftLeft | Binary::ShiftRight, _) => {
+            (Values::Whole(-120, 120), Values::Whole(-3, 40))
+        }
         (Binary::Div, _) if dtype.is_float() => (Values::Normal(3.0), Values::Uniform(-9.0, -0.1)),
         (Binary::Pow, _) => (Values::Uniform(0.2, 5.0), Values::Uniform(-3.0, 3.0)),
         // Nothing below 0, which a device cannot tell from a large number.
@@ -147,18 +180,20 @@ pub(crate) fn binary_cases(op: Binary) -> Vec<CaseFamily> {
     // The way of reading does not depend on the operation: two of them, one not
     // commutative, are tried with all.
     let thorough = matches!(op, Binary::Sub | Binary::Mul);
-    for dtype in device.into_iter().filter(|&dtype| op.takes(dtype)) {
+    let doubles = [DType::F64];
+    for dtype in device.into_iter().chain(doubles).filter(|&dtype| op.takes(dtype)) {
         let (left, right) = operands(op, dtype);
         let all = thorough && matches!(dtype, DType::F32 | DType::F16);
         for (name, pattern) in PATTERNS.into_iter().take(if all { PATTERNS.len() } else { 2 }) {
             let label = format!("{op:?} {dtype} {name}");
             let (left, right) = (left.clone(), right.clone());
-            families.push(CaseFamily::new(label, pattern_shapes(), move |s| {
+            let family = CaseFamily::new(label, pattern_shapes(), move |s| {
                 let (a, b) = pattern(s.get(..3)?);
                 let a = CaseInput::run(dtype, &a).values(left.clone());
                 let b = CaseInput::run(dtype, &b).values(right.clone());
                 Some(Case::new(op, [a, b]))
-            }));
+            });
+            families.push(if dtype == DType::F64 { family.on_cpu_only() } else { family });
         }
     }
     if op.takes(DType::F32) {
@@ -172,6 +207,16 @@ pub(crate) fn binary_cases(op: Binary) -> Vec<CaseFamily> {
     families.extend(special(op));
     families.extend(over_a_binding(op));
     families
+}
+
+/// Cases of both remainders.
+pub(crate) fn mod_cases() -> Vec<CaseFamily> {
+    [Binary::Mod, Binary::Fmod].into_iter().flat_map(binary_cases).collect()
+}
+
+/// Cases of both directions.
+pub(crate) fn shift_cases() -> Vec<CaseFamily> {
+    [Binary::ShiftLeft, Binary::ShiftRight].into_iter().flat_map(binary_cases).collect()
 }
 
 /// Repeated operands over 1 MiB, with results of 1, 2 and 4 elements in a word.
@@ -199,11 +244,30 @@ fn special(op: Binary) -> Vec<CaseFamily> {
     let ends = [i32::MAX, i32::MIN, i32::MIN, 7, -7, 7, 0, 65536];
     let others = [1, -1, 0, 0, 2, -2, 5, 65536];
     match op {
-        Binary::Add | Binary::Sub | Binary::Mul | Binary::Div => {
+        Binary::Add
+        | Binary::Sub
+        | Binary::Mul
+        | Binary::Div
+        | Binary::Mod
+        | Binary::ShiftLeft
+        | Binary::ShiftRight
+        | Binary::BitwiseXor => {
             vec![CaseFamily::new(format!("{op:?} I32 ends"), [vec![]], move |_| {
                 Some(Case::new(op, [whole(&ends), whole(&others)]))
             })]
         }
+        Binary::Fmod => vec![
+            CaseFamily::new("Fmod I32 ends", [vec![]], move |_| {
+                Some(Case::new(op, [whole(&ends), whole(&others)]))
+            }),
+            // Quotients of many bits, and such that are nearly whole.
+            CaseFamily::new("Fmod far apart", [vec![]], move |_| {
+                let a = [1e30, -1e30, 3e38, 1e-30, 5.3, -5.3, 9.0, 8388609.0, 1e10, 0.0];
+                let b = [1e-3, 7.0, 1.5e-38, 3.0, 2.0, 2.0, -3.0, 0.1, 1e10, 2.0];
+                let inputs = [a, b].map(|values| CaseInput::exact(exact(&[10], &values)));
+                Some(Case::new(op, inputs))
+            }),
+        ],
         Binary::Pow => vec![CaseFamily::new("Pow special", [vec![]], move |_| {
             let a = [-2.0, -2.0, -3.0, -1.5, 0.0, 0.0, 5.0, -7.0, 9.0, 1.0];
             let b = [3.0, 2.0, -1.0, -2.0, 2.0, 0.0, 0.0, 0.0, 0.5, 1e6];
@@ -238,60 +302,10 @@ pub(crate) fn gated_cases() -> Vec<CaseFamily> {
     families
 }
 
-/// Cases of conversions.
-pub(crate) fn cast_cases() -> Vec<CaseFamily> {
-    let device = DEVICE;
-    let mut families = Vec::new();
-    for from in device {
-        for to in device {
-            let values = match (from.is_float(), to) {
-                // Beyond the ends of the small types.
-                (true, DType::I8 | DType::U8) => Values::Normal(150.0),
-                (true, _) => Values::Normal(20.0),
-                (false, DType::I8 | DType::U8) => Values::Whole(-1000, 1000),
-                // A device cannot tell what is below 0 from a large number.
-                (false, DType::U64) => Values::Whole(0, 1 << 30),
-                // Within the range of halves: where all overflow, nothing is checked.
-                (false, DType::F16) => Values::Whole(-30_000, 30_000),
-                (false, _) => Values::Whole(-(1 << 30), 1 << 30),
-            };
-            let shapes = [0, 1, 2, 3, 5, 131].map(|n| vec![n]);
-            families.push(CaseFamily::new(format!("Cast {from} {to}"), shapes, move |s| {
-                Some(Case::new(Cast { to }, [CaseInput::run(from, s).values(values.clone())]))
-            }));
-        }
-    }
-    for to in [DType::I32, DType::U32, DType::F16, DType::BF16, DType::Bool] {
-        families.push(CaseFamily::new(format!("Cast ends to {to}"), [vec![]], move |_| {
-            let ends = [
-                0.0,
-                -0.0,
-                0.5,
-                -0.5,
-                -1.5,
-                2.147_483_5e9,
-                2.147_483_6e9,
-                3e9,
-                -3e9,
-                5e9,
-                65504.0,
-                65519.0,
-                2049.0,
-                2051.0,
-                1.0009766,
-                6.2e-5,
-                3.3e38,
-            ];
-            Some(Case::new(Cast { to }, [CaseInput::exact(exact(&[17], &ends))]))
-        }));
-    }
-    families
-}
-
 /// Cases of choices.
 pub(crate) fn where_cases() -> Vec<CaseFamily> {
     let mut families = Vec::new();
-    for dtype in [DType::F32, DType::F16, DType::I32, DType::U8] {
+    for dtype in [DType::F32, DType::F16, DType::I64, DType::I16, DType::U8] {
         for (name, pattern) in PATTERNS {
             let label = format!("Where {dtype} {name}");
             families.push(CaseFamily::new(label, pattern_shapes(), move |s| {

@@ -1,5 +1,6 @@
-//! 64-bit integers on every backend: 64 bits on the CPU, 32 on a device, and
-//! what does not fit there is an error that says where.
+//! Element types on every backend. 64-bit integers are 64 bits wide on the CPU
+//! and 32 on a device, and what does not fit there is an error that says where;
+//! floating-point types of at most 8 bits are rounded bit for bit alike.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +17,10 @@ use std::sync::Arc;
 use support::backends::{self, Named};
 use wginfer::graph::GraphBuilder;
 use wginfer::ops::Operator;
-use wginfer::ops::elementwise::{Binary, Cast};
+use wginfer::ops::elementwise::{Binary, Cast, CastSmall};
+use wginfer::ops::gather::{GatherElements, Take};
+use wginfer::ops::scatter::{Reduction, ScatterElements};
+use wginfer::tensor::{PowerRounding, SmallRounding, small_float, small_float_bits};
 use wginfer::{DType, Error, ErrorKind, Session, SessionOptions, Tensor};
 
 type Body = fn(&Named) -> Result<(), Failed>;
@@ -27,6 +31,9 @@ const BODIES: &[(&str, Body)] = &[
     ("conversions_that_do_not_fit_are_errors", conversions),
     ("inputs_and_constants_are_checked", inputs_and_constants),
     ("states_are_checked_and_survive", states),
+    ("small_floats_are_rounded_alike", small_floats),
+    ("small_floats_are_read_alike", small_values),
+    ("indices_out_of_range_are_errors", indices),
 ];
 
 fn main() {
@@ -35,7 +42,7 @@ fn main() {
     for backend in backends::all() {
         for (name, body) in BODIES {
             let backend = backend.clone();
-            trials.push(Trial::test(format!("integers::{}::{name}", backend.name), move || {
+            trials.push(Trial::test(format!("dtypes::{}::{name}", backend.name), move || {
                 body(&backend)
             }));
         }
@@ -127,6 +134,41 @@ fn overflow(on: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Whether they are found in the graph or not: what reads them cannot tell.
+fn indices(on: &Named) -> Result<(), Failed> {
+    let ops: [Arc<dyn Operator>; 4] = [
+        Arc::new(Take { axis: 0, batch_dims: 0 }),
+        Arc::new(GatherElements { axis: 0 }),
+        Arc::new(ScatterElements { axis: 0, reduction: Reduction::None }),
+        Arc::new(ScatterElements { axis: 0, reduction: Reduction::Add }),
+    ];
+    for op in ops {
+        for (index, right) in [(2, true), (-3, true), (3, false), (-4, false), (MOST, false)] {
+            let mut g = GraphBuilder::new();
+            let data = g.input("data", DType::I64, [3.into()])?;
+            let at = g.input("at", DType::I64, [1.into()])?;
+            let update = g.input("update", DType::I64, [1.into()])?;
+            let scatters = op.name().starts_with("Scatter");
+            let all = [Some(data), Some(at), Some(update)];
+            let used = if scatters { &all[..] } else { &all[..2] };
+            let y = g.node("the node", op.clone(), used)?[0];
+            g.output("y", y)?;
+            let options = SessionOptions::default();
+            let mut session = Session::new_blocking(g.finish()?, &on.backend, options)?;
+            let (data, at, update) = (i64s(&[5, 6, 7]), i64s(&[index]), i64s(&[1]));
+            let run = session.run_blocking(&[("data", &data), ("at", &at), ("update", &update)]);
+            match run {
+                Ok(_) => assert!(right, "{op:?} takes {index}"),
+                Err(error) => {
+                    assert!(!right, "{op:?} of {index}: {error}");
+                    assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn recovery(on: &Named) -> Result<(), Failed> {
     let mut g = GraphBuilder::new();
     let x = g.input("x", DType::I64, [3.into()])?;
@@ -210,5 +252,75 @@ fn states(on: &Named) -> Result<(), Failed> {
     let outside = i64s(&[0, 0, LEAST - 1]);
     let outside = on.backend.block_on(session.set_state("s", &outside));
     assert_eq!(outside.is_err(), on.is_gpu());
+    Ok(())
+}
+
+const SMALL: [DType; 6] = [
+    DType::F8E4M3FN,
+    DType::F8E4M3FNUZ,
+    DType::F8E5M2,
+    DType::F8E5M2FNUZ,
+    DType::F8E8M0,
+    DType::F4E2M1,
+];
+
+fn codes(dtype: DType) -> std::ops::RangeInclusive<u8> {
+    if dtype == DType::F4E2M1 { 0..=15 } else { 0..=255 }
+}
+
+/// Every value of a type, what lies half way to the next, and what is near both.
+fn samples(dtype: DType) -> Vec<f32> {
+    let mut values: Vec<f64> = codes(dtype).map(|code| small_float(dtype, code)).collect();
+    values.retain(|v| v.is_finite() && *v >= 0.0);
+    values.sort_by(f64::total_cmp);
+    let between: Vec<f64> = values.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
+    let beyond = values.last().map(|last| [last * 1.03, last * 1.1, last * 3.0]);
+    values.extend(between);
+    values.extend(beyond.into_iter().flatten());
+    let near = [1.0, 1.0 - 1.0 / 1048576.0, 1.0 + 1.0 / 1048576.0];
+    let mut all: Vec<f32> = values.iter().flat_map(|v| near.map(|n| (v * n) as f32)).collect();
+    if dtype == DType::F8E8M0 {
+        // Devices may take subnormal numbers for 0.
+        all.retain(|v| *v == 0.0 || *v > 2.4e-38);
+    } else {
+        let negative: Vec<f32> = all.iter().map(|v| -v).collect();
+        all.extend(negative);
+        all.push(f32::NEG_INFINITY);
+    }
+    all.extend([f32::INFINITY, f32::NAN, 0.0]);
+    all
+}
+
+fn small_floats(on: &Named) -> Result<(), Failed> {
+    for to in SMALL {
+        let x = samples(to);
+        for saturate in [true, false] {
+            for power in [PowerRounding::Up, PowerRounding::Down, PowerRounding::Nearest] {
+                let rounding = SmallRounding { saturate, power };
+                let got = run(on, CastSmall { to, rounding }, &[f32s(&x)])?;
+                for (&x, &code) in x.iter().zip(got.bytes().iter()) {
+                    let want = small_float_bits(to, x.into(), rounding);
+                    assert_eq!(code, want, "{to} {rounding:?} of {x:e} ({:#x})", x.to_bits());
+                }
+                if to != DType::F8E8M0 {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn small_values(on: &Named) -> Result<(), Failed> {
+    for dtype in SMALL {
+        let all: Vec<u8> = codes(dtype).collect();
+        let x = Tensor::new(dtype, &[all.len()], all.clone())?;
+        let got = run(on, Cast { to: DType::F32 }, &[x])?.to_f32()?;
+        for (&code, got) in all.iter().zip(got) {
+            let want = small_float(dtype, code) as f32;
+            let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
+            assert!(same, "{dtype} {code:#x}: {got:e} instead of {want:e}");
+        }
+    }
     Ok(())
 }

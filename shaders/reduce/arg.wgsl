@@ -1,0 +1,54 @@
+import package::common::decode::{In, decode, word_of};
+
+// Where the elements behind the place of an extremum are: x is
+// [outer, n, inner], and there is a result for each of [outer, inner].
+
+struct Params {
+    // Results of this dispatch.
+    rows: u32,
+    // Elements of x before its first span.
+    base: u32,
+    n: u32,
+    inner: u32,
+    // The first result.
+    first: u32,
+    // The results that are bound.
+    y_first: u32,
+    y_count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<u32>;
+@group(0) @binding(2) var<storage, read_write> y: array<i32>;
+
+// An element and its place along the axis.
+struct Found {
+    value: In,
+    place: u32,
+}
+
+fn start_of(row: u32) -> u32 {
+    return params.base + row / params.inner * params.n * params.inner + row % params.inner;
+}
+
+fn found(start: u32, j: u32) -> Found {
+    let at = start + j * params.inner;
+    return Found(decode(x[word_of(at)], at), j);
+}
+
+// Whichever of the two is to be named. Of equals it is the first, or the last.
+fn better(a: Found, b: Found) -> Found {
+    @if(largest) let beaten = b.value > a.value;
+    @else let beaten = b.value < a.value;
+    @if(select_last) let later = b.place > a.place;
+    @else let later = b.place < a.place;
+    if beaten || (b.value == a.value && later) {
+        return b;
+    }
+    return a;
+}
+
+// The result's place in y; too far where it is another dispatch's.
+fn sink_of(row: u32) -> u32 {
+    return params.first + row - params.y_first;
+}

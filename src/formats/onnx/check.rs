@@ -1,0 +1,80 @@
+//! The structure of a graph: every name defined once, and before it is read.
+
+use super::model::OnnxGraph;
+use crate::error::{Error, Result};
+use crate::formats::gguf::shown;
+use std::collections::{HashMap, HashSet};
+
+/// Checks a graph whose bodies have been checked, and notes what it reads from
+/// around and where each value is read last.
+pub(super) fn seal(graph: &mut OnnxGraph, outermost: bool, file: &str) -> Result<()> {
+    let wrong = |node: &str, what: String| {
+        let at = format!("node '{}'", shown(node.as_bytes()));
+        Err(Error::format(file, at, what))
+    };
+    let mut defined: HashSet<&str> = HashSet::new();
+    for input in &graph.inputs {
+        if input.name.is_empty() || !defined.insert(&input.name) {
+            let at = format!("input '{}'", shown(input.name.as_bytes()));
+            return Err(Error::format(file, at, "without a name, or given twice"));
+        }
+    }
+    defined.extend(graph.initializers.keys().map(String::as_str));
+    let makers = makers(graph);
+    let mut captures = std::collections::BTreeSet::new();
+    let mut last_use: HashMap<String, usize> = HashMap::new();
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let inside = node.graphs.values().flat_map(|graph| &graph.captures);
+        for name in node.inputs.iter().filter(|name| !name.is_empty()).chain(inside) {
+            last_use.insert(name.clone(), at);
+            if defined.contains(name.as_str()) {
+                continue;
+            }
+            let shown_name = shown(name.as_bytes());
+            if let Some(&later) = makers.get(name.as_str()) {
+                let later = shown(graph.nodes[later].name.as_bytes());
+                let what = format!(
+                    "reads '{shown_name}' before node '{later}' makes it: \
+                     nodes must be sorted and without cycles"
+                );
+                return wrong(&node.name, what);
+            }
+            if outermost {
+                return wrong(&node.name, format!("reads '{shown_name}', which nothing makes"));
+            }
+            captures.insert(name.clone());
+        }
+        for name in node.outputs.iter().filter(|name| !name.is_empty()) {
+            if !defined.insert(name) {
+                let name = shown(name.as_bytes());
+                return wrong(&node.name, format!("makes '{name}', which is defined already"));
+            }
+        }
+    }
+    let mut results = HashSet::new();
+    for output in &graph.outputs {
+        let at = || format!("output '{}'", shown(output.name.as_bytes()));
+        if !results.insert(&output.name) && outermost {
+            return Err(Error::format(file, at(), "given twice"));
+        }
+        if !defined.contains(output.name.as_str()) {
+            if outermost {
+                return Err(Error::format(file, at(), "nothing makes it"));
+            }
+            captures.insert(output.name.clone());
+        }
+        last_use.insert(output.name.clone(), graph.nodes.len());
+    }
+    (graph.captures, graph.last_use) = (captures, last_use);
+    Ok(())
+}
+
+/// Which node makes each value.
+fn makers(graph: &OnnxGraph) -> HashMap<&str, usize> {
+    let mut makers = HashMap::new();
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let named = node.outputs.iter().filter(|name| !name.is_empty());
+        makers.extend(named.map(|name| (name.as_str(), at)));
+    }
+    makers
+}

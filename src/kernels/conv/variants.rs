@@ -1,0 +1,214 @@
+//! The table of variants, which one suits a convolution, and their shaders.
+
+use crate::error::{Error, Result};
+use crate::gpu::ConstValue::U32;
+use crate::gpu::ShaderRequest;
+use crate::kernels::{GpuCx, Language, Needs, Variant};
+use crate::ops::conv::geometry::{Axis, Geometry};
+use crate::ops::elementwise::Unary;
+
+/// The name policies and coverage use.
+pub const FAMILY: &str = "conv";
+
+const NEEDS: Needs =
+    Needs { f16: false, subgroups: false, coop: None, invocations: 1, workgroup_bytes: 0 };
+
+/// Every variant; where several suit, the first one is taken.
+pub const VARIANTS: &[Variant] = &[
+    Variant {
+        name: "direct",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    // One output channel at a time: for groups of few.
+    Variant {
+        name: "depthwise",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["single"],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "depthwise_64",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(64))],
+        features: &["single"],
+        needs: Needs { invocations: 64, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "tiled_64",
+        shader: "conv/tiled",
+        consts: &[("SIDE", U32(16))],
+        features: &[],
+        needs: Needs { invocations: 256, workgroup_bytes: 8448, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "tiled_32",
+        shader: "conv/tiled",
+        consts: &[("SIDE", U32(8))],
+        features: &[],
+        needs: Needs { invocations: 64, workgroup_bytes: 2176, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+];
+
+/// With fewer output channels in a group, one is computed at a time.
+const FEW: usize = 4;
+/// Loop iterations of an invocation beside those of its sums.
+const OTHER_LOOPS: u64 = 64;
+
+/// Picks the variant: the best suited one; where policy or device leave none of
+/// those, the first that can compute it at all.
+pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'static Variant> {
+    let can = |v: &Variant| most_channels(cx, v, g) > 0;
+    if cx.policy.force.contains_key(FAMILY) {
+        return cx.choose(FAMILY, VARIANTS, can);
+    }
+    let software = cx.caps.is_software();
+    let outputs = samples.saturating_mul(g.plane_out() as u64);
+    let tiles = outputs.div_ceil(64) * (g.m as u64).div_ceil(64) * g.groups as u64;
+    let suits = |v: &Variant| match v.name {
+        "direct" => software && g.m >= FEW,
+        "depthwise" => software && g.m < FEW,
+        "depthwise_64" => g.m < FEW,
+        // Larger tiles read less; smaller ones keep a device busy.
+        "tiled_64" => !software && g.m > 32 && tiles >= 64,
+        _ => !software,
+    };
+    cx.choose(FAMILY, VARIANTS, |v| can(v) && suits(v))
+        .or_else(|_| cx.choose(FAMILY, VARIANTS, can))
+}
+
+/// How many input channels an invocation of a variant may go through.
+pub(super) fn most_channels(cx: &GpuCx<'_>, variant: &Variant, g: &Geometry) -> u64 {
+    let Some(most) = cx.caps.loop_iterations else { return u64::MAX };
+    let [d, h, w] = g.three().map(|axis| axis.kernel as u64);
+    let search: u64 = match g.transposed {
+        true => g.axes.iter().map(|axis| step(axis) as u64).sum(),
+        false => 0,
+    };
+    let each = match variant.shader {
+        // Steps of SIDE, and a loop over each step.
+        "conv/tiled" => 2 * d * h * w,
+        _ => 1 + d * (1 + h * (1 + w)),
+    };
+    most.saturating_sub(OTHER_LOOPS + search) / each.max(1)
+}
+
+/// The distance between the taps of a phase of a transposed convolution.
+pub(super) fn step(axis: &Axis) -> usize {
+    axis.stride / gcd(axis.stride, axis.dilation)
+}
+
+/// The distance between the inputs that they meet.
+pub(super) fn apart(axis: &Axis) -> usize {
+    axis.dilation / gcd(axis.stride, axis.dilation)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// What a shader is instantiated for, beside its variant.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Options {
+    pub(super) bias: bool,
+    pub(super) residual: bool,
+    pub(super) activation: Option<Unary>,
+    /// This is not all of the sum.
+    pub(super) staged: bool,
+    /// There are three spatial axes.
+    pub(super) deep: bool,
+    pub(super) transposed: bool,
+    /// The window has one tap.
+    pub(super) alone: bool,
+    /// Rows of the window have one tap.
+    pub(super) point: bool,
+    /// Neighbouring taps and outputs meet neighbouring inputs.
+    pub(super) sliding: bool,
+}
+
+impl Options {
+    /// The options that follow from the extents.
+    pub(super) fn of(g: &Geometry) -> Self {
+        let [d, _, w] = g.three();
+        let (stride, dilation) = if g.transposed { (1, apart(&w)) } else { (w.stride, w.dilation) };
+        let point = w.kernel == 1 && !g.transposed;
+        let sliding = !point && stride == 1 && dilation == 1;
+        let deep = d != Axis::ONE;
+        let alone = !g.transposed && g.taps() == 1;
+        Options { deep, transposed: g.transposed, alone, point, sliding, ..Options::default() }
+    }
+
+    /// The shader.
+    pub(super) fn request(&self, variant: &Variant) -> ShaderRequest {
+        let mut request = ShaderRequest::new(variant.shader);
+        // Every element of workgroup memory is written before it is read.
+        request.zero_workgroup = false;
+        for (name, value) in variant.consts {
+            request = request.with(*name, *value);
+        }
+        let direct = variant.shader == "conv/direct";
+        let flags = [
+            ("bias", self.bias),
+            ("residual", self.residual),
+            ("activated", self.activation.is_some()),
+            ("staged", self.staged),
+            ("deep", self.deep),
+            ("transposed", self.transposed),
+            ("alone", self.alone && direct),
+            ("point", self.point && direct && !self.alone),
+            ("sliding", self.sliding && direct),
+        ];
+        let flags = flags.iter().filter(|(_, on)| *on).map(|(name, _)| *name);
+        for name in variant.features.iter().copied().chain(flags) {
+            request = request.feature(name);
+        }
+        if let Some(activation) = self.activation {
+            activation.configure(&mut request);
+        }
+        request
+    }
+}
+
+/// Output channels and quads of outputs that a workgroup computes.
+pub(super) fn tile(variant: &Variant) -> Result<(u64, u64)> {
+    match (variant.shader, variant.consts) {
+        ("conv/tiled", [("SIDE", U32(side))]) => Ok((4 * u64::from(*side), u64::from(*side))),
+        ("conv/direct", [("LANES", U32(lanes))]) => {
+            let single = variant.features.contains(&"single");
+            Ok((if single { 1 } else { 8 }, u64::from(*lanes)))
+        }
+        _ => Err(Error::internal(format!("no tile is known for variant '{}'", variant.name))),
+    }
+}
+
+/// Every shader of a variant that differs in more than a number.
+pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    let plain = Options::default();
+    let relu = Some(Unary::Relu);
+    let all = [
+        plain,
+        Options { bias: true, activation: relu, sliding: true, ..plain },
+        Options { bias: true, residual: true, activation: relu, alone: true, ..plain },
+        Options { bias: true, point: true, ..plain },
+        Options { bias: true, staged: true, activation: relu, ..plain },
+        Options { deep: true, staged: true, sliding: true, ..plain },
+        Options { deep: true, bias: true, ..plain },
+        Options { transposed: true, bias: true, sliding: true, ..plain },
+        Options { transposed: true, deep: true, residual: true, ..plain },
+        Options { transposed: true, staged: true, activation: relu, ..plain },
+    ];
+    all.iter().map(|options| options.request(variant)).collect()
+}

@@ -1,0 +1,155 @@
+//! A loaded ONNX model.
+
+use super::control::CONTROL;
+use super::operator::OnnxOperator;
+use crate::error::{Error, Result};
+use crate::formats::onnx::{self, Constant, OnnxFile, OnnxGraph, ValueInfo};
+use crate::onnx::Attribute;
+use crate::ops::registry::ONNX;
+use crate::tensor::Tensor;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+/// An ONNX model, loaded once for any number of sessions. Weights stay in the
+/// mapped file.
+#[derive(Debug)]
+pub struct Model {
+    file: OnnxFile,
+}
+
+/// An operator of a model that this crate does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The domain; empty for ONNX's own.
+    pub domain: String,
+    /// The operator.
+    pub op_type: String,
+    /// The version of the operator set.
+    pub opset: u32,
+    /// The nodes that use it.
+    pub nodes: Vec<String>,
+}
+
+/// The row of an operator for a version of its operator set.
+pub(super) fn rows_of(domain: &str, name: &str, opset: u32) -> Option<&'static OnnxOperator> {
+    type Rows = HashMap<(&'static str, &'static str), Vec<&'static OnnxOperator>>;
+    static ROWS: LazyLock<Rows> = LazyLock::new(|| {
+        let mut rows = Rows::new();
+        for row in ONNX.iter().flat_map(|family| family.iter()) {
+            rows.entry((row.domain, row.name)).or_default().push(row);
+        }
+        rows
+    });
+    let rows = ROWS.get(&(domain, name))?;
+    rows.iter().filter(|row| row.since <= opset).max_by_key(|row| row.since).copied()
+}
+
+impl Model {
+    /// Maps a model's file and checks it. Neither it nor the files with its
+    /// weights may be changed while it is open.
+    ///
+    /// # Errors
+    /// As [`crate::formats::onnx::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Model { file: onnx::open(path)? }))
+    }
+
+    /// A model from the bytes of its file. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`crate::formats::onnx::parse`].
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Model { file: onnx::parse(bytes, name)? }))
+    }
+
+    /// The model's file.
+    pub fn file(&self) -> &OnnxFile {
+        &self.file
+    }
+
+    /// What errors call the model.
+    pub fn name(&self) -> &str {
+        &self.file.name
+    }
+
+    /// What a run is given, in the file's order: inputs with a default are
+    /// among them, but need not be given.
+    pub fn inputs(&self) -> &[ValueInfo] {
+        &self.file.graph.inputs
+    }
+
+    /// What a run gives, in the file's order.
+    pub fn outputs(&self) -> &[ValueInfo] {
+        &self.file.graph.outputs
+    }
+
+    /// The value of an input that is not given.
+    pub fn default_of(&self, input: &str) -> Option<&Constant> {
+        self.file.graph.initializers.get(input)
+    }
+
+    pub(super) fn graph(&self) -> &Arc<OnnxGraph> {
+        &self.file.graph
+    }
+
+    /// The operators that this crate does not have.
+    pub fn missing(&self) -> Vec<Missing> {
+        let mut missing: BTreeMap<(&str, &str, u32), Vec<String>> = BTreeMap::new();
+        for node in self.file.graph.all_nodes() {
+            let control = node.domain.is_empty()
+                && CONTROL.iter().any(|&(name, v)| name == node.op_type && v <= node.opset);
+            if !control && rows_of(&node.domain, &node.op_type, node.opset).is_none() {
+                let key = (node.domain.as_str(), node.op_type.as_str(), node.opset);
+                missing.entry(key).or_default().push(node.name.clone());
+            }
+        }
+        let one = |((domain, op_type, opset), nodes): ((&str, &str, u32), Vec<String>)| Missing {
+            domain: domain.into(),
+            op_type: op_type.into(),
+            opset,
+            nodes,
+        };
+        missing.into_iter().map(one).collect()
+    }
+
+    /// Whether all operators are known here.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] that names every operator that is not, with its
+    /// nodes.
+    pub fn coverage(&self) -> Result<()> {
+        let missing = self.missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let one = |missing: &Missing| {
+            let domain = if missing.domain.is_empty() { "ai.onnx" } else { &missing.domain };
+            let nodes = missing.nodes.join("', '");
+            format!("{domain}.{} at opset {} (nodes '{nodes}')", missing.op_type, missing.opset)
+        };
+        let missing: Vec<_> = missing.iter().map(one).collect();
+        Err(Error::unsupported(self.name(), format_args!("operators {}", missing.join(", "))))
+    }
+
+    /// All constants, here and in bodies.
+    pub(super) fn constants(&self) -> Vec<Tensor> {
+        let mut all = Vec::new();
+        let mut graphs = vec![self.graph().as_ref()];
+        while let Some(graph) = graphs.pop() {
+            all.extend(graph.initializers.values().filter_map(|constant| match constant {
+                Constant::Tensor(tensor) => Some(tensor.clone()),
+                Constant::Unsupported(_) => None,
+            }));
+            for node in &graph.nodes {
+                graphs.extend(node.graphs.values().map(Arc::as_ref));
+                for name in node.attributes.names() {
+                    if let Some(Attribute::Tensor(tensor)) = node.attributes.get(name) {
+                        all.push(tensor.clone());
+                    }
+                }
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,284 @@
+//! An ONNX model on a backend.
+
+use super::import::{import, start};
+use super::inputs;
+use super::memo::Memo;
+use super::mixed::{Fallback, Work};
+use super::model::Model;
+use super::stage::{Answer, Held, Next, Table};
+use super::state::{Kind, State};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::exec::Profile;
+use crate::passes::fold;
+use crate::session::SessionOptions;
+use crate::tensor::Tensor;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// How an ONNX model is run.
+#[derive(Debug, Clone)]
+pub struct OnnxOptions {
+    /// How the sessions of its graphs are made.
+    pub session: SessionOptions,
+    /// Whether it is an error if part of the model cannot run on the GPU.
+    pub gpu_only: bool,
+    /// Names of nodes that run on the CPU whatever the backend.
+    pub force_cpu: BTreeSet<String>,
+    /// How many stages are kept for inputs and values like those that made
+    /// them; the ones not used for the longest time go first.
+    pub kept_stages: usize,
+    /// The most stages of one run: iterations of a loop are stages where only
+    /// a run can tell whether there is another one.
+    pub most_steps: u64,
+}
+
+impl Default for OnnxOptions {
+    fn default() -> Self {
+        OnnxOptions {
+            session: SessionOptions::default(),
+            gpu_only: false,
+            force_cpu: BTreeSet::new(),
+            kept_stages: 128,
+            most_steps: 1 << 20,
+        }
+    }
+}
+
+/// What a session has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnnxCounters {
+    /// Runs.
+    pub runs: u64,
+    /// Stages imported.
+    pub stages: u64,
+    /// Graphs planned.
+    pub plans: u64,
+    /// Stages gone through in all runs.
+    pub steps: u64,
+}
+
+/// An ONNX model on a backend.
+///
+/// A run goes from stage to stage: each is a graph of constant shapes, made for
+/// what the host has seen so far, which is the extents of the inputs and the
+/// values that shapes or control flow depend on. What has been seen before is
+/// neither imported nor planned again.
+#[derive(Debug)]
+pub struct OnnxSession {
+    model: Arc<Model>,
+    backend: Backend,
+    options: OnnxOptions,
+    memo: Memo,
+    stages: HashMap<u64, Stage>,
+    /// The stage that follows another one for what the host saw.
+    following: HashMap<(u64, Answer), u64>,
+    by_signature: HashMap<Vec<u8>, u64>,
+    made: u64,
+    counters: OnnxCounters,
+    fallbacks: BTreeMap<String, Fallback>,
+    /// Filled while a run is measured.
+    profiles: Option<Vec<Profile>>,
+}
+
+/// A stage on the backend.
+#[derive(Debug)]
+struct Stage {
+    work: Option<Work>,
+    /// The entries of the table that the graph reads.
+    inputs: Vec<usize>,
+    next: Next,
+    /// Keeps what the signature refers to alive.
+    _start: State,
+    used: u64,
+}
+
+impl OnnxSession {
+    /// A session for a model. Nothing is planned before the first run.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] that names every operator of the model that this
+    /// crate does not have, and inputs of types it does not have.
+    pub fn new(model: Arc<Model>, backend: &Backend, options: OnnxOptions) -> Result<Self> {
+        model.coverage()?;
+        for info in model.inputs() {
+            if info.dtype.is_none() {
+                let at = format!("{}: input '{}'", model.name(), info.name);
+                return Err(Error::unsupported(at, info));
+            }
+        }
+        let memo = Memo::new(model.constants().into_iter());
+        let mut options = options;
+        options.session.weights.get_or_insert_default();
+        Ok(OnnxSession {
+            model,
+            backend: backend.clone(),
+            options,
+            memo,
+            stages: HashMap::new(),
+            following: HashMap::new(),
+            by_signature: HashMap::new(),
+            made: 0,
+            counters: OnnxCounters::default(),
+            fallbacks: BTreeMap::new(),
+            profiles: None,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> OnnxCounters {
+        self.counters
+    }
+
+    /// The nodes of all stages so far that run on the CPU though the backend is
+    /// a GPU, by name. A log has each as a warning.
+    pub fn report(&self) -> Vec<Fallback> {
+        self.fallbacks.values().cloned().collect()
+    }
+
+    /// Runs the model once: its outputs, in its order.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if inputs do not fit the model, [`Error::Graph`] and
+    /// [`Error::Unsupported`] for nodes that cannot be imported for them, and
+    /// what the backend fails with.
+    pub async fn run(&mut self, given: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let model = self.model.clone();
+        let ordered = inputs::check(&model, given)?;
+        let kinds: Vec<_> =
+            ordered.iter().map(|(name, tensor)| (*name, Kind::of(tensor))).collect();
+        let held = ordered.iter().map(|(_, tensor)| Held::Tensor((*tensor).clone()));
+        let mut table = Table(held.collect());
+        self.counters.runs += 1;
+        let mut stage = self.stage(start(model.graph(), &kinds), table.0.len()).await?;
+        for _ in 0..self.options.most_steps {
+            let outputs = self.compute(stage, &table).await?;
+            let found = self.stages.get(&stage).ok_or_else(|| Error::internal("a lost stage"))?;
+            let (sources, ask, after) = match &found.next {
+                Next::Done(results) => {
+                    let result = |(name, source): &(String, _)| {
+                        Ok((name.clone(), table.one(source, &outputs)?))
+                    };
+                    return results.iter().map(result).collect();
+                }
+                Next::Go { table, ask, after } => (table, ask, after),
+            };
+            table = table.next(sources, &outputs)?;
+            let answer = table.answer(ask)?;
+            let key = (stage, answer);
+            stage = match self.following.get(&key) {
+                Some(&next) => next,
+                None => {
+                    let state = after.clone().informed(ask, &key.1, &table)?;
+                    let next = self.stage(state, table.0.len()).await?;
+                    self.follow(key, next);
+                    next
+                }
+            };
+        }
+        Err(Error::Limit {
+            what: format!("a run of {}", self.model.name()),
+            limit_name: "most_steps".into(),
+            needed: self.options.most_steps + 1,
+            limit: self.options.most_steps,
+        })
+    }
+
+    /// As [`OnnxSession::run`], with what each part took: one profile for each
+    /// graph that ran, in order.
+    ///
+    /// # Errors
+    /// As [`OnnxSession::run`].
+    pub async fn profile(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+    ) -> Result<(Vec<(String, Tensor)>, Vec<Profile>)> {
+        self.profiles = Some(Vec::new());
+        let results = self.run(inputs).await;
+        let profiles = self.profiles.take().unwrap_or_default();
+        Ok((results?, profiles))
+    }
+
+    /// As [`OnnxSession::run`], waiting for the results.
+    ///
+    /// # Errors
+    /// As [`OnnxSession::run`].
+    pub fn run_blocking(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let backend = self.backend.clone();
+        backend.block_on(self.run(inputs))
+    }
+
+    /// Runs the graph of a stage.
+    async fn compute(&mut self, stage: u64, table: &Table) -> Result<Vec<Tensor>> {
+        self.counters.steps += 1;
+        let used = self.counters.steps;
+        let found = self.stages.get_mut(&stage).ok_or_else(|| Error::internal("a lost stage"))?;
+        found.used = used;
+        let Some(work) = &mut found.work else { return Ok(Vec::new()) };
+        let inputs = found.inputs.iter().map(|&entry| table.tensor(entry));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let plans = work.plans();
+        let results = work.run(&inputs, &mut self.profiles).await?;
+        self.counters.plans += work.plans() - plans;
+        Ok(results)
+    }
+
+    /// The stage that begins with a state, imported if there is none yet.
+    async fn stage(&mut self, state: State, entries: usize) -> Result<u64> {
+        let signature = state.signature();
+        if let Some(&stage) = self.by_signature.get(&signature) {
+            return Ok(stage);
+        }
+        let imported = import(&state, entries, &mut self.memo)?;
+        let work = match imported.graph {
+            None => None,
+            Some(mut graph) => {
+                let options = &self.options;
+                if !options.session.disabled_passes.contains("fold") {
+                    let memo = &mut self.memo;
+                    fold::fold(&mut graph, &mut |op, inputs, extents| {
+                        memo.evaluate(op, inputs, extents)
+                    })?;
+                }
+                let work = Work::new(graph, &self.backend, options).await?;
+                for fallback in &work.fallbacks {
+                    self.fallbacks.insert(fallback.node.clone(), fallback.clone());
+                }
+                Some(work)
+            }
+        };
+        self.make_room();
+        self.made += 1;
+        self.counters.stages += 1;
+        let (inputs, next) = (imported.inputs, imported.next);
+        let stage = Stage { work, inputs, next, _start: state, used: self.counters.steps };
+        self.stages.insert(self.made, stage);
+        self.by_signature.insert(signature, self.made);
+        Ok(self.made)
+    }
+
+    fn follow(&mut self, key: (u64, Answer), next: u64) {
+        const MOST: usize = 1 << 16;
+        if self.following.len() >= MOST {
+            self.following.clear();
+        }
+        self.following.insert(key, next);
+    }
+
+    /// Drops the stage that has not been used for the longest time, if there
+    /// are as many as are kept.
+    fn make_room(&mut self) {
+        while self.stages.len() >= self.options.kept_stages.max(1) {
+            let oldest = self.stages.iter().min_by_key(|(_, stage)| stage.used);
+            let Some((&oldest, _)) = oldest else { return };
+            self.stages.remove(&oldest);
+            self.by_signature.retain(|_, stage| *stage != oldest);
+            self.following.retain(|(from, _), to| *from != oldest && *to != oldest);
+        }
+    }
+}

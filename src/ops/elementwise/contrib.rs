@@ -1,0 +1,77 @@
+//! Activations of ONNX Runtime's domain, and Dropout.
+
+use super::{Binary, GatedActivation, Unary};
+use crate::error::Result;
+use crate::onnx::{NodeCx, OnnxOperator, row};
+use crate::tensor::{DType, Tensor};
+
+const fn contrib(name: &'static str, import: fn(&mut NodeCx<'_>) -> Result<()>) -> OnnxOperator {
+    OnnxOperator { domain: "com.microsoft", name, since: 1, import }
+}
+
+pub(crate) const CONTRIB: &[OnnxOperator] = &[
+    contrib("BiasGelu", |cx| biased(cx, Unary::Gelu)),
+    contrib("FastGelu", |cx| biased(cx, Unary::GeluTanh)),
+    contrib("Gelu", |cx| biased(cx, Unary::Gelu)),
+    contrib("QuickGelu", quick_gelu),
+    row("Dropout", 7, |cx| {
+        let ratio = cx.float("ratio", 0.5)?;
+        dropout(cx, ratio, false)
+    }),
+    row("Dropout", 12, |cx| {
+        let training = match cx.optional(2) {
+            Some(_) => cx.known_ints(2)?.iter().any(|&on| on != 0),
+            None => false,
+        };
+        let ratio = match cx.optional(1) {
+            Some(_) if training => cx.known_reals(1)?.first().copied().unwrap_or(0.5) as f32,
+            _ => 0.5,
+        };
+        dropout(cx, ratio, training)
+    }),
+];
+
+/// An activation of the input, to which a bias is added if there is one.
+fn biased(cx: &mut NodeCx<'_>, function: Unary) -> Result<()> {
+    let dtype = cx.dtype(0)?;
+    let mut x = cx.input_f32(0)?;
+    if cx.optional(1).is_some() {
+        let bias = cx.input_f32(1)?;
+        x = cx.map2(Binary::Add, x, bias)?;
+    }
+    let y = cx.map1(function, x)?;
+    cx.output_as(0, y, dtype)
+}
+
+/// `x sigmoid(alpha x)` is `silu(alpha x) / alpha`.
+fn quick_gelu(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (dtype, alpha) = (cx.dtype(0)?, cx.float("alpha", 1.702)?);
+    if alpha == 0.0 || !alpha.is_finite() {
+        return Err(cx.unsupported(format!("attribute 'alpha' = {alpha}")));
+    }
+    let x = cx.input_f32(0)?;
+    let scaled = cx.map2_f32(Binary::Mul, x, alpha)?;
+    let factor = cx.scalar_f32(1.0 / alpha)?;
+    let y = cx.op1(GatedActivation { act: Unary::Silu }, &[scaled, factor])?;
+    cx.output_as(0, y, dtype)
+}
+
+/// In inference all elements stay.
+fn dropout(cx: &mut NodeCx<'_>, ratio: f32, training: bool) -> Result<()> {
+    if training && ratio != 0.0 {
+        return Err(cx.unsupported(format!("training_mode with ratio {ratio}")));
+    }
+    let x = cx.input(0)?;
+    cx.output(0, x);
+    if cx.wants(1) {
+        let extents = cx.extents(0)?;
+        let ones = vec![1u8; extents.iter().product()];
+        let mut mask = cx.constant(Tensor::new(DType::Bool, &extents, ones)?)?;
+        // Before opset 10 the mask was of the input's type.
+        if cx.opset() < 10 {
+            mask = cx.cast(mask, cx.dtype(0)?)?;
+        }
+        cx.output(1, mask);
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! The exported cases, and how results are compared.
+
+use crate::support::cache;
+use serde::Deserialize;
+use std::path::PathBuf;
+use wginfer::ops::{RefData, RefTensor};
+use wginfer::{DType, Error, Tensor};
+
+/// The suite's relative tolerance.
+const RELATIVE: f64 = 1e-3;
+/// An absolute floor for f32. The suite's own, 1e-7, is below what f32 sums of
+/// terms near 1 can keep.
+const ABSOLUTE: f64 = 1e-5;
+
+/// Units in the last place that results in F16 and BF16 may be off: the expected
+/// ones come from NumPy, which rounds the intermediate results of these cases to
+/// the type as well.
+const ULPS: f64 = 2.0;
+
+/// A piece of the blob: offset and length.
+pub type Piece = [usize; 2];
+
+#[derive(Debug, Deserialize)]
+pub struct CaseTensor {
+    pub name: String,
+    pub dtype: String,
+    extents: Vec<usize>,
+    data: Piece,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Case {
+    pub name: String,
+    pub operators: Vec<String>,
+    pub model: Piece,
+    random: bool,
+    pub inputs: Vec<CaseTensor>,
+    pub outputs: Vec<CaseTensor>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Index {
+    onnx: String,
+    cases: Vec<Case>,
+}
+
+pub struct Cases {
+    pub version: String,
+    pub cases: Vec<Case>,
+    blob: Vec<u8>,
+}
+
+impl Case {
+    /// Whether results are random, so that nothing can be compared.
+    pub fn untestable(&self) -> bool {
+        self.random
+    }
+
+    /// Whether a GPU could run all of it: no string, sequence, optional or f64.
+    pub fn eligible(&self) -> bool {
+        let excluded = ["STRING", "sequence", "optional", "map", "DOUBLE"];
+        let tensors = self.inputs.iter().chain(&self.outputs);
+        !self.random && tensors.into_iter().all(|t| !excluded.contains(&t.dtype.as_str()))
+    }
+
+    /// The operator it is about: the one of its name, if it has several.
+    pub fn operator(&self) -> &str {
+        let plain = |text: &str| text.replace('_', "").to_lowercase();
+        let name = plain(self.name.trim_start_matches("test_"));
+        let named = self.operators.iter().filter(|op| name.starts_with(&plain(op)));
+        let longest = named.max_by_key(|op| op.len()).map(String::as_str);
+        match (longest, self.operators.as_slice()) {
+            (Some(operator), _) => operator,
+            (None, [only]) => only,
+            _ if self.name.contains("expanded") => "(expanded functions)",
+            (None, [first, ..]) => first,
+            (None, []) => "(none)",
+        }
+    }
+}
+
+impl Cases {
+    /// What `scripts/fetch_onnx_nodes.sh` wrote.
+    pub fn load() -> Self {
+        let folder = folder();
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).unwrap_or_else(|e| {
+                panic!("{}: {e}; run scripts/fetch_onnx_nodes.sh", path.display())
+            })
+        };
+        let index: Index = serde_json::from_slice(&read("cases.json")).expect("cases.json");
+        Cases { version: index.onnx, cases: index.cases, blob: read("cases.bin") }
+    }
+
+    pub fn bytes(&self, piece: &Piece) -> &[u8] {
+        &self.blob[piece[0]..piece[0] + piece[1]]
+    }
+
+    /// The tensor; `None` of a type that the crate does not have.
+    pub fn tensor(&self, tensor: &CaseTensor) -> Result<Option<Tensor>, Error> {
+        let Some(dtype) = dtype(&tensor.dtype) else { return Ok(None) };
+        let mut bytes = self.bytes(&tensor.data).to_vec();
+        // The cases have the bits of these types, the crate their sign as well.
+        if matches!(dtype, DType::I4 | DType::I2) {
+            let unused = 8 - dtype.bits();
+            for byte in &mut bytes {
+                *byte = ((*byte << unused) as i8 >> unused) as u8;
+            }
+        }
+        Tensor::new(dtype, &tensor.extents, bytes).map(Some)
+    }
+}
+
+fn folder() -> PathBuf {
+    if let Some(folder) = std::env::var_os("WGINFER_ONNX_NODES") {
+        return folder.into();
+    }
+    cache::dir().expect("a cache folder").join("onnx-nodes").join(CASES)
+}
+
+/// As in `scripts/fetch_onnx_nodes.sh`.
+const CASES: &str = "1.23.2-2";
+
+/// ONNX's name of an element type.
+fn dtype(name: &str) -> Option<DType> {
+    let name = match name {
+        "FLOAT" => "F32",
+        "FLOAT16" => "F16",
+        "BFLOAT16" => "BF16",
+        "DOUBLE" => "F64",
+        "INT8" => "I8",
+        "UINT8" => "U8",
+        "INT16" => "I16",
+        "UINT16" => "U16",
+        "INT32" => "I32",
+        "UINT32" => "U32",
+        "INT64" => "I64",
+        "UINT64" => "U64",
+        "FLOAT8E4M3FN" => "F8E4M3FN",
+        "FLOAT8E4M3FNUZ" => "F8E4M3FNUZ",
+        "FLOAT8E5M2" => "F8E5M2",
+        "FLOAT8E5M2FNUZ" => "F8E5M2FNUZ",
+        "FLOAT8E8M0" => "F8E8M0",
+        "FLOAT4E2M1" => "F4E2M1",
+        "INT4" => "I4",
+        "UINT4" => "U4",
+        "INT2" => "I2",
+        "UINT2" => "U2",
+        other => other,
+    };
+    DType::ALL.iter().copied().find(|dtype| dtype.name() == name)
+}
+
+/// Whether a result is as expected: type and extents the same, whole numbers
+/// equal, real numbers within the suite's tolerance or [`ULPS`] of a type that
+/// has less precision than that.
+pub fn close(got: &Tensor, expected: &Tensor) -> Result<(), String> {
+    if got.dtype() != expected.dtype() || got.extents() != expected.extents() {
+        return Err(format!(
+            "{}{:?}, not {}{:?}",
+            got.dtype(),
+            got.extents(),
+            expected.dtype(),
+            expected.extents()
+        ));
+    }
+    let relative = RELATIVE.max(match got.dtype() {
+        DType::F16 => ULPS * f64::powi(2.0, -10),
+        DType::BF16 => ULPS * f64::powi(2.0, -7),
+        _ => 0.0,
+    });
+    let values = |tensor: &Tensor| RefTensor::from_tensor(tensor).map_err(|e| e.to_string());
+    match (values(got)?.data, values(expected)?.data) {
+        (RefData::Real(got), RefData::Real(expected)) => {
+            let near = |g: f64, e: f64| {
+                g == e
+                    || (g.is_nan() && e.is_nan())
+                    || (g - e).abs() <= ABSOLUTE + relative * e.abs()
+            };
+            let off = got.iter().zip(&expected).position(|(&g, &e)| !near(g, e));
+            off.map_or(Ok(()), |i| Err(format!("element {i} is {}, not {}", got[i], expected[i])))
+        }
+        (RefData::Int(got), RefData::Int(expected)) => {
+            let off = got.iter().zip(&expected).position(|(g, e)| g != e);
+            off.map_or(Ok(()), |i| Err(format!("element {i} is {}, not {}", got[i], expected[i])))
+        }
+        _ => Err("values of another kind".into()),
+    }
+}

@@ -1,0 +1,177 @@
+//! What the cases came to, by backend and operator.
+
+use crate::cases::Case;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// How many of the cases must pass on the CPU.
+const CPU_BAR: usize = 1200;
+/// And on a GPU, with every compute node there.
+const GPU_BAR: usize = 900;
+
+/// What a case came to.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    Passed,
+    Refused(String),
+    Wrong(String),
+    /// Nothing can be compared.
+    Untestable,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Count {
+    passed: usize,
+    refused: Vec<(String, String)>,
+    wrong: Vec<(String, String)>,
+    untestable: usize,
+}
+
+impl Count {
+    fn total(&self) -> usize {
+        self.passed + self.refused.len() + self.wrong.len() + self.untestable
+    }
+
+    fn add(&mut self, other: &Count) {
+        self.passed += other.passed;
+        self.refused.extend(other.refused.iter().cloned());
+        self.wrong.extend(other.wrong.iter().cloned());
+        self.untestable += other.untestable;
+    }
+}
+
+#[derive(Debug)]
+pub struct Report {
+    version: String,
+    /// By backend, then by operator.
+    counts: BTreeMap<String, BTreeMap<String, Count>>,
+    /// Cases that a GPU could run, by backend.
+    eligible: BTreeMap<String, usize>,
+}
+
+impl Report {
+    pub fn new(version: String) -> Self {
+        Report { version, counts: BTreeMap::new(), eligible: BTreeMap::new() }
+    }
+
+    pub fn add(&mut self, backend: &str, case: &Case, verdict: Verdict) {
+        let operators = self.counts.entry(backend.into()).or_default();
+        let count = operators.entry(case.operator().into()).or_default();
+        let name = case.name.clone();
+        match verdict {
+            Verdict::Passed => count.passed += 1,
+            Verdict::Refused(why) => count.refused.push((name, why)),
+            Verdict::Wrong(what) => count.wrong.push((name, what)),
+            Verdict::Untestable => count.untestable += 1,
+        }
+        *self.eligible.entry(backend.into()).or_default() += usize::from(case.eligible());
+    }
+
+    fn total(&self, backend: &str) -> Count {
+        let mut total = Count::default();
+        for count in self.counts.get(backend).into_iter().flat_map(BTreeMap::values) {
+            total.add(count);
+        }
+        total
+    }
+
+    /// One line for each backend.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        for backend in self.counts.keys() {
+            let total = self.total(backend);
+            let _ = writeln!(
+                text,
+                "{backend}: {} of {} node tests of onnx {} passed, {} refused, {} wrong, {} not \
+                 testable; {} could run on a GPU",
+                total.passed,
+                total.total(),
+                self.version,
+                total.refused.len(),
+                total.wrong.len(),
+                total.untestable,
+                self.eligible.get(backend).copied().unwrap_or(0)
+            );
+        }
+        text
+    }
+
+    /// Whether every backend passed what it must.
+    pub fn enough(&self, quick: bool) -> bool {
+        self.counts.keys().all(|backend| {
+            let bar = match backend.as_str() {
+                "cpu" => CPU_BAR,
+                _ if quick => GPU_BAR / crate::QUICK,
+                _ => GPU_BAR,
+            };
+            let passed = self.total(backend).passed;
+            if passed < bar {
+                println!("{backend}: {passed} passed, at least {bar} must");
+            }
+            passed >= bar
+        })
+    }
+
+    /// The page `docs/onnx-coverage.md`.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "# ONNX coverage\n\nWhat the {} node tests of PyPI `onnx` {} come to. Written by \
+             `make onnx-coverage`.\n\n*Passed on a GPU* means that every compute node ran there. \
+             *Refused* means a typed error that names the node or the type; nothing is wrong \
+             silently. *Could run on a GPU* leaves out tests of strings, sequences, optional values \
+             and f64, which no GPU computes, and tests whose results are random.\n\n",
+            self.counts.keys().map(|backend| self.total(backend).total()).max().unwrap_or(0),
+            self.version
+        );
+        let _ = writeln!(
+            text,
+            "| Backend | Passed | Refused | Wrong | Not testable | Could run on a GPU |"
+        );
+        let _ = writeln!(text, "|---|---|---|---|---|---|");
+        for backend in self.counts.keys() {
+            let t = self.total(backend);
+            let eligible = self.eligible.get(backend).copied().unwrap_or(0);
+            let (passed, refused, wrong) = (t.passed, t.refused.len(), t.wrong.len());
+            let _ = writeln!(
+                text,
+                "| {backend} | {passed} | {refused} | {wrong} | {} | {eligible} |",
+                t.untestable
+            );
+        }
+        self.by_operator(&mut text);
+        self.refusals(&mut text);
+        text
+    }
+
+    fn by_operator(&self, text: &mut String) {
+        let backends: Vec<&String> = self.counts.keys().collect();
+        let operators: std::collections::BTreeSet<&String> =
+            self.counts.values().flat_map(BTreeMap::keys).collect();
+        let _ = write!(text, "\n## By operator\n\nPassed of all.\n\n| Operator |");
+        for backend in &backends {
+            let _ = write!(text, " {backend} |");
+        }
+        let _ = writeln!(text, "\n|---|{}", "---|".repeat(backends.len()));
+        for operator in operators {
+            let _ = write!(text, "| {operator} |");
+            for backend in &backends {
+                match self.counts[*backend].get(operator) {
+                    Some(count) => {
+                        let _ = write!(text, " {}/{} |", count.passed, count.total());
+                    }
+                    None => text.push_str(" |"),
+                }
+            }
+            text.push('\n');
+        }
+    }
+
+    /// Why the CPU, which can do the most, refuses what it refuses.
+    fn refusals(&self, text: &mut String) {
+        let refused = self.total("cpu").refused;
+        let _ = writeln!(text, "\n## Refused on the CPU\n\n| Test | Why |\n|---|---|");
+        for (name, why) in refused {
+            let _ = writeln!(text, "| {name} | {} |", why.replace('|', "\\|"));
+        }
+    }
+}
