@@ -7,7 +7,7 @@ import package::conv::params::{axes_of, params, quad_of, tile_of};
 // (in one, if `single`) straight from storage: no workgroup memory, no barriers.
 // All invocations of a workgroup read the same weights.
 //
-// `alone`: the window has one tap. `point`: its rows have one. `sliding`: neighbouring outputs and
+// `point`: rows of the window have one tap. `sliding`: neighbouring outputs and
 // neighbouring taps meet neighbouring inputs, so that each is read once.
 
 @group(0) @binding(2) var<storage, read> w: array<f32>;
@@ -38,12 +38,6 @@ fn add(s: Sums, x: vec4<f32>, starts: Starts, tap: u32) -> Sums {
         s.c4 + w[starts.hi.x + tap] * x, s.c5 + w[starts.hi.y + tap] * x,
         s.c6 + w[starts.hi.z + tap] * x, s.c7 + w[starts.hi.w + tap] * x,
     );
-}
-
-// Adds what input channel `c` gives at the only tap.
-@if(alone) fn meet(s: Sums, row: Row, at: i32, apart: i32, c: u32, starts: Starts) -> Sums {
-    let own = Row(row.start + c * params.x_channel, row.width);
-    return add(s, load4(own, at, apart), starts, c * params.w_c);
 }
 
 fn start_of(base: u32, m: u32) -> u32 {
@@ -78,22 +72,9 @@ fn main(
     let plane = params.x_base + quad.sample * params.x_sample + tile.group * params.x_group;
     let column = axes.w.start + i32(quad.w) * axes.w.stride;
     @if(deep) let slices = axes.d.taps;
-    @if(!deep) let slices = 1u;
+    @else let slices = 1u;
     var s = Sums();
-    @if(alone) {
-        let row = row_at(axes, quad, plane, 0u, 0u);
-        var c = 0u;
-        for (; c + 4u <= params.c; c += 4u) {
-            s = meet(s, row, column, axes.w.stride, c, starts);
-            s = meet(s, row, column, axes.w.stride, c + 1u, starts);
-            s = meet(s, row, column, axes.w.stride, c + 2u, starts);
-            s = meet(s, row, column, axes.w.stride, c + 3u, starts);
-        }
-        for (; c < params.c; c++) {
-            s = meet(s, row, column, axes.w.stride, c, starts);
-        }
-    }
-    @if(!alone) for (var c = 0u; c < params.c; c++) {
+    for (var c = 0u; c < params.c; c++) {
         for (var qd = 0u; qd < slices; qd++) {
             for (var qh = 0u; qh < axes.h.taps; qh++) {
                 let row = row_at(axes, quad, plane + c * params.x_channel, qd, qh);

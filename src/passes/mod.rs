@@ -8,6 +8,7 @@ pub(crate) mod dead;
 mod epilogue;
 pub(crate) mod fold;
 mod gate;
+mod norms;
 mod rewrite;
 mod skip_norm;
 mod terms;
@@ -45,6 +46,16 @@ pub const PASSES: &[Pass] = &[
         name: "attention",
         about: "products and softmax that are attention into one",
         run: Some(attention::run),
+    },
+    Pass {
+        name: "layer_norm",
+        about: "LayerNormalization spelled out with means and roots",
+        run: Some(norms::layer),
+    },
+    Pass {
+        name: "rms_norm",
+        about: "RMSNormalization spelled out with means and roots",
+        run: Some(norms::rms),
     },
     Pass { name: "gelu", about: "GELU spelled out with erf or tanh", run: Some(activations::gelu) },
     Pass { name: "silu", about: "SiLU and Mish spelled out", run: Some(activations::silu) },

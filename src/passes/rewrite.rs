@@ -16,9 +16,12 @@ pub(super) struct Rewrite<'g> {
     replaced: HashMap<usize, Vec<Node>>,
 }
 
-/// Nodes in the making, one after another: operator, output, inputs.
+/// A node in the making: operator, output, inputs.
+type Link = (Arc<dyn Operator>, ValueId, Vec<Option<ValueId>>);
+
+/// Nodes in the making, one after another.
 pub(super) struct Chain {
-    nodes: Vec<(Arc<dyn Operator>, ValueId, Vec<Option<ValueId>>)>,
+    nodes: Vec<Link>,
     sound: bool,
 }
 
@@ -97,6 +100,22 @@ impl<'g> Rewrite<'g> {
         self.replaced.insert(at, vec![Node { name, op: Arc::new(op), inputs, outputs }]);
         self.removed.extend(others.iter().copied());
         true
+    }
+
+    /// Whether nobody but the nodes in `set` reads what they compute, save for
+    /// the last result, which is that of the node at `root`.
+    pub(super) fn private(&self, set: &[usize], root: usize) -> bool {
+        let mut inside: HashMap<ValueId, usize> = HashMap::new();
+        let set: HashSet<usize> = set.iter().copied().collect();
+        for node in set.iter().filter_map(|&at| self.node(at)) {
+            for id in node.inputs.iter().flatten() {
+                *inside.entry(*id).or_default() += 1;
+            }
+        }
+        let own = |at: &&usize| **at != root;
+        let outputs = set.iter().filter(own).filter_map(|&at| self.node(at));
+        let mut outputs = outputs.flat_map(|node| &node.outputs);
+        outputs.all(|id| self.uses[id.index()] == inside.get(id).copied().unwrap_or(0))
     }
 
     /// The number in a constant of one element.

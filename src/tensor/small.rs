@@ -79,7 +79,7 @@ impl Format {
     fn code(self, value: f64, saturate: bool) -> u8 {
         let sign = if value.is_sign_negative() { self.sign() } else { 0 };
         let nan = match self.special {
-            Special::Ieee => sign | (self.largest() + 2),
+            Special::Ieee => sign | (self.largest() + 3),
             Special::AllOnes => sign | (self.largest() + 1),
             Special::NegativeZero => self.sign(),
             // There is nothing better; -0 is what ONNX's own cases have.

@@ -147,11 +147,13 @@ fn every_pattern_is_fused() -> Result<(), Failed> {
 
 fn every_pass_can_be_left_out() -> Result<(), Failed> {
     let all = |disabled: &[&str]| {
-        operators(disabled).len() + operators_of(spelled::network(), disabled).len()
+        [operators(disabled), operators_of(spelled::network(), disabled)].concat()
     };
     let fused = all(&[]);
     for pass in PASSES.iter().filter(|pass| pass.rewrites()) {
-        assert!(all(&[pass.name]) > fused, "{}", pass.name);
+        let without = all(&[pass.name]);
+        // Where one pass leaves something, another may make one node of it.
+        assert!(without.len() >= fused.len() && without != fused, "{}", pass.name);
     }
     let all: Vec<_> = PASSES.iter().map(|pass| pass.name).collect();
     assert_eq!(operators(&all).len(), network().nodes().len());

@@ -5,6 +5,7 @@ use super::{compare_on_cpu as compare, operators_of, values};
 use wginfer::graph::{Graph, GraphBuilder, ValueId};
 use wginfer::ops::elementwise::{Binary, Unary};
 use wginfer::ops::movement::Transpose;
+use wginfer::ops::reduce::{Reduce, Reduction};
 use wginfer::{DType, Tensor};
 
 /// Every test here, by name.
@@ -19,6 +20,8 @@ pub(super) const TESTS: &[(&str, fn())] = &[
         other_constants_and_other_readers_keep_the_primitives,
     ),
     ("attention_is_recognised_in_every_spelling", attention_is_recognised_in_every_spelling),
+    ("normalisations_are_recognised_in_every_spelling", normalisations_are_recognised),
+    ("normalisations_with_other_readers_stay", normalisations_with_other_readers_stay),
     (
         "attention_whose_scores_are_read_stays_as_it_is",
         attention_whose_scores_are_read_stays_as_it_is,
@@ -53,7 +56,9 @@ fn with(g: &mut GraphBuilder, op: Binary, x: ValueId, value: f64) -> ValueId {
 /// Everything one after another.
 pub(super) fn network() -> Graph {
     graph(|g, x| {
-        let y = gelu_erf(g, x, 0);
+        let y = norm(g, x, &Norm { centred: true, bias: true, ..Norm::default() });
+        let y = gelu_erf(g, y, 0);
+        let y = norm(g, y, &Norm::default());
         let y = silu(g, y);
         let y = hard_swish(g, y, true);
         attention(g, y, &Spelling::default())
@@ -62,7 +67,8 @@ pub(super) fn network() -> Graph {
 
 fn the_network_is_recognised_and_keeps_its_result() {
     let got = operators_of(network(), &[]);
-    let want = ["Gelu", "Swish", "HardSwish", "Attention"];
+    let want =
+        ["LayerNormalization", "Gelu", "RMSNormalization", "Swish", "HardSwish", "Attention"];
     let found: Vec<_> = got.iter().filter(|name| want.contains(&name.as_str())).collect();
     assert_eq!(found, want, "{got:?}");
     assert!(!got.iter().any(|name| name == "Softmax" || name == "Erf"), "{got:?}");
@@ -265,4 +271,92 @@ fn attention_whose_scores_are_read_stays_as_it_is() {
     let names = operators_of(graph(|g, x| attention(g, x, &how)), &[]);
     assert!(names.iter().any(|name| name == "Softmax"), "{names:?}");
     assert!(!names.iter().any(|name| name == "Attention"), "{names:?}");
+}
+
+/// How a normalisation is written down.
+#[derive(Debug, Clone, Copy, Default)]
+struct Norm {
+    centred: bool,
+    bias: bool,
+    /// The square is a product.
+    product: bool,
+    /// 0: divided by the root; 1: times its reciprocal; 2: times 1 / root; 3: times
+    /// the power -1/2.
+    inverse: usize,
+    /// The mean square is a result, too.
+    read: bool,
+}
+
+fn norm(g: &mut GraphBuilder, x: ValueId, how: &Norm) -> ValueId {
+    let mean = |g: &mut GraphBuilder, x: ValueId| {
+        let op = Reduce { reduction: Reduction::Mean, axes: vec![-1], keepdims: true };
+        g.op1(op, &[x]).unwrap()
+    };
+    let vector = |g: &mut GraphBuilder, salt: usize| {
+        g.constant("vector", Tensor::from_f32(&[N], &values(N, salt)).unwrap()).unwrap()
+    };
+    let d = if how.centred {
+        let mean = mean(g, x);
+        g.sub(x, mean).unwrap()
+    } else {
+        x
+    };
+    let square = if how.product { g.mul(d, d).unwrap() } else { with(g, Binary::Pow, d, 2.0) };
+    let square = mean(g, square);
+    if how.read {
+        g.output("square", square).unwrap();
+    }
+    let under = with(g, Binary::Add, square, 1e-3);
+    let root = |g: &mut GraphBuilder| g.unary(Unary::Sqrt, under).unwrap();
+    let normed = match how.inverse {
+        0 => {
+            let root = root(g);
+            g.div(d, root).unwrap()
+        }
+        1 => {
+            let root = root(g);
+            let inverse = g.unary(Unary::Reciprocal, root).unwrap();
+            g.mul(d, inverse).unwrap()
+        }
+        2 => {
+            let (one, root) = (number(g, 1.0), root(g));
+            let inverse = g.div(one, root).unwrap();
+            g.mul(inverse, d).unwrap()
+        }
+        _ => {
+            let inverse = with(g, Binary::Pow, under, -0.5);
+            g.mul(d, inverse).unwrap()
+        }
+    };
+    let scale = vector(g, 11);
+    let scaled = g.mul(scale, normed).unwrap();
+    if !how.bias {
+        return scaled;
+    }
+    let bias = vector(g, 12);
+    g.add(scaled, bias).unwrap()
+}
+
+fn normalisations_are_recognised() {
+    for bits in 0..32usize {
+        let on = |bit: usize| bits >> bit & 1 == 1;
+        let how = Norm {
+            centred: on(0),
+            bias: on(0) && on(1),
+            product: on(2),
+            inverse: bits >> 3 & 3,
+            read: false,
+        };
+        let name = if how.centred { "LayerNormalization" } else { "RMSNormalization" };
+        becomes(&graph(|g, x| norm(g, x, &how)), name);
+    }
+}
+
+fn normalisations_with_other_readers_stay() {
+    for centred in [true, false] {
+        let how = Norm { centred, read: true, ..Norm::default() };
+        let names = operators_of(graph(|g, x| norm(g, x, &how)), &[]);
+        assert!(names.iter().any(|name| name == "Sqrt"), "{names:?}");
+        assert!(!names.iter().any(|name| name.ends_with("Normalization")), "{names:?}");
+    }
 }

@@ -131,8 +131,6 @@ pub(super) struct Options {
     /// There are three spatial axes.
     pub(super) deep: bool,
     pub(super) transposed: bool,
-    /// The window has one tap.
-    pub(super) alone: bool,
     /// Rows of the window have one tap.
     pub(super) point: bool,
     /// Neighbouring taps and outputs meet neighbouring inputs.
@@ -147,8 +145,7 @@ impl Options {
         let point = w.kernel == 1 && !g.transposed;
         let sliding = !point && stride == 1 && dilation == 1;
         let deep = d != Axis::ONE;
-        let alone = !g.transposed && g.taps() == 1;
-        Options { deep, transposed: g.transposed, alone, point, sliding, ..Options::default() }
+        Options { deep, transposed: g.transposed, point, sliding, ..Options::default() }
     }
 
     /// The shader.
@@ -167,8 +164,7 @@ impl Options {
             ("staged", self.staged),
             ("deep", self.deep),
             ("transposed", self.transposed),
-            ("alone", self.alone && direct),
-            ("point", self.point && direct && !self.alone),
+            ("point", self.point && direct),
             ("sliding", self.sliding && direct),
         ];
         let flags = flags.iter().filter(|(_, on)| *on).map(|(name, _)| *name);
@@ -201,8 +197,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let all = [
         plain,
         Options { bias: true, activation: relu, sliding: true, ..plain },
-        Options { bias: true, residual: true, activation: relu, alone: true, ..plain },
-        Options { bias: true, point: true, ..plain },
+        Options { bias: true, residual: true, activation: relu, point: true, ..plain },
         Options { bias: true, staged: true, activation: relu, ..plain },
         Options { deep: true, staged: true, sliding: true, ..plain },
         Options { deep: true, bias: true, ..plain },

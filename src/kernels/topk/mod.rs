@@ -126,7 +126,7 @@ impl Kernel for TopKKernel {
         let block = block_of(variant)?;
         let blocks = n.div_ceil(block);
         let bytes = 4 / storage("TopK", dtype)?.lanes;
-        let scratch = blocks * block.min(k) * 4;
+        let scratch = room(blocks, block.min(k), k) * 4;
         let row = [n * bytes, k * 4, scratch].map(|bytes| inner * bytes);
         let mut dispatches = Vec::new();
         for part in &parts::split(cx, "a row of TopK", outer, &row)? {
@@ -145,6 +145,17 @@ impl Kernel for TopKKernel {
     fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
         cpu::run(self, cx)
     }
+}
+
+/// Elements of a line that scratch memory must have room for. Where the number
+/// of runs is odd, the last one grows like the others and has nothing to merge.
+fn room(mut runs: u64, mut most: u64, k: u64) -> u64 {
+    let mut all = runs * most;
+    while runs > 1 {
+        (runs, most) = (runs.div_ceil(2), (2 * most).min(k));
+        all = all.max(runs * most);
+    }
+    all
 }
 
 /// The dispatches for one part of the lines.
@@ -238,4 +249,18 @@ impl Pass<'_> {
 
 fn word(number: u64) -> Param {
     Param::Dim(number.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn an_odd_run_has_room_to_grow() {
+        assert_eq!(room(1, 7, 7), 7);
+        assert_eq!(room(8, 128, 1000), 1024);
+        // 9 runs of 128, 5 of 256, 3 of 512, 2 of 1000.
+        assert_eq!(room(9, 128, 1000), 2000);
+        assert_eq!(room(9, 5, 5), 45);
+    }
 }

@@ -26,6 +26,12 @@ fn dims(shape: &[usize]) -> Vec<Dim> {
     shape.iter().map(|&n| n.into()).collect()
 }
 
+/// What is tried on every dtype, and what on a few that stand for all: the places
+/// of elements do not depend on what they are.
+fn some<T>(dtype: DType, all: &[T]) -> &[T] {
+    if matches!(dtype, DType::F32 | DType::I8) { all } else { &all[..1] }
+}
+
 pub(crate) fn reshape_cases() -> Vec<CaseFamily> {
     let build = |d: &[usize]| {
         let shape = dims(&[d[2], d[0], d[1]]);
@@ -162,7 +168,8 @@ pub(crate) fn pad_cases() -> Vec<CaseFamily> {
     let mut families = Vec::new();
     for mode in PadMode::ALL {
         for dtype in DTYPES.into_iter().chain([DType::Bool]) {
-            for pads in lists {
+            for pads in some(dtype, &lists) {
+                let pads = *pads;
                 let label = format!("{dtype} {mode:?} {pads:?}");
                 families
                     .push(CaseFamily::new(label, all.clone(), move |d| pad(mode, dtype, pads, d)));
@@ -212,7 +219,8 @@ pub(crate) fn trilu_cases() -> Vec<CaseFamily> {
     let all = shapes(&[[1, 1, 1], [2, 3, 5], [3, 7, 4], [1, 33, 31], [2, 0, 3], [2, 3, 0]]);
     let mut families = Vec::new();
     for dtype in DTYPES.into_iter().chain([DType::Bool]) {
-        for (upper, k) in [(true, 0), (false, 0), (true, -2), (false, 3), (true, i64::MAX)] {
+        let kinds = [(false, 3), (true, 0), (false, 0), (true, -2), (true, i64::MAX)];
+        for &(upper, k) in some(dtype, &kinds) {
             let label = format!("{dtype} upper={upper} k={k}");
             families.push(CaseFamily::new(label, all.clone(), move |d| {
                 Some(Case::new(Trilu { upper, k }, [input(dtype, d)]))

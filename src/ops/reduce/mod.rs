@@ -354,11 +354,15 @@ impl Operator for Reduce {
                 let max = cx.temporary(TensorType::new(dtype, shape.clone()));
                 let largest = kernel(Fold::Max, Each::Plain, Last::Plain);
                 cx.call(largest, &[Some(from.clone())], std::slice::from_ref(&max));
-                cx.call(kernel(fold, each, last), &[Some(from), Some(max)], &[to.clone()]);
+                cx.call(
+                    kernel(fold, each, last),
+                    &[Some(from), Some(max)],
+                    std::slice::from_ref(&to),
+                );
             } else {
                 let each = if first { each } else { Each::Plain };
                 let last = if end { last } else { Last::Plain };
-                cx.call(kernel(fold, each, last), &[Some(from)], &[to.clone()]);
+                cx.call(kernel(fold, each, last), &[Some(from)], std::slice::from_ref(&to));
             }
             from = to;
         }

@@ -39,7 +39,12 @@ fn each_once(n: usize) -> impl Iterator<Item = i32> {
     (0..n).map(move |i| (i * 7919 % n.max(1)) as i32)
 }
 
-/// The axes that are tried, and dtypes with the reductions they have.
+/// What is tried on every dtype, and what on a few that stand for all.
+fn some<T>(dtype: DType, all: &[T]) -> &[T] {
+    if matches!(dtype, DType::F32 | DType::U8) { all } else { &all[..1] }
+}
+
+/// Dtypes with the reductions they have.
 fn combinations() -> impl Iterator<Item = (Reduction, DType)> {
     let pairs = |reduction| DTYPES.into_iter().map(move |dtype| (reduction, dtype));
     Reduction::ALL.into_iter().flat_map(pairs).filter(|(reduction, dtype)| reduction.takes(*dtype))
@@ -51,7 +56,7 @@ pub(crate) fn elements_cases() -> Vec<CaseFamily> {
         [[1, 1, 1, 1], [2, 3, 5, 4], [3, 7, 4, 9], [2, 5, 3, 0], [0, 2, 3, 1], [1, 31, 33, 64]];
     let mut families = Vec::new();
     for (reduction, dtype) in combinations() {
-        for axis in [0, 1, -1] {
+        for &axis in some(dtype, &[1, 0, -1]) {
             let label = format!("{reduction:?} {dtype} axis {axis}");
             families.push(CaseFamily::new(label, shapes.map(Vec::from), move |d| {
                 elements(reduction, dtype, axis, &d[..3], d[3])
@@ -104,7 +109,7 @@ pub(crate) fn nd_cases() -> Vec<CaseFamily> {
         [[1, 1, 1, 1], [4, 3, 5, 2], [3, 7, 4, 9], [5, 2, 3, 0], [2, 3, 0, 2], [13, 11, 9, 40]];
     let mut families = Vec::new();
     for (reduction, dtype) in combinations() {
-        for depth in 1..=3 {
+        for &depth in some(dtype, &[2, 1, 3]) {
             let label = format!("{reduction:?} {dtype} depth {depth}");
             families.push(CaseFamily::new(label, shapes.map(Vec::from), move |d| {
                 nd(reduction, dtype, depth, &d[..3], d[3])

@@ -210,7 +210,7 @@ fn lower(places: Places, reduction: Reduction, cx: &mut Lowering<'_>) -> Result<
     let y = cx.output(0)?;
     let steps = strides(&data.ty.shape, Dim::Const(1), |a, b| a * b);
     let steps = steps.into_iter().map(Step::forward).collect();
-    cx.call(StridedCopy { start: Dim::Const(0), steps }, &[Some(data)], &[y.clone()]);
+    cx.call(StridedCopy { start: Dim::Const(0), steps }, &[Some(data)], std::slice::from_ref(&y));
     cx.call(ScatterKernel { places, reduction }, &[Some(indices), Some(updates)], &[y]);
     Ok(())
 }

@@ -107,10 +107,8 @@ fn coordinates(cx: &mut NodeCx<'_>, axes: usize) -> Result<Vec<Coordinates>> {
         "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
         "align_corners" => Coordinates::AlignCorners,
         "asymmetric" => Coordinates::Asymmetric,
-        // Opset 11 alone had it: half pixels, and the one before is the nearest.
-        "tf_half_pixel_for_nn" if cx.opset() < 13 => {
-            return Err(cx.unsupported("coordinate_transformation_mode 'tf_half_pixel_for_nn'"));
-        }
+        // Opset 13 has it no more.
+        "tf_half_pixel_for_nn" if cx.opset() < 13 => Coordinates::TfHalfPixelForNn,
         "tf_crop_and_resize" => {
             let roi = cx.known_reals(1)?;
             if roi.len() != 2 * axes {

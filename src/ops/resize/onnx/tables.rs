@@ -12,6 +12,8 @@ pub(super) enum Coordinates {
     PytorchHalfPixel,
     AlignCorners,
     Asymmetric,
+    /// Half pixels of the result, whole ones of the original.
+    TfHalfPixelForNn,
     /// Within a part of the original, given by its ends as parts of the whole.
     Crop(f64, f64),
 }
@@ -51,6 +53,7 @@ impl Axis {
             Coordinates::AlignCorners if length == 1.0 => 0.0,
             Coordinates::AlignCorners => i * (n - 1.0) / (length - 1.0),
             Coordinates::Asymmetric => i / self.scale,
+            Coordinates::TfHalfPixelForNn => (i + 0.5) / self.scale,
             Coordinates::Crop(start, end) if length == 1.0 => 0.5 * (start + end) * (n - 1.0),
             Coordinates::Crop(start, end) => {
                 start * (n - 1.0) + i * (end - start) * (n - 1.0) / (length - 1.0)
@@ -170,6 +173,7 @@ mod tests {
         let place = |axis: Axis| (0..axis.to).map(|i| axis.place(i)).collect::<Vec<_>>();
         assert_eq!(place(axis(2, 4, Coordinates::HalfPixel)), [-0.25, 0.25, 0.75, 1.25]);
         assert_eq!(place(axis(2, 4, Coordinates::Asymmetric)), [0.0, 0.5, 1.0, 1.5]);
+        assert_eq!(place(axis(2, 4, Coordinates::TfHalfPixelForNn)), [0.25, 0.75, 1.25, 1.75]);
         assert_eq!(place(axis(4, 2, Coordinates::AlignCorners)), [0.0, 3.0]);
         assert_eq!(place(axis(4, 1, Coordinates::AlignCorners)), [0.0]);
         assert_eq!(place(axis(5, 3, Coordinates::Crop(0.25, 0.75))), [1.0, 2.0, 3.0]);

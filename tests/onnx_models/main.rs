@@ -1,0 +1,110 @@
+//! Small exports with random weights (`scripts/make_onnx_models.py`) on every
+//! backend, compared with what ONNX Runtime makes of the same inputs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test program: what is wrong should stop it"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use support::backends::{self, Named};
+use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
+use wginfer::passes::PASSES;
+use wginfer::{DType, Tensor};
+
+/// The largest distance from the expected result, relative to its length.
+const LARGEST: f64 = 1e-4;
+
+/// A model of the table.
+#[derive(Debug, Clone, Deserialize)]
+struct Entry {
+    model: String,
+    inputs: Vec<Given>,
+    outputs: Vec<Given>,
+}
+
+/// A tensor of the table; its elements are in the model's file of numbers.
+#[derive(Debug, Clone, Deserialize)]
+struct Given {
+    name: String,
+    dtype: String,
+    extents: Vec<usize>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_models")
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let text = std::fs::read_to_string(folder().join("models.json")).unwrap();
+    let entries: Vec<Entry> = serde_json::from_str(&text).unwrap();
+    let mut trials = Vec::new();
+    for backend in backends::all() {
+        for entry in &entries {
+            for fused in [true, false] {
+                let (backend, entry) = (backend.clone(), entry.clone());
+                let passes = if fused { "" } else { ", no passes" };
+                let title = format!("onnx_models::{}::{}{passes}", backend.name, entry.model);
+                trials.push(Trial::test(title, move || run(&backend, &entry, fused)));
+            }
+        }
+    }
+    backends::conclude(&arguments, trials);
+}
+
+fn tensor(given: &Given, bytes: &mut &[u8]) -> Tensor {
+    let dtype = match given.dtype.as_str() {
+        "F32" => DType::F32,
+        "I32" => DType::I32,
+        "I64" => DType::I64,
+        other => panic!("dtype {other}"),
+    };
+    let (own, rest) = bytes.split_at(dtype.bytes(&given.extents).unwrap());
+    *bytes = rest;
+    Tensor::new(dtype, &given.extents, own.to_vec()).unwrap()
+}
+
+fn run(backend: &Named, entry: &Entry, fused: bool) -> Result<(), Failed> {
+    let file = |ending: &str| std::fs::read(folder().join(format!("{}.{ending}", entry.model)));
+    let model = Model::from_bytes(&entry.model, file("onnx")?)?;
+    let mut options = OnnxOptions::default();
+    options.session.poison = true;
+    if !fused {
+        options.session.disabled_passes = PASSES.iter().map(|pass| pass.name.into()).collect();
+    }
+    let mut session = OnnxSession::new(model, &backend.backend, options)?;
+    let numbers = file("bin")?;
+    let mut rest = &numbers[..];
+    let inputs: Vec<Tensor> = entry.inputs.iter().map(|given| tensor(given, &mut rest)).collect();
+    let named: Vec<(&str, &Tensor)> =
+        entry.inputs.iter().map(|given| given.name.as_str()).zip(&inputs).collect();
+    let outputs = session.run_blocking(&named)?;
+    assert_eq!(outputs.len(), entry.outputs.len());
+    for ((name, got), given) in outputs.iter().zip(&entry.outputs) {
+        let want = tensor(given, &mut rest);
+        assert_eq!((name, got.extents()), (&given.name, want.extents()));
+        let distance = distance(&got.to_f32()?, &want.to_f32()?);
+        if distance.is_nan() || distance > LARGEST {
+            return Err(format!("{name} is {distance:e} from ONNX Runtime's").into());
+        }
+    }
+    assert!(rest.is_empty(), "numbers are left");
+    Ok(())
+}
+
+/// The length of the difference relative to that of what is wanted.
+fn distance(got: &[f32], want: &[f32]) -> f64 {
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let pairs = got.iter().zip(want).map(|(&g, &w)| f64::from(g) - f64::from(w));
+    length(&mut { pairs }) / length(&mut want.iter().map(|&w| f64::from(w)))
+}
