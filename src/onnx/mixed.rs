@@ -4,6 +4,7 @@
 use super::session::OnnxOptions;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
+use crate::exec::Profile;
 use crate::gpu::Gpu;
 use crate::graph::{Bindings, Graph, Node, Source, ValueId};
 use crate::kernels::GpuCx;
@@ -25,6 +26,13 @@ pub struct Fallback {
     pub reason: String,
     /// Bytes that go between the backends for it, each run.
     pub bytes: u64,
+}
+
+impl std::fmt::Display for Fallback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Fallback { node, operator, reason, bytes } = self;
+        write!(f, "node '{node}' ({operator}): {reason}; {bytes} bytes cross each run")
+    }
 }
 
 /// A graph on its backends.

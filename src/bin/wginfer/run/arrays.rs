@@ -31,11 +31,12 @@ const ENDING: &str = ".npy";
 /// The names of the arrays of a `.npz` file.
 pub(super) fn names(path: &Path) -> Result<Vec<String>, Error> {
     let archive = archive(path)?;
-    Ok(archive
-        .file_names()
-        .filter_map(|name| name.strip_suffix(ENDING))
-        .map(String::from)
-        .collect())
+    let mut names = Vec::new();
+    for name in archive.file_names() {
+        let name = name.map_err(|e| format(path, "archive", e.to_string()))?;
+        names.extend(name.strip_suffix(ENDING).map(String::from));
+    }
+    Ok(names)
 }
 
 /// Reads an array of a `.npz` file.
