@@ -6,7 +6,7 @@ pub use crate::exec::Progress;
 use crate::exec::cpu::CpuEngine;
 use crate::exec::gpu::GpuEngine;
 pub use crate::exec::gpu::SharedWeights;
-use crate::exec::{EngineOptions, WorkingMemory};
+use crate::exec::{EngineOptions, Profile, TimeSource, WorkingMemory};
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
 use crate::passes;
@@ -250,6 +250,27 @@ impl Session {
     pub fn run_blocking(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let backend = self.backend.clone();
         backend.block_on(self.run(inputs))
+    }
+
+    /// Runs the graph once and measures each piece of work.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn profile(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+    ) -> Result<(Vec<(String, Tensor)>, Profile)> {
+        let (bindings, index) = self.bind(inputs).await?;
+        self.counters.runs += 1;
+        let ordered = self.ordered(inputs)?;
+        let (results, source, timings) = match &mut self.engine {
+            Engine::Cpu { engine, plans } => {
+                let (results, timings) = engine.profile(&plans[index], &ordered, &bindings)?;
+                (results, TimeSource::Calls, timings)
+            }
+            Engine::Gpu(engine) => engine.profile(index, &ordered, &bindings).await?,
+        };
+        Ok((results, Profile { backend: self.backend.name(), source, timings }))
     }
 
     /// Runs the graph `times` times over and waits for the work to be done,

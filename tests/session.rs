@@ -13,6 +13,7 @@ mod support;
 use libtest_mimic::{Arguments, Failed, Trial};
 use support::affine::Affine;
 use support::backends::{self, Named};
+use wginfer::exec::TimeSource;
 use wginfer::graph::{Graph, GraphBuilder};
 use wginfer::{Backend, DType, ErrorKind, Session, SessionOptions, Tensor};
 
@@ -23,6 +24,7 @@ const BODIES: &[(&str, Body)] = &[
     ("steady_state_makes_nothing", steady_state_makes_nothing),
     ("long_work_is_cut", long_work_is_cut),
     ("repeating_updates_states_and_reads_nothing", repeating),
+    ("a_profile_measures_each_piece_of_work", a_profile),
     ("empty_tensors_dispatch_nothing", empty_tensors_dispatch_nothing),
     ("wrong_inputs_are_named", wrong_inputs_are_named),
     ("outputs_may_be_inputs_or_constants", outputs_may_be_inputs_or_constants),
@@ -170,6 +172,32 @@ fn repeating(backend: &Named) -> Result<(), Failed> {
     assert_eq!((counters.runs, counters.dispatches, counters.plans), (4, 4 * dispatches, 1));
     session.repeat_blocking(&inputs, 0)?;
     assert_eq!(session.state_blocking("sum")?.to_f32()?, [15.0, -30.0]);
+    Ok(())
+}
+
+fn a_profile(backend: &Named) -> Result<(), Failed> {
+    // More dispatches than one set of timestamps has room for.
+    let depth = 1100;
+    let mut session = session(backend, depth, SessionOptions::default())?;
+    let x = values(5);
+    let input = Tensor::from_f32(&[5, 3], &x)?;
+    let before = session.counters().dispatches;
+    let (outputs, profile) = backend.backend.block_on(session.profile(&[("x", &input)]))?;
+    assert_eq!(outputs[0].1.to_f32()?, expected(depth, &x));
+    assert_eq!(profile.timings.len(), depth);
+    assert_eq!(session.counters().dispatches, before + depth as u64);
+    assert!(profile.timings.iter().all(|t| t.op == "Affine" && t.micros >= 0.0), "{profile:?}");
+    // Their order is that of the graph, and time passes.
+    let nodes: std::collections::BTreeSet<_> = profile.timings.iter().map(|t| &t.node).collect();
+    assert_eq!(nodes.len(), depth);
+    assert!(profile.busy_us() > 0.0 && profile.timings[depth - 1].start_us > 0.0);
+    let stamps = matches!(&backend.backend, Backend::Gpu(gpu) if gpu.caps().timestamps);
+    let source = match backend.is_gpu() {
+        false => TimeSource::Calls,
+        true if stamps => TimeSource::Timestamps,
+        true => TimeSource::Waits,
+    };
+    assert_eq!(profile.source, source);
     Ok(())
 }
 

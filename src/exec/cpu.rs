@@ -1,5 +1,6 @@
 //! Executes plans on the CPU: the fallback a user lives with.
 
+use super::profile::{Timing, operators};
 use crate::error::{Error, Result};
 use crate::exec::resize::moves;
 use crate::graph::{Bindings, Graph, StateId, StateInfo};
@@ -8,6 +9,7 @@ use crate::plan::{Call, Home, OperandId, Plan};
 use crate::tensor::{DType, Tensor};
 use std::collections::HashSet;
 use std::sync::Arc;
+use web_time::Instant;
 
 /// Bytes aligned for every element type and for vector loads.
 #[derive(Debug, Default, Clone)]
@@ -97,6 +99,37 @@ impl CpuEngine {
         bindings: &Bindings,
     ) -> Result<Vec<(String, Tensor)>> {
         self.compute(plan, inputs, bindings)?;
+        self.results(plan, inputs, bindings)
+    }
+
+    /// As [`CpuEngine::run`], with the time of each call.
+    pub(crate) fn profile(
+        &mut self,
+        plan: &Plan,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+    ) -> Result<(Vec<(String, Tensor)>, Vec<Timing>)> {
+        let graph = self.graph.clone();
+        let (operators, begun) = (operators(&graph), Instant::now());
+        let mut timings = Vec::new();
+        self.each_call(plan, inputs, bindings, |call, start, micros| {
+            timings.push(Timing {
+                node: call.node.clone(),
+                op: operators.get(call.node.as_str()).unwrap_or(&"").to_string(),
+                kernel: call.kernel.name().to_string(),
+                start_us: start.duration_since(begun).as_secs_f64() * 1e6,
+                micros,
+            });
+        })?;
+        Ok((self.results(plan, inputs, bindings)?, timings))
+    }
+
+    fn results(
+        &self,
+        plan: &Plan,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+    ) -> Result<Vec<(String, Tensor)>> {
         let mut results = Vec::with_capacity(plan.outputs.len());
         for (name, id) in &plan.outputs {
             let view = self.view(plan, *id, inputs, bindings)?;
@@ -113,14 +146,28 @@ impl CpuEngine {
         inputs: &[&Tensor],
         bindings: &Bindings,
     ) -> Result<()> {
+        self.each_call(plan, inputs, bindings, |_, _, _| {})
+    }
+
+    /// Makes a plan's calls and tells of each when it began and how many
+    /// microseconds it took.
+    fn each_call(
+        &mut self,
+        plan: &Plan,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+        mut tell: impl FnMut(&Call, Instant, f64),
+    ) -> Result<()> {
         self.reserve(plan)?;
         let mut written = HashSet::new();
         for call in plan.calls() {
             if self.poison {
                 self.poison(plan, call, &mut written)?;
             }
+            let begun = Instant::now();
             self.call(plan, call, inputs, bindings).map_err(|e| e.at_node(&call.node))?;
             self.calls += 1;
+            tell(call, begun, begun.elapsed().as_secs_f64() * 1e6);
         }
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 pub mod cpu;
 pub mod gpu;
+pub mod profile;
 pub mod reference;
 pub(crate) mod resize;
 
+pub use profile::{Profile, TimeSource, Timing};
 pub use reference::Reference;
 
 use crate::kernels::Policy;

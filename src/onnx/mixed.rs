@@ -4,6 +4,7 @@
 use super::session::OnnxOptions;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
+use crate::exec::Profile;
 use crate::gpu::Gpu;
 use crate::graph::{Bindings, Graph, Node, Source, ValueId};
 use crate::kernels::GpuCx;
@@ -25,6 +26,13 @@ pub struct Fallback {
     pub reason: String,
     /// Bytes that go between the backends for it, each run.
     pub bytes: u64,
+}
+
+impl std::fmt::Display for Fallback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Fallback { node, operator, reason, bytes } = self;
+        write!(f, "node '{node}' ({operator}): {reason}; {bytes} bytes cross each run")
+    }
 }
 
 /// A graph on its backends.
@@ -140,14 +148,26 @@ impl Work {
     }
 
     /// Runs the graph: its results for its inputs, both in its order.
-    pub(super) async fn run(&mut self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+    /// Runs it; with `profiles`, measures it and adds what each part took.
+    pub(super) async fn run(
+        &mut self,
+        inputs: &[&Tensor],
+        profiles: &mut Option<Vec<Profile>>,
+    ) -> Result<Vec<Tensor>> {
         let mut results: Vec<Vec<Tensor>> = Vec::with_capacity(self.parts.len());
         for part in &mut self.parts {
             let mut given = Vec::with_capacity(part.inputs.len());
             for (name, from) in &part.inputs {
                 given.push((name.as_str(), pick(from, inputs, &results)?));
             }
-            let found = part.session.run(&given).await?;
+            let found = match profiles {
+                None => part.session.run(&given).await?,
+                Some(profiles) => {
+                    let (found, profile) = part.session.profile(&given).await?;
+                    profiles.push(profile);
+                    found
+                }
+            };
             results.push(found.into_iter().map(|(_, tensor)| tensor).collect());
         }
         let outputs = self.outputs.iter();

@@ -9,6 +9,7 @@ use super::stage::{Answer, Held, Next, Table};
 use super::state::{Kind, State};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::exec::Profile;
 use crate::passes::fold;
 use crate::session::SessionOptions;
 use crate::tensor::Tensor;
@@ -76,6 +77,8 @@ pub struct OnnxSession {
     made: u64,
     counters: OnnxCounters,
     fallbacks: BTreeMap<String, Fallback>,
+    /// Filled while a run is measured.
+    profiles: Option<Vec<Profile>>,
 }
 
 /// A stage on the backend.
@@ -118,6 +121,7 @@ impl OnnxSession {
             made: 0,
             counters: OnnxCounters::default(),
             fallbacks: BTreeMap::new(),
+            profiles: None,
         })
     }
 
@@ -185,6 +189,21 @@ impl OnnxSession {
         })
     }
 
+    /// As [`OnnxSession::run`], with what each part took: one profile for each
+    /// graph that ran, in order.
+    ///
+    /// # Errors
+    /// As [`OnnxSession::run`].
+    pub async fn profile(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+    ) -> Result<(Vec<(String, Tensor)>, Vec<Profile>)> {
+        self.profiles = Some(Vec::new());
+        let results = self.run(inputs).await;
+        let profiles = self.profiles.take().unwrap_or_default();
+        Ok((results?, profiles))
+    }
+
     /// As [`OnnxSession::run`], waiting for the results.
     ///
     /// # Errors
@@ -204,7 +223,7 @@ impl OnnxSession {
         let inputs = found.inputs.iter().map(|&entry| table.tensor(entry));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let plans = work.plans();
-        let results = work.run(&inputs).await?;
+        let results = work.run(&inputs, &mut self.profiles).await?;
         self.counters.plans += work.plans() - plans;
         Ok(results)
     }

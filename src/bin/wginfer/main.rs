@@ -2,6 +2,7 @@
 //! say comes from the library.
 
 mod cache;
+mod device_args;
 mod devices;
 mod failure;
 mod generate;
@@ -9,6 +10,7 @@ mod inspect;
 mod interrupt;
 
 mod output;
+mod run;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -16,7 +18,7 @@ use failure::Failure;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Runs language models on any GPU through WebGPU, or on the CPU.
+/// Runs neural networks on any GPU through WebGPU, or on the CPU.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 /// Messages of the library and of the driver: RUST_LOG=info (or debug).
@@ -36,6 +38,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Generates text with a language model
     Generate(Box<generate::Args>),
+    /// Runs an ONNX model on files, pictures or random values
+    Run(Box<run::Args>),
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Completions { shell } => completions(shell),
     };
     match done {

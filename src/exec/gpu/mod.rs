@@ -5,6 +5,7 @@
 
 mod compile;
 mod narrow;
+mod profile;
 mod resize;
 mod run;
 mod weights;

@@ -26,7 +26,7 @@ impl Pace {
         Pace { budget_ms, rate: if software { 2e6 } else { 1e8 } }
     }
 
-    fn budget(&self) -> f64 {
+    pub(super) fn budget(&self) -> f64 {
         self.rate * self.budget_ms
     }
 
@@ -49,10 +49,19 @@ struct LastPart {
 
 /// A dispatch with its run-time size.
 #[derive(Clone, Copy)]
-struct Sized<'a> {
-    step: &'a Step,
+pub(super) struct Sized<'a> {
+    pub(super) step: &'a Step,
     groups: [u32; 3],
     work: f64,
+}
+
+impl Sized<'_> {
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.step.pipeline.raw);
+        pass.set_bind_group(0, self.step.group.raw(), &[]);
+        let [x, y, z] = self.groups;
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 impl GpuEngine {
@@ -142,7 +151,7 @@ impl GpuEngine {
     }
 
     /// Submits what is encoded, with copies of the results behind it.
-    async fn read_outputs(
+    pub(super) async fn read_outputs(
         &self,
         index: usize,
         mut encoder: wgpu::CommandEncoder,
@@ -203,7 +212,11 @@ fn word_of(bytes: &[u8]) -> Result<u32> {
 }
 
 /// The dispatches of a plan that have something to do.
-fn sized<'a>(compiled: &'a Compiled, bindings: &Bindings, most: u32) -> Result<Vec<Sized<'a>>> {
+pub(super) fn sized<'a>(
+    compiled: &'a Compiled,
+    bindings: &Bindings,
+    most: u32,
+) -> Result<Vec<Sized<'a>>> {
     let mut sized = Vec::with_capacity(compiled.steps.len());
     for step in &compiled.steps {
         let groups = workgroups(&step.grid, bindings, most).map_err(|e| e.at_node(&step.node))?;
@@ -215,7 +228,7 @@ fn sized<'a>(compiled: &'a Compiled, bindings: &Bindings, most: u32) -> Result<V
     Ok(sized)
 }
 
-fn write_inputs(
+pub(super) fn write_inputs(
     writer: &mut crate::gpu::StepWriter,
     graph: &Graph,
     compiled: &Compiled,
@@ -244,7 +257,7 @@ fn write_inputs(
     Ok(())
 }
 
-fn write_params(
+pub(super) fn write_params(
     writer: &mut crate::gpu::StepWriter,
     compiled: &Compiled,
     bindings: &Bindings,
@@ -323,7 +336,7 @@ pub(crate) fn workgroups(grid: &Grid, bindings: &Bindings, most: u32) -> Result<
 }
 
 /// Cuts dispatches into runs of at most `budget` work, each of at least one.
-fn cut<'s, 'a>(sized: &'s [Sized<'a>], budget: f64) -> Vec<&'s [Sized<'a>]> {
+pub(super) fn cut<'s, 'a>(sized: &'s [Sized<'a>], budget: f64) -> Vec<&'s [Sized<'a>]> {
     let (mut parts, mut start, mut work) = (Vec::new(), 0, 0.0);
     for (i, next) in sized.iter().enumerate() {
         if i > start && work + next.work > budget {
@@ -336,12 +349,9 @@ fn cut<'s, 'a>(sized: &'s [Sized<'a>], budget: f64) -> Vec<&'s [Sized<'a>]> {
     parts
 }
 
-fn encode(encoder: &mut wgpu::CommandEncoder, part: &[Sized<'_>]) {
+pub(super) fn encode(encoder: &mut wgpu::CommandEncoder, part: &[Sized<'_>]) {
     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
     for sized in part {
-        pass.set_pipeline(&sized.step.pipeline.raw);
-        pass.set_bind_group(0, sized.step.group.raw(), &[]);
-        let [x, y, z] = sized.groups;
-        pass.dispatch_workgroups(x, y, z);
+        sized.encode(&mut pass);
     }
 }

@@ -1,8 +1,8 @@
 //! The options of `wginfer generate`.
 
-use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
+use crate::device_args::DeviceArgs;
+use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
-use wginfer::gpu::{DeviceOptions, parse_features};
 use wginfer::kernels::Policy;
 use wginfer::lm::sampler::SamplerOptions;
 use wginfer::lm::{GenerateOptions, ModelOptions};
@@ -48,7 +48,10 @@ pub(crate) struct Args {
     pub(super) sampling: Sampling,
 
     #[command(flatten)]
-    pub(super) device: Device,
+    pub(super) precision: Precision,
+
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
 }
 
 /// How tokens are chosen.
@@ -90,10 +93,10 @@ pub(super) struct Sampling {
     ignore_end: bool,
 }
 
-/// What the device is asked for.
+/// How long and how exact.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Device")]
-pub(super) struct Device {
+#[command(next_help_heading = "Length and precision")]
+pub(super) struct Precision {
     /// The longest sequence in tokens [default: the model's, at most 8192]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
@@ -107,29 +110,6 @@ pub(super) struct Device {
     /// faster, and a little less exact
     #[arg(long)]
     f16: bool,
-
-    /// Features to leave out though the adapter has them: all, or a list of
-    /// f16, subgroups, immediates, timestamps, pipeline-cache, coop
-    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
-    #[arg(value_parser = parse_features)]
-    mask_features: wgpu::Features,
-
-    /// The limits to open the device with: the adapter's own, or those that
-    /// every WebGPU device has, for a driver that promises too much
-    #[arg(long, value_enum, value_name = "WHOSE", default_value_t = Limits::Adapter)]
-    limits: Limits,
-
-    /// The most bytes of one binding, as on a weaker adapter (128M, 1G)
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    max_binding: Option<u64>,
-
-    /// The most memory of a device to use (500M, 4G)
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    memory: Option<u64>,
-
-    /// Leave out a pass over the graph; may be given several times
-    #[arg(long, value_name = "NAME", value_parser = passes())]
-    no_pass: Vec<String>,
 }
 
 /// The element type of a cache.
@@ -139,57 +119,19 @@ enum Cache {
     F32,
 }
 
-/// The limits of a device.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Limits {
-    Adapter,
-    Webgpu,
-}
-
-fn passes() -> PossibleValuesParser {
-    PossibleValuesParser::new(wginfer::passes::PASSES.iter().map(|pass| pass.name))
-}
-
-/// A number of bytes with an optional binary unit.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        unit => return Err(format!("'{unit}' is not one of K, M, G")),
-    };
-    let number: u64 = digits.parse().map_err(|_| "not a whole number of bytes".to_string())?;
-    match number.checked_mul(1 << shift) {
-        Some(0) => Err("at least one byte is needed".into()),
-        Some(bytes) => Ok(bytes),
-        None => Err("more than 64 bits".into()),
-    }
-}
-
 impl Args {
     pub(super) fn model_options(&self) -> ModelOptions {
-        let device = &self.device;
+        let precision = &self.precision;
         ModelOptions {
             backend: self.adapter.clone(),
-            device: DeviceOptions {
-                mask_features: device.mask_features,
-                limits: match device.limits {
-                    Limits::Adapter => None,
-                    Limits::Webgpu => Some(wgpu::Limits::defaults()),
-                },
-                max_binding: device.max_binding,
-                memory_budget: device.memory,
-                ..DeviceOptions::default()
-            },
-            cache: match device.cache {
+            device: self.device.options(),
+            cache: match precision.cache {
                 Cache::F16 => DType::F16,
                 Cache::F32 => DType::F32,
             },
-            context: device.context,
-            policy: Policy { allow_f16: device.f16, ..Policy::default() },
-            disabled_passes: device.no_pass.iter().cloned().collect(),
+            context: precision.context,
+            policy: Policy { allow_f16: precision.f16, ..Policy::default() },
+            disabled_passes: self.device.disabled_passes(),
             ..ModelOptions::default()
         }
     }
@@ -236,15 +178,5 @@ mod tests {
         let limits = options(&["--limits", "webgpu"]).device.limits;
         assert_eq!(limits, Some(wgpu::Limits::defaults()));
         assert_eq!(options(&["--limits", "adapter"]).device.limits, None);
-    }
-
-    #[test]
-    fn byte_counts_have_units() {
-        assert_eq!(parse_bytes("1000"), Ok(1000));
-        assert_eq!(parse_bytes("128M"), Ok(128 << 20));
-        assert_eq!(parse_bytes("1GiB"), Ok(1 << 30));
-        for wrong in ["", "M", "-1", "0", "1x", "1.5M", "99999999999999G"] {
-            assert!(parse_bytes(wrong).is_err(), "{wrong}");
-        }
     }
 }

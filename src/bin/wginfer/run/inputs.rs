@@ -1,0 +1,195 @@
+//! What a model is given: files, pictures, random values.
+
+use super::args::{Args, InputSource};
+use super::{arrays, picture};
+use crate::output::{note, safe};
+use rand_core::{RngCore, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use std::collections::BTreeMap;
+use std::path::Path;
+use wginfer::formats::onnx::{Dimension, ValueInfo};
+use wginfer::onnx::Model;
+use wginfer::{DType, Error, Tensor};
+
+/// The inputs of a run, by name, in the model's order.
+pub(super) fn gather(args: &Args, model: &Model) -> Result<Vec<(String, Tensor)>, Error> {
+    let mut given = BTreeMap::new();
+    for source in &args.inputs {
+        read(args, model, source, &mut given)?;
+    }
+    let dims = known_dims(args, model, &given);
+    let mut inputs = Vec::new();
+    for info in model.inputs() {
+        if let Some(tensor) = given.remove(&info.name) {
+            inputs.push((info.name.clone(), tensor));
+        } else if model.default_of(&info.name).is_none() {
+            inputs.push((info.name.clone(), random(args, info, &dims)?));
+        }
+    }
+    match given.into_keys().next() {
+        Some(name) => Err(unknown(model, &name)),
+        None => Ok(inputs),
+    }
+}
+
+fn unknown(model: &Model, name: &str) -> Error {
+    let names: Vec<_> = model.inputs().iter().map(|info| info.name.as_str()).collect();
+    Error::Input { name: "input".into(), expected: format!("one of {names:?}"), got: name.into() }
+}
+
+fn read(
+    args: &Args,
+    model: &Model,
+    source: &InputSource,
+    given: &mut BTreeMap<String, Tensor>,
+) -> Result<(), Error> {
+    let file = &source.file;
+    let archive = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"));
+    if archive && source.name.is_none() {
+        for name in arrays::names(file)? {
+            if model.inputs().iter().any(|info| info.name == name) {
+                given.insert(name.clone(), arrays::read_from(file, &name)?);
+            }
+        }
+        return Ok(());
+    }
+    let info = match &source.name {
+        Some(name) => model.inputs().iter().find(|info| info.name == *name),
+        None => only(model)?,
+    };
+    let name = source.name.as_deref().unwrap_or_default();
+    let info = info.ok_or_else(|| unknown(model, name))?;
+    let tensor = if archive {
+        arrays::read_from(file, source.key.as_deref().unwrap_or(&info.name))?
+    } else if picture::is_picture(file) {
+        picture::read(file, &args.picture.options(), &wanted(info))?
+    } else {
+        arrays::read(file)?
+    };
+    given.insert(info.name.clone(), tensor);
+    Ok(())
+}
+
+/// The one input that a file without a name can be meant for.
+fn only(model: &Model) -> Result<Option<&ValueInfo>, Error> {
+    let mut without_default =
+        model.inputs().iter().filter(|info| model.default_of(&info.name).is_none());
+    match (without_default.next(), without_default.next()) {
+        (Some(info), None) => Ok(Some(info)),
+        _ => {
+            let names: Vec<_> = model.inputs().iter().map(|info| info.name.as_str()).collect();
+            Err(Error::Input {
+                name: "input".into(),
+                expected: format!("NAME=FILE, where NAME is one of {names:?}"),
+                got: "a file without a name".into(),
+            })
+        }
+    }
+}
+
+fn wanted(info: &ValueInfo) -> picture::Wanted {
+    let number = |dim: &Dimension| match dim {
+        Dimension::Number(number) => Some(*number),
+        _ => None,
+    };
+    picture::Wanted {
+        dtype: info.dtype.unwrap_or(DType::F32),
+        dims: info.dims.iter().flatten().map(number).collect(),
+    }
+}
+
+/// The named dimensions that options or given inputs fix.
+fn known_dims(
+    args: &Args,
+    model: &Model,
+    given: &BTreeMap<String, Tensor>,
+) -> BTreeMap<String, usize> {
+    let mut dims: BTreeMap<String, usize> =
+        args.dims.iter().map(|dim| (dim.name.clone(), dim.value)).collect();
+    for info in model.inputs() {
+        let shape = args.shapes.iter().find(|shape| shape.name == info.name);
+        let shape = shape.map(|shape| shape.extents.as_slice());
+        let Some(extents) = given.get(&info.name).map(Tensor::extents).or(shape) else { continue };
+        for (dim, &extent) in info.dims.iter().flatten().zip(extents) {
+            if let Dimension::Symbol(name) = dim {
+                dims.entry(name.clone()).or_insert(extent);
+            }
+        }
+    }
+    dims
+}
+
+/// Random values of an input's type: reals from a normal distribution, truth
+/// values, and whole numbers of 0 and 1, which are safe as indices.
+fn random(args: &Args, info: &ValueInfo, dims: &BTreeMap<String, usize>) -> Result<Tensor, Error> {
+    let name = &info.name;
+    let unfit = |got: &str| Error::Input {
+        name: format!("input '{name}'"),
+        expected: "a file, as no random values can be made for it".into(),
+        got: got.into(),
+    };
+    let dtype = info.dtype.ok_or_else(|| unfit(&info.to_string()))?;
+    let extents = match args.shapes.iter().find(|shape| shape.name == *name) {
+        Some(shape) => shape.extents.clone(),
+        None => {
+            let Some(declared) = &info.dims else {
+                return Err(unfit(&format!("{info}; or say its extents with --shape {name}=...")));
+            };
+            declared
+                .iter()
+                .map(|dim| match dim {
+                    Dimension::Number(number) => *number,
+                    Dimension::Symbol(symbol) => dims.get(symbol).copied().unwrap_or(1),
+                    Dimension::Unknown => 1,
+                })
+                .collect()
+        }
+    };
+    let count = extents.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+    // No picture, sentence or sound is as large as this.
+    const MOST: usize = 1 << 30;
+    let Some(count) = count.filter(|&count| count <= MOST) else {
+        return Err(unfit(&format!("{dtype}{extents:?}")));
+    };
+    if !args.quiet {
+        note(format_args!("Input: random values for {}, {dtype}{extents:?}", safe(name)));
+    }
+    let mut rng = Pcg64Mcg::seed_from_u64(args.seed ^ hash(name));
+    let bytes: Vec<u8> = match dtype {
+        DType::F32 => (0..count).flat_map(|_| normal(&mut rng).to_le_bytes()).collect(),
+        DType::F16 => {
+            (0..count).flat_map(|_| half::f16::from_f32(normal(&mut rng)).to_le_bytes()).collect()
+        }
+        DType::BF16 => {
+            (0..count).flat_map(|_| half::bf16::from_f32(normal(&mut rng)).to_le_bytes()).collect()
+        }
+        whole if whole.is_integer() => {
+            let mut one = vec![0; whole.block_bytes()];
+            let mut element = || {
+                one[0] = (rng.next_u32() & 1) as u8;
+                one.clone()
+            };
+            (0..count).flat_map(|_| element()).collect()
+        }
+        other => return Err(unfit(other.name())),
+    };
+    Tensor::new(dtype, &extents, bytes)
+}
+
+/// Box and Muller's transform.
+fn normal(rng: &mut impl RngCore) -> f32 {
+    let unit = |word: u64| ((word >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
+    let (u, v) = (unit(rng.next_u64()), unit(rng.next_u64()));
+    ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+}
+
+/// FNV-1a, so that inputs differ from each other and not from run to run.
+fn hash(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Whether a file may be the model that was meant: for messages.
+pub(super) fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
+}

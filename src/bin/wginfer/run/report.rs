@@ -1,0 +1,224 @@
+//! What a run gave and took, for people and for programs.
+
+use crate::output::{Align, Fields, Table, safe, shortened};
+use serde_json::{Value, json};
+use std::time::Duration;
+use wginfer::exec::{Profile, TimeSource};
+use wginfer::ops::{RefData, RefTensor};
+use wginfer::{Error, Tensor};
+
+/// Elements of an output that are shown.
+const SHOWN: usize = 8;
+/// The largest values of a vector that are shown with their places.
+const LARGEST: usize = 5;
+
+/// Numbers about an output.
+#[derive(Debug)]
+pub(super) struct Summary {
+    name: String,
+    ty: String,
+    extents: Vec<usize>,
+    count: usize,
+    finite: usize,
+    range: Option<(f64, f64)>,
+    mean: f64,
+    first: Vec<f64>,
+    /// Places and values of the largest elements of a single row.
+    largest: Vec<(usize, f64)>,
+}
+
+impl Summary {
+    pub(super) fn new(name: &str, tensor: &Tensor) -> Result<Self, Error> {
+        let values: Vec<f64> = match RefTensor::from_tensor(tensor)?.data {
+            RefData::Real(values) => values,
+            RefData::Int(values) => values.into_iter().map(|v| v as f64).collect(),
+        };
+        let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+        let range = finite.iter().fold(None, |range: Option<(f64, f64)>, &v| {
+            Some(range.map_or((v, v), |(low, high)| (low.min(v), high.max(v))))
+        });
+        let extents = tensor.extents().to_vec();
+        let row = extents.last().copied().unwrap_or(0) == values.len() && values.len() > SHOWN;
+        let mut largest: Vec<(usize, f64)> = Vec::new();
+        if row {
+            largest = values.iter().copied().enumerate().collect();
+            largest.sort_by(|a, b| b.1.total_cmp(&a.1));
+            largest.truncate(LARGEST);
+        }
+        Ok(Summary {
+            name: name.into(),
+            ty: tensor.dtype().to_string(),
+            extents,
+            count: values.len(),
+            finite: finite.len(),
+            range,
+            mean: finite.iter().sum::<f64>() / finite.len().max(1) as f64,
+            first: values.into_iter().take(SHOWN).collect(),
+            largest,
+        })
+    }
+
+    /// Lines for people.
+    pub(super) fn lines(&self) -> String {
+        let mut fields = Fields::indented(2);
+        fields.add("type", format_args!("{}{:?}", self.ty, self.extents));
+        if let Some((low, high)) = self.range {
+            let mean = number(self.mean);
+            fields.add("values", format_args!("{} to {}, mean {mean}", number(low), number(high)));
+        }
+        if self.finite < self.count {
+            let wrong = self.count - self.finite;
+            fields.add("not finite", format_args!("{wrong} of {}", self.count));
+        }
+        if !self.first.is_empty() {
+            let first: Vec<_> = self.first.iter().map(|&v| number(v)).collect();
+            let more = if self.count > SHOWN { " ..." } else { "" };
+            fields.add("first", format_args!("{}{more}", first.join(" ")));
+        }
+        if !self.largest.is_empty() {
+            let places: Vec<_> =
+                self.largest.iter().map(|(i, v)| format!("[{i}]\u{a0}{}", number(*v))).collect();
+            fields.add("largest", places.join("  "));
+        }
+        format!("{}\n{fields}", safe(&self.name))
+    }
+
+    /// The same, for programs. What is not finite is `null` there.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "type": self.ty,
+            "extents": self.extents,
+            "min": self.range.map(|(low, _)| low),
+            "max": self.range.map(|(_, high)| high),
+            "mean": self.mean,
+            "not_finite": self.count - self.finite,
+            "first": self.first,
+        })
+    }
+}
+
+fn number(value: f64) -> String {
+    if value == value.trunc() && value.abs() < 1e9 {
+        format!("{value}")
+    } else {
+        format!("{value:.5}")
+    }
+}
+
+/// How long runs took: the first one, which plans and compiles, and the rest.
+#[derive(Debug)]
+pub(super) struct Times {
+    pub(super) load: Duration,
+    pub(super) first: Duration,
+    pub(super) repeats: Vec<Duration>,
+}
+
+impl Times {
+    fn milliseconds(&self) -> Option<(f64, f64, f64)> {
+        let mut sorted: Vec<f64> = self.repeats.iter().map(|d| d.as_secs_f64() * 1e3).collect();
+        sorted.sort_by(f64::total_cmp);
+        Some((*sorted.first()?, *sorted.get(sorted.len() / 2)?, *sorted.last()?))
+    }
+
+    pub(super) fn lines(&self) -> String {
+        let first = self.first.as_secs_f64() * 1e3;
+        let mut text = format!(
+            "load {:.0} ms, first run {first:.1} ms (with planning and compiling)",
+            self.load.as_secs_f64() * 1e3
+        );
+        if let Some((least, median, most)) = self.milliseconds() {
+            text.push_str(&format!(
+                "\n{} more: median {median:.2} ms, {least:.2} to {most:.2}",
+                self.repeats.len()
+            ));
+        }
+        text
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let repeats = self.milliseconds();
+        json!({
+            "load_ms": self.load.as_secs_f64() * 1e3,
+            "first_run_ms": self.first.as_secs_f64() * 1e3,
+            "repeats": self.repeats.len(),
+            "median_ms": repeats.map(|(_, median, _)| median),
+            "min_ms": repeats.map(|(least, _, _)| least),
+            "max_ms": repeats.map(|(_, _, most)| most),
+        })
+    }
+}
+
+/// The nodes that are told one by one.
+const SLOWEST: usize = 10;
+
+/// A profile for people: operators, then the slowest nodes.
+pub(super) fn profile_lines(profile: &Profile) -> String {
+    use Align::{Left, Right};
+    let busy = profile.busy_us().max(f64::MIN_POSITIVE);
+    let source = match profile.source {
+        TimeSource::Timestamps => "the device's clock",
+        TimeSource::Waits => "the host's clock, one submission each: short ones look longer",
+        TimeSource::Calls => "the host's clock",
+    };
+    let mut operators =
+        Table::new(2, &[("operator", Left), ("pieces", Right), ("ms", Right), ("share", Right)]);
+    for (op, pieces, micros) in profile.by_operator() {
+        let share = format!("{:.1}%", 100.0 * micros / busy);
+        operators.row([safe(&op), pieces.to_string(), format!("{:.3}", micros / 1e3), share]);
+    }
+    let mut slowest: Vec<_> = profile.timings.iter().collect();
+    slowest.sort_by(|a, b| b.micros.total_cmp(&a.micros));
+    let mut nodes = Table::new(2, &[("ms", Right), ("kernel", Left), ("node", Left)]);
+    for timing in slowest.into_iter().take(SLOWEST) {
+        let kernel = shortened(&safe(&timing.kernel), 32);
+        nodes.row([format!("{:.3}", timing.micros / 1e3), kernel, safe(&timing.node)]);
+    }
+    format!(
+        "{}: {} pieces of work, {:.3} ms ({source})\n{operators}\nSlowest\n{nodes}",
+        safe(&profile.backend),
+        profile.timings.len(),
+        busy / 1e3
+    )
+}
+
+/// A profile for programs.
+pub(super) fn profile_json(profile: &Profile) -> Value {
+    let source = match profile.source {
+        TimeSource::Timestamps => "timestamps",
+        TimeSource::Waits => "waits",
+        TimeSource::Calls => "calls",
+    };
+    let operators: Vec<_> = profile
+        .by_operator()
+        .into_iter()
+        .map(|(op, pieces, micros)| json!({ "operator": op, "pieces": pieces, "us": micros }))
+        .collect();
+    json!({
+        "backend": profile.backend,
+        "source": source,
+        "busy_us": profile.busy_us(),
+        "operators": operators,
+    })
+}
+
+/// The trace event format of Chrome: complete events (`"ph": "X"`), times in
+/// microseconds. Each backend is a thread.
+pub(super) fn trace(profiles: &[Profile]) -> Value {
+    let mut events = Vec::new();
+    for (thread, profile) in profiles.iter().enumerate() {
+        events.push(json!({
+            "ph": "M", "pid": 1, "tid": thread, "name": "thread_name",
+            "args": { "name": profile.backend },
+        }));
+        events.extend(profile.timings.iter().map(|timing| {
+            json!({
+                "ph": "X", "pid": 1, "tid": thread,
+                "name": timing.op, "cat": timing.kernel,
+                "ts": timing.start_us, "dur": timing.micros,
+                "args": { "node": timing.node, "kernel": timing.kernel },
+            })
+        }));
+    }
+    json!({ "traceEvents": events, "displayTimeUnit": "ms" })
+}
