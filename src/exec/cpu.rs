@@ -39,6 +39,9 @@ impl Aligned {
     }
 }
 
+/// What a run gives, by name.
+type Results = Vec<(String, Tensor)>;
+
 /// States and working memory on the CPU.
 #[derive(Debug)]
 pub(crate) struct CpuEngine {
@@ -108,7 +111,7 @@ impl CpuEngine {
         plan: &Plan,
         inputs: &[&Tensor],
         bindings: &Bindings,
-    ) -> Result<(Vec<(String, Tensor)>, Vec<Timing>)> {
+    ) -> Result<(Results, Vec<Timing>)> {
         let graph = self.graph.clone();
         let (operators, begun) = (operators(&graph), Instant::now());
         let mut timings = Vec::new();

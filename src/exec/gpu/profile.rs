@@ -16,6 +16,9 @@ const MOST_QUERIED: usize = 1024;
 /// Bytes of a timestamp.
 const STAMP: u64 = 8;
 
+/// Results by name, where the times come from, and the times.
+type Measured = (Vec<(String, Tensor)>, TimeSource, Vec<Timing>);
+
 /// What a dispatch took: its start and its length in microseconds.
 type Span = (f64, f64);
 
@@ -26,7 +29,7 @@ impl GpuEngine {
         index: usize,
         inputs: &[&Tensor],
         bindings: &Bindings,
-    ) -> Result<(Vec<(String, Tensor)>, TimeSource, Vec<Timing>)> {
+    ) -> Result<Measured> {
         const DOING: &str = "profiling a plan";
         self.gpu.tick();
         self.gpu.check(DOING)?;

@@ -83,14 +83,18 @@ impl Layout {
 mod tests {
     use super::*;
 
+    fn only(range: Range<usize>) -> Vec<Range<usize>> {
+        vec![range]
+    }
+
     #[test]
     fn neighbours_are_one_run_and_single_elements_belong_to_either_side() {
         let none = |_| false;
         assert_eq!(runs(&[true, true, false, true], none), [0..2, 3..4]);
-        assert_eq!(runs(&[false, false], none), [2..2]);
-        assert_eq!(runs(&[], none), [0..0]);
-        assert_eq!(runs(&[true, false, true], |axis| axis == 1), [0..3]);
-        assert_eq!(runs(&[true, true, false], |axis| axis == 0), [1..2]);
+        assert_eq!(runs(&[false, false], none), only(2..2));
+        assert_eq!(runs(&[], none), only(0..0));
+        assert_eq!(runs(&[true, false, true], |axis| axis == 1), only(0..3));
+        assert_eq!(runs(&[true, true, false], |axis| axis == 0), only(1..2));
     }
 
     #[test]
