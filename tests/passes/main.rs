@@ -26,6 +26,9 @@ use wginfer::validate::compare;
 use wginfer::validate::error_model::storage_rounding;
 use wginfer::{Backend, DType, ErrorKind, Result, Session, SessionOptions, Tensor};
 
+/// A test on a backend.
+type Body = fn(&Named) -> Result<(), Failed>;
+
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = vec![
@@ -39,7 +42,7 @@ fn main() {
         }));
     }
     for backend in backends::all() {
-        let bodies: [(&str, fn(&Named) -> Result<(), Failed>); 2] = [
+        let bodies: [(&str, Body); 2] = [
             ("no_pass_changes_the_result", no_pass_changes_the_result),
             ("memory_is_shared_unless_left_out", memory_is_shared),
         ];

@@ -162,10 +162,15 @@ fn check_policies(plan: &Plan, caps: &DeviceCaps, shaders: &mut Shaders) -> (usi
     (checked, wrong)
 }
 
-/// The devices that must plan the same symbols. A lesser one may refuse some
-/// only where matrices must be cut at places that are known at run time.
+/// Operators over whose symbols a lesser device may differ: matrices must be
+/// cut at places that are known at run time, or a span that cannot be cut is
+/// longer by its bound than by its extent.
+const CUT_WHERE_KNOWN: &[&str] =
+    &["MatMul", "Reduce", "TopK", "LinearAttention", "RNN", "LSTM", "GRU"];
+
+/// The devices that must plan the same symbols.
 fn devices(case: &Case) -> Vec<Vec<DeviceCaps>> {
-    if case.op.name().contains("MatMul") {
+    if CUT_WHERE_KNOWN.iter().any(|name| case.op.name().contains(name)) {
         return vec![vec![least()], vec![most()]];
     }
     vec![vec![least(), most()]]
@@ -185,7 +190,9 @@ fn set_up(
     };
     Setup::new(case, operands, extents, |setup| {
         let refused = match devices {
-            [only] => plans(setup, only).is_err_and(|error| error.kind() == ErrorKind::Unsupported),
+            [only] => plans(setup, only).is_err_and(|error| {
+                matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Limit)
+            }),
             _ => false,
         };
         !refused && plans(setup, &most()).is_ok()

@@ -347,6 +347,11 @@ impl Kernel for Map {
             .choose(FAMILY, VARIANTS, preferred)
             .or_else(|_| cx.choose(FAMILY, VARIANTS, |_| true))?;
         let from = inputs.last().map_or(output.dtype, |ty| ty.dtype);
+        // The bits of a real number of less than a byte are not at hand there.
+        if matches!(self, Map::Bits) && !(from.is_integer() && output.dtype.is_integer()) {
+            let what = format!("{from} as {} on a GPU; the CPU backend computes it", output.dtype);
+            return Err(Error::unsupported(self.label(), what));
+        }
         let windows = windows(cx, self.label(), &access)?;
         let dims = layout.dims.len();
         let shader = self.request(variant, from, output.dtype, &access, dims, &windows[0])?;

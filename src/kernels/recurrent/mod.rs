@@ -81,6 +81,7 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         Cell::Gru { linear_before_reset: false },
         Cell::Gru { linear_before_reset: true },
     ];
+    let looping = variant.shader == "recurrent/loop";
     let mut requests = Vec::new();
     for cell in cells {
         for (hidden, rich) in [(64, false), (7, true)] {
@@ -97,13 +98,13 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
                 shaders.turn(),
                 shaders.cells(false),
                 shaders.cells(true),
-                shaders.products(1),
-                shaders.products(4),
             ]);
+            if !looping {
+                requests.extend([shaders.products(1), shaders.products(4)]);
+            }
         }
     }
     // Each algorithm has its own shaders besides those at both ends.
-    let looping = variant.shader == "recurrent/loop";
     let own = |request: &ShaderRequest| match request.file.as_ref() {
         "recurrent/begin" | "recurrent/end" => true,
         "recurrent/loop" | "recurrent/turn" => looping,

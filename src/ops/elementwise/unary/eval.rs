@@ -127,9 +127,11 @@ impl Unary {
             Atan => x.atan(),
             Sinh => x.sinh(),
             Cosh => x.cosh(),
-            Asinh => x.asinh(),
-            Acosh => x.acosh(),
-            Atanh => x.atanh(),
+            // The standard library's f32 versions overflow far out and lose
+            // digits near the ends.
+            Asinh => f64::from(x).asinh() as f32,
+            Acosh => f64::from(x).acosh() as f32,
+            Atanh => f64::from(x).atanh() as f32,
             Celu { alpha } => {
                 if x < 0.0 {
                     alpha * math::exp_m1_negative(x / alpha)
