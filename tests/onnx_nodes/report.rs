@@ -116,8 +116,10 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "# ONNX coverage\n\nWhat the {} node tests of PyPI `onnx` {} come to. Written by \
-             `make onnx-coverage`.\n\n*Passed on a GPU* means that every compute node ran there. \
-             *Refused* means a typed error that names the node or the type; nothing is wrong \
+             `make onnx-coverage`.\n\n*Passed on a GPU* means that every compute node ran there, \
+             but for the few whose result's shape depends on data (NonZero, Unique, \
+             NonMaxSuppression and the like): the host computes these between two parts of the \
+             graph. *Refused* means a typed error that names the node or the type; nothing is wrong \
              silently. *Could run on a GPU* leaves out tests of strings, sequences, optional values \
              and f64, which no GPU computes, and tests whose results are random.\n\n",
             self.counts.keys().map(|backend| self.total(backend).total()).max().unwrap_or(0),
