@@ -354,16 +354,17 @@ fn growing(m: &Measured) -> Result<(), Failed> {
     Ok(())
 }
 
-/// On lavapipe the process hardly grows while caches do: what is copied takes
-/// room in the new buffers (the rest of them is not written yet), and the old
-/// ones go one by one, but for what the allocator below wgpu keeps. Were they all
-/// kept to the end, the process would grow by all they hold.
+/// On lavapipe the old caches go one by one, while the new ones are written as
+/// far as content is copied (the rest takes no room yet). Were all old ones kept
+/// to the end, the process would grow by all that is copied; it grows by a part,
+/// since the allocator below wgpu does not give back blocks in which new buffers
+/// have taken gaps.
 fn the_process_agrees_on_growing(m: &Measured) -> Result<(), Failed> {
     let grown = device(m)?.resident_growth as f64;
-    let held = m.needed.state as f64 * BEFORE as f64 / CONTEXT as f64;
-    println!("resident while growing: {:.1} MB more, {:.1} MB copied", grown / MB, held / MB);
-    if grown > held / 2.0 {
-        return Err(format!("{:.1} MB more while {:.1} are copied", grown / MB, held / MB).into());
+    let copied = m.needed.state as f64 * BEFORE as f64 / CONTEXT as f64;
+    println!("resident while growing: {:.1} MB more, {:.1} MB copied", grown / MB, copied / MB);
+    if grown >= copied {
+        return Err(format!("{:.1} MB more while {:.1} are copied", grown / MB, copied / MB).into());
     }
     Ok(())
 }
