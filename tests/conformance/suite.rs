@@ -180,10 +180,13 @@ impl Suite {
                 complaints.push(format!("{}: no case accepts symbolic extents", tried.info.name));
             }
         }
+        // A quick run takes too few shapes to say what a variant or an operator
+        // never does; `make test-all` judges.
+        let verdict = if self.settings.quick { "not seen in a quick run" } else { "FAILED" };
         for complaint in &complaints {
-            println!("FAILED: {complaint}");
+            println!("{verdict}: {complaint}");
         }
-        complaints.is_empty()
+        complaints.is_empty() || self.settings.quick
     }
 }
 
