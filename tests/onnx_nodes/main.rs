@@ -29,6 +29,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use report::{Report, Verdict};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use support::adapters;
 use support::backends::{self, Named};
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{Error, ErrorKind, Tensor};
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             }));
         }
     }
+    trials.push(Trial::test("adapters::expected", || Ok(adapters::expected()?)));
     let all = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let failed = libtest_mimic::run(&arguments, trials).has_failed();
     let report = report.lock().unwrap_or_else(PoisonError::into_inner);
