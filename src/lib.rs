@@ -18,6 +18,7 @@ pub mod plan;
 pub mod quant;
 pub mod session;
 pub mod tensor;
+mod threads;
 pub mod validate;
 
 /// The example of the README, compiled with the other examples of the docs.

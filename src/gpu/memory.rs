@@ -310,12 +310,14 @@ impl Gpu {
                 return Ok(self.own(raw, bytes, purpose, usage));
             }
         }
-        self.memory.reserve(purpose, size, what)?;
+        if self.memory.reserve(purpose, size, what).is_err() {
+            self.settle();
+            self.memory.reserve(purpose, size, what)?;
+        }
         let made = match self.create(size, usage, label, mapped) {
             Err(Error::OutOfMemory { .. }) => {
                 self.trim();
-                // Freed buffers are destroyed when the device is next polled.
-                self.poll(wgpu::PollType::Poll);
+                self.settle();
                 self.create(size, usage, label, mapped)
             }
             other => other,
@@ -327,6 +329,14 @@ impl Gpu {
                 Err(error)
             }
         }
+    }
+
+    /// Lets go of what submissions under way still hold: staging buffers return
+    /// and freed buffers are destroyed when the device is polled. Waits where
+    /// waiting is possible, a little.
+    fn settle(&self) {
+        let timeout = Some(std::time::Duration::from_secs(10));
+        self.poll(wgpu::PollType::Wait { submission_index: None, timeout });
     }
 
     /// Fails if `bytes` more than are in use now cannot fit: over the memory

@@ -22,12 +22,14 @@ pub const UPLOAD_CHUNK: u64 = 8 << 20;
 /// How many staging buffers a ring has: one filled while others are copied.
 const RING: usize = 3;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct RingState {
     /// Mapped buffers, ready to be filled.
     free: Vec<Buffer>,
     /// All buffers, the ones under way included.
     live: usize,
+    /// How many there may be: fewer than [`RING`] where memory is short.
+    most: usize,
     wakers: Vec<Waker>,
 }
 
@@ -40,7 +42,8 @@ struct Ring {
 
 impl Ring {
     fn new(size: u64) -> Arc<Self> {
-        Arc::new(Ring { size, state: Mutex::default() })
+        let state = RingState { free: Vec::new(), live: 0, most: RING, wakers: Vec::new() };
+        Arc::new(Ring { size, state: Mutex::new(state) })
     }
 
     /// A mapped buffer; waits for the device when all are under way.
@@ -53,16 +56,17 @@ impl Ring {
                 if let Some(buffer) = state.free.pop() {
                     return Ok(Slot { ring: self.clone(), buffer: Some(buffer) });
                 }
-                let room = state.live < RING;
+                let room = state.live < state.most;
                 state.live += usize::from(room);
                 room
             };
             if room {
-                let made = gpu.alloc_mapped(self.size, "upload");
-                if made.is_err() {
-                    self.forget();
+                match gpu.alloc_mapped(self.size, "upload") {
+                    Ok(made) => return Ok(Slot { ring: self.clone(), buffer: Some(made) }),
+                    // There is no memory for one more: those there are must do.
+                    Err(error) if self.forget() == 0 => return Err(error),
+                    Err(_) => self.stay(),
                 }
-                return Ok(Slot { ring: self.clone(), buffer: Some(made?) });
             }
             Freed { ring: self, gpu }.await?;
         }
@@ -75,11 +79,18 @@ impl Ring {
         Self::wake(state.wakers.drain(..).collect());
     }
 
-    /// A buffer will not come back.
-    fn forget(&self) {
+    /// A buffer will not come back; returns how many there are without it.
+    fn forget(&self) -> usize {
         let mut state = lock(&self.state);
         state.live -= 1;
         Self::wake(state.wakers.drain(..).collect());
+        state.live
+    }
+
+    /// Makes no more buffers than there are now.
+    fn stay(&self) {
+        let mut state = lock(&self.state);
+        state.most = state.live.max(1);
     }
 
     fn wake(wakers: Vec<Waker>) {
@@ -102,7 +113,7 @@ impl Future for Freed<'_> {
             return Poll::Ready(Err(lost));
         }
         let mut state = lock(&self.ring.state);
-        if !state.free.is_empty() || state.live < RING {
+        if !state.free.is_empty() || state.live < state.most {
             return Poll::Ready(Ok(()));
         }
         state.wakers.push(context.waker().clone());

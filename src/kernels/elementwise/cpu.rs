@@ -7,12 +7,9 @@ use crate::graph::Dim;
 use crate::kernels::{CpuTensor, CpuTensorMut};
 use crate::ops::elementwise::{Binary, Test, Unary, Whole};
 use crate::tensor::{DType, small_float};
+use crate::threads::{PARALLEL, pieces};
 use bytemuck::Pod;
 use half::{bf16, f16};
-use rayon::prelude::*;
-
-/// Elements below which threads cost more than they bring.
-pub(crate) const PARALLEL: usize = 1 << 15;
 
 /// A real storage type, computed in f32.
 trait Real: Pod + Send + Sync {
@@ -90,16 +87,12 @@ pub(super) fn map1<A: Pod + Sync, Y: Pod + Send>(
     if x.len() != y.len() {
         return Err(Error::internal("elementwise operands of different lengths"));
     }
-    let run = |(y, x): (&mut [Y], &[A])| {
+    pieces(y, PARALLEL / 4, 4, &|piece, y| {
+        let x = &x[piece * (PARALLEL / 4)..][..y.len()];
         for (y, x) in y.iter_mut().zip(x) {
             *y = f(*x);
         }
-    };
-    if y.len() < PARALLEL {
-        run((y, &x));
-    } else {
-        y.par_chunks_mut(PARALLEL / 4).zip(x.par_chunks(PARALLEL / 4)).for_each(run);
-    }
+    });
     Ok(())
 }
 
@@ -115,7 +108,7 @@ enum Run<'a, T> {
 fn runs<Y: Pod + Send>(
     y: &mut [Y],
     layout: &Layout,
-    f: impl Fn(&mut [Y], &[usize]) + Sync,
+    f: &(dyn Fn(&mut [Y], &[usize]) + Sync),
 ) -> Result<()> {
     let dims: Vec<usize> =
         layout.dims.iter().filter_map(|dim| dim.as_const().map(|n| n as usize)).collect();
@@ -133,7 +126,7 @@ fn runs<Y: Pod + Send>(
     }
     // Long runs are cut so that threads can share them.
     let piece = inner.min(PARALLEL / 4);
-    let body = |(row, run): (usize, &mut [Y])| {
+    let body = |row: usize, run: &mut [Y]| {
         let mut at = [0; 3];
         let mut left = row;
         for (i, &n) in outer.iter().enumerate().rev() {
@@ -151,17 +144,16 @@ fn runs<Y: Pod + Send>(
             f(run, &start[..strides.len()]);
         }
     };
-    if y.len() < PARALLEL {
-        y.chunks_mut(inner).enumerate().for_each(body);
-    } else if inner > piece && outer.is_empty() {
+    if y.len() >= PARALLEL && inner > piece && outer.is_empty() {
         let along: Vec<usize> = strides.iter().map(|s| s[0]).collect();
-        y.par_chunks_mut(piece).enumerate().for_each(|(p, run)| {
+        pieces(y, piece, 1, &|p, run| {
             let start: Vec<usize> = along.iter().map(|s| p * piece * s).collect();
             f(run, &start);
         });
     } else {
-        let at_least = (PARALLEL / 4).div_ceil(inner);
-        y.par_chunks_mut(inner).with_min_len(at_least).enumerate().for_each(body);
+        let few = y.len() < PARALLEL;
+        let least = if few { usize::MAX } else { (PARALLEL / 4).div_ceil(inner) };
+        pieces(y, inner, least, &body);
     }
     Ok(())
 }
@@ -188,7 +180,7 @@ fn map2<A: Pod + Sync, B: Pod + Sync, Y: Pod + Send>(
 ) -> Result<()> {
     let layout = layout(y, &[a, b]);
     let (a, b) = (a.read::<A>(), b.read::<B>());
-    runs(y.write::<Y>()?, &layout, |y, at| {
+    runs(y.write::<Y>()?, &layout, &|y, at| {
         let n = y.len();
         match (run_of(&a, &layout, 0, at[0], n), run_of(&b, &layout, 1, at[1], n)) {
             (Run::Along(a), Run::Along(b)) => {
@@ -401,7 +393,7 @@ fn select_bits<T: Pod + Send + Sync>(
     let (c, a, b) = (c.read::<u8>(), a.read::<T>(), b.read::<T>());
     let step = |i: usize| usize::from(layout.has[i].last() == Some(&true));
     let steps = [step(0), step(1), step(2)];
-    runs(y.write::<T>()?, &layout, |y, at| {
+    runs(y.write::<T>()?, &layout, &|y, at| {
         for (i, y) in y.iter_mut().enumerate() {
             let yes = c[at[0] + i * steps[0]] != 0;
             *y = if yes { a[at[1] + i * steps[1]] } else { b[at[2] + i * steps[2]] };

@@ -6,7 +6,7 @@ use crate::kernels::CpuCx;
 use crate::ops::pool::{PoolAxis, StorageOrder};
 use crate::tensor::DType;
 use bytemuck::Pod;
-use rayon::prelude::*;
+use crate::threads::{pairs, pieces};
 use std::ops::Range;
 
 /// Computes a [`PoolKernel`].
@@ -120,7 +120,7 @@ fn folded(
     }
     let plane = Plane::new(kernel);
     let (size, out) = (kernel.geometry.plane_in(), kernel.geometry.plane_out());
-    y.par_chunks_mut(out).enumerate().for_each(|(i, y)| {
+    pieces(y, out, 1, &|i, y| {
         let x = &x[i * size..(i + 1) * size];
         plane.each(
             x,
@@ -148,7 +148,7 @@ fn largest<T: Pod + PartialOrd + Send + Sync>(
         if y.is_empty() {
             return Ok(());
         }
-        y.par_chunks_mut(out).enumerate().for_each(|(i, y)| {
+        pieces(y, out, 1, &|i, y| {
             let larger = |best: T, _, x: T| if x > best { x } else { best };
             let x = &x[i * size..(i + 1) * size];
             plane.each(x, lowest, larger, |at, best, _, _| y[at] = best);
@@ -163,8 +163,7 @@ fn largest<T: Pod + PartialOrd + Send + Sync>(
         return Ok(());
     }
     let along = along(&plane.three, order);
-    let planes = y.par_chunks_mut(out).zip(indices.par_chunks_mut(out)).enumerate();
-    planes.for_each(|(i, (y, indices))| {
+    pairs((y, out), (indices, out), &|i, y, indices| {
         let none = (lowest, None::<usize>);
         let larger = |best: (T, Option<usize>), at: [usize; 3], x: T| {
             if best.1.is_some() && x <= best.0 {

@@ -8,7 +8,7 @@ use crate::kernels::{CpuCx, CpuTensor, Dispatch, GpuCx, Grid, Kernel, Place, Var
 use crate::tensor::DType;
 use bytemuck::Pod;
 use half::{bf16, f16};
-use rayon::prelude::*;
+use crate::threads::pieces;
 
 const WHAT: &str = "a span of ArgMax or ArgMin";
 
@@ -126,12 +126,12 @@ impl ArgKernel {
         let y = cx.output(0)?;
         match y.dtype {
             DType::I64 => {
-                let y = y.write::<i64>()?.par_iter_mut().enumerate();
-                y.for_each(|(i, y)| *y = place(i) as i64);
+                let y = y.write::<i64>()?;
+                pieces(y, 1, 1, &|i, y| y[0] = place(i) as i64);
             }
             _ => {
-                let y = y.write::<i32>()?.par_iter_mut().enumerate();
-                y.for_each(|(i, y)| *y = place(i) as i32);
+                let y = y.write::<i32>()?;
+                pieces(y, 1, 1, &|i, y| y[0] = place(i) as i32);
             }
         }
         Ok(())

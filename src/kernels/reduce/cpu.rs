@@ -7,7 +7,7 @@ use crate::kernels::{CpuCx, CpuTensor};
 use crate::tensor::DType;
 use bytemuck::Pod;
 use half::{bf16, f16};
-use rayon::prelude::*;
+use crate::threads::pieces;
 
 /// Elements that one thread puts together at a time.
 const BLOCK: usize = 1 << 15;
@@ -206,28 +206,36 @@ fn fold<T: Copy + Send + Sync, A: Copy + Send + Sync>(
             let all = rest.iter().fold(zero, |all, &v| join(all, each(v, i)));
             lanes.into_iter().fold(all, &join)
         };
-        let span = |(i, span): (usize, &[T])| match span.len() {
-            ..=BLOCK => block(span, i),
-            _ => span.par_chunks(BLOCK).map(|part| block(part, i)).reduce(|| zero, &join),
-        };
-        return x.par_chunks(n).enumerate().with_min_len((BLOCK / n).max(1)).map(span).collect();
+        // One sum for each block of a span, put together in order.
+        let blocks = n.div_ceil(BLOCK);
+        let mut sums = vec![zero; outer * blocks];
+        pieces(&mut sums, 1, (BLOCK / n).max(1), &|at, sum| {
+            let (i, b) = (at / blocks, at % blocks);
+            let span = &x[i * n..(i + 1) * n];
+            sum[0] = block(&span[b * BLOCK..n.min((b + 1) * BLOCK)], i);
+        });
+        return sums.chunks(blocks).map(|sums| all_of(sums, &join, zero)).collect();
     }
+    // One row of sums for some rows of a slab.
     let rows = (BLOCK / inner).max(1);
-    let slab = |(o, slab): (usize, &[T])| {
-        let part = |part: &[T]| {
-            let mut all = vec![zero; inner];
-            for row in part.chunks(inner) {
-                for (i, (all, &v)) in all.iter_mut().zip(row).enumerate() {
-                    *all = join(*all, each(v, o * inner + i));
-                }
+    let blocks = n.div_ceil(rows);
+    let mut sums = vec![zero; outer * blocks * inner];
+    pieces(&mut sums, inner, 1, &|at, sums| {
+        let (o, b) = (at / blocks, at % blocks);
+        let slab = &x[o * n * inner..(o + 1) * n * inner];
+        for row in slab[b * rows * inner..].chunks(inner).take(rows) {
+            for (i, (all, &v)) in sums.iter_mut().zip(row).enumerate() {
+                *all = join(*all, each(v, o * inner + i));
             }
-            all
-        };
-        let both = |mut a: Vec<A>, b: Vec<A>| {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a = join(*a, b));
-            a
-        };
-        slab.par_chunks(rows * inner).map(part).reduce(|| vec![zero; inner], both)
+        }
+    });
+    let result = |i: usize| {
+        let at = i / inner * blocks * inner + i % inner;
+        (0..blocks).fold(zero, |all, b| join(all, sums[at + b * inner]))
     };
-    x.par_chunks(n * inner).enumerate().flat_map_iter(slab).collect()
+    (0..outer * inner).map(result).collect()
+}
+
+fn all_of<A: Copy>(sums: &[A], join: impl Fn(A, A) -> A, zero: A) -> A {
+    sums.iter().fold(zero, |all, &sum| join(all, sum))
 }

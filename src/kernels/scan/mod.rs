@@ -12,7 +12,7 @@ use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::Dim;
 use crate::tensor::DType;
 use bytemuck::Pod;
-use rayon::prelude::*;
+use crate::threads::pieces;
 
 /// The name policies and coverage use.
 pub const FAMILY: &str = "scan";
@@ -268,8 +268,8 @@ impl ScanKernel {
         }
         let combine = if self.product { product } else { sum };
         let first = A::from(u8::from(self.product));
-        let slabs = y.par_chunks_mut(n * inner).zip(values.par_chunks(n * inner));
-        slabs.for_each(|(y, x)| {
+        pieces(y, n * inner, 1, &|slab, y| {
+            let x = &values[slab * n * inner..][..y.len()];
             let mut all = vec![first; inner];
             for position in 0..n {
                 let row = if self.reverse { n - 1 - position } else { position } * inner;

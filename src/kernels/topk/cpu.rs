@@ -6,7 +6,7 @@ use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut};
 use crate::tensor::DType;
 use bytemuck::Pod;
 use half::{bf16, f16};
-use rayon::prelude::*;
+use crate::threads::collect;
 use std::cmp::Ordering;
 
 pub(super) fn run(kernel: &TopKKernel, cx: &mut CpuCx<'_>) -> Result<()> {
@@ -48,7 +48,7 @@ fn lines<T: Pod + Send + Sync, A: Pod + PartialOrd + Send + Sync>(
         let start = line / inner * n * inner + line % inner;
         first(n, k, kernel.largest, |j| read(values[start + j * inner]))
     };
-    let chosen: Vec<Vec<u32>> = (0..y.len() / k).into_par_iter().map(line).collect();
+    let chosen: Vec<Vec<u32>> = collect(y.len() / k, 1, &line);
     let mut sink = Sink::of(places)?;
     for (line, chosen) in chosen.iter().enumerate() {
         let start = line / inner * n * inner + line % inner;

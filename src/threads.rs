@@ -1,0 +1,72 @@
+//! Work of the CPU kernels, spread over threads.
+//!
+//! The only place that hands generic work to `rayon`, through closures behind
+//! references: each of its loops is compiled once for a type of element, not
+//! once for each of the hundreds of functions that run in them.
+
+use rayon::prelude::*;
+
+/// Elements below which threads cost more than they bring.
+pub(crate) const PARALLEL: usize = 1 << 15;
+
+/// Calls `work` with each piece of `size` elements of `data` (the last may be
+/// shorter) and its number, `least` pieces or more on a thread.
+pub(crate) fn pieces<T: Send>(
+    data: &mut [T],
+    size: usize,
+    least: usize,
+    work: &(dyn Fn(usize, &mut [T]) + Sync),
+) {
+    let size = size.max(1);
+    if data.len().div_ceil(size) <= least {
+        data.chunks_mut(size).enumerate().for_each(|(i, piece)| work(i, piece));
+    } else {
+        let pieces = data.par_chunks_mut(size).with_min_len(least);
+        pieces.enumerate().for_each(|(i, piece)| work(i, piece));
+    }
+}
+
+/// [`pieces`] of two slices side by side, which have as many.
+pub(crate) fn pairs<T: Send, U: Send>(
+    first: (&mut [T], usize),
+    second: (&mut [U], usize),
+    work: &(dyn Fn(usize, &mut [T], &mut [U]) + Sync),
+) {
+    let first = first.0.par_chunks_mut(first.1.max(1));
+    let second = second.0.par_chunks_mut(second.1.max(1));
+    first.zip(second).enumerate().for_each(|(i, (first, second))| work(i, first, second));
+}
+
+/// `make` of each of `0..count`, `least` or more of them on a thread.
+pub(crate) fn collect<T: Send + Default + Clone>(
+    count: usize,
+    least: usize,
+    make: &(dyn Fn(usize) -> T + Sync),
+) -> Vec<T> {
+    let mut all = vec![T::default(); count];
+    pieces(&mut all, 1, least, &|i, place| place.iter_mut().for_each(|place| *place = make(i)));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_piece_is_met_once() {
+        for (len, size, least) in [(0, 3, 1), (10, 3, 1), (10, 3, 9), (7, 1, 2), (5, 9, 1)] {
+            let mut data = vec![0usize; len];
+            pieces(&mut data, size, least, &|i, piece| {
+                piece.iter_mut().enumerate().for_each(|(j, v)| *v += i * size + j + 1);
+            });
+            assert_eq!(data, (1..=len).collect::<Vec<_>>());
+        }
+        assert_eq!(collect(4, 1, &|i| i * i), [0, 1, 4, 9]);
+        let (mut a, mut b) = (vec![0; 5], vec![0; 3]);
+        pairs((&mut a, 2), (&mut b, 1), &|i, a, b| {
+            a.fill(i);
+            b.fill(i);
+        });
+        assert_eq!((a, b), (vec![0, 0, 1, 1, 2], vec![0, 1, 2]));
+    }
+}
