@@ -1,3 +1,5 @@
 //! See ARCHITECTURE.md.
+pub(crate) mod files;
 pub mod gguf;
 pub mod onnx;
+pub mod safetensors;

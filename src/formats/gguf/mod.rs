@@ -22,10 +22,9 @@ pub use metadata::{Metadata, Strs};
 pub use value::{Array, Value, ValueType};
 pub use writer::{GgufWriter, MetaValue};
 
-use crate::error::{Error, Result};
-use crate::tensor::Bytes;
+use super::files::map;
+use crate::error::Result;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Maps a GGUF file and checks it.
 ///
@@ -33,22 +32,9 @@ use std::sync::Arc;
 /// place.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be opened or mapped, otherwise as
+/// [`Io`](crate::Error::Io) where the file cannot be opened or mapped, otherwise as
 /// [`GgufFile::parse`].
 pub fn open(path: impl AsRef<Path>) -> Result<GgufFile> {
     let path = path.as_ref();
-    let io = |source| Error::Io { path: path.to_path_buf(), source };
-    let file = std::fs::File::open(path).map_err(io)?;
-    let meta = file.metadata().map_err(io)?;
-    if !meta.is_file() {
-        return Err(io(std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            "not a regular file",
-        )));
-    }
-    // SAFETY: the map is read-only and private. Another process truncating
-    // the file while it is mapped is outside what any reader of a map can
-    // guard against; the documentation of this function says so.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-    GgufFile::parse(Bytes::mapped(Arc::new(map)), &path.display().to_string())
+    GgufFile::parse(map(path)?, &path.display().to_string())
 }

@@ -1,12 +1,12 @@
 //! Tensors whose elements are in files beside the model's.
 
-use super::map;
 use super::proto::StringStringEntryProto;
 use crate::error::{Error, Result};
+use crate::formats::files::{inside, map};
 use crate::formats::gguf::shown;
 use crate::tensor::Bytes;
 use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 /// The files beside a model, each mapped once.
 #[derive(Debug, Default)]
@@ -69,18 +69,7 @@ impl External {
         let Some(folder) = &self.folder else {
             return refused("a model that is not read from a file has no files beside it");
         };
-        let relative = Path::new(location);
-        let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
-        if location.is_empty() || location.contains('\\') || !relative.components().all(plain) {
-            return refused("must be a path inside the model's folder");
-        }
-        let path = folder.join(relative);
-        let io = |source| Error::Io { path: path.clone(), source };
-        // Links are followed first: none may lead out of the folder.
-        let real = path.canonicalize().map_err(io)?;
-        if !real.starts_with(folder.canonicalize().map_err(io)?) {
-            return refused("leads out of the model's folder");
-        }
+        let real = inside(folder, location)?;
         if let Some(map) = self.maps.get(&real) {
             return Ok(map.clone());
         }

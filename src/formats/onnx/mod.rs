@@ -16,11 +16,11 @@ mod wire;
 pub use model::{Constant, Dimension, OnnxFile, OnnxGraph, OnnxNode, ValueInfo};
 pub(crate) use tensor::{dtype, spelled};
 
+use super::files::map;
 use crate::error::{Error, Result};
 use crate::tensor::Bytes;
 use prost::Message;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Maps an ONNX file and reads it.
 ///
@@ -68,18 +68,4 @@ impl AsRef<[u8]> for Whole {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
-}
-
-fn map(path: &Path) -> Result<Bytes> {
-    let io = |source| Error::Io { path: path.to_path_buf(), source };
-    let file = std::fs::File::open(path).map_err(io)?;
-    if !file.metadata().map_err(io)?.is_file() {
-        let kind = std::io::ErrorKind::InvalidInput;
-        return Err(io(std::io::Error::new(kind, "not a regular file")));
-    }
-    // SAFETY: the map is read-only and private. Another process truncating
-    // the file while it is mapped is outside what any reader of a map can
-    // guard against; the documentation of `open` says so.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-    Ok(Bytes::mapped(Arc::new(map)))
 }
