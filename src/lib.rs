@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` is the map of the crate.
 
 pub mod backend;
+pub mod embed;
 pub mod error;
 pub mod exec;
 pub mod formats;
@@ -25,6 +26,11 @@ pub mod validate;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// The example of the guide to embeddings.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embeddings.md")]
+pub struct Embeddings;
 
 pub use backend::{Backend, BackendChoice};
 pub use error::{Error, ErrorKind, Result};
