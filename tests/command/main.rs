@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
 mod devices;
+mod embed;
 mod generate;
 mod inspect;
 mod start;
@@ -12,7 +13,7 @@ use start::wginfer;
 
 #[test]
 fn wrong_usage_ends_with_2_and_help_with_0() {
-    let cases: [&[&str]; 10] = [
+    let cases: [&[&str]; 12] = [
         &[],
         &["nonsense"],
         &["devices", "--nonsense"],
@@ -23,13 +24,15 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
         &["generate", "m.gguf", "--prompt", "x", "--mask-features", "f61"],
         &["generate", "m.gguf", "--prompt", "x", "--no-pass", "nonsense"],
         &["generate", "m.gguf", "--prompt", "x", "--memory", "much"],
+        &["embed", "x", "--pooling", "average"],
+        &["embed", "x", "--max-tokens", "0"],
     ];
     for arguments in cases {
         let run = wginfer(arguments).run();
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
         assert!(run.stdout.is_empty() && run.stderr.contains("--help"), "{arguments:?}: {run:?}");
     }
-    for arguments in [&["--help"][..], &["generate", "--help"], &["--version"]] {
+    for arguments in [&["--help"][..], &["generate", "--help"], &["embed", "--help"], &["--version"]] {
         let run = wginfer(arguments).run();
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.stdout.contains("wginfer"), "{run:?}");
@@ -42,7 +45,7 @@ fn completions_know_the_options() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let run = wginfer(&["completions", shell]).run();
         assert_eq!(run.code, Some(0), "{run:?}");
-        for word in ["inspect", "generate", "max-tokens", "wginfer"] {
+        for word in ["inspect", "generate", "embed", "max-tokens", "wginfer"] {
             assert!(run.stdout.contains(word), "{shell}: no {word}");
         }
     }

@@ -39,8 +39,14 @@ fn start(runner: &str, arguments: &[&str]) -> Start {
     let mut words = runner.split_whitespace().chain([program]);
     let mut command = Command::new(words.next().unwrap_or(program));
     command.args(words).args(arguments);
-    let settings =
-        ["WGPU_ADAPTER_NAME", "WGINFER_ADAPTER", "WGINFER_MODEL", "RUST_LOG", "RUST_BACKTRACE"];
+    let settings = [
+        "WGPU_ADAPTER_NAME",
+        "WGINFER_ADAPTER",
+        "WGINFER_MODEL",
+        "WGINFER_EMBED_MODEL",
+        "RUST_LOG",
+        "RUST_BACKTRACE",
+    ];
     for setting in settings {
         command.env_remove(setting);
     }

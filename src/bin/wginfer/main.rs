@@ -4,8 +4,10 @@
 mod cache;
 mod device_args;
 mod devices;
+mod embed;
 mod failure;
 mod generate;
+mod input_text;
 mod inspect;
 mod interrupt;
 
@@ -38,6 +40,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Generates text with a language model
     Generate(Box<generate::Args>),
+    /// Turns texts into vectors, and says how alike texts are
+    Embed(Box<embed::Args>),
     /// Runs an ONNX model on files, pictures or random values
     Run(Box<run::Args>),
     /// Prints a completion script for a shell
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Embed(args) => embed::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Completions { shell } => completions(shell),
     };

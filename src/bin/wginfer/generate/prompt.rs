@@ -1,20 +1,17 @@
 //! Where the prompt comes from.
 
 use crate::failure::Failure;
+use crate::input_text;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
-use wginfer::Error;
-
-/// The longest prompt read, in bytes: far more than any context holds.
-const MOST: u64 = 16 << 20;
 
 /// The prompt's text: the argument's, the file's, or what is piped in.
 pub(super) fn read(text: Option<&str>, file: Option<&Path>) -> Result<String, Failure> {
     match (text, file) {
         (Some(text), _) => Ok(text.into()),
         (None, Some(path)) if path != Path::new("-") => {
-            let file = File::open(path).map_err(|source| io_error(path, source))?;
+            let file = File::open(path).map_err(|source| input_text::io_error(path, source))?;
             from(file, path)
         }
         (None, None) if io::stdin().is_terminal() => Err(Failure::Usage(
@@ -26,39 +23,19 @@ pub(super) fn read(text: Option<&str>, file: Option<&Path>) -> Result<String, Fa
 
 /// Files and pipes usually end with a newline that is no part of the prompt.
 fn from(source: impl Read, name: &Path) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    source.take(MOST + 1).read_to_end(&mut bytes).map_err(|error| io_error(name, error))?;
-    let prompt = || format!("prompt from {}", name.display());
-    if bytes.len() as u64 > MOST {
-        return Err(Failure::Library(Error::Limit {
-            what: prompt(),
-            limit_name: "the command's prompt size (bytes)".into(),
-            needed: bytes.len() as u64,
-            limit: MOST,
-        }));
-    }
-    let input = |expected: &str, got: String| {
-        Failure::Library(Error::Input { name: prompt(), expected: expected.into(), got })
-    };
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let byte = error.as_bytes().get(at).copied().unwrap_or_default();
-        input("UTF-8 text", format!("byte {byte:#04x} at offset {at}"))
-    })?;
+    let what = format!("prompt from {}", name.display());
+    let text = input_text::read(source, name, &what)?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
     if text.is_empty() {
-        return Err(input("some text", "nothing".into()));
+        return Err(input_text::unusable(&what, "some text", "nothing"));
     }
     Ok(text.into())
-}
-
-fn io_error(path: &Path, source: io::Error) -> Failure {
-    Failure::Library(Error::Io { path: path.into(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wginfer::Error;
 
     fn read_bytes(bytes: &[u8]) -> Result<String, String> {
         from(bytes, Path::new("p.txt")).map_err(|failure| match failure {
