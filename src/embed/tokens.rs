@@ -6,7 +6,7 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, PostProcessor, Tokenizer, TruncationParams};
+use tokenizers::{AddedToken, PostProcessor, Tokenizer, TruncationDirection};
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
@@ -41,6 +41,8 @@ pub(super) struct TextTokenizer {
     file: String,
     tokenizer: Tokenizer,
     lower: bool,
+    /// Special tokens of a text.
+    added: usize,
     /// The most tokens of a text, special ones included.
     pub(super) most: usize,
 }
@@ -57,17 +59,16 @@ impl TextTokenizer {
         let file = folder.file(name).display().to_string();
         let most = most.min(most_allowed(folder)?.unwrap_or(usize::MAX));
         let added = tokenizer.get_post_processor().map_or(0, |added| added.added_tokens(false));
-        // Checked here: the tokenizer subtracts without asking.
         if added >= most {
             let what = format!("{added} special tokens leave no room in {most} for a text");
             return Err(Error::format(&file, "post_processor", what));
         }
-        let truncation = TruncationParams { max_length: most, ..TruncationParams::default() };
+        // What the file says of either is for its own users.
         tokenizer
             .with_padding(None)
-            .with_truncation(Some(truncation))
+            .with_truncation(None)
             .map_err(|error| Error::format(&file, "truncation", error))?;
-        Ok(TextTokenizer { file, tokenizer, lower, most })
+        Ok(TextTokenizer { file, tokenizer, lower, added, most })
     }
 
     /// A text's token ids, all below `vocabulary`.
@@ -82,19 +83,26 @@ impl TextTokenizer {
         } else {
             text
         };
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, true)
-            .map_err(|error| Error::format(&self.file, "tokenizer", error))?;
+        let wrong = |error: tokenizers::Error| Error::format(&self.file, "tokenizer", error);
+        let mut encoding = self.tokenizer.encode_fast(text, true).map_err(wrong)?;
+        let total = encoding.len();
+        if total > self.most {
+            // Once more without special tokens, so that those at the end stay. The
+            // tokenizer's own truncation does not say how much there was.
+            encoding = self.tokenizer.encode_fast(text, false).map_err(wrong)?;
+            encoding.truncate(self.most - self.added, 0, TruncationDirection::Right);
+            encoding = self.tokenizer.post_process(encoding, None, true).map_err(wrong)?;
+        }
         let ids = encoding.get_ids().to_vec();
+        if ids.len() > self.most {
+            let what = format!("gives {} tokens, at most {} were asked for", ids.len(), self.most);
+            return Err(Error::format(&self.file, "post_processor", what));
+        }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
             let what = format!("gives token {id}, the model has {vocabulary} tokens");
             return Err(Error::format(&self.file, "tokenizer", what));
         }
-        let more = encoding.get_overflowing().iter().map(|part| {
-            part.get_special_tokens_mask().iter().filter(|&&special| special == 0).count()
-        });
-        let count = TokenCount { total: ids.len() + more.sum::<usize>(), used: ids.len() };
+        let count = TokenCount { total, used: ids.len() };
         Ok(Encoded { ids, count })
     }
 }

@@ -50,7 +50,10 @@ fn texts_come_from_files_and_pipes() {
     let told = json["texts"][2]["vector"][15].as_f64().unwrap();
     assert!((f64::from(last) - told).abs() < 1e-7, "{last} {told}");
 
-    for line in [&["embed", &model, "-a", "cpu", "--json"][..], &["embed", &model, "-f", "-", "-a", "cpu", "--json"]] {
+    for line in [
+        &["embed", &model, "-a", "cpu", "--json"][..],
+        &["embed", &model, "-f", "-", "-a", "cpu", "--json"],
+    ] {
         let piped = wginfer(line).input("a dog\nthe cat sleeps\n").run().json();
         assert_eq!(piped["texts"][1]["vector"], json["texts"][0]["vector"]);
     }

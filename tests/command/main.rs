@@ -32,7 +32,9 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
         assert!(run.stdout.is_empty() && run.stderr.contains("--help"), "{arguments:?}: {run:?}");
     }
-    for arguments in [&["--help"][..], &["generate", "--help"], &["embed", "--help"], &["--version"]] {
+    for arguments in
+        [&["--help"][..], &["generate", "--help"], &["embed", "--help"], &["--version"]]
+    {
         let run = wginfer(arguments).run();
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.stdout.contains("wginfer"), "{run:?}");

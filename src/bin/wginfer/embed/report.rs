@@ -64,8 +64,12 @@ impl Outcome<'_> {
             0..=SHOWN => "vector".to_string(),
             _ => format!("vector (first {SHOWN} of {width})"),
         };
-        let columns =
-            [("", Align::Right), ("tokens", Align::Right), (&vector, Align::Left), ("text", Align::Left)];
+        let columns = [
+            ("", Align::Right),
+            ("tokens", Align::Right),
+            (&vector, Align::Left),
+            ("text", Align::Left),
+        ];
         let mut table = Table::new(0, &columns);
         for (i, vector) in self.found.vectors.iter().enumerate() {
             let numbers: Vec<_> = vector.iter().take(SHOWN).map(|v| format!("{v:8.5}")).collect();
