@@ -166,7 +166,7 @@ impl Embedder {
     /// The encoder's sizes and choices; `None` if it is an ONNX model.
     pub fn spec(&self) -> Option<&EncoderSpec> {
         match &self.engine {
-            Engine::Graph { spec, .. } => Some(spec),
+            Engine::Graph(encoder) => Some(&encoder.spec),
             Engine::Onnx(_) => None,
         }
     }

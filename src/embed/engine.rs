@@ -22,8 +22,15 @@ const USUAL_MOST: usize = 512;
 /// An encoder on a backend.
 #[derive(Debug)]
 pub(super) enum Engine {
-    Graph { session: Session, spec: Box<EncoderSpec> },
+    Graph(Box<GraphEncoder>),
     Onnx(Box<OnnxEncoder>),
+}
+
+/// The graph that this crate builds, over safetensors.
+#[derive(Debug)]
+pub(super) struct GraphEncoder {
+    session: Session,
+    pub(super) spec: EncoderSpec,
 }
 
 /// An encoder, and what its tokenizer has to keep to.
@@ -65,7 +72,7 @@ impl Engine {
     /// Plans made so far.
     pub(super) fn plans(&self) -> u64 {
         match self {
-            Engine::Graph { session, .. } => session.counters().plans,
+            Engine::Graph(encoder) => encoder.session.counters().plans,
             Engine::Onnx(encoder) => encoder.plans(),
         }
     }
@@ -80,15 +87,19 @@ impl Engine {
     ) -> Result<(Vec<f32>, usize, usize)> {
         match self {
             Engine::Onnx(encoder) => encoder.run(texts, length, most).await,
-            Engine::Graph { session, spec } => {
-                let inputs = inputs(spec, texts, length)?;
-                let inputs: Vec<_> = inputs.iter().map(|(name, t)| (*name, t)).collect();
-                let outputs = session.run(&inputs).await?;
-                let vectors = outputs.into_iter().find(|(name, _)| name == names::VECTORS);
-                let (_, vectors) = vectors.ok_or_else(|| Error::internal("no vectors"))?;
-                Ok((vectors.to_f32()?, length, spec.width))
-            }
+            Engine::Graph(encoder) => encoder.run(texts, length).await,
         }
+    }
+}
+
+impl GraphEncoder {
+    async fn run(&mut self, texts: &[&Encoded], length: usize) -> Result<(Vec<f32>, usize, usize)> {
+        let inputs = inputs(&self.spec, texts, length)?;
+        let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        let outputs = self.session.run(&inputs).await?;
+        let vectors = outputs.into_iter().find(|(name, _)| name == names::VECTORS);
+        let (_, vectors) = vectors.ok_or_else(|| Error::internal("no vectors"))?;
+        Ok((vectors.to_f32()?, length, self.spec.width))
     }
 }
 
@@ -109,7 +120,8 @@ async fn graph(
     let session = SessionOptions { buckets, ..session_options(options) };
     let session = Session::with_progress(graph, backend, session, progress).await?;
     let vocabulary = spec.vocabulary;
-    Ok(Opened { engine: Engine::Graph { session, spec: Box::new(spec) }, most, vocabulary })
+    let engine = Engine::Graph(Box::new(GraphEncoder { session, spec }));
+    Ok(Opened { engine, most, vocabulary })
 }
 
 fn onnx_model(

@@ -22,7 +22,7 @@ use wginfer::embed::{Embedder, Embeddings};
 const AT_ONCE: usize = 1024;
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let (folder, words) = args.words();
+    let (folder, words) = args.words()?;
     let texts = texts(args, words)?;
     let folder = match folder {
         Some(folder) => folder.to_path_buf(),

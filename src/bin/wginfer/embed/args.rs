@@ -1,6 +1,7 @@
 //! The options of `wginfer embed`.
 
 use crate::device_args::DeviceArgs;
+use crate::failure::Failure;
 use clap::builder::RangedU64ValueParser;
 use std::path::{Path, PathBuf};
 use wginfer::BackendChoice;
@@ -93,14 +94,25 @@ enum Source {
 
 impl Args {
     /// The model's folder, if one is named, and the texts.
-    pub(super) fn words(&self) -> (Option<&Path>, &[String]) {
-        match (&self.model, self.words.split_first()) {
-            (Some(model), _) => (Some(model), &self.words),
-            (None, Some((first, texts))) if Path::new(first).is_dir() => {
-                (Some(Path::new(first)), texts)
-            }
-            (None, _) => (None, &self.words),
+    pub(super) fn words(&self) -> Result<(Option<&Path>, &[String]), Failure> {
+        let Some((first, texts)) = self.words.split_first() else {
+            return Ok((self.model.as_deref(), &[]));
+        };
+        if self.model.is_some() {
+            return Ok((self.model.as_deref(), &self.words));
         }
+        let path = Path::new(first);
+        if path.is_dir() {
+            return Ok((Some(path), texts));
+        }
+        // A folder that is spelled wrong should not become a text unnoticed.
+        let begins = ["/", "./", "../", "~/"].iter().any(|start| first.starts_with(start));
+        if begins && !first.contains(char::is_whitespace) {
+            return Err(Failure::Usage(format!(
+                "there is no folder '{first}'; if it is a text, name the model with --model"
+            )));
+        }
+        Ok((None, &self.words))
     }
 
     pub(super) fn options(&self) -> EmbedOptions {
@@ -141,12 +153,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         let with = args(&[path, "a text", "another"]);
-        assert_eq!(with.words().0, Some(folder.path()));
-        assert_eq!(with.words().1, ["a text", "another"]);
+        let (model, texts) = with.words().unwrap();
+        assert_eq!((model, texts), (Some(folder.path()), &["a text".into(), "another".into()][..]));
         let without = args(&["a text", path]);
-        assert!(without.words().0.is_none() && without.words().1.len() == 2);
+        let (model, texts) = without.words().unwrap();
+        assert!(model.is_none() && texts.len() == 2);
         let named = args(&["--model", "m", path]);
-        assert_eq!((named.words().0, named.words().1.len()), (Some(Path::new("m")), 1));
+        let (model, texts) = named.words().unwrap();
+        assert_eq!((model, texts.len()), (Some(Path::new("m")), 1));
+        assert!(args(&["./no such folder", "x"]).words().is_ok());
+        for wrong in ["./nowhere", "/nowhere/at/all", "../x"] {
+            assert!(matches!(args(&[wrong, "x"]).words(), Err(Failure::Usage(_))), "{wrong}");
+        }
     }
 
     #[test]
