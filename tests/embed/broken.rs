@@ -18,17 +18,21 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A copy of a small model's folder, to be broken.
-struct Copy(tempfile::TempDir);
+pub(crate) struct Copy(tempfile::TempDir);
 
 impl Copy {
-    fn of(model: &str) -> Self {
+    pub(crate) fn of(model: &str) -> Self {
         let copy = tempfile::tempdir().unwrap();
         copy_all(&folder(model), copy.path());
         Copy(copy)
     }
 
-    fn write(&self, file: &str, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, file: &str, bytes: impl AsRef<[u8]>) {
         std::fs::write(self.0.path().join(file), bytes).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     fn remove(&self, file: &str) {

@@ -28,6 +28,7 @@ const BODIES: &[(&str, Body)] = &[
     ("an_onnx_model", an_onnx_model),
     ("padding_changes_nothing", padding_changes_nothing),
     ("few_plans_serve_every_length", few_plans),
+    ("weights_need_not_be_aligned", weights_need_not_be_aligned),
     ("minilm", minilm),
 ];
 
@@ -134,6 +135,24 @@ fn few_plans(backend: &Named) -> Result<(), Failed> {
     }
     // One for up to 16 tokens, one for up to the 32 that the model takes.
     assert_eq!(embedder.plans(), 2);
+    Ok(())
+}
+
+/// Writers pad the header so that weights are aligned; the format does not ask
+/// for it.
+fn weights_need_not_be_aligned(backend: &Named) -> Result<(), Failed> {
+    const FILE: &str = "model.safetensors";
+    let copy = broken::Copy::of("bert");
+    let mut bytes = std::fs::read(copy.path().join(FILE))?;
+    let header = u64::from_le_bytes(*bytes.first_chunk().ok_or("no header")?);
+    assert_eq!(header % 4, 0, "the file is not aligned by itself");
+    bytes[..8].copy_from_slice(&(header + 1).to_le_bytes());
+    bytes.insert(8 + header as usize, b' ');
+    copy.write(FILE, bytes);
+    let texts = ["the cat sleeps", "a dog"];
+    let odd = Embedder::open(copy.path(), &backend.backend)?.embed_blocking(&texts)?;
+    let even = Embedder::open(folder("bert"), &backend.backend)?.embed_blocking(&texts)?;
+    assert_eq!(odd, even);
     Ok(())
 }
 
