@@ -254,7 +254,7 @@ pub(super) fn buckets(length: usize, buckets: usize) -> Vec<i32> {
             let exact = exact.max(1) as f32;
             let part = (distance as f32 / exact).ln() / (FARTHEST / exact).ln();
             let beyond = part * (half as f32 - exact);
-            (exact as usize + beyond.max(0.0) as usize).min(half.saturating_sub(1))
+            (exact as usize).saturating_add(beyond.max(0.0) as usize).min(half.saturating_sub(1))
         };
         (near + if key > query { half } else { 0 }) as i32
     };

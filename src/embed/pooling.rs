@@ -157,8 +157,8 @@ mod tests {
         assert_eq!(pooled(&[Pooling::LastToken], false), [5.0, 0.0, -1.0]);
         assert_eq!(pooled(&[Pooling::Max], false), [5.0, 0.0, 3.0]);
         assert_eq!(pooled(&[Pooling::Mean], false), [3.0, -1.0, 1.0]);
-        let root = 2f32.sqrt();
-        assert_eq!(pooled(&[Pooling::MeanSqrtLen], false), [6.0 / root, -2.0 / root, 2.0 / root]);
+        let root = [6.0, -2.0, 2.0].map(|v: f64| (v / 2f64.sqrt()) as f32);
+        assert_eq!(pooled(&[Pooling::MeanSqrtLen], false), root);
         let third = [11.0 / 3.0, -2.0 / 3.0, 1.0 / 3.0].map(|v: f64| v as f32);
         assert_eq!(pooled(&[Pooling::WeightedMean], false), third);
         let both = pooled(&[Pooling::Cls, Pooling::Mean], false);
