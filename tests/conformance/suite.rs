@@ -1,7 +1,7 @@
 //! The trials.
 
 use crate::adapters::{self, Config, MINIMUM_BINDING, Tested};
-use crate::{coverage, flawed, names};
+use crate::{coverage, drawn, flawed, names};
 use libtest_mimic::{Failed, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
@@ -24,6 +24,9 @@ const QUICK_SHAPES: usize = 3;
 /// How many case families a forced variant has to run in a quick run; the
 /// kernels chosen by default go through all of them.
 const QUICK_FORCED: usize = 4;
+
+/// The elements of the inputs of a small case, together.
+const FEW_ELEMENTS: usize = 1 << 14;
 
 /// How many operators the list of the slowest has.
 const SLOWEST: usize = 24;
@@ -244,15 +247,22 @@ impl Job {
         passed.map_err(|e| Failed::from(*e))
     }
 
-    /// All shapes, or a few: the first, the last and one in the middle that
-    /// changes with the seed.
+    /// All shapes and one drawn at random, or a few: the first, the last, and
+    /// between them the drawn one or one of the list, as the seed has it.
     fn shapes(&self, family: &CaseFamily) -> Vec<Vec<usize>> {
-        let all = &family.shapes;
-        if !self.settings.quick || all.len() <= QUICK_SHAPES {
-            return all.clone();
+        let (all, seed) = (&family.shapes, self.settings.seed);
+        let drawn = drawn::shape(family, seed);
+        if !self.settings.quick {
+            return all.iter().cloned().chain(drawn).collect();
         }
-        let inner = 1 + self.settings.seed as usize % (all.len() - 2);
-        vec![all[0].clone(), all[inner].clone(), all[all.len() - 1].clone()]
+        let (Some(first), Some(last)) = (all.first(), all.last()) else { return Vec::new() };
+        let middle = &all[1.min(all.len())..all.len().saturating_sub(1).max(1)];
+        let start = seed as usize % middle.len().max(1);
+        let mut turned = middle[start..].iter().chain(&middle[..start]);
+        let listed = turned.find(|shape| (family.build)(shape).is_some()).cloned();
+        let between = if seed.is_multiple_of(2) { drawn.or(listed) } else { listed.or(drawn) };
+        let shapes = [Some(first.clone()), between, (all.len() > 1).then(|| last.clone())];
+        shapes.into_iter().flatten().collect()
     }
 
     fn forced(
@@ -262,7 +272,10 @@ impl Job {
         variant: &Variant,
     ) -> Result<(), Failed> {
         let _alone = adapter.alone();
-        for config in [Config::Full, Config::Minimum] {
+        // Where operands are split they are large: minutes on a software adapter.
+        let quick = [Config::Full];
+        let all = [Config::Full, Config::Minimum];
+        for &config in if self.settings.quick { &quick[..] } else { &all } {
             let gpu = adapter.open(config)?;
             if variant.needs.lacking(gpu.caps()).is_some() {
                 continue;
@@ -283,9 +296,9 @@ impl Job {
                 }
                 let mut shapes = self.shapes(cases);
                 // The default kernels go through the others; here it is the one
-                // that changes with the seed.
-                if config == Config::Full && self.settings.quick && shapes.len() > 1 {
-                    shapes = vec![shapes.swap_remove(1)];
+                // that changes with the seed, if it is small.
+                if self.settings.quick {
+                    shapes = small(cases, shapes);
                 }
                 // The rest is no different there.
                 if config == Config::Minimum {
@@ -374,6 +387,22 @@ fn has_options(tried: &Tried) -> bool {
     let own = FAMILIES.iter().filter(|family| kernels.contains(room(family.name)));
     own.flat_map(|family| family.variants)
         .any(|variant| variant.needs.f16 || variant.needs.subgroups || variant.needs.coop.is_some())
+}
+
+/// One shape that takes little: the one between the first and the last, or the
+/// largest of those that have few elements.
+fn small(family: &CaseFamily, mut shapes: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+    let elements = |shape: &[usize]| {
+        let case = (family.build)(shape)?;
+        let inputs = case.inputs.iter().flatten();
+        Some(inputs.map(|input| input.extents.iter().product::<usize>()).sum::<usize>())
+    };
+    let few = |shape: &Vec<usize>| elements(shape).filter(|&n| n > 0 && n <= FEW_ELEMENTS);
+    if shapes.len() > 1 && few(&shapes[1]).is_some() {
+        return vec![shapes.swap_remove(1)];
+    }
+    let largest = family.shapes.iter().filter_map(|shape| Some((few(shape)?, shape))).max();
+    largest.map(|(_, shape)| shape.clone()).into_iter().collect()
 }
 
 /// Whether an input does not fit a binding of [`Config::Minimum`].
