@@ -1,8 +1,8 @@
 //! Work of the CPU kernels, spread over threads.
 //!
-//! The only place that hands generic work to `rayon`, through closures behind
-//! references: each of its loops is compiled once for a type of element, not
-//! once for each of the hundreds of functions that run in them.
+//! Work goes to `rayon` through closures behind references: each loop is
+//! compiled once for a type of element, not once for each of the hundreds of
+//! functions that run in it.
 
 use rayon::prelude::*;
 

@@ -406,6 +406,11 @@ fn the_process_agrees(m: &Measured) -> Result<(), Failed> {
         let what = format!("{loaded:.1} MB, not {written:.1} written to {accounted:.1} accounted");
         return Err(format!("after loading the process has grown by {what}").into());
     }
+    // Beyond the books there may be what the driver keeps for pipelines.
+    let most = 1.1 * device.used.total_peak as f64 / MB + KEPT / MB;
+    if used > most {
+        return Err(format!("in use the process has grown by {used:.1} MB, not {most:.1}").into());
+    }
     let given_back = used - dropped;
     let least = device.used.in_use() as f64 / MB - KEPT / MB;
     if given_back < least {

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use support::backends::{self, Named};
 use support::demo_model;
 use wginfer::exec::Reference;
-use wginfer::gpu::DeviceCaps;
+use wginfer::gpu::{DeviceCaps, DeviceOptions};
 use wginfer::graph::Bindings;
 use wginfer::kernels::Policy;
 use wginfer::kernels::registry::FAMILIES;
@@ -83,6 +83,7 @@ fn main() {
         }));
         trials.extend(forced_trials(&backend));
     }
+    trials.extend(minimum_trial());
     if whole_text() {
         trials.push(Trial::test("smollm2::reference::perplexity", reference));
     }
@@ -124,6 +125,17 @@ fn lacking(family: &str, name: &str, caps: &DeviceCaps) -> Option<String> {
     let family = FAMILIES.iter().find(|known| known.name == family).expect("a known family");
     let variant = family.variants.iter().find(|known| known.name == name);
     variant.expect("a known variant").needs.lacking(caps)
+}
+
+/// With WebGPU's least limits and bindings of 1 MiB, which cut every large weight.
+fn minimum_trial() -> Option<Trial> {
+    let options = DeviceOptions { max_binding: Some(1 << 20), ..DeviceOptions::webgpu_minimum() };
+    let backend =
+        backends::gpus(&options).into_iter().find(|backend| backend.name == "lavapipe")?;
+    Some(Trial::test("smollm2::lavapipe+minimum::logits", move || {
+        let mut model = open(&backend.backend, DType::F32, Policy::default())?;
+        logits(&mut model, F32_LOGITS, 1)
+    }))
 }
 
 /// The logits of the first prompt, the shortest, computed by the variants asked

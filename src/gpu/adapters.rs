@@ -306,6 +306,8 @@ fn auto(infos: &[AdapterInfo]) -> (Option<usize>, String) {
 
 fn matches(info: &AdapterInfo, name: &str) -> bool {
     let name = name.to_lowercase();
+    // What Mesa's project calls it and what its driver says of itself.
+    let name = if name == "lavapipe" { "llvmpipe".into() } else { name };
     info.name.to_lowercase().contains(&name) || info.driver.to_lowercase().contains(&name)
 }
 

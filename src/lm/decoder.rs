@@ -1,13 +1,15 @@
 //! The graph of a decoder: one general block, repeated.
 
-use super::spec::DecoderSpec;
+use super::spec::{DecoderSpec, Rotation};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, GraphBuilder, Symbol, ValueId};
 use crate::ops::attention::Attention;
 use crate::ops::elementwise::Unary;
 use crate::ops::rotary::RotaryEmbedding;
+use crate::ops::rotary::tables::RopeSpec;
 use crate::quant::WEIGHT_TYPES;
 use crate::tensor::{DType, Tensor};
+use std::ops::Range;
 
 /// Names of the graph's inputs, outputs and symbols.
 pub mod names {
@@ -57,7 +59,11 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     let positions = g.input(names::POSITIONS, DType::I32, [batch.into(), query.into()])?;
     let past = g.input(names::PAST, DType::I32, [batch.into()])?;
     let rows = g.input(names::ROWS, DType::I32, [row_count.into()])?;
-    let (cos, sin) = tables(&mut g, spec, options.positions)?;
+    let global = tables(&mut g, "rope", &spec.rope, options.positions)?;
+    let local = match &spec.local_rope {
+        Some(rope) => Some(tables(&mut g, "rope.local", rope, options.positions)?),
+        None => None,
+    };
     let embedding =
         weight(&mut g, spec, weights, "token_embd.weight", &[spec.vocabulary, spec.width])?;
     let mut b = Blocks {
@@ -70,10 +76,14 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         capacity,
         positions,
         past,
-        cos,
-        sin,
+        global,
+        local,
     };
     let mut x = b.g.gather(embedding, tokens, 0)?;
+    if let Some(scale) = spec.embedding_scale {
+        let scale = b.g.constant("embedding_scale", Tensor::from_f32(&[], &[scale])?)?;
+        x = b.g.mul(x, scale)?;
+    }
     for block in 0..spec.blocks {
         x = b.block(block, x)?;
     }
@@ -90,6 +100,7 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         None => embedding,
     };
     let logits = g.linear(x, head, None)?;
+    let logits = softcapped(&mut g, logits, spec.final_softcap)?;
     g.output(names::LOGITS, logits)?;
     g.finish()
 }
@@ -104,62 +115,98 @@ struct Blocks<'a> {
     capacity: Symbol,
     positions: ValueId,
     past: ValueId,
-    cos: ValueId,
-    sin: ValueId,
+    /// Tables of cosines and sines.
+    global: (ValueId, ValueId),
+    local: Option<(ValueId, ValueId)>,
 }
 
 impl Blocks<'_> {
     fn block(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
         self.g.scope(format!("blk.{index}."));
         let normed = self.norm(index, "attn_norm", x)?;
-        let attended = self.attention(index, normed)?;
+        let mut attended = self.attention(index, normed)?;
+        if self.spec.post_norms {
+            attended = self.norm(index, "post_attention_norm", attended)?;
+        }
         let x = self.g.add(x, attended)?;
         let normed = self.norm(index, "ffn_norm", x)?;
-        let fed = self.feed_forward(index, normed)?;
+        let mut fed = self.feed_forward(index, normed)?;
+        if self.spec.post_norms {
+            fed = self.norm(index, "post_ffw_norm", fed)?;
+        }
         self.g.add(x, fed)
     }
 
+    /// Over the last dimension, which is the width or a head.
     fn norm(&mut self, block: usize, name: &str, x: ValueId) -> Result<ValueId> {
-        let weight = self.weight(block, name, &[self.spec.width])?;
+        let size = if name.ends_with("_q_norm") || name.ends_with("_k_norm") {
+            self.spec.key_size
+        } else {
+            self.spec.width
+        };
+        let weight = self.weight(block, name, &[size])?;
         self.g.rms_normalization(x, weight, self.spec.norm_epsilon)
     }
 
     fn attention(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
-        let q = self.project(block, "attn_q", x, spec.heads, spec.key_size)?;
-        let k = self.project(block, "attn_k", x, spec.kv_heads, spec.key_size)?;
-        let v = self.project(block, "attn_v", x, spec.kv_heads, spec.value_size)?;
-        let q = self.rotate(q)?;
-        let k = self.rotate(k)?;
+        let [mut q, mut k, v] = self.heads(block, x)?;
+        if spec.qk_norm {
+            q = self.norm(block, "attn_q_norm", q)?;
+            k = self.norm(block, "attn_k_norm", k)?;
+        }
+        let q = self.rotate(block, q)?;
+        let k = self.rotate(block, k)?;
         let keys = self.append(block, "k", k, spec.key_size)?;
         let values = self.append(block, "v", v, spec.value_size)?;
-        let op = Attention { causal: true, ..Attention::default() };
+        let op = Attention {
+            causal: true,
+            scale: spec.attention_scale,
+            window: spec.layers[block].window,
+            softcap: spec.attention_softcap,
+        };
         let mixed = self.g.attention(op, (q, keys, values), self.past, None)?;
         let width = spec.heads * spec.value_size;
         let mixed = self.g.reshape(mixed, &[self.batch.into(), self.query.into(), width.into()])?;
         self.linear(block, "attn_output", mixed, spec.width, width)
     }
 
-    /// A projection to heads: F32 `[batch, query, heads, size]`.
-    fn project(
-        &mut self,
-        block: usize,
-        name: &str,
-        x: ValueId,
-        heads: usize,
-        size: usize,
-    ) -> Result<ValueId> {
-        let y = self.linear(block, name, x, heads * size, self.spec.width)?;
-        let shape = [self.batch.into(), self.query.into(), heads.into(), size.into()];
-        self.g.reshape(y, &shape)
+    /// Queries, keys and values: F32 `[batch, query, heads, size]` each.
+    fn heads(&mut self, block: usize, x: ValueId) -> Result<[ValueId; 3]> {
+        let spec = self.spec;
+        let sizes = [
+            (spec.heads, spec.key_size),
+            (spec.kv_heads, spec.key_size),
+            (spec.kv_heads, spec.value_size),
+        ];
+        let all = sizes.iter().map(|(heads, size)| heads * size).sum();
+        let (mut done, mut projected) = (0, [x; 3]);
+        for (i, (heads, size)) in sizes.into_iter().enumerate() {
+            let rows = done..done + heads * size;
+            done = rows.end;
+            let y = if spec.fused_qkv {
+                self.rows(block, "attn_qkv", x, rows, (all, spec.width))?
+            } else {
+                let name = ["attn_q", "attn_k", "attn_v"][i];
+                self.linear(block, name, x, heads * size, spec.width)?
+            };
+            let shape = [self.batch.into(), self.query.into(), heads.into(), size.into()];
+            projected[i] = self.g.reshape(y, &shape)?;
+        }
+        Ok(projected)
     }
 
-    fn rotate(&mut self, x: ValueId) -> Result<ValueId> {
+    fn rotate(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+        let tables = match self.spec.layers[block].rotation {
+            Rotation::None => return Ok(x),
+            Rotation::Local => self.local.unwrap_or(self.global),
+            Rotation::Global => self.global,
+        };
         let op = RotaryEmbedding {
             interleaved: self.spec.rope_interleaved,
             rotary_dim: self.spec.rope.rotary_dim,
         };
-        self.g.rotary_embedding(op, x, self.cos, self.sin, self.positions)
+        self.g.rotary_embedding(op, x, tables.0, tables.1, self.positions)
     }
 
     /// Appends to a cache at `past` and gives its content: `[batch, kv_heads,
@@ -174,9 +221,15 @@ impl Blocks<'_> {
 
     fn feed_forward(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         let (width, inner) = (self.spec.width, self.spec.feed_forward);
-        let gate = self.linear(block, "ffn_gate", x, inner, width)?;
-        let up = self.linear(block, "ffn_up", x, inner, width)?;
-        let gate = self.g.unary(Unary::Silu, gate)?;
+        let (gate, up) = if self.spec.fused_gate {
+            let both = (2 * inner, width);
+            let gate = self.rows(block, "ffn_up", x, 0..inner, both)?;
+            (gate, self.rows(block, "ffn_up", x, inner..2 * inner, both)?)
+        } else {
+            let gate = self.linear(block, "ffn_gate", x, inner, width)?;
+            (gate, self.linear(block, "ffn_up", x, inner, width)?)
+        };
+        let gate = self.g.unary(self.spec.activation, gate)?;
         let gated = self.g.mul(gate, up)?;
         self.linear(block, "ffn_down", gated, width, inner)
     }
@@ -199,10 +252,44 @@ impl Blocks<'_> {
         self.g.linear(x, matrix, bias)
     }
 
+    /// [`Self::linear`] with some rows of a matrix of `extents`, and of its bias.
+    fn rows(
+        &mut self,
+        block: usize,
+        name: &str,
+        x: ValueId,
+        rows: Range<usize>,
+        (outputs, inputs): (usize, usize),
+    ) -> Result<ValueId> {
+        let part = |name: &str| format!("{name}[{}..{}]", rows.start, rows.end);
+        let matrix = format!("blk.{block}.{name}.weight");
+        let tensor = checked(self.spec, self.weights, &matrix, &[outputs, inputs])?;
+        let matrix = self.g.constant(&part(&matrix), tensor.rows(rows.clone())?)?;
+        let bias = format!("blk.{block}.{name}.bias");
+        let bias = match (self.weights)(&bias)? {
+            Some(_) => {
+                let tensor = checked(self.spec, self.weights, &bias, &[outputs])?;
+                Some(self.g.constant(&part(&bias), tensor.rows(rows.clone())?)?)
+            }
+            None => None,
+        };
+        self.g.linear(x, matrix, bias)
+    }
+
     fn weight(&mut self, block: usize, name: &str, extents: &[usize]) -> Result<ValueId> {
         let name = format!("blk.{block}.{name}.weight");
         weight(&mut self.g, self.spec, self.weights, &name, extents)
     }
+}
+
+/// `cap * tanh(x / cap)`.
+fn softcapped(g: &mut GraphBuilder, x: ValueId, cap: Option<f32>) -> Result<ValueId> {
+    let Some(cap) = cap else { return Ok(x) };
+    let inverse = g.constant("softcap.inverse", Tensor::from_f32(&[], &[1.0 / cap])?)?;
+    let cap = g.constant("softcap", Tensor::from_f32(&[], &[cap])?)?;
+    let x = g.mul(x, inverse)?;
+    let x = g.unary(Unary::Tanh, x)?;
+    g.mul(x, cap)
 }
 
 fn weight(
@@ -212,6 +299,16 @@ fn weight(
     name: &str,
     extents: &[usize],
 ) -> Result<ValueId> {
+    g.constant(name, checked(spec, weights, name, extents)?)
+}
+
+/// A weight with the extents and a dtype that the decoder can use.
+fn checked(
+    spec: &DecoderSpec,
+    weights: Weights<'_>,
+    name: &str,
+    extents: &[usize],
+) -> Result<Tensor> {
     let at = format!("tensor '{name}'");
     let tensor = weights(name)?.ok_or_else(|| Error::format(&spec.file, &at, "missing"))?;
     if tensor.extents() != extents {
@@ -225,14 +322,15 @@ fn weight(
         let what = format!("{} here; supported: {}", tensor.dtype(), known.join(", "));
         return Err(Error::unsupported(format_args!("{}: {at}", spec.file), what));
     }
-    g.constant(name, tensor)
+    Ok(tensor)
 }
 
 fn tables(
     g: &mut GraphBuilder,
-    spec: &DecoderSpec,
+    name: &str,
+    rope: &RopeSpec,
     positions: usize,
 ) -> Result<(ValueId, ValueId)> {
-    let (cos, sin) = spec.rope.tables(positions)?;
-    Ok((g.constant("rope.cos", cos)?, g.constant("rope.sin", sin)?))
+    let (cos, sin) = rope.tables(positions)?;
+    Ok((g.constant(&format!("{name}.cos"), cos)?, g.constant(&format!("{name}.sin"), sin)?))
 }

@@ -1,5 +1,6 @@
 //! Language models: decoder blocks as data, tokenizers, chat, sampling.
 
+mod architecture;
 pub mod chat;
 pub mod decoder;
 pub mod generate;

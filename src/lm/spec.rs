@@ -1,12 +1,16 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
+use super::architecture::{Architecture, KNOWN, Windows};
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
+use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
 use crate::tensor::DType;
 
 /// The architectures this version knows, by their GGUF name.
-pub const ARCHITECTURES: &[&str] = &["llama"];
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|known| known.name)
+}
 
 /// The largest head read; models in use stay below 600. Tables of cosines and
 /// sines grow with it, for a context that needs no byte of the file.
@@ -41,9 +45,52 @@ pub struct DecoderSpec {
     pub norm_epsilon: f32,
     /// Rotary position embedding.
     pub rope: RopeSpec,
+    /// That of blocks with a window, where it is another.
+    pub local_rope: Option<RopeSpec>,
+    /// What each block sees and how it rotates.
+    pub layers: Vec<Layer>,
+    /// Applied to the gate of the feed-forward layer.
+    pub activation: Unary,
+    /// Whether one tensor holds the rows of q, k and v.
+    pub fused_qkv: bool,
+    /// Whether one tensor holds the rows of the gate and of `up`.
+    pub fused_gate: bool,
+    /// Whether query and key heads are normalised before they are rotated.
+    pub qk_norm: bool,
+    /// Whether what is added to the residual stream is normalised first.
+    pub post_norms: bool,
+    /// What embeddings are multiplied with.
+    pub embedding_scale: Option<f32>,
+    /// What attention scores are multiplied with; `None` for the usual
+    /// `1 / sqrt(key_size)`.
+    pub attention_scale: Option<f32>,
+    /// The bound that attention scores are squeezed into.
+    pub attention_softcap: Option<f32>,
+    /// The bound that logits are squeezed into.
+    pub final_softcap: Option<f32>,
     /// Whether rotated pairs are neighbours (`2i`, `2i+1`) rather than half a
     /// head apart.
     pub rope_interleaved: bool,
+}
+
+/// What is particular to one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// How many of the latest keys a query sees; `None` for all.
+    pub window: Option<u32>,
+    /// How queries and keys are rotated.
+    pub rotation: Rotation,
+}
+
+/// How a block rotates queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// As [`DecoderSpec::rope`] says.
+    Global,
+    /// As [`DecoderSpec::local_rope`] says.
+    Local,
+    /// Not at all.
+    None,
 }
 
 impl DecoderSpec {
@@ -54,13 +101,14 @@ impl DecoderSpec {
     /// ones; [`Error::Format`] naming the key that is missing or impossible.
     pub fn from_gguf(file: &GgufFile) -> Result<Self> {
         let meta = file.metadata();
-        let architecture = meta.str_of("general.architecture")?;
-        if !ARCHITECTURES.contains(&architecture) {
-            let known = ARCHITECTURES.join(", ");
-            let what = format!("architecture '{}' (known: {known})", architecture.escape_debug());
+        let name = meta.str_of("general.architecture")?;
+        let Some(architecture) = Architecture::named(name) else {
+            let known = architectures().collect::<Vec<_>>().join(", ");
+            let what = format!("architecture '{}' (known: {known})", name.escape_debug());
             return Err(Error::unsupported(file.name(), what));
-        }
-        let keys = Keys { meta, architecture };
+        };
+        let keys = Keys { meta, architecture: name };
+        refuse_experts(&keys, file)?;
         let width = keys.size("embedding_length", 1 << 20)?;
         let heads = keys.size("attention.head_count", 1 << 14)?;
         let kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
@@ -68,10 +116,14 @@ impl DecoderSpec {
         let value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
         let context = keys.size("context_length", 1 << 27)?;
         let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
+        let blocks = keys.size("block_count", 1 << 12)?;
+        let wide = architecture.width_scaled_blocks == Some(blocks);
+        let layers = layers(&keys, architecture, blocks)?;
+        let base = keys.number_or("rope.freq_base", architecture.rope_base)?;
         let spec = DecoderSpec {
             file: file.name().into(),
-            architecture: architecture.into(),
-            blocks: keys.size("block_count", 1 << 12)?,
+            architecture: name.into(),
+            blocks,
             width,
             heads,
             kv_heads,
@@ -83,10 +135,22 @@ impl DecoderSpec {
             norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon")?,
             rope: RopeSpec {
                 rotary_dim,
-                base: keys.number_or("rope.freq_base", 10_000.0)?,
-                scaling: scaling(&keys, file, rotary_dim)?,
+                base,
+                scaling: scaling(&keys, file, rotary_dim, context)?,
             },
-            rope_interleaved: true,
+            local_rope: local_rope(&keys, architecture, rotary_dim)?,
+            layers,
+            activation: architecture.activation,
+            fused_qkv: architecture.fused_qkv,
+            fused_gate: architecture.fused_gate,
+            qk_norm: architecture.qk_norm,
+            post_norms: architecture.post_norms,
+            embedding_scale: architecture.scaled_embedding.then(|| (width as f32).sqrt()),
+            attention_scale: wide.then(|| (heads as f32 / width as f32).sqrt()),
+            attention_softcap: keys
+                .softcap("attn_logit_softcapping", architecture.attention_softcap)?,
+            final_softcap: keys.softcap("final_logit_softcapping", architecture.final_softcap)?,
+            rope_interleaved: architecture.interleaved,
         };
         spec.check(&keys)?;
         Ok(spec)
@@ -109,8 +173,65 @@ impl DecoderSpec {
         if !(self.rope.base.is_finite() && self.rope.base > 1.0) {
             return Err(keys.wrong("rope.freq_base", self.rope.base));
         }
-        Ok(())
+        match &self.local_rope {
+            Some(rope) if !(rope.base.is_finite() && rope.base > 1.0) => {
+                Err(keys.wrong("rope.freq_base_swa", rope.base))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// Mixtures of experts have other tensors; said before one of them is missing.
+fn refuse_experts(keys: &Keys<'_>, file: &GgufFile) -> Result<()> {
+    match keys.meta.opt_u64(&keys.key("expert_count"))? {
+        None | Some(0) => Ok(()),
+        Some(count) => {
+            let at = format!("{}: key '{}'", file.name(), keys.key("expert_count"));
+            Err(Error::unsupported(at, format!("a mixture of {count} experts")))
+        }
+    }
+}
+
+fn layers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Vec<Layer>> {
+    let name = "attention.sliding_window";
+    let given = keys.meta.opt_u64(&keys.key(name))?;
+    let window = match (architecture.windows, given) {
+        (Windows::Nowhere, _) => None,
+        // Files of models without a window may say 0.
+        (_, Some(0)) => None,
+        (_, Some(window)) => Some(keys.in_range(name, window, 1 << 31)? as u32),
+        (_, None) => {
+            let default = architecture.window;
+            let shown = default.map_or("no window".into(), |window| window.to_string());
+            log::info!("{} is not given: {shown}", keys.key(name));
+            default.map(|window| window as u32)
+        }
+    };
+    let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
+    let layer = |block: usize| {
+        let window = match architecture.windows {
+            Windows::AllBut(every) if nth(block, every) => None,
+            _ => window,
+        };
+        let rotation = match architecture.unrotated_every {
+            Some(every) if nth(block, every) => Rotation::None,
+            _ if window.is_some() && architecture.local_rope_base.is_some() => Rotation::Local,
+            _ => Rotation::Global,
+        };
+        Layer { window, rotation }
+    };
+    Ok((0..blocks).map(layer).collect())
+}
+
+fn local_rope(
+    keys: &Keys<'_>,
+    architecture: &Architecture,
+    rotary_dim: usize,
+) -> Result<Option<RopeSpec>> {
+    let Some(default) = architecture.local_rope_base else { return Ok(None) };
+    let base = keys.number_or("rope.freq_base_swa", default)?;
+    Ok(Some(RopeSpec { rotary_dim, base, scaling: RopeScaling::None }))
 }
 
 /// Metadata under the architecture's prefix.
@@ -163,6 +284,15 @@ impl Keys<'_> {
         self.above_zero(name, self.number_or(name, default)?)
     }
 
+    /// A bound of scores or logits; a file says 0 for none.
+    fn softcap(&self, name: &str, default: Option<f64>) -> Result<Option<f32>> {
+        let given = self.meta.opt_f32(&self.key(name))?.map(f64::from);
+        match given.or(default) {
+            None | Some(0.0) => Ok(None),
+            Some(cap) => self.above_zero(name, cap).map(|cap| Some(cap as f32)),
+        }
+    }
+
     fn above_zero(&self, name: &str, value: f64) -> Result<f64> {
         if value.is_finite() && value > 0.0 {
             return Ok(value);
@@ -186,10 +316,20 @@ fn vocabulary(file: &GgufFile) -> Result<usize> {
     }
 }
 
-fn scaling(keys: &Keys<'_>, file: &GgufFile, rotary_dim: usize) -> Result<RopeScaling> {
+fn scaling(
+    keys: &Keys<'_>,
+    file: &GgufFile,
+    rotary_dim: usize,
+    context: usize,
+) -> Result<RopeScaling> {
+    let pairs = rotary_dim / 2;
     // Llama 3 files carry per-frequency divisors as a tensor instead of keys.
-    if let Some(factors) = rope_factors(file, rotary_dim / 2)? {
+    if let Some(factors) = rope_factors(file, "rope_freqs.weight", pairs)? {
         return Ok(RopeScaling::Factors { factors });
+    }
+    let long = rope_factors(file, "rope_factors_long.weight", pairs)?;
+    if let (Some(long), Some(short)) = (long, rope_factors(file, SHORT_FACTORS, pairs)?) {
+        return long_rope(keys, short, long, context);
     }
     let factor = keys.positive_or("rope.scaling.factor", 1.0)?;
     match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
@@ -211,9 +351,30 @@ fn scaling(keys: &Keys<'_>, file: &GgufFile, rotary_dim: usize) -> Result<RopeSc
     }
 }
 
+const SHORT_FACTORS: &str = "rope_factors_short.weight";
+
+fn long_rope(
+    keys: &Keys<'_>,
+    short: Vec<f64>,
+    long: Vec<f64>,
+    context: usize,
+) -> Result<RopeScaling> {
+    let original = keys.size_or("rope.scaling.original_context_length", 1 << 27, context)?;
+    let factor = match keys.meta.opt_f32(&keys.key("rope.scaling.attn_factor"))? {
+        Some(factor) => Some(keys.above_zero("rope.scaling.attn_factor", factor.into())?),
+        None => None,
+    };
+    Ok(RopeScaling::LongRope {
+        short,
+        long,
+        original_context: original,
+        max_context: context,
+        attention_factor: factor,
+    })
+}
+
 /// A divisor for each rotated pair, where the file has them.
-fn rope_factors(file: &GgufFile, pairs: usize) -> Result<Option<Vec<f64>>> {
-    let name = "rope_freqs.weight";
+fn rope_factors(file: &GgufFile, name: &str, pairs: usize) -> Result<Option<Vec<f64>>> {
     let Some(info) = file.tensor_info(name) else { return Ok(None) };
     let wrong = |what: String| Err(Error::format(file.name(), format!("tensor '{name}'"), what));
     // Before anything is read: the tensor can be as large as the file.

@@ -38,6 +38,26 @@ impl Tensor {
         Ok(Tensor { dtype, extents: extents.to_vec(), bytes })
     }
 
+    /// Some rows: a part of the first dimension, sharing the bytes.
+    ///
+    /// # Errors
+    /// If the tensor has no dimension, or not so many rows.
+    pub fn rows(&self, rows: std::ops::Range<usize>) -> Result<Self> {
+        let wrong = || {
+            let expected = format!("rows within extents {:?}", self.extents);
+            Error::input("rows of a tensor", expected, format!("{rows:?}"))
+        };
+        let (&count, inner) = self.extents.split_first().ok_or_else(wrong)?;
+        if rows.start > rows.end || rows.end > count {
+            return Err(wrong());
+        }
+        let extents = [&[rows.len()], inner].concat();
+        // A row of a matrix is a whole number of blocks.
+        let row = self.bytes.len() / count.max(1);
+        let bytes = self.bytes.slice(rows.start * row..rows.end * row).ok_or_else(wrong)?;
+        Self::new(self.dtype, &extents, bytes)
+    }
+
     /// An F32 tensor.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use super::case::{Case, CaseFamily};
 use super::generate::mix;
 use super::run::{Outcome, Target, run_setup, set_up};
-use super::setup::Extents;
+use super::setup::{Extents, Setup};
 use super::shrink::shrink;
 use super::yardstick::Yardstick;
 use crate::error::{ErrorKind, Result};
@@ -124,6 +124,9 @@ impl Trial<'_> {
         let mut outcomes = Vec::new();
         let Some(case) = (self.family.build)(shape) else { return (outcomes, None) };
         let seed = shape_seed(self.seed, shape);
+        if !self.concerns(&case, seed) {
+            return (outcomes, None);
+        }
         let yardstick = match Yardstick::new(&case, seed) {
             Ok(yardstick) => yardstick,
             Err(error) => return (outcomes, Some((ways[0], error.to_string()))),
@@ -141,6 +144,18 @@ impl Trial<'_> {
             }
         }
         (outcomes, None)
+    }
+
+    /// Whether the variant asked for takes part; found out before the yardstick
+    /// is computed, which takes long. What fails here fails in the run as well.
+    fn concerns(&self, case: &Case, seed: u64) -> bool {
+        let Some(only) = self.only else { return true };
+        let setup = Yardstick::operands(case, seed)
+            .and_then(|operands| Setup::new(case, &operands, Extents::Fixed, |_| false));
+        match setup.and_then(|setup| self.target.plan(&setup)) {
+            Ok(expected) => expected.variants.contains(only),
+            Err(error) => error.kind() != ErrorKind::Unsupported,
+        }
     }
 
     /// One run, unless there is nothing new in it.

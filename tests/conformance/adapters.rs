@@ -2,11 +2,15 @@
 
 use crate::names;
 use libtest_mimic::Failed;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wginfer::gpu::{Adapter, DeviceOptions, Gpu};
 
 /// The largest binding of [`Config::Minimum`] in bytes.
 pub(crate) const MINIMUM_BINDING: u64 = 1 << 20;
+
+/// How often a device is used before it is opened anew: the pipelines of all
+/// trials together take gigabytes.
+const USES: usize = 256;
 
 /// How a device is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +58,15 @@ pub(crate) struct Tested {
     /// developer can have.
     pub(crate) known: Option<&'static str>,
     adapter: Adapter,
-    devices: [OnceLock<Result<Arc<Gpu>, String>>; 3],
+    devices: [Mutex<Option<Opened>>; 3],
     busy: Mutex<()>,
+}
+
+/// A device and how often it was used.
+#[derive(Debug)]
+struct Opened {
+    gpu: Arc<Gpu>,
+    uses: usize,
 }
 
 impl Tested {
@@ -64,13 +75,18 @@ impl Tested {
         Tested { name, known, adapter, devices: Default::default(), busy: Mutex::default() }
     }
 
-    /// The device of a configuration, opened at its first use.
+    /// The device of a configuration, opened at its first use and from time to
+    /// time again.
     pub(crate) fn open(&self, config: Config) -> Result<Arc<Gpu>, Failed> {
         let device = &self.devices[config as usize];
-        let opened = device.get_or_init(|| {
-            Gpu::open_blocking(&self.adapter, config.options()).map_err(|e| e.to_string())
-        });
-        opened.clone().map_err(Failed::from)
+        let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = device.as_mut().filter(|opened| opened.uses < USES) {
+            opened.uses += 1;
+            return Ok(opened.gpu.clone());
+        }
+        *device = None;
+        let gpu = Gpu::open_blocking(&self.adapter, config.options())?;
+        Ok(device.insert(Opened { gpu, uses: 1 }).gpu.clone())
     }
 
     /// One trial at a time has the adapter.

@@ -24,6 +24,7 @@
 
 mod adapters;
 mod coverage;
+mod drawn;
 mod flawed;
 #[path = "../support/adapters.rs"]
 mod names;

@@ -1,7 +1,7 @@
 //! Choice and planning without a device.
 
 use super::*;
-use crate::gpu::{DeviceCaps, compile};
+use crate::gpu::{CoopScalar, CoopShape, DeviceCaps, compile};
 use crate::graph::{Bindings, Dim, Symbol, TensorType};
 use crate::kernels::{Param, Place, Policy, View};
 use crate::quant::{DeviceLayout, WEIGHT_TYPES};
@@ -212,4 +212,27 @@ fn the_choice_follows_rows_device_and_policy() {
     assert_eq!(name(chosen(512, 512, &soft, false, Some("tiled_64"))), "matmul/tiled_64");
     assert!(chosen(512, 512, &soft, false, Some("direct_columns")).is_err());
     assert!(chosen(512, 512, &gpu, true, Some("coop_8")).is_err());
+    // Where larger matrices multiply at once: no adapter has executed that
+    // variant, so it is taken only when it is asked for.
+    let shape = |size, ab, cr| CoopShape { m: size, n: size, k: size, ab, cr, saturating: false };
+    let large =
+        DeviceCaps { coop: vec![shape(16, CoopScalar::F16, CoopScalar::F32)], ..rich.clone() };
+    assert_eq!(name(chosen(512, 512, &large, true, None)), "matmul/tiled_64_f16");
+    assert_eq!(name(chosen(512, 512, &large, true, Some("coop_16"))), "matmul/coop_16");
+}
+
+#[test]
+fn what_is_forbidden_is_not_chosen() {
+    let caps = DeviceCaps::webgpu_minimum();
+    let chosen = |policy: &Policy| {
+        policy.choose(FAMILY, VARIANTS, &caps, |_| true).map(|variant| variant.name)
+    };
+    let free = chosen(&Policy::default()).unwrap();
+    let forbid = |names: &mut dyn Iterator<Item = &str>| Policy {
+        forbid: names.map(|name| format!("{FAMILY}/{name}")).collect(),
+        ..Policy::default()
+    };
+    assert_ne!(chosen(&forbid(&mut [free].into_iter())).unwrap(), free);
+    let error = chosen(&forbid(&mut VARIANTS.iter().map(|v| v.name))).unwrap_err().to_string();
+    assert!(error.contains(&format!("{free}: forbidden")), "{error}");
 }

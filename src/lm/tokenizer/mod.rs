@@ -2,6 +2,7 @@
 
 mod bytes;
 mod pretokenize;
+mod sentencepiece;
 mod special;
 #[cfg(test)]
 mod tests;
@@ -12,13 +13,15 @@ pub use vocab::TokenKind;
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
 use pretokenize::{Family, PreTokenizer};
+use sentencepiece::SentencePiece;
 use special::Specials;
 use tokenizers::Model;
 use tokenizers::models::bpe::BPE;
-use vocab::{Vocab, no_token, token_id};
+use vocab::{Spelling, Vocab, no_token, token_id};
 
-/// The value of `tokenizer.ggml.model` that is read: byte-level BPE.
-const MODEL: &str = "gpt2";
+/// The values of `tokenizer.ggml.model` that are read: byte-level BPE, and
+/// SentencePiece's BPE with scores.
+const MODELS: [&str; 2] = ["gpt2", "llama"];
 
 /// Texts of tokens that end a turn or a text. Files often name only one of
 /// them as EOS; the texts are those llama.cpp looks for (`llama-vocab.cpp`).
@@ -36,12 +39,17 @@ const END_TEXTS: [&str; 11] = [
     "<｜end▁of▁sentence｜>",
 ];
 
-/// A byte-level BPE tokenizer.
+/// What makes tokens of text between special tokens.
+enum Merger {
+    Bytes { bpe: BPE, pre: PreTokenizer },
+    Scores(SentencePiece),
+}
+
+/// A tokenizer of byte pairs, or of SentencePiece's pieces.
 ///
 /// It holds some hundred bytes a token and never panics on any text.
 pub struct Tokenizer {
-    bpe: BPE,
-    pre: PreTokenizer,
+    merger: Merger,
     vocab: Vocab,
     /// Matched in any text.
     user_defined: Specials,
@@ -83,7 +91,8 @@ impl EncodeOptions {
 
 impl Tokenizer {
     /// Reads the tokenizer of a file: `tokenizer.ggml.model` must be `gpt2`
-    /// (byte-level BPE) and `tokenizer.ggml.pre` a known pre-tokenizer.
+    /// (byte-level BPE) with a known pre-tokenizer in `tokenizer.ggml.pre`, or
+    /// `llama` (SentencePiece with scores).
     ///
     /// # Errors
     /// [`Error::Unsupported`] for other models and pre-tokenizers, naming the
@@ -93,14 +102,28 @@ impl Tokenizer {
     pub fn from_gguf(file: &GgufFile) -> Result<Self> {
         let meta = file.metadata();
         let model = meta.str_of("tokenizer.ggml.model")?;
-        if model != MODEL {
+        if !MODELS.contains(&model) {
             return Err(Error::unsupported(
                 format_args!("{}: key 'tokenizer.ggml.model'", file.name()),
-                format_args!("tokenizer '{}'; known: {MODEL}", model.escape_debug()),
+                format_args!("tokenizer '{}'; known: {}", model.escape_debug(), MODELS.join(", ")),
             ));
         }
-        let family = family(&meta, file.name())?;
-        let (vocab, bpe) = Vocab::load(file, family.ignore_merges)?;
+        let (vocab, merger, adds_bos) = match model {
+            "gpt2" => {
+                let family = family(&meta, file.name())?;
+                let (vocab, ids) = Vocab::load(file, Spelling::Bytes)?;
+                let bpe = vocab::bpe(file, ids, family.ignore_merges)?;
+                (vocab, Merger::Bytes { bpe, pre: family.compile()? }, family.add_bos)
+            }
+            _ => {
+                let (vocab, ids) = Vocab::load(file, Spelling::Text)?;
+                let scores = vocab::scores(file, vocab.len())?;
+                let unknown = token_id(&meta, "tokenizer.ggml.unknown_token_id", vocab.len())?;
+                let prefix = meta.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+                let pieces = SentencePiece::new(ids, scores, &vocab, unknown, prefix);
+                (vocab, Merger::Scores(pieces), true)
+            }
+        };
         let id =
             |name: &str| token_id(&meta, &format!("tokenizer.ggml.{name}_token_id"), vocab.len());
         let (bos, eos, eot, eom) = (id("bos")?, id("eos")?, id("eot")?, id("eom")?);
@@ -115,7 +138,7 @@ impl Tokenizer {
                 _ => Ok(add),
             }
         };
-        let add_bos = added("bos", family.add_bos && bos.is_some(), bos)?;
+        let add_bos = added("bos", adds_bos && bos.is_some(), bos)?;
         let add_eos = added("eos", false, eos)?;
 
         use TokenKind::{Control, Unknown, UserDefined};
@@ -129,10 +152,8 @@ impl Tokenizer {
             .collect();
         ends.sort_unstable();
         ends.dedup();
-        let pre = family.compile()?;
         Ok(Tokenizer {
-            bpe,
-            pre,
+            merger,
             vocab,
             user_defined,
             specials,
@@ -203,9 +224,12 @@ impl Tokenizer {
         self.vocab.kind(id)
     }
 
-    /// The token with this text in the file's spelling (`Ġ` for a space).
+    /// The token with this text in the file's spelling (`Ġ` or `▁` for a space).
     pub fn token_id(&self, spelling: &str) -> Option<u32> {
-        self.bpe.token_to_id(spelling)
+        match &self.merger {
+            Merger::Bytes { bpe, .. } => bpe.token_to_id(spelling),
+            Merger::Scores(pieces) => pieces.token_id(spelling),
+        }
     }
 
     /// The bytes a token stands for. They need not be whole characters; see
@@ -230,7 +254,10 @@ impl Tokenizer {
                 bytes.extend_from_slice(text);
             }
         }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        // The space that encoding put before the text was not in it.
+        let spaced = matches!(&self.merger, Merger::Scores(pieces) if pieces.space_prefix);
+        let text = if spaced { bytes.strip_prefix(b" ").unwrap_or(&bytes) } else { &bytes };
+        Ok(String::from_utf8_lossy(text).into_owned())
     }
 
     /// The tokens of a text.
@@ -242,11 +269,25 @@ impl Tokenizer {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
         let specials = if options.special { &self.specials } else { &self.user_defined };
         let mut spelling = String::new();
+        // With what was done: whether nothing or a special token came last.
+        let mut state = (&mut ids, true);
         specials.split(
-            &mut ids,
+            &mut state,
             text,
-            |ids, part| self.pre.split(part, &mut |piece| self.merge(piece, &mut spelling, ids)),
-            |ids, id| ids.push(id),
+            |(ids, first), part| match &self.merger {
+                Merger::Bytes { bpe, pre } => {
+                    pre.split(part, &mut |piece| merge(bpe, piece, &mut spelling, ids))
+                }
+                Merger::Scores(pieces) => {
+                    pieces.encode(part, *first, ids)?;
+                    *first &= part.is_empty();
+                    Ok(())
+                }
+            },
+            |(ids, first), id| {
+                ids.push(id);
+                *first = true;
+            },
         )?;
         let wanted = |name: &str, token: Option<u32>| {
             token.ok_or_else(|| Error::input(name, "a file that has this token", "none"))
@@ -260,32 +301,32 @@ impl Tokenizer {
         }
         Ok(ids)
     }
+}
 
-    /// Merges the bytes of a piece to tokens.
-    fn merge(&self, piece: &str, spelling: &mut String, ids: &mut Vec<u32>) -> Result<()> {
-        spelling.clear();
-        bytes::encode(piece.as_bytes(), spelling);
-        let tokens = self.bpe.tokenize(spelling).map_err(Error::internal)?;
-        // Characters without a token are dropped silently in there.
-        if tokens.iter().map(|t| t.offsets.1 - t.offsets.0).sum::<usize>() != spelling.len() {
-            return Err(self.inexpressible(piece));
-        }
-        ids.extend(tokens.iter().map(|t| t.id));
-        Ok(())
+/// Merges the bytes of a piece to tokens.
+fn merge(bpe: &BPE, piece: &str, spelling: &mut String, ids: &mut Vec<u32>) -> Result<()> {
+    spelling.clear();
+    bytes::encode(piece.as_bytes(), spelling);
+    let tokens = bpe.tokenize(spelling).map_err(Error::internal)?;
+    // Characters without a token are dropped silently in there.
+    if tokens.iter().map(|t| t.offsets.1 - t.offsets.0).sum::<usize>() != spelling.len() {
+        return Err(inexpressible(bpe, piece));
     }
+    ids.extend(tokens.iter().map(|t| t.id));
+    Ok(())
+}
 
-    fn inexpressible(&self, piece: &str) -> Error {
-        let missing = piece.bytes().find(|&byte| {
-            let mut one = String::new();
-            bytes::encode(&[byte], &mut one);
-            self.bpe.token_to_id(&one).is_none()
-        });
-        let what = match missing {
-            Some(byte) => format!("byte 0x{byte:02x} in {piece:?}, which no token has"),
-            None => format!("{piece:?}"),
-        };
-        Error::input("text", "what the vocabulary can express", what)
-    }
+fn inexpressible(bpe: &BPE, piece: &str) -> Error {
+    let missing = piece.bytes().find(|&byte| {
+        let mut one = String::new();
+        bytes::encode(&[byte], &mut one);
+        bpe.token_to_id(&one).is_none()
+    });
+    let what = match missing {
+        Some(byte) => format!("byte 0x{byte:02x} in {piece:?}, which no token has"),
+        None => format!("{piece:?}"),
+    };
+    Error::input("text", "what the vocabulary can express", what)
 }
 
 fn family(meta: &Metadata<'_>, file: &str) -> Result<&'static Family> {

@@ -21,6 +21,26 @@ const QWEN2: Step = Step {
     trim: Trim::NotNewlines,
 };
 
+/// Qwen 3.5 counts marks with the letters they stand on.
+const QWEN35: Step = Step {
+    pattern: r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+",
+    trim: Trim::NotNewlines,
+};
+/// Mistral's: words end where small letters are followed by a capital.
+const TEKKEN: Step = Step {
+    pattern: r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+",
+    trim: Trim::NotNewlines,
+};
+/// OpenAI's o200k: the same with contractions and numbers of three digits.
+const O200K: Step = Step {
+    pattern: r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+",
+    trim: Trim::NotNewlines,
+};
+const DEEPSEEK3: Step = Step {
+    pattern: r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+"##,
+    trim: Trim::NotNewlines,
+};
+
 const fn plain(pattern: &'static str) -> Step {
     Step { pattern, trim: Trim::Nothing }
 }
@@ -37,7 +57,7 @@ pub(super) struct Family {
     pub(super) add_bos: bool,
 }
 
-const FAMILIES: [Family; 5] = [
+const FAMILIES: [Family; 10] = [
     Family {
         names: &["default"],
         steps: &[plain(r"[\p{P}\$\+<=>\^~\|]+"), GPT2, plain(r"\p{N}+"), plain("[0-9][0-9][0-9]")],
@@ -63,8 +83,24 @@ const FAMILIES: [Family; 5] = [
         add_bos: true,
     },
     Family {
-        names: &["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez"],
+        names: &["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "kormo"],
         steps: &[QWEN2],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Family { names: &["qwen35"], steps: &[QWEN35], ignore_merges: false, add_bos: false },
+    // As Llama 3 cuts, but merged from bytes.
+    Family {
+        names: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"],
+        steps: &[LLAMA3],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Family { names: &["tekken"], steps: &[TEKKEN], ignore_merges: true, add_bos: true },
+    Family { names: &["gpt-4o", "llama4"], steps: &[O200K], ignore_merges: false, add_bos: false },
+    Family {
+        names: &["deepseek-v3"],
+        steps: &[plain(r"\p{N}{1,3}"), plain("[一-龥\u{3040}-ゟ゠-ヿ]+"), DEEPSEEK3],
         ignore_merges: false,
         add_bos: false,
     },
@@ -212,7 +248,20 @@ mod tests {
             r"{CASED}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         );
         let qwen = llama.replace("{1,3}", "");
-        let originals: [(&str, Vec<&str>); 5] = [
+        const UPPER: &str = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]";
+        const LOWER: &str = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]";
+        const END: &str = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        let before = r"[^\r\n\p{L}\p{N}]?";
+        let words = |after: &str| {
+            format!("{before}{UPPER}*{LOWER}+{after}|{before}{UPPER}+{LOWER}*{after}")
+        };
+        let tekken = format!(r"{}|\p{{N}}{END}", words(""));
+        let o200k = format!(r"{}|\p{{N}}{{1,3}}{END}", words("(?i:'s|'t|'re|'ve|'m|'ll|'d)?"));
+        let deepseek = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
+        let originals: [(&str, Vec<&str>); 8] = [
+            ("tekken", vec![&tekken]),
+            ("gpt-4o", vec![&o200k]),
+            ("deepseek-v3", vec![r"\p{N}{1,3}", "[一-龥\u{3040}-ゟ゠-ヿ]+", deepseek]),
             ("gpt-2", vec![GPT2]),
             ("smollm", vec![r"\p{N}", GPT2]),
             ("llama-bpe", vec![&llama]),
@@ -221,7 +270,7 @@ mod tests {
         ];
         // Every text of five of these: spaces, both kinds of
         // line end, a letter, a digit, a mark, an apostrophe, a wide space.
-        let parts = [" ", "\n", "\r", "a", "7", "!", "'s", "\u{3000}"];
+        let parts = [" ", "\n", "\r", "aB", "7", "!", "'s", "\u{3000}"];
         for (family, steps) in &originals {
             let compile = |step: &&str| fancy_regex::Regex::new(step).unwrap();
             let steps: Vec<_> = steps.iter().map(compile).collect();
@@ -244,6 +293,15 @@ mod tests {
         assert_eq!(pieces("llama-bpe", text), llama);
         let qwen = ["It", "'s", " ", " ", "1", "2", "3", "4", " IT", "'S", "\n\n", " x"];
         assert_eq!(pieces("qwen2", text), qwen);
+        let tekken = ["It", "'s", " ", " ", "1", "2", "3", "4", " IT", "'S", "\n\n", " x"];
+        assert_eq!(pieces("tekken", text), tekken);
+        assert_eq!(pieces("tekken", "aBc!/"), ["a", "Bc", "!/"]);
+        let o200k = ["It's", " ", " ", "123", "4", " IT'S", "\n\n", " x"];
+        assert_eq!(pieces("gpt-4o", text), o200k);
+        // A letter and the mark above it.
+        assert_eq!(pieces("qwen2", "e\u{301}a"), ["e", "\u{301}a"]);
+        assert_eq!(pieces("qwen35", "e\u{301}a"), ["e\u{301}a"]);
+        assert_eq!(pieces("deepseek-v3", "日本x(y 12345"), ["日本", "x", "(y", " ", "123", "45"]);
     }
 
     #[test]
@@ -256,8 +314,8 @@ mod tests {
 
     #[test]
     fn an_unknown_family_is_named_with_the_known_ones() {
-        let error = Family::named("tekken", "m.gguf").err().unwrap().to_string();
+        let error = Family::named("bloom", "m.gguf").err().unwrap().to_string();
         assert!(error.contains("m.gguf: key 'tokenizer.ggml.pre'"), "{error}");
-        assert!(error.contains("'tekken'") && error.contains("smollm"), "{error}");
+        assert!(error.contains("'bloom'") && error.contains("smollm"), "{error}");
     }
 }

@@ -1,13 +1,16 @@
 //! The vocabulary and merges of a file.
 
 use super::bytes;
+use super::sentencepiece::{SPACE, byte_of};
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata, Strs};
-use tokenizers::models::bpe::{BPE, Vocab as TokenIds};
+use tokenizers::models::bpe::BPE;
+pub(super) use tokenizers::models::bpe::Vocab as TokenIds;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
+const SCORES: &str = "tokenizer.ggml.scores";
 
 /// What loading may take beside the file itself: this many bytes and a fifth
 /// of the file. A file in use stays far below it; one made of nothing but
@@ -32,6 +35,15 @@ pub enum TokenKind {
     Byte,
 }
 
+/// How a file spells what tokens stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// A visible character for each byte.
+    Bytes,
+    /// Text, with a mark for a space; single bytes as `<0x0A>`.
+    Text,
+}
+
 /// Bytes and kinds of all tokens.
 pub(super) struct Vocab {
     kinds: Vec<TokenKind>,
@@ -41,25 +53,30 @@ pub(super) struct Vocab {
 }
 
 impl Vocab {
-    /// Reads tokens and merges.
+    /// Reads the tokens, and their ids by spelling.
     ///
     /// # Errors
     /// [`Error::Format`] naming the key concerned, [`Error::Limit`] where the
     /// vocabulary is too large for its file.
-    pub(super) fn load(file: &GgufFile, ignore_merges: bool) -> Result<(Self, BPE)> {
+    pub(super) fn load(file: &GgufFile, spelling: Spelling) -> Result<(Self, TokenIds)> {
         let meta = &file.metadata();
-        let (tokens, merges) = (meta.strs_of(TOKENS)?, meta.strs_of(MERGES)?);
+        let tokens = meta.strs_of(TOKENS)?;
+        let merges = match spelling {
+            Spelling::Bytes => Some(meta.strs_of(MERGES)?),
+            Spelling::Text => None,
+        };
         if tokens.is_empty() || u32::try_from(tokens.len()).is_err() {
             return Err(meta.error(TOKENS, format!("{} tokens", tokens.len())));
         }
-        let (needed, limit) = (memory(&tokens, &merges), MEMORY + file.file_bytes() / 5);
+        let limit = MEMORY + file.file_bytes() / 5;
+        let needed = memory(&tokens, merges.as_ref());
         if needed > limit {
             return Err(Error::Limit {
                 what: format!(
                     "{}: a vocabulary of {} tokens and {} merges",
                     file.name(),
                     tokens.len(),
-                    merges.len()
+                    merges.map_or(0, |merges| merges.len())
                 ),
                 limit_name: "bytes of host memory (64 MB and a fifth of the file)".into(),
                 needed,
@@ -70,7 +87,7 @@ impl Vocab {
         let mut vocab = Vocab { kinds, ends: Vec::with_capacity(tokens.len()), text: Vec::new() };
         let mut ids = TokenIds::with_capacity(tokens.len());
         for (id, token) in tokens.iter().enumerate() {
-            vocab.push(id, token).map_err(|what| meta.error(TOKENS, what))?;
+            vocab.push(id, token, spelling).map_err(|what| meta.error(TOKENS, what))?;
             // Nothing can stand for no text; some files have empty tokens.
             if !token.is_empty()
                 && let Some(first) = ids.insert(token.into(), id as u32)
@@ -79,20 +96,26 @@ impl Vocab {
                 return Err(meta.error(TOKENS, what));
             }
         }
-        let merges = read_merges(meta, &merges, &ids)?;
-        let bpe = BPE::builder()
-            .vocab_and_merges(ids, merges)
-            .ignore_merges(ignore_merges)
-            // The crate keeps its cache in thread-local storage for good.
-            .cache_capacity(0)
-            .build()
-            .map_err(|e| meta.error(MERGES, e))?;
-        Ok((vocab, bpe))
+        Ok((vocab, ids))
     }
 
-    fn push(&mut self, id: usize, token: &str) -> std::result::Result<(), String> {
-        match self.kinds[id] {
-            TokenKind::Normal | TokenKind::Byte => bytes::decode(token, &mut self.text),
+    fn push(
+        &mut self,
+        id: usize,
+        token: &str,
+        spelling: Spelling,
+    ) -> std::result::Result<(), String> {
+        match (self.kinds[id], spelling) {
+            (TokenKind::Normal | TokenKind::Byte, Spelling::Bytes) => {
+                bytes::decode(token, &mut self.text);
+            }
+            (TokenKind::Normal, Spelling::Text) => {
+                self.text.extend_from_slice(token.replace(SPACE, " ").as_bytes());
+            }
+            (TokenKind::Byte, Spelling::Text) => {
+                let what = || format!("'{}' is no byte", token.escape_debug());
+                self.text.push(byte_of(token).ok_or_else(what)?);
+            }
             _ => self.text.extend_from_slice(token.as_bytes()),
         }
         let end = u32::try_from(self.text.len()).map_err(|_| "more than 4 GiB of text")?;
@@ -127,19 +150,57 @@ impl Vocab {
     }
 }
 
+/// The merges of a file, ready to be applied.
+///
+/// # Errors
+/// [`Error::Format`] naming the merge that is wrong.
+pub(super) fn bpe(file: &GgufFile, ids: TokenIds, ignore_merges: bool) -> Result<BPE> {
+    let meta = &file.metadata();
+    let merges = read_merges(meta, &meta.strs_of(MERGES)?, &ids)?;
+    BPE::builder()
+        .vocab_and_merges(ids, merges)
+        .ignore_merges(ignore_merges)
+        // The crate keeps its cache in thread-local storage for good.
+        .cache_capacity(0)
+        .build()
+        .map_err(|e| meta.error(MERGES, e))
+}
+
+/// The scores of a file's tokens.
+///
+/// # Errors
+/// [`Error::Format`] if there is not one number for each.
+pub(super) fn scores(file: &GgufFile, tokens: usize) -> Result<Vec<f32>> {
+    let meta = &file.metadata();
+    let scores: Vec<f32> = meta.f32s_of(SCORES)?.collect();
+    if scores.len() != tokens {
+        return Err(meta.error(SCORES, format!("{} scores for {tokens} tokens", scores.len())));
+    }
+    match scores.iter().position(|score| score.is_nan()) {
+        Some(id) => Err(meta.error(SCORES, format!("token {id} has no number"))),
+        None => Ok(scores),
+    }
+}
+
 /// What a vocabulary takes at most while it is loaded, in bytes: two hash
 /// maps of tokens, the list and the hash map of merges, and the texts.
-fn memory(tokens: &Strs<'_>, merges: &Strs<'_>) -> u64 {
+fn memory(tokens: &Strs<'_>, merges: Option<&Strs<'_>>) -> u64 {
     // Hash maps have a power of two of places, at most 7/8 of them in use,
     // and a byte of control for each.
     let places = |n: usize| (n as u64 * 8 / 7).next_power_of_two();
     let text = |strings: &Strs<'_>| strings.iter().map(|s| s.len() as u64).sum::<u64>();
-    let (count, pairs) = (tokens.len() as u64, merges.len() as u64);
+    let merged = merges.map_or(0, Strs::len);
+    let (count, pairs) = (tokens.len() as u64, merged as u64);
     const STRING: u64 = 24 + 16; // the struct, and what an allocation adds
     let token_maps = 2 * (33 * places(tokens.len()) + 16 * count);
     // The map of merges grows by doubling: an old one stands beside it.
-    let merge_map = 17 * places(merges.len()) * 3 / 2;
-    token_maps + 3 * text(tokens) + 5 * count + merge_map + 2 * STRING * pairs + text(merges)
+    let merge_map = 17 * places(merged) * 3 / 2;
+    token_maps
+        + 3 * text(tokens)
+        + 5 * count
+        + merge_map
+        + 2 * STRING * pairs
+        + merges.map_or(0, text)
 }
 
 fn kinds(meta: &Metadata<'_>, tokens: usize) -> Result<Vec<TokenKind>> {

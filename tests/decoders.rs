@@ -1,0 +1,116 @@
+//! Small models of every architecture against Hugging Face transformers, on
+//! every backend, and vocabularies against SentencePiece. Made by
+//! `scripts/make_decoder_models.py` and `scripts/make_tokenizers.py`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test program: what is wrong should stop it"
+)]
+
+mod support;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::PathBuf;
+use support::backends::{self, Named};
+use wginfer::DType;
+use wginfer::lm::spec::architectures;
+use wginfer::lm::tokenizer::{EncodeOptions, Tokenizer};
+use wginfer::lm::{LanguageModel, ModelOptions};
+
+/// The largest relative L2 of logits in f32.
+const TOLERANCE: f64 = 1e-4;
+
+#[derive(serde::Deserialize)]
+struct Judged {
+    tokens: Vec<u32>,
+    lengths: Vec<usize>,
+    logits: Vec<Vec<f32>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Tokenised {
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let vocabularies = ["sentencepiece", "sentencepiece_no_prefix"];
+    let judge = |name: &'static str| {
+        Trial::test(format!("decoders::tokenizer::{name}"), move || tokenises(name))
+    };
+    let mut trials: Vec<Trial> = vocabularies.map(judge).into();
+    for backend in backends::all() {
+        for architecture in architectures() {
+            let backend = backend.clone();
+            let name = format!("decoders::{}::{architecture}", backend.name);
+            trials.push(Trial::test(name, move || agrees(&backend, architecture)));
+        }
+    }
+    backends::conclude(&arguments, trials);
+}
+
+/// Whole prompts, and the longest token by token behind the shortest.
+fn agrees(backend: &Named, architecture: &str) -> Result<(), Failed> {
+    let judged: Judged =
+        serde_json::from_slice(&std::fs::read(path(&format!("decoders/{architecture}.json")))?)?;
+    let file = wginfer::formats::gguf::open(path(&format!("decoders/{architecture}.gguf")))?;
+    let options = ModelOptions { cache: DType::F32, ..ModelOptions::default() };
+    let runner = &backend.backend;
+    let mut model = runner.block_on(LanguageModel::load(file, runner, &options, &mut |_, _| {}))?;
+    let mut worst = 0f64;
+    for (&length, wanted) in judged.lengths.iter().zip(&judged.logits) {
+        let got = runner.block_on(model.forward(&judged.tokens[..length], 0))?;
+        worst = worst.max(relative_l2(&got, wanted)?);
+    }
+    let first = judged.lengths[0];
+    runner.block_on(model.forward(&judged.tokens[..first], 0))?;
+    for at in first..judged.tokens.len() {
+        let got = runner.block_on(model.forward(&judged.tokens[at..=at], at))?;
+        if let Some(i) = judged.lengths.iter().position(|&length| length == at + 1) {
+            worst = worst.max(relative_l2(&got, &judged.logits[i])?);
+        }
+    }
+    println!("{}: {architecture}: {worst:.2e}", backend.name);
+    if worst > TOLERANCE {
+        return Err(format!("logits are off by {worst:.2e}, at most {TOLERANCE:.0e}").into());
+    }
+    Ok(())
+}
+
+/// Text to tokens as SentencePiece has it, and back.
+fn tokenises(name: &str) -> Result<(), Failed> {
+    let file = wginfer::formats::gguf::open(path(&format!("tokenizers/{name}.gguf")))?;
+    let tokenizer = Tokenizer::from_gguf(&file)?;
+    let judged: Tokenised =
+        serde_json::from_slice(&std::fs::read(path(&format!("tokenizers/{name}.json")))?)?;
+    assert!(judged.cases.len() >= 200, "{} texts", judged.cases.len());
+    for Case { text, ids } in &judged.cases {
+        let got = tokenizer.encode(text, EncodeOptions::PART)?;
+        assert_eq!(got, *ids, "{text:?}");
+        // The mark of a space cannot be told from one.
+        assert_eq!(tokenizer.decode(&got, false)?, text.replace('\u{2581}', " "), "{text:?}");
+    }
+    Ok(())
+}
+
+fn relative_l2(got: &[f32], wanted: &[f32]) -> Result<f64, Failed> {
+    if got.len() != wanted.len() {
+        return Err(format!("{} logits, expected {}", got.len(), wanted.len()).into());
+    }
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+    let off = square(&mut got.iter().zip(wanted).map(|(g, w)| f64::from(g - w)));
+    Ok((off / square(&mut wanted.iter().map(|&w| w.into()))).sqrt())
+}
