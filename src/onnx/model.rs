@@ -142,6 +142,17 @@ impl Model {
         Err(Error::unsupported(self.name(), format_args!("operators {}", missing.join(", "))))
     }
 
+    /// Whether all inputs are of types that this crate has.
+    pub(super) fn inputs_are_tensors(&self) -> Result<()> {
+        match self.inputs().iter().find(|info| info.dtype.is_none()) {
+            None => Ok(()),
+            Some(info) => {
+                let at = format!("{}: input '{}'", self.name(), info.name);
+                Err(Error::unsupported(at, info))
+            }
+        }
+    }
+
     /// All constants, here and in bodies.
     pub(super) fn constants(&self) -> Vec<Tensor> {
         let mut all = Vec::new();
