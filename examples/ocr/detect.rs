@@ -13,7 +13,7 @@ use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{Backend, Result};
 
 /// Four corners in pixels, clockwise from the upper left.
-pub type Quad = [(f32, f32); 4];
+pub(crate) type Quad = [(f32, f32); 4];
 
 /// Pictures are enlarged until their shorter side has so many pixels.
 const SHORTER_SIDE: f64 = 736.0;
@@ -33,18 +33,18 @@ const SAME_LINE: f32 = 10.0;
 
 /// The detection model on a backend.
 #[derive(Debug)]
-pub struct Detector {
+pub(crate) struct Detector {
     session: OnnxSession,
 }
 
 impl Detector {
-    pub fn open(path: &Path, backend: &Backend) -> Result<Self> {
+    pub(crate) fn open(path: &Path, backend: &Backend) -> Result<Self> {
         let session = OnnxSession::new(Model::open(path)?, backend, OnnxOptions::default())?;
         Ok(Detector { session })
     }
 
     /// Boxes around the lines of a picture, in reading order.
-    pub fn find(&mut self, page: &RgbImage) -> Result<Vec<Quad>> {
+    pub(crate) fn find(&mut self, page: &RgbImage) -> Result<Vec<Quad>> {
         let (width, height) = network_size(page);
         let scaled = picture::scaled(page, width, height);
         let input = picture::tensor(&[scaled], width, height)?;

@@ -8,7 +8,7 @@ use wginfer::{Result, Tensor};
 
 /// Several pictures as one F32 tensor `[pictures, 3, height, width]`: blue first,
 /// values from -1 to 1, zeros to the right of a picture that is narrower.
-pub fn tensor(pictures: &[RgbImage], width: u32, height: u32) -> Result<Tensor> {
+pub(crate) fn tensor(pictures: &[RgbImage], width: u32, height: u32) -> Result<Tensor> {
     let (w, h) = (width as usize, height as usize);
     let mut values = vec![0.0; pictures.len() * 3 * h * w];
     for (picture, out) in pictures.iter().zip(values.chunks_exact_mut(3 * h * w)) {
@@ -22,23 +22,23 @@ pub fn tensor(pictures: &[RgbImage], width: u32, height: u32) -> Result<Tensor> 
 }
 
 /// A picture in another size.
-pub fn scaled(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+pub(crate) fn scaled(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     imageops::resize(picture, width, height, FilterType::Triangle)
 }
 
 /// A picture as high as a model wants it, in proportion but not too wide.
-pub fn of_height(picture: &RgbImage, height: u32, widest: u32) -> RgbImage {
+pub(crate) fn of_height(picture: &RgbImage, height: u32, widest: u32) -> RgbImage {
     let width = (f64::from(height) * ratio(picture)).ceil() as u32;
     scaled(picture, width.clamp(1, widest), height)
 }
 
 /// Width over height.
-pub fn ratio(picture: &RgbImage) -> f64 {
+pub(crate) fn ratio(picture: &RgbImage) -> f64 {
     f64::from(picture.width()) / f64::from(picture.height())
 }
 
 /// What is within four corners, straightened. Lines that run upwards are laid down.
-pub fn cut_out(page: &RgbImage, corners: &Quad) -> RgbImage {
+pub(crate) fn cut_out(page: &RgbImage, corners: &Quad) -> RgbImage {
     let side = |a: usize, b: usize| {
         let (dx, dy) = (corners[a].0 - corners[b].0, corners[a].1 - corners[b].1);
         dx.hypot(dy)

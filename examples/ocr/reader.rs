@@ -12,17 +12,17 @@ const CERTAIN: f32 = 0.5;
 
 /// A line of text.
 #[derive(Debug, Clone)]
-pub struct Line {
-    pub text: String,
+pub(crate) struct Line {
+    pub(crate) text: String,
     /// The mean probability of its characters.
-    pub score: f32,
+    pub(crate) score: f32,
     /// Its corners in the picture, clockwise from the upper left.
-    pub corners: Quad,
+    pub(crate) corners: Quad,
 }
 
 /// The three models on a backend.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     detector: Detector,
     turner: Turner,
     recogniser: Recogniser,
@@ -30,7 +30,7 @@ pub struct Reader {
 
 impl Reader {
     /// Loads the models from the folder that `scripts/fetch_ocr_models.sh` prints.
-    pub fn open(folder: &Path, backend: &Backend) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, backend: &Backend) -> Result<Self> {
         Ok(Reader {
             detector: Detector::open(&folder.join("PP-OCRv6_det_small.onnx"), backend)?,
             turner: Turner::open(&folder.join("ch_ppocr_mobile_v2.0_cls_mobile.onnx"), backend)?,
@@ -39,7 +39,7 @@ impl Reader {
     }
 
     /// The lines of a picture, from top to bottom.
-    pub fn read(&mut self, page: &RgbImage) -> Result<Vec<Line>> {
+    pub(crate) fn read(&mut self, page: &RgbImage) -> Result<Vec<Line>> {
         let quads = self.detector.find(page)?;
         let mut crops: Vec<_> = quads.iter().map(|quad| picture::cut_out(page, quad)).collect();
         self.turner.turn(&mut crops)?;

@@ -19,7 +19,7 @@ fn run(session: &mut OnnxSession, input: &Tensor) -> Result<Tensor> {
 
 /// The model that finds lines that stand on their head.
 #[derive(Debug)]
-pub struct Turner {
+pub(crate) struct Turner {
     session: OnnxSession,
 }
 
@@ -28,13 +28,13 @@ impl Turner {
     /// A line is turned if the model is as certain as this.
     const CERTAIN: f32 = 0.9;
 
-    pub fn open(path: &Path, backend: &Backend) -> Result<Self> {
+    pub(crate) fn open(path: &Path, backend: &Backend) -> Result<Self> {
         let session = OnnxSession::new(Model::open(path)?, backend, OnnxOptions::default())?;
         Ok(Turner { session })
     }
 
     /// Turns the lines that stand on their head.
-    pub fn turn(&mut self, lines: &mut [RgbImage]) -> Result<()> {
+    pub(crate) fn turn(&mut self, lines: &mut [RgbImage]) -> Result<()> {
         for batch in lines.chunks_mut(BATCH) {
             let scaled: Vec<_> =
                 batch.iter().map(|line| picture::of_height(line, HEIGHT, Self::WIDTH)).collect();
@@ -52,7 +52,7 @@ impl Turner {
 
 /// The model that reads lines.
 #[derive(Debug)]
-pub struct Recogniser {
+pub(crate) struct Recogniser {
     session: OnnxSession,
     /// What its classes stand for; the first one is for nothing.
     characters: Vec<String>,
@@ -62,7 +62,7 @@ impl Recogniser {
     /// The width over height that every batch has at least.
     const RATIO: f64 = 320.0 / 48.0;
 
-    pub fn open(path: &Path, backend: &Backend) -> Result<Self> {
+    pub(crate) fn open(path: &Path, backend: &Backend) -> Result<Self> {
         let model = Model::open(path)?;
         let list = model.file().metadata.iter().find(|(key, _)| key == "character");
         let (_, list) = list.ok_or_else(|| Error::Format {
@@ -79,7 +79,7 @@ impl Recogniser {
 
     /// The text of each line, and the mean probability of its characters. Lines
     /// of like width are read together, as wide as the widest.
-    pub fn read(&mut self, lines: &[RgbImage]) -> Result<Vec<(String, f32)>> {
+    pub(crate) fn read(&mut self, lines: &[RgbImage]) -> Result<Vec<(String, f32)>> {
         let mut order: Vec<usize> = (0..lines.len()).collect();
         order.sort_by(|&a, &b| picture::ratio(&lines[a]).total_cmp(&picture::ratio(&lines[b])));
         let mut texts = vec![(String::new(), 0.0); lines.len()];
