@@ -7,8 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::ValueId;
 use crate::onnx::NodeCx;
 use crate::ops::movement::{Concat, Slice, SliceRange, Transpose, reshaped};
-use crate::ops::quantize::{DequantizeLinear, Granularity, QuantizeLinear, QuantizeRange};
-use crate::ops::reduce::{Reduce, Reduction};
+use crate::ops::quantize::{DequantizeLinear, Granularity, ranged};
 use crate::tensor::DType;
 
 /// Every step is several nodes of the graph.
@@ -131,23 +130,9 @@ fn joined(cx: &mut NodeCx<'_>, parts: Vec<ValueId>, axis: i64) -> Result<ValueId
 
 /// Rounded to 8 bits and back, with the range of the whole tensor.
 fn rounded(cx: &mut NodeCx<'_>, x: ValueId) -> Result<ValueId> {
-    let count = cx.extents_of(x)?.iter().product();
-    let flat = reshaped(cx, x, &[count])?;
-    let mut ends = Vec::new();
-    for reduction in [Reduction::Max, Reduction::Min] {
-        let end = cx.op1(Reduce { reduction, axes: vec![0], keepdims: false }, &[flat])?;
-        ends.push(Some(end));
-    }
-    let range = cx.op(QuantizeRange, &ends)?;
-    let quantize = QuantizeLinear {
-        to: DType::U8,
-        granularity: Granularity::Tensor,
-        precision: DType::F32,
-        saturate: true,
-    };
-    let codes = cx.op(quantize, &[Some(x), Some(range[0]), Some(range[1])])?;
+    let codes = ranged(cx, x)?;
     let back = DequantizeLinear { to: DType::F32, granularity: Granularity::Tensor };
-    cx.op1(back, &[codes[0], range[0], range[1]])
+    cx.op1(back, &codes)
 }
 
 /// Weights as an LSTM takes them, `[D, 4 H, inputs]` in F32. Scale and zero point

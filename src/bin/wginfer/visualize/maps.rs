@@ -17,17 +17,18 @@ pub(super) struct Maps {
     pub(super) extents: Vec<usize>,
     pub(super) width: usize,
     pub(super) height: usize,
-    /// One plane after another, row by row; what is beyond the end of a vector is
-    /// not a number.
+    /// One plane after another, row by row; a vector is filled up.
     pub(super) values: Vec<f64>,
-    /// The smallest and the largest finite value.
+    /// The smallest and the largest finite value of the whole batch.
     pub(super) range: Option<(f64, f64)>,
-    /// The range that all but the outermost values are in.
+    /// The range that all but the outermost values of the planes are in.
     pub(super) most: Option<(f64, f64)>,
     /// The mean of the finite values.
     pub(super) mean: f64,
     /// Values that are not finite.
     pub(super) odd: usize,
+    /// How many of the planes' values there really are.
+    pub(super) filled: usize,
 }
 
 impl Maps {
@@ -49,16 +50,17 @@ impl Maps {
             values = &values[..all.len() / batch];
             shape = rest;
         }
-        let mut finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
-        finite.sort_by(f64::total_cmp);
-        let range = finite.first().copied().zip(finite.last().copied());
-        let outer = (finite.len() as f64 * OUTER) as usize;
-        let most = finite.get(outer).copied().zip(finite.iter().nth_back(outer).copied());
-        let mean = finite.iter().sum::<f64>() / finite.len().max(1) as f64;
-        let odd = values.len() - finite.len();
+        let finite = all.iter().copied().filter(|v| v.is_finite());
+        let range = finite.clone().fold(None, |range: Option<(f64, f64)>, v| {
+            Some(range.map_or((v, v), |(low, high)| (low.min(v), high.max(v))))
+        });
+        let count = finite.clone().count();
+        let mean = finite.sum::<f64>() / count.max(1) as f64;
+        let odd = all.len() - count;
+        let (most, filled) = (inner(values), values.len());
         let (width, height, values) = planes(shape, values.to_vec());
         let ty = tensor.dtype().to_string();
-        Ok(Maps { ty, extents, width, height, values, range, most, mean, odd })
+        Ok(Maps { ty, extents, width, height, values, range, most, mean, odd, filled })
     }
 
     /// Whether its channels are pictures rather than single values.
@@ -75,6 +77,14 @@ impl Maps {
         let area = self.width * self.height;
         &self.values[index * area..][..area]
     }
+}
+
+/// The range that all but the outermost finite values are in.
+fn inner(values: &[f64]) -> Option<(f64, f64)> {
+    let mut finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    finite.sort_by(f64::total_cmp);
+    let outer = (finite.len() as f64 * OUTER) as usize;
+    finite.get(outer).copied().zip(finite.iter().nth_back(outer).copied())
 }
 
 fn planes(shape: &[usize], mut values: Vec<f64>) -> (usize, usize, Vec<f64>) {
@@ -117,7 +127,8 @@ mod tests {
         assert_eq!(shape(&[10]), (1, 1, 10));
         assert_eq!(shape(&[]), (1, 1, 1));
         assert_eq!(shape(&[1, 0, 3, 3]).0, 0);
-        assert_eq!(maps(&[2, 6, 4, 5]).range, Some((0.0, 119.0)));
+        assert_eq!(maps(&[2, 6, 4, 5]).range, Some((0.0, 239.0)));
+        assert_eq!(maps(&[1, 96, 1, 1]).filled, 96);
         assert_eq!(maps(&[1, 6, 4, 5]).plane(5)[19], 119.0);
         assert!(maps(&[1, 6, 4, 5]).is_plane() && !maps(&[1, 6, 1, 1]).is_plane());
     }

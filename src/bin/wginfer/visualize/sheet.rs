@@ -254,14 +254,16 @@ fn tile(
 ) -> RgbImage {
     let (low, high) = range.unwrap_or((0.0, 0.0));
     let color = |value: f64| match value {
-        // What is beyond the end of a vector.
-        v if v.is_nan() && maps.odd == 0 => GROUND,
         v if v.is_nan() => ODD,
         _ if high <= low => colors.at(0.0),
         v => colors.at((v - low) / (high - low)),
     };
     let own = (maps.width as u32, maps.height as u32);
-    let small = RgbImage::from_fn(own.0, own.1, |x, y| color(plane[(y * own.0 + x) as usize]));
+    let small = RgbImage::from_fn(own.0, own.1, |x, y| {
+        let at = (y * own.0 + x) as usize;
+        // What is beyond the end of a vector has no colour.
+        if at < maps.filled { color(plane[at]) } else { GROUND }
+    });
     let shrinks = own.0 > width || own.1 > height;
     let filter = if shrinks { FilterType::Triangle } else { FilterType::Nearest };
     imageops::resize(&small, width, height, filter)
