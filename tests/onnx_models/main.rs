@@ -88,8 +88,7 @@ fn tensor(given: &Given, bytes: &mut &[u8]) -> Tensor {
 }
 
 fn run(backend: &Named, folder: &str, entry: &Entry, fused: bool) -> Result<(), Failed> {
-    let read =
-        |ending: &str| std::fs::read(file(folder, &format!("{}.{ending}", entry.model)));
+    let read = |ending: &str| std::fs::read(file(folder, &format!("{}.{ending}", entry.model)));
     let model = Model::from_bytes(&entry.model, read("onnx")?)?;
     let mut options = OnnxOptions::default();
     options.session.poison = true;

@@ -19,8 +19,8 @@ pub(crate) const CONTRIB: &[OnnxOperator] = &[
     contrib("DequantizeLinear", dequantize),
     contrib("DynamicQuantizeMatMul", dynamic_product),
     contrib("MatMulIntegerToFloat", product_to_float),
-    contrib("QLinearAdd", |cx| binary(cx, Binary::Add)),
-    contrib("QLinearMul", |cx| binary(cx, Binary::Mul)),
+    contrib("QLinearAdd", add),
+    contrib("QLinearMul", multiply),
     contrib("QLinearSigmoid", |cx| unary(cx, Unary::Sigmoid)),
     contrib("QLinearLeakyRelu", |cx| {
         let alpha = cx.float("alpha", 0.01)?;
@@ -77,6 +77,7 @@ fn scaled(cx: &mut NodeCx<'_>, sums: ValueId, scales: [ValueId; 2], bias: usize)
 fn dynamic_product(cx: &mut NodeCx<'_>) -> Result<()> {
     let a = cx.input_f32(0)?;
     let [codes, scale, zero] = ranged(cx, a)?;
+    let zero = cx.cast(zero, DType::U8)?;
     let sums = product(cx, [codes, cx.input(1)?], [Some(zero), cx.optional(3)])?;
     let other = cx.input_f32(2)?;
     scaled(cx, sums, [scale, other], 4)
@@ -120,11 +121,43 @@ fn coded(cx: &mut NodeCx<'_>, y: ValueId, to: DType, scale: usize) -> Result<()>
     Ok(())
 }
 
-fn binary(cx: &mut NodeCx<'_>, op: Binary) -> Result<()> {
+fn add(cx: &mut NodeCx<'_>) -> Result<()> {
     let to = cx.dtype(0)?;
     let (a, b) = (values(cx, 0)?, values(cx, 3)?);
-    let y = cx.map2(op, a, b)?;
+    let y = cx.map2(Binary::Add, a, b)?;
     coded(cx, y, to, 6)
+}
+
+/// The products of whole numbers times one factor; ONNX Runtime rounds after it has
+/// added the zero point, which decides where products lie halfway.
+fn multiply(cx: &mut NodeCx<'_>) -> Result<()> {
+    let to = cx.dtype(0)?;
+    let (a, b) = (centred(cx, 0)?, centred(cx, 3)?);
+    let (a_scale, b_scale, y_scale) = (scalar(cx, 1)?, scalar(cx, 4)?, scalar(cx, 6)?);
+    let factor = cx.map2(Binary::Mul, a_scale, b_scale)?;
+    let factor = cx.map2(Binary::Div, factor, y_scale)?;
+    let y = cx.map2(Binary::Mul, a, b)?;
+    let mut y = cx.map2(Binary::Mul, y, factor)?;
+    if let Some(zero) = zero(cx, 7)? {
+        let zero = cx.cast(zero, DType::F32)?;
+        y = cx.map2(Binary::Add, y, zero)?;
+    }
+    let y = cx.map1(Unary::Round, y)?;
+    let (least, most) = to.range().unwrap_or((0, 0));
+    let y = cx.map1(Unary::Clip { min: least as f32, max: most as f32 }, y)?;
+    cx.output_as(0, y, to)
+}
+
+/// Codes less their zero point, which is two inputs further.
+fn centred(cx: &mut NodeCx<'_>, index: usize) -> Result<ValueId> {
+    let codes = cx.input_f32(index)?;
+    match zero(cx, index + 2)? {
+        None => Ok(codes),
+        Some(zero) => {
+            let zero = cx.cast(zero, DType::F32)?;
+            cx.map2(Binary::Sub, codes, zero)
+        }
+    }
 }
 
 fn unary(cx: &mut NodeCx<'_>, op: Unary) -> Result<()> {
