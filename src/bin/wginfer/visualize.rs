@@ -202,7 +202,7 @@ fn report(
         [("layer", Left), ("operator", Left), ("min", Right), ("max", Right), ("values", Left)];
     let mut table = Table::new(0, &columns);
     for (layer, maps) in shown {
-        let end = |end: Option<f64>| end.map_or("-".into(), |value| sheet::number(value));
+        let end = |end: Option<f64>| end.map_or("-".into(), sheet::number);
         table.row([
             shortened(&safe(&layer.value), 36),
             safe(&layer.operator),

@@ -108,7 +108,7 @@ mod tests {
         let layer = |i: usize| Layer {
             value: format!("v{i}"),
             node: format!("/block.{}/node[{i}]", i / 10),
-            operator: if i % 2 == 0 { "Conv" } else { "Relu" }.into(),
+            operator: if i.is_multiple_of(2) { "Conv" } else { "Relu" }.into(),
         };
         (0..100).map(layer).collect()
     }
