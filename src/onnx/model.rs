@@ -63,6 +63,16 @@ impl Model {
         Ok(Arc::new(Model { file: onnx::parse(bytes, name)? }))
     }
 
+    /// The same model with these values as its outputs, in this order: any value
+    /// of the main graph can be looked at. What is not needed for them does not
+    /// run; weights are shared. The inputs stay as they are.
+    ///
+    /// # Errors
+    /// As [`OnnxFile::with_outputs`].
+    pub fn with_outputs(&self, names: &[&str]) -> Result<Arc<Self>> {
+        Ok(Arc::new(Model { file: self.file.with_outputs(names)? }))
+    }
+
     /// The model's file.
     pub fn file(&self) -> &OnnxFile {
         &self.file
@@ -130,6 +140,17 @@ impl Model {
         };
         let missing: Vec<_> = missing.iter().map(one).collect();
         Err(Error::unsupported(self.name(), format_args!("operators {}", missing.join(", "))))
+    }
+
+    /// Whether all inputs are of types that this crate has.
+    pub(super) fn inputs_are_tensors(&self) -> Result<()> {
+        match self.inputs().iter().find(|info| info.dtype.is_none()) {
+            None => Ok(()),
+            Some(info) => {
+                let at = format!("{}: input '{}'", self.name(), info.name);
+                Err(Error::unsupported(at, info))
+            }
+        }
     }
 
     /// All constants, here and in bodies.

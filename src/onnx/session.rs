@@ -101,12 +101,7 @@ impl OnnxSession {
     /// crate does not have, and inputs of types it does not have.
     pub fn new(model: Arc<Model>, backend: &Backend, options: OnnxOptions) -> Result<Self> {
         model.coverage()?;
-        for info in model.inputs() {
-            if info.dtype.is_none() {
-                let at = format!("{}: input '{}'", model.name(), info.name);
-                return Err(Error::unsupported(at, info));
-            }
-        }
+        model.inputs_are_tensors()?;
         let memo = Memo::new(model.constants().into_iter());
         let mut options = options;
         options.session.weights.get_or_insert_default();

@@ -183,6 +183,7 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     norm::CONTRIB,
     norm::ONNX,
     pool::ONNX,
+    quantize::CONTRIB,
     quantize::ONNX,
     recurrent::ONNX,
     reduce::ONNX,

@@ -1,10 +1,14 @@
 //! The `wginfer` command, started as users start it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
+#[path = "../onnx_import/build.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the importer's tests use more of it")]
+mod build;
 mod devices;
 mod embed;
 mod generate;
 mod inspect;
+mod onnx;
 mod start;
 #[path = "../support/tiny_model.rs"]
 mod tiny_model;
@@ -13,7 +17,7 @@ use start::wginfer;
 
 #[test]
 fn wrong_usage_ends_with_2_and_help_with_0() {
-    let cases: [&[&str]; 12] = [
+    let cases: [&[&str]; 15] = [
         &[],
         &["nonsense"],
         &["devices", "--nonsense"],
@@ -26,15 +30,22 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
         &["generate", "m.gguf", "--prompt", "x", "--memory", "much"],
         &["embed", "x", "--pooling", "average"],
         &["embed", "x", "--max-tokens", "0"],
+        &["inspect", "m.onnx", "--dim", "batch"],
+        &["visualize"],
+        &["visualize", "m.onnx", "--channels", "0"],
     ];
     for arguments in cases {
         let run = wginfer(arguments).run();
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
         assert!(run.stdout.is_empty() && run.stderr.contains("--help"), "{arguments:?}: {run:?}");
     }
-    for arguments in
-        [&["--help"][..], &["generate", "--help"], &["embed", "--help"], &["--version"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["generate", "--help"],
+        &["embed", "--help"],
+        &["visualize", "--help"],
+        &["--version"],
+    ] {
         let run = wginfer(arguments).run();
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.stdout.contains("wginfer"), "{run:?}");

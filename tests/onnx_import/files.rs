@@ -6,14 +6,63 @@ use super::{close, session};
 use libtest_mimic::Failed;
 use wginfer::formats::onnx::proto::{StringStringEntryProto, TensorProto};
 use wginfer::formats::onnx::{self, Constant};
-use wginfer::onnx::Model;
+use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{DType, ErrorKind, Tensor};
 
 pub const TESTS: &[(&str, super::Free)] = &[
     ("tensors_of_all_types_are_read", all_types),
     ("weights_may_be_in_files_beside", external),
     ("files_outside_the_folder_are_refused", escapes),
+    ("outputs_that_do_not_exist_are_named", unknown_outputs),
 ];
+
+/// Some exporters give every free dimension the same name, a question mark.
+pub fn free_dims(backend: &Named) -> Result<(), Failed> {
+    let dims = [D::S("?"), D::S("?"), D::S("-1"), D::S("None")];
+    let inputs = vec![info("x", FLOAT, &dims)];
+    let mut session =
+        session(backend, net(vec![node("Neg", &["x"], &["y"])], inputs, &["y"], vec![]));
+    let x = Tensor::from_f32(&[1, 2, 3, 4], &[1.5; 24])?;
+    let outputs = session.run_blocking(&[("x", &x)])?;
+    close(&outputs[0].1.to_f32()?, &[-1.5; 24]);
+    Ok(())
+}
+
+/// `y = relu(-x)`, `z = exp(y)`, and a node that cannot be imported.
+fn three_steps() -> std::sync::Arc<Model> {
+    let nodes = vec![
+        node("Neg", &["x"], &["minus"]),
+        node("Relu", &["minus"], &["y"]),
+        node("Add", &["y", "wrong"], &["broken"]),
+        node("Exp", &["y"], &["z"]),
+    ];
+    let inputs = vec![info("x", FLOAT, &[D::N(3)])];
+    let constants = vec![floats("wrong", &[7], &[0.0; 7])];
+    Model::from_bytes("test.onnx", bytes(net(nodes, inputs, &["z", "broken"], constants))).unwrap()
+}
+
+pub fn any_value_is_an_output(backend: &Named) -> Result<(), Failed> {
+    let model = three_steps().with_outputs(&["z", "minus", "x"])?;
+    assert!(model.outputs()[1].dtype.is_none(), "the file says nothing of it");
+    let mut session = OnnxSession::new(model, &backend.backend, OnnxOptions::default())?;
+    let x = Tensor::from_f32(&[3], &[1.0, 0.0, -2.0])?;
+    let outputs = session.run_blocking(&[("x", &x)])?;
+    let names: Vec<_> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["z", "minus", "x"]);
+    close(&outputs[0].1.to_f32()?, &[1.0, 1.0, 2f32.exp()]);
+    close(&outputs[1].1.to_f32()?, &[-1.0, 0.0, 2.0]);
+    close(&outputs[2].1.to_f32()?, &[1.0, 0.0, -2.0]);
+    Ok(())
+}
+
+fn unknown_outputs() -> Result<(), Failed> {
+    for names in [&["nobody"][..], &[""], &["y", "y"]] {
+        let error = three_steps().with_outputs(names).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+        assert!(error.to_string().contains(names[0]), "{error}");
+    }
+    Ok(())
+}
 
 pub fn defaults(backend: &Named) -> Result<(), Failed> {
     let nodes = vec![node("Gather", &["x", "order"], &["y"])];

@@ -41,6 +41,8 @@ const BODIES: &[(&str, Body)] = &[
     ("weights_are_shared_by_all_sizes", mixed::weights_are_shared),
     ("nodes_forced_to_the_cpu_are_reported", mixed::forced_nodes),
     ("initializers_are_defaults_of_inputs", files::defaults),
+    ("dimensions_without_a_name_are_free", files::free_dims),
+    ("any_value_can_be_an_output", files::any_value_is_an_output),
     ("sizes_are_planned_once_each", sizes_are_planned_once_each),
     ("wrong_inputs_are_named", wrong_inputs_are_named),
     ("missing_operators_are_named_at_once", missing_operators),

@@ -1,4 +1,5 @@
-//! Small exports with random weights (`scripts/make_onnx_models.py`) on every
+//! Small exports with random weights (`scripts/make_onnx_models.py`), and models of
+//! ONNX Runtime's own operators (`scripts/make_contrib_models.py`), on every
 //! backend, compared with what ONNX Runtime makes of the same inputs.
 
 #![allow(
@@ -40,22 +41,34 @@ struct Given {
     extents: Vec<usize>,
 }
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_models")
+/// The folders with tables.
+const FOLDERS: [&str; 2] = ["onnx_models", "onnx_contrib"];
+
+fn file(folder: &str, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder).join(name)
+}
+
+/// The entries of both tables, each with its folder.
+fn entries() -> Vec<(&'static str, Entry)> {
+    let read = |folder: &'static str| {
+        let text = std::fs::read_to_string(file(folder, "models.json")).unwrap();
+        let entries: Vec<Entry> = serde_json::from_str(&text).unwrap();
+        entries.into_iter().map(move |entry| (folder, entry))
+    };
+    FOLDERS.into_iter().flat_map(read).collect()
 }
 
 fn main() {
     let arguments = Arguments::from_args();
-    let text = std::fs::read_to_string(folder().join("models.json")).unwrap();
-    let entries: Vec<Entry> = serde_json::from_str(&text).unwrap();
+    let entries = entries();
     let mut trials = Vec::new();
     for backend in backends::all() {
-        for entry in &entries {
+        for (folder, entry) in &entries {
             for fused in [true, false] {
-                let (backend, entry) = (backend.clone(), entry.clone());
+                let (backend, folder, entry) = (backend.clone(), *folder, entry.clone());
                 let passes = if fused { "" } else { ", no passes" };
                 let title = format!("onnx_models::{}::{}{passes}", backend.name, entry.model);
-                trials.push(Trial::test(title, move || run(&backend, &entry, fused)));
+                trials.push(Trial::test(title, move || run(&backend, folder, &entry, fused)));
             }
         }
     }
@@ -74,16 +87,16 @@ fn tensor(given: &Given, bytes: &mut &[u8]) -> Tensor {
     Tensor::new(dtype, &given.extents, own.to_vec()).unwrap()
 }
 
-fn run(backend: &Named, entry: &Entry, fused: bool) -> Result<(), Failed> {
-    let file = |ending: &str| std::fs::read(folder().join(format!("{}.{ending}", entry.model)));
-    let model = Model::from_bytes(&entry.model, file("onnx")?)?;
+fn run(backend: &Named, folder: &str, entry: &Entry, fused: bool) -> Result<(), Failed> {
+    let read = |ending: &str| std::fs::read(file(folder, &format!("{}.{ending}", entry.model)));
+    let model = Model::from_bytes(&entry.model, read("onnx")?)?;
     let mut options = OnnxOptions::default();
     options.session.poison = true;
     if !fused {
         options.session.disabled_passes = PASSES.iter().map(|pass| pass.name.into()).collect();
     }
     let mut session = OnnxSession::new(model, &backend.backend, options)?;
-    let numbers = file("bin")?;
+    let numbers = read("bin")?;
     let mut rest = &numbers[..];
     let inputs: Vec<Tensor> = entry.inputs.iter().map(|given| tensor(given, &mut rest)).collect();
     let named: Vec<(&str, &Tensor)> =

@@ -1,19 +1,23 @@
 //! `wginfer inspect`: what a model file holds.
 
 mod metadata;
+mod onnx;
+mod operators;
 mod summary;
 
 use crate::failure::Failure;
 use crate::output::{self, Align, Fields, Table, bytes, count, safe};
+use crate::run::{InputShape, NamedDim};
 use serde_json::{Value, json};
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use summary::{Summary, TypeUse};
 use wginfer::formats::gguf::{self, GgufFile, TensorInfo};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The GGUF file
+    /// The GGUF or ONNX file
     file: PathBuf,
     /// Print JSON instead of text
     #[arg(long)]
@@ -24,9 +28,19 @@ pub(crate) struct Args {
     /// List every key and value; long ones are abbreviated
     #[arg(long)]
     metadata: bool,
+    /// Of an ONNX model: extents of an input for which its operators are looked
+    /// at: NAME=1x3x224x224
+    #[arg(long = "shape", value_name = "NAME=EXTENTS")]
+    shapes: Vec<InputShape>,
+    /// Of an ONNX model: a named dimension of its inputs: batch=4
+    #[arg(long = "dim", value_name = "NAME=N")]
+    dims: Vec<NamedDim>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if is_onnx(&args.file) {
+        return onnx::run(args);
+    }
     let file = gguf::open(&args.file)?;
     let summary = Summary::new(&file);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -36,6 +50,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         text(&mut out, &file, &summary, args)?;
     }
     Ok(out.flush()?)
+}
+
+/// By its name, or if that says nothing by its first bytes: ONNX files have no
+/// mark of their own.
+fn is_onnx(path: &Path) -> bool {
+    let named = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+    let gguf = || {
+        let mut start = [0; 4];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        // What cannot be read is left to the reader of GGUF, which says why.
+        read.is_err() || start == *b"GGUF"
+    };
+    named("onnx") || !(named("gguf") || gguf())
 }
 
 fn text(
@@ -56,11 +83,7 @@ fn text(
         [] => writeln!(out, "This model can be run.")?,
         problems => {
             writeln!(out, "This model cannot be run:")?;
-            for problem in problems {
-                for (i, line) in output::wrapped(&safe(problem), 76).iter().enumerate() {
-                    writeln!(out, "{}{line}", if i == 0 { "  - " } else { "    " })?;
-                }
-            }
+            problems.iter().try_for_each(|problem| item(out, problem))?;
         }
     }
     if args.metadata {
@@ -74,6 +97,14 @@ fn text(
     if args.tensors {
         writeln!(out, "\nTensors")?;
         write!(out, "{}", tensor_table(file))?;
+    }
+    Ok(())
+}
+
+/// An item of a list.
+fn item(out: &mut impl Write, text: &str) -> io::Result<()> {
+    for (i, line) in output::wrapped(&safe(text), 76).iter().enumerate() {
+        writeln!(out, "{}{line}", if i == 0 { "  - " } else { "    " })?;
     }
     Ok(())
 }

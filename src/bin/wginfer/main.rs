@@ -13,6 +13,7 @@ mod interrupt;
 
 mod output;
 mod run;
+mod visualize;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -36,7 +37,7 @@ enum Command {
     /// Lists the adapters of this machine, what each can do, and which one is
     /// picked
     Devices(devices::Args),
-    /// Says what a GGUF model file holds
+    /// Says what a model file holds: GGUF or ONNX
     Inspect(inspect::Args),
     /// Generates text with a language model
     Generate(Box<generate::Args>),
@@ -44,6 +45,8 @@ enum Command {
     Embed(Box<embed::Args>),
     /// Runs an ONNX model on files, pictures or random values
     Run(Box<run::Args>),
+    /// Draws what the layers of an ONNX model see, as one picture
+    Visualize(Box<visualize::Args>),
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Visualize(args) => visualize::run(*args),
         Command::Completions { shell } => completions(shell),
     };
     match done {

@@ -169,6 +169,11 @@ impl Table {
         Table { indent, aligns, rows: vec![heading] }
     }
 
+    /// A table without a heading, of columns of text.
+    pub(crate) fn plain(indent: usize, columns: usize) -> Self {
+        Table { indent, aligns: vec![Align::Left; columns], rows: Vec::new() }
+    }
+
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());

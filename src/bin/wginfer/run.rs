@@ -2,11 +2,11 @@
 
 mod args;
 mod arrays;
-mod inputs;
+pub(crate) mod inputs;
 pub(crate) mod picture;
 mod report;
 
-pub(crate) use args::Args;
+pub(crate) use args::{Args, InputArgs, InputShape, InputSource, NamedDim};
 
 use crate::failure::Failure;
 use crate::interrupt;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     interrupt::listen();
     let begun = Instant::now();
     let model = Model::open(&args.model)?;
-    let given = inputs::gather(args, &model)?;
+    let given = inputs::gather(&args.given, &model, args.quiet)?;
     let given: Vec<(&str, &Tensor)> = given.iter().map(|(name, t)| (name.as_str(), t)).collect();
     if let Some(path) = &args.save_inputs {
         arrays::write(path, &given)?;

@@ -9,6 +9,7 @@ mod convert;
 mod external;
 mod functions;
 mod model;
+mod outputs;
 pub mod proto;
 mod tensor;
 mod wire;

@@ -54,7 +54,7 @@ pub enum Constant {
 }
 
 /// A node.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OnnxNode {
     /// The node's name; made from operator and position if the file has none.
     pub name: String,

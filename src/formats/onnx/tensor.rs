@@ -240,11 +240,16 @@ pub(super) fn info(proto: &ValueInfoProto) -> ValueInfo {
     info
 }
 
+/// What exporters write for a dimension of any size, as if it were its name.
+const ANY: [&str; 4] = ["", "?", "-1", "None"];
+
 fn dims(tensor: &TensorTypeProto) -> Option<Vec<Dimension>> {
     let shape = tensor.shape.as_ref()?;
     let dim = |dim: &super::proto::DimensionProto| match (dim.dim_value, &dim.dim_param) {
         (Some(number), _) => usize::try_from(number).map_or(Dimension::Unknown, Dimension::Number),
-        (None, Some(name)) if !name.is_empty() => Dimension::Symbol(shown(name.as_bytes())),
+        (None, Some(name)) if !ANY.contains(&name.as_str()) => {
+            Dimension::Symbol(shown(name.as_bytes()))
+        }
         _ => Dimension::Unknown,
     };
     Some(shape.dim.iter().map(dim).collect())

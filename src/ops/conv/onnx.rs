@@ -7,12 +7,14 @@ use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::Operator;
+use crate::ops::elementwise::{Binary, fused_activation};
 
 pub(crate) const ONNX: &[OnnxOperator] = &[
     row("Col2Im", 18, columns::col2im),
     row("Conv", 1, convolution),
     row("ConvTranspose", 1, transposed),
     row("DeformConv", 19, columns::deformed),
+    OnnxOperator { domain: "com.microsoft", name: "FusedConv", since: 1, import: fused },
 ];
 
 /// The extents of the spatial axes of x, and of the window.
@@ -43,12 +45,30 @@ fn group(cx: &NodeCx<'_>) -> Result<usize> {
 }
 
 fn convolution(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (dtype, op) = (cx.dtype(0)?, conv(cx)?);
+    let y = applied(cx, op)?;
+    cx.output_as(0, y, dtype)
+}
+
+/// ONNX Runtime's convolution with a term that is added, and a function.
+fn fused(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (dtype, op) = (cx.dtype(0)?, conv(cx)?);
+    let mut y = applied(cx, op)?;
+    if cx.optional(3).is_some() {
+        let term = cx.input_f32(3)?;
+        y = cx.map2(Binary::Add, y, term)?;
+    }
+    let y = fused_activation(cx, y)?;
+    cx.output_as(0, y, dtype)
+}
+
+fn conv(cx: &mut NodeCx<'_>) -> Result<Conv> {
     let (x, kernel) = extents(cx)?;
     let spatial = Spatial::read(cx, x.len())?;
     let pads = spatial.resolved(&x, &kernel);
     let group = group(cx)?;
     let Spatial { strides, dilations, .. } = spatial;
-    finish(cx, Conv { strides, dilations, pads, group, activation: None })
+    Ok(Conv { strides, dilations, pads, group, activation: None })
 }
 
 fn transposed(cx: &mut NodeCx<'_>) -> Result<()> {
@@ -106,12 +126,15 @@ fn output_shape(cx: &NodeCx<'_>, axes: usize, shape: &[i64]) -> Result<Vec<usize
 
 fn finish(cx: &mut NodeCx<'_>, op: impl Operator) -> Result<()> {
     let dtype = cx.dtype(0)?;
+    let y = applied(cx, op)?;
+    cx.output_as(0, y, dtype)
+}
+
+/// The operator on x, weights and bias in F32.
+fn applied(cx: &mut NodeCx<'_>, op: impl Operator) -> Result<ValueId> {
     let mut inputs: Vec<Option<ValueId>> = vec![Some(cx.input_f32(0)?), Some(cx.input_f32(1)?)];
     if cx.optional(2).is_some() {
         inputs.push(Some(cx.input_f32(2)?));
     }
-    let outputs = cx.op(op, &inputs)?;
-    let y = cx.cast(outputs[0], dtype)?;
-    cx.output(0, y);
-    Ok(())
+    Ok(cx.op(op, &inputs)?[0])
 }

@@ -2,6 +2,7 @@
 
 use super::{Binary, GatedActivation, Unary};
 use crate::error::Result;
+use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::tensor::{DType, Tensor};
 
@@ -54,6 +55,36 @@ fn quick_gelu(cx: &mut NodeCx<'_>) -> Result<()> {
     let factor = cx.scalar_f32(1.0 / alpha)?;
     let y = cx.op1(GatedActivation { act: Unary::Silu }, &[scaled, factor])?;
     cx.output_as(0, y, dtype)
+}
+
+/// The function that ONNX Runtime has put into a node: the attribute `activation`,
+/// with `activation_params` (convolutions) or `activation_alpha` and so on.
+pub(crate) fn fused_activation(cx: &mut NodeCx<'_>, x: ValueId) -> Result<ValueId> {
+    let name = cx.string("activation", "")?.to_string();
+    let list = cx.attributes().floats("activation_params")?.map(<[f32]>::to_vec);
+    let parameter = |index: usize, own: &str, default: f32| -> Result<f32> {
+        match list.as_deref().and_then(|list| list.get(index)) {
+            Some(&value) => Ok(value),
+            None => cx.float(own, default),
+        }
+    };
+    let function = match name.as_str() {
+        "" => return Ok(x),
+        "Relu" => Unary::Relu,
+        "Sigmoid" => Unary::Sigmoid,
+        "Tanh" => Unary::Tanh,
+        "LeakyRelu" => Unary::LeakyRelu { alpha: parameter(0, "activation_alpha", 0.01)? },
+        "Clip" => Unary::Clip {
+            min: parameter(0, "activation_min", f32::MIN)?,
+            max: parameter(1, "activation_max", f32::MAX)?,
+        },
+        "HardSigmoid" => Unary::HardSigmoid {
+            alpha: parameter(0, "activation_alpha", 0.2)?,
+            beta: parameter(1, "activation_beta", 0.5)?,
+        },
+        other => return Err(cx.unsupported(format!("activation '{other}'"))),
+    };
+    cx.map1(function, x)
 }
 
 /// In inference all elements stay.

@@ -15,7 +15,7 @@ mod whole;
 
 pub use binary::Binary;
 pub use cast::{BitCast, Cast, CastSmall};
-pub(crate) use contrib::CONTRIB;
+pub(crate) use contrib::{CONTRIB, fused_activation};
 pub use gated::GatedActivation;
 pub use select::Where;
 pub use test::Test;

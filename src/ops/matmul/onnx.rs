@@ -5,19 +5,32 @@ use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::RefTensor;
-use crate::ops::elementwise::Binary;
+use crate::ops::elementwise::{Binary, fused_activation};
 use crate::tensor::DType;
 
 pub(crate) const ONNX: &[OnnxOperator] = &[
     row("Det", 11, determinant),
     row("Einsum", 12, einsum::import),
-    row("Gemm", 7, gemm),
+    row("Gemm", 7, |cx| {
+        let (dtype, y) = (real(cx, 0)?, gemm(cx)?);
+        cx.output_as(0, y, dtype)
+    }),
     row("MatMul", 1, |cx| {
         let dtype = real(cx, 0)?;
         real(cx, 1)?;
         let y = product(cx, MatMul::default(), None)?;
         cx.output_as(0, y, dtype)
     }),
+    OnnxOperator {
+        domain: "com.microsoft",
+        name: "FusedGemm",
+        since: 1,
+        import: |cx| {
+            let (dtype, y) = (real(cx, 0)?, gemm(cx)?);
+            let y = fused_activation(cx, y)?;
+            cx.output_as(0, y, dtype)
+        },
+    },
     OnnxOperator { domain: "com.microsoft", name: "FusedMatMul", since: 1, import: fused },
     OnnxOperator { domain: "com.microsoft", name: "MatMulNBits", since: 1, import: nbits::import },
 ];
@@ -50,8 +63,7 @@ fn right(cx: &mut NodeCx<'_>, index: usize) -> Result<ValueId> {
 }
 
 /// `alpha A B + beta C`
-fn gemm(cx: &mut NodeCx<'_>) -> Result<()> {
-    let dtype = real(cx, 0)?;
+fn gemm(cx: &mut NodeCx<'_>) -> Result<ValueId> {
     real(cx, 1)?;
     let (alpha, beta) = (cx.float("alpha", 1.0)?, cx.float("beta", 1.0)?);
     let trans_a = cx.int("transA", 0)? != 0;
@@ -87,7 +99,7 @@ fn gemm(cx: &mut NodeCx<'_>) -> Result<()> {
             return Err(cx.broken(format!("C {} does not broadcast to [{m}, {n}]", cx.ty(2)?)));
         }
     }
-    cx.output_as(0, y, dtype)
+    Ok(y)
 }
 
 /// MatMul with transposition and a factor.

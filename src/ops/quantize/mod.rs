@@ -2,6 +2,7 @@
 //! numbers whose sums are exact in 32 bits.
 
 mod cases;
+mod contrib;
 mod linear;
 mod onnx;
 mod patches;
@@ -15,6 +16,7 @@ pub use product::MatMulInteger;
 pub use range::QuantizeRange;
 
 pub(crate) use cases::*;
+pub(crate) use contrib::{CONTRIB, ranged};
 pub(crate) use onnx::ONNX;
 pub(crate) use product::geometry;
 pub(crate) use value::{dequantized, quantized, requantized, small};

@@ -1,16 +1,12 @@
 //! The family's ONNX operators.
 
-use super::{
-    DequantizeLinear, Granularity, MatMulInteger, Patches, QuantizeLinear, QuantizeRange,
-    Requantize,
-};
+use super::{DequantizeLinear, Granularity, MatMulInteger, Patches, QuantizeLinear, Requantize};
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::conv::padding::Spatial;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::movement::{Pad, PadMode, Reshape};
-use crate::ops::reduce::{Reduce, Reduction};
 use crate::ops::rules::front_axis;
 use crate::tensor::DType;
 
@@ -92,7 +88,7 @@ fn dtype_attribute(cx: &NodeCx<'_>, name: &str) -> Result<Option<DType>> {
     if cx.int(name, 0)? == 0 { Ok(None) } else { cx.element_type(name) }
 }
 
-fn quantize(cx: &mut NodeCx<'_>) -> Result<()> {
+pub(super) fn quantize(cx: &mut NodeCx<'_>) -> Result<()> {
     let (granularity, shape) = granularity(cx)?;
     let asked = dtype_attribute(cx, "output_dtype")?;
     let given = if cx.optional(2).is_some() { Some(cx.dtype(2)?) } else { None };
@@ -118,7 +114,7 @@ fn quantize(cx: &mut NodeCx<'_>) -> Result<()> {
     finish(cx, &y)
 }
 
-fn dequantize(cx: &mut NodeCx<'_>) -> Result<()> {
+pub(super) fn dequantize(cx: &mut NodeCx<'_>) -> Result<()> {
     let (granularity, shape) = granularity(cx)?;
     let own = match cx.dtype(1)? {
         half @ (DType::F16 | DType::BF16) => half,
@@ -140,28 +136,15 @@ fn finish(cx: &mut NodeCx<'_>, outputs: &[ValueId]) -> Result<()> {
 }
 
 fn dynamic(cx: &mut NodeCx<'_>) -> Result<()> {
-    let (x, count) = (cx.input(0)?, cx.extents(0)?.iter().product());
-    let flat = reshape(cx, x, &[count])?;
-    let mut ends = Vec::new();
-    for reduction in [Reduction::Max, Reduction::Min] {
-        let end = cx.op1(Reduce { reduction, axes: vec![0], keepdims: false }, &[flat])?;
-        ends.push(Some(end));
-    }
-    let range = cx.op(QuantizeRange, &ends)?;
-    let op = QuantizeLinear {
-        to: DType::U8,
-        granularity: Granularity::Tensor,
-        precision: DType::F32,
-        saturate: true,
-    };
-    let y = cx.op(op, &[Some(x), Some(range[0]), Some(range[1])])?;
-    let zero = cx.cast(range[1], DType::U8)?;
-    finish(cx, &[y[0], range[0], zero])
+    let x = cx.input(0)?;
+    let [codes, scale, zero] = super::contrib::ranged(cx, x)?;
+    let zero = cx.cast(zero, DType::U8)?;
+    finish(cx, &[codes, scale, zero])
 }
 
 /// Operands of a product, with zero points that it takes: those for rows of a
 /// matrix in a batch are taken off first.
-fn product(
+pub(super) fn product(
     cx: &mut NodeCx<'_>,
     operands: [ValueId; 2],
     zeros: [Option<ValueId>; 2],

@@ -3,6 +3,7 @@
 mod activation;
 mod cases;
 mod onnx;
+mod quantized;
 mod steps;
 
 pub use activation::{Activation, Function};

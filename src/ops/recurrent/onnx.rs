@@ -17,6 +17,12 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
         let linear_before_reset = flag(cx, "linear_before_reset")?;
         import(cx, Cell::Gru { linear_before_reset })
     }),
+    OnnxOperator {
+        domain: "com.microsoft",
+        name: "DynamicQuantizeLSTM",
+        since: 1,
+        import: super::quantized::lstm,
+    },
 ];
 
 fn flag(cx: &NodeCx<'_>, name: &str) -> Result<bool> {
@@ -66,7 +72,7 @@ fn turn(cx: &mut NodeCx<'_>, value: ValueId, permutation: Vec<usize>) -> Result<
     cx.op1(Transpose { permutation }, &[value])
 }
 
-fn operator(cx: &NodeCx<'_>, cell: Cell) -> Result<Recurrent> {
+pub(super) fn operator(cx: &NodeCx<'_>, cell: Cell) -> Result<Recurrent> {
     let direction = match cx.string("direction", "forward")? {
         "forward" => Direction::Forward,
         "reverse" => Direction::Reverse,

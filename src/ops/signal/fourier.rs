@@ -172,9 +172,13 @@ fn parts(cx: &NodeCx<'_>, extents: &[usize]) -> Result<usize> {
     }
 }
 
-/// Pieces of a signal `[batch, length, parts]`, each transformed.
+/// Pieces of a signal `[batch, length, parts]`, each transformed. Exporters leave
+/// the last dimension out where there is one part, and ONNX Runtime takes that.
 pub(super) fn stft(cx: &mut NodeCx<'_>) -> Result<()> {
-    let extents = cx.extents(0)?;
+    let mut extents = cx.extents(0)?;
+    if extents.len() == 2 {
+        extents.push(1);
+    }
     let (parts, dtype) = (parts(cx, &extents)?, single(cx)?);
     let &[_, signal, _] = extents.as_slice() else {
         return Err(cx.broken(format!("the signal must have 3 dimensions, got {extents:?}")));
@@ -206,6 +210,7 @@ pub(super) fn stft(cx: &mut NodeCx<'_>) -> Result<()> {
     let starts = (0..frames).flat_map(|frame| (0..length).map(move |i| (frame * step + i) as i32));
     let places = Tensor::from_i32(&[frames, length], &starts.collect::<Vec<_>>())?;
     let (x, places) = (cx.input_f32(0)?, cx.constant(places)?);
+    let x = reshaped(cx, x, &extents)?;
     let mut pieces = cx.op1(Take { axis: 1, batch_dims: 0 }, &[x, places])?;
     if let Some(window) = window {
         let window = cx.cast(window, DType::F32)?;

@@ -12,23 +12,8 @@ pub(crate) struct Args {
     /// The ONNX file
     pub(super) model: PathBuf,
 
-    /// An input: NAME=FILE, where FILE is a .npy file, FILE.npz:KEY (an array of
-    /// an archive) or a picture. A .npz file without NAME gives all inputs that
-    /// it has arrays for. Inputs that are not given are random
-    #[arg(short, long = "input", value_name = "[NAME=]FILE")]
-    pub(super) inputs: Vec<InputSource>,
-
-    /// Extents of a random input: NAME=1x3x224x224
-    #[arg(long = "shape", value_name = "NAME=EXTENTS")]
-    pub(super) shapes: Vec<InputShape>,
-
-    /// A named dimension of random inputs, 1 without this: batch=4
-    #[arg(long = "dim", value_name = "NAME=N")]
-    pub(super) dims: Vec<NamedDim>,
-
-    /// Where the random numbers start: the same seed gives the same inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(super) seed: u64,
+    #[command(flatten)]
+    pub(super) given: InputArgs,
 
     /// Write the outputs to a .npz file
     #[arg(short, long, value_name = "FILE")]
@@ -70,10 +55,32 @@ pub(crate) struct Args {
     pub(super) quiet: bool,
 
     #[command(flatten)]
-    pub(super) picture: Picture,
+    pub(super) device: DeviceArgs,
+}
+
+/// What a model is given.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InputArgs {
+    /// An input: NAME=FILE, where FILE is a .npy file, FILE.npz:KEY (an array of
+    /// an archive) or a picture. A .npz file without NAME gives all inputs that
+    /// it has arrays for. Inputs that are not given are random
+    #[arg(short, long = "input", value_name = "[NAME=]FILE")]
+    pub(crate) inputs: Vec<InputSource>,
+
+    /// Extents of a random input: NAME=1x3x224x224
+    #[arg(long = "shape", value_name = "NAME=EXTENTS")]
+    pub(crate) shapes: Vec<InputShape>,
+
+    /// A named dimension of random inputs, 1 without this: batch=4
+    #[arg(long = "dim", value_name = "NAME=N")]
+    pub(crate) dims: Vec<NamedDim>,
+
+    /// Where the random numbers start: the same seed gives the same inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
 
     #[command(flatten)]
-    pub(super) device: DeviceArgs,
+    pub(crate) picture: Picture,
 }
 
 /// How pictures become tensors.
@@ -123,11 +130,11 @@ impl Picture {
 
 /// `[NAME=]FILE[:KEY]`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct InputSource {
-    pub(super) name: Option<String>,
-    pub(super) file: PathBuf,
+pub(crate) struct InputSource {
+    pub(crate) name: Option<String>,
+    pub(crate) file: PathBuf,
     /// The array of an archive.
-    pub(super) key: Option<String>,
+    pub(crate) key: Option<String>,
 }
 
 impl FromStr for InputSource {
@@ -155,9 +162,9 @@ impl FromStr for InputSource {
 
 /// `NAME=1x3x224x224`; nothing behind the `=` is a scalar.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct InputShape {
-    pub(super) name: String,
-    pub(super) extents: Vec<usize>,
+pub(crate) struct InputShape {
+    pub(crate) name: String,
+    pub(crate) extents: Vec<usize>,
 }
 
 impl FromStr for InputShape {
@@ -176,9 +183,9 @@ impl FromStr for InputShape {
 
 /// `NAME=N`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct NamedDim {
-    pub(super) name: String,
-    pub(super) value: usize,
+pub(crate) struct NamedDim {
+    pub(crate) name: String,
+    pub(crate) value: usize,
 }
 
 impl FromStr for NamedDim {

@@ -1,6 +1,6 @@
 //! What a model is given: files, pictures, random values.
 
-use super::args::{Args, InputSource};
+use super::args::{InputArgs, InputSource};
 use super::{arrays, picture};
 use crate::output::{note, safe};
 use rand_core::{RngCore, SeedableRng};
@@ -11,8 +11,13 @@ use wginfer::formats::onnx::{Dimension, ValueInfo};
 use wginfer::onnx::Model;
 use wginfer::{DType, Error, Tensor};
 
-/// The inputs of a run, by name, in the model's order.
-pub(super) fn gather(args: &Args, model: &Model) -> Result<Vec<(String, Tensor)>, Error> {
+/// The inputs of a run, by name, in the model's order. Unless it is to be quiet, a
+/// note tells which are random.
+pub(crate) fn gather(
+    args: &InputArgs,
+    model: &Model,
+    quiet: bool,
+) -> Result<Vec<(String, Tensor)>, Error> {
     let mut given = BTreeMap::new();
     for source in &args.inputs {
         read(args, model, source, &mut given)?;
@@ -23,7 +28,12 @@ pub(super) fn gather(args: &Args, model: &Model) -> Result<Vec<(String, Tensor)>
         if let Some(tensor) = given.remove(&info.name) {
             inputs.push((info.name.clone(), tensor));
         } else if model.default_of(&info.name).is_none() {
-            inputs.push((info.name.clone(), random(args, info, &dims)?));
+            let tensor = random(args, info, &dims)?;
+            if !quiet {
+                let (name, ty) = (safe(&info.name), tensor.dtype());
+                note(format_args!("Input: random values for {name}, {ty}{:?}", tensor.extents()));
+            }
+            inputs.push((info.name.clone(), tensor));
         }
     }
     match given.into_keys().next() {
@@ -38,7 +48,7 @@ fn unknown(model: &Model, name: &str) -> Error {
 }
 
 fn read(
-    args: &Args,
+    args: &InputArgs,
     model: &Model,
     source: &InputSource,
     given: &mut BTreeMap<String, Tensor>,
@@ -100,7 +110,7 @@ fn wanted(info: &ValueInfo) -> picture::Wanted {
 
 /// The named dimensions that options or given inputs fix.
 fn known_dims(
-    args: &Args,
+    args: &InputArgs,
     model: &Model,
     given: &BTreeMap<String, Tensor>,
 ) -> BTreeMap<String, usize> {
@@ -121,7 +131,11 @@ fn known_dims(
 
 /// Random values of an input's type: reals from a normal distribution, truth
 /// values, and whole numbers of 0 and 1, which are safe as indices.
-fn random(args: &Args, info: &ValueInfo, dims: &BTreeMap<String, usize>) -> Result<Tensor, Error> {
+fn random(
+    args: &InputArgs,
+    info: &ValueInfo,
+    dims: &BTreeMap<String, usize>,
+) -> Result<Tensor, Error> {
     let name = &info.name;
     let unfit = |got: &str| Error::Input {
         name: format!("input '{name}'"),
@@ -151,9 +165,6 @@ fn random(args: &Args, info: &ValueInfo, dims: &BTreeMap<String, usize>) -> Resu
     let Some(count) = count.filter(|&count| count <= MOST) else {
         return Err(unfit(&format!("{dtype}{extents:?}")));
     };
-    if !args.quiet {
-        note(format_args!("Input: random values for {}, {dtype}{extents:?}", safe(name)));
-    }
     let mut rng = Pcg64Mcg::seed_from_u64(args.seed ^ hash(name));
     let bytes: Vec<u8> = match dtype {
         DType::F32 => (0..count).flat_map(|_| normal(&mut rng).to_le_bytes()).collect(),
@@ -190,6 +201,6 @@ fn hash(name: &str) -> u64 {
 }
 
 /// Whether a file may be the model that was meant: for messages.
-pub(super) fn is_model(path: &Path) -> bool {
+pub(crate) fn is_model(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"))
 }
