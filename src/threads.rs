@@ -26,11 +26,14 @@ pub(crate) fn pieces<T: Send>(
     }
 }
 
+/// What is done with two pieces side by side, and their number.
+type Paired<'a, T, U> = &'a (dyn Fn(usize, &mut [T], &mut [U]) + Sync);
+
 /// [`pieces`] of two slices side by side, which have as many.
 pub(crate) fn pairs<T: Send, U: Send>(
     first: (&mut [T], usize),
     second: (&mut [U], usize),
-    work: &(dyn Fn(usize, &mut [T], &mut [U]) + Sync),
+    work: Paired<'_, T, U>,
 ) {
     let first = first.0.par_chunks_mut(first.1.max(1));
     let second = second.0.par_chunks_mut(second.1.max(1));
