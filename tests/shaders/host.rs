@@ -1,6 +1,8 @@
 //! The host side of every operator's dispatches, planned for devices that are
 //! not here: names, types, places, offsets, sizes and counts.
 
+#![allow(clippy::unwrap_used, reason = "a test program: what is wrong should stop it")]
+
 use crate::{mistranslated, variants};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
