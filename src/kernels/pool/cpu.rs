@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::kernels::CpuCx;
 use crate::ops::pool::{PoolAxis, StorageOrder};
 use crate::tensor::DType;
-use bytemuck::Pod;
 use crate::threads::{pairs, pieces};
+use bytemuck::Pod;
 use std::ops::Range;
 
 /// Computes a [`PoolKernel`].

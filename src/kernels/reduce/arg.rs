@@ -6,9 +6,9 @@ use crate::gpu::ShaderRequest;
 use crate::kernels::elementwise::storage::storage;
 use crate::kernels::{CpuCx, CpuTensor, Dispatch, GpuCx, Grid, Kernel, Place, Variant};
 use crate::tensor::DType;
+use crate::threads::pieces;
 use bytemuck::Pod;
 use half::{bf16, f16};
-use crate::threads::pieces;
 
 const WHAT: &str = "a span of ArgMax or ArgMin";
 

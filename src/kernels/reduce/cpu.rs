@@ -5,9 +5,9 @@ use super::{Each, Fold, Last, ReduceKernel};
 use crate::error::{Error, Result};
 use crate::kernels::{CpuCx, CpuTensor};
 use crate::tensor::DType;
+use crate::threads::pieces;
 use bytemuck::Pod;
 use half::{bf16, f16};
-use crate::threads::pieces;
 
 /// Elements that one thread puts together at a time.
 const BLOCK: usize = 1 << 15;

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::Dim;
 use crate::tensor::DType;
-use bytemuck::Pod;
 use crate::threads::pieces;
+use bytemuck::Pod;
 
 /// The name policies and coverage use.
 pub const FAMILY: &str = "scan";

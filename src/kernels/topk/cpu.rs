@@ -4,9 +4,9 @@ use super::TopKKernel;
 use crate::error::{Error, Result};
 use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut};
 use crate::tensor::DType;
+use crate::threads::collect;
 use bytemuck::Pod;
 use half::{bf16, f16};
-use crate::threads::collect;
 use std::cmp::Ordering;
 
 pub(super) fn run(kernel: &TopKKernel, cx: &mut CpuCx<'_>) -> Result<()> {
