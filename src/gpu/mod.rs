@@ -36,7 +36,7 @@
 mod adapters;
 mod caps;
 mod device;
-mod errors;
+pub(crate) mod errors;
 mod loader;
 mod memory;
 mod pipeline;

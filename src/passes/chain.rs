@@ -48,13 +48,14 @@ fn candidate(
     refused: &BTreeSet<usize>,
     result: ValueId,
 ) -> Option<usize> {
-    let read = set.iter().filter_map(|&at| rewrite.node(at)).filter(|node| {
-        // What is no number is looked for in memory only: compilers may take all
-        // computed ones for finite.
-        let op: &dyn Any = &*node.op;
-        op.downcast_ref::<Test>().is_none()
-    });
-    let producers = read.flat_map(|node| node.inputs.iter().flatten());
+    let nodes = || set.iter().filter_map(|&at| rewrite.node(at));
+    let producers = nodes().flat_map(|node| node.inputs.iter().flatten());
+    // What is no number is looked for in memory only: compilers may take all
+    // computed ones for finite.
+    let asked = |id: ValueId| {
+        let asks = |op: &dyn Any| op.is::<Test>();
+        nodes().any(|node| asks(&*node.op) && node.inputs.contains(&Some(id)))
+    };
     let fits = |at: &usize| {
         let with: Vec<usize> = set.iter().copied().chain([*at]).collect();
         let last = set.iter().next_back().copied().unwrap_or(*at);
@@ -62,7 +63,9 @@ fn candidate(
             && !refused.contains(at)
             && is_step(rewrite, *at)
             && rewrite.private(&with, last)
-            && rewrite.result(*at).is_some_and(|id| same_elements(rewrite, id, result))
+            && rewrite
+                .result(*at)
+                .is_some_and(|id| !asked(id) && same_elements(rewrite, id, result))
             && !reads_state(rewrite, *at)
     };
     producers.filter_map(|id| rewrite.producer(*id)).filter(fits).max()

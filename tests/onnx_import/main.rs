@@ -11,6 +11,7 @@
 
 mod build;
 mod control;
+mod crossing;
 mod files;
 mod hostile;
 mod mixed;
@@ -40,6 +41,10 @@ const BODIES: &[(&str, Body)] = &[
     ("shapes_may_depend_on_values", control::shape_from_value),
     ("weights_are_shared_by_all_sizes", mixed::weights_are_shared),
     ("nodes_forced_to_the_cpu_are_reported", mixed::forced_nodes),
+    ("a_branch_reads_back_its_condition_alone", crossing::branch),
+    ("data_dependent_rows_read_back_what_they_depend_on", crossing::non_zero),
+    ("a_loop_keeps_on_the_device_what_it_carries", crossing::looped),
+    ("memory_is_little_more_than_what_is_alive", crossing::memory),
     ("initializers_are_defaults_of_inputs", files::defaults),
     ("sizes_are_planned_once_each", sizes_are_planned_once_each),
     ("wrong_inputs_are_named", wrong_inputs_are_named),

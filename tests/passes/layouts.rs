@@ -47,7 +47,7 @@ fn transposed(g: &mut GraphBuilder, x: ValueId, permutation: &[usize]) -> ValueI
 fn conv(g: &mut GraphBuilder, x: ValueId, channels: [usize; 2], size: usize) -> ValueId {
     let before = transposed(g, x, &[0, 3, 1, 2]);
     let w = constant(g, &[channels[1], channels[0], size, size], size);
-    let op = Conv { pads: vec![size as u64 / 2; 4], ..Conv::default() };
+    let op = Conv { pads: vec![size / 2; 4], ..Conv::default() };
     let y = g.conv(op, before, w, None).unwrap();
     let after = transposed(g, y, &[0, 2, 3, 1]);
     let bias = constant(g, &[channels[1]], channels[0]);
