@@ -121,10 +121,11 @@ pub fn looped(backend: &Named) -> Result<(), Failed> {
     );
     let nodes = vec![
         node("Abs", &["x"], &["start"]),
-        with(node("Loop", &["", "", "start"], &["end"]), vec![graph("body", body)]),
+        with(node("Loop", &["", "yes", "start"], &["end"]), vec![graph("body", body)]),
         node("Sub", &["end", "start"], &["y"]),
     ];
-    let mut session = session(backend, net(nodes, inputs(), &["y"], vec![]));
+    let constants = vec![truth("yes", true)];
+    let mut session = session(backend, net(nodes, inputs(), &["y"], constants));
     let start: Vec<f32> = input()?.to_f32()?.iter().map(|v| v.abs()).collect();
     let (mut end, mut turns) = (start.clone(), 0u64);
     // The condition is asked after each turn.
