@@ -5,7 +5,6 @@ use crate::error::{Error, Result};
 pub use crate::exec::Progress;
 use crate::exec::cpu::CpuEngine;
 use crate::exec::gpu::GpuEngine;
-use crate::exec::gpu::{Given, Kept};
 pub use crate::exec::gpu::{SharedMemory, SharedWeights};
 use crate::exec::{EngineOptions, Profile, TimeSource, WorkingMemory};
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
@@ -113,6 +112,8 @@ pub struct Session {
 }
 
 mod kept;
+
+use kept::{given, on_host};
 
 #[derive(Debug)]
 enum Engine {
@@ -490,19 +491,6 @@ impl Session {
         }
         bounds
     }
-}
-
-fn given<'t>(tensors: &[&'t Tensor]) -> Vec<Given<'t>> {
-    tensors.iter().map(|tensor| Given::Host(tensor)).collect()
-}
-
-/// The results of a run that keeps none of them on the device.
-fn on_host(results: Vec<(String, Kept)>) -> Result<Vec<(String, Tensor)>> {
-    let host = |(name, kept)| match kept {
-        Kept::Host(tensor) => Ok((name, tensor)),
-        Kept::Device(_) => Err(Error::internal("a result that stayed on the device")),
-    };
-    results.into_iter().map(host).collect()
 }
 
 fn unknown_symbol(graph: &Graph, name: &str) -> Error {

@@ -23,7 +23,7 @@ impl Session {
         self.counters.runs += 1;
         match &mut self.engine {
             Engine::Cpu { engine, plans } => {
-                let inputs = inputs.iter().map(on_host).collect::<Result<Vec<_>>>()?;
+                let inputs = inputs.iter().map(host).collect::<Result<Vec<_>>>()?;
                 let results = engine.run(&plans[index], &inputs, &bindings)?;
                 Ok(results.into_iter().map(|(_, tensor)| Kept::Host(tensor)).collect())
             }
@@ -35,7 +35,7 @@ impl Session {
     }
 }
 
-fn on_host<'a>(given: &Given<'a>) -> Result<&'a Tensor> {
+fn host<'a>(given: &Given<'a>) -> Result<&'a Tensor> {
     match given {
         Given::Host(tensor) => Ok(tensor),
         Given::Device(_) => Err(Error::internal("a device's value on the CPU")),
@@ -56,4 +56,18 @@ fn check(graph: &Graph, inputs: &[Given<'_>]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tensors of the host as inputs.
+pub(super) fn given<'t>(tensors: &[&'t Tensor]) -> Vec<Given<'t>> {
+    tensors.iter().map(|tensor| Given::Host(tensor)).collect()
+}
+
+/// The results of a run that keeps none of them on the device.
+pub(super) fn on_host(results: Vec<(String, Kept)>) -> Result<Vec<(String, Tensor)>> {
+    let host = |(name, kept)| match kept {
+        Kept::Host(tensor) => Ok((name, tensor)),
+        Kept::Device(_) => Err(Error::internal("a result that stayed on the device")),
+    };
+    results.into_iter().map(host).collect()
 }

@@ -265,8 +265,18 @@ impl Block {
             _ => (number as i64).to_le_bytes().to_vec(),
         };
         let size = self.dtype.block_bytes();
-        let places = self.bytes_mut().chunks_exact_mut(size);
-        places.for_each(|place| place.copy_from_slice(&element[..size]));
+        repeat(self.bytes_mut(), &element[..size]);
+    }
+}
+
+/// Fills bytes with an element, which is copied in ever longer runs.
+fn repeat(out: &mut [u8], element: &[u8]) {
+    let mut done = element.len().min(out.len());
+    out[..done].copy_from_slice(&element[..done]);
+    while done < out.len() {
+        let more = done.min(out.len() - done);
+        out.copy_within(..more, done);
+        done += more;
     }
 }
 
@@ -291,8 +301,7 @@ fn spread(
         let run = (inner - column).min((out.len() - done) / size);
         let place = &mut out[done..done + run * size];
         if along == 0 {
-            let element = &bytes[at * size..(at + 1) * size];
-            place.chunks_exact_mut(size).for_each(|place| place.copy_from_slice(element));
+            repeat(place, &bytes[at * size..(at + 1) * size]);
         } else {
             place.copy_from_slice(&bytes[at * size..(at + run) * size]);
         }
