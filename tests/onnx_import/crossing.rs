@@ -147,6 +147,56 @@ pub fn looped(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Two values that take each other's place in every iteration, and one that is
+/// read after the loop only: none is overwritten before it is read.
+pub fn swapped(backend: &Named) -> Result<(), Failed> {
+    const TURNS: usize = 5;
+    let dims = [D::N(ROWS as i64), D::N(WIDTH as i64)];
+    let body = net(
+        vec![
+            node("Mul", &["v", "factor"], &["p"]),
+            node("Neg", &["u"], &["q"]),
+            node("Gather", &["answers", "i"], &["go"]),
+        ],
+        vec![
+            info("i", INT64, &[]),
+            info("keep", BOOL, &[]),
+            info("u", FLOAT, &dims),
+            info("v", FLOAT, &dims),
+        ],
+        &["go", "p", "q"],
+        vec![floats("factor", &[], &[1.5])],
+    );
+    let nodes = vec![
+        node("Abs", &["x"], &["a"]),
+        node("Exp", &["x"], &["b"]),
+        node("Tanh", &["x"], &["c"]),
+        with(node("Loop", &["", "yes", "a", "b"], &["u", "v"]), vec![graph("body", body)]),
+        node("Add", &["u", "c"], &["y"]),
+    ];
+    let mut given = inputs();
+    given.push(info("answers", BOOL, &[D::Any]));
+    let graph = net(nodes, given, &["y", "v"], vec![truth("yes", true)]);
+    let mut session = session(backend, graph);
+    let answers: Vec<u8> = (1..=TURNS).map(|turn| u8::from(turn < TURNS)).collect();
+    let answers = Tensor::new(wginfer::DType::Bool, &[TURNS], answers)?;
+    let x: Vec<f64> = input()?.to_f32()?.iter().map(|&v| v.into()).collect();
+    let (mut u, mut v): (Vec<f64>, Vec<f64>) = x.iter().map(|x| (x.abs(), x.exp())).unzip();
+    for _ in 0..TURNS {
+        let p = v.iter().map(|v| v * 1.5).collect();
+        (u, v) = (p, u.iter().map(|u| -u).collect());
+    }
+    let y: Vec<f64> = u.iter().zip(&x).map(|(u, x)| u + x.tanh()).collect();
+    for _ in 0..2 {
+        let outputs = session.run_blocking(&[("x", &input()?), ("answers", &answers)])?;
+        close_to(&outputs[0].1, &y)?;
+        close_to(&outputs[1].1, &v)?;
+    }
+    // The way out of the loop is a stage as well.
+    assert!(session.report().stages > TURNS as u64);
+    Ok(())
+}
+
 const CHANNELS: i64 = 24;
 
 fn weight(name: &str, dims: &[i64]) -> wginfer::formats::onnx::proto::TensorProto {

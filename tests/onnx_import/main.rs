@@ -44,6 +44,7 @@ const BODIES: &[(&str, Body)] = &[
     ("a_branch_reads_back_its_condition_alone", crossing::branch),
     ("data_dependent_rows_read_back_what_they_depend_on", crossing::non_zero),
     ("a_loop_keeps_on_the_device_what_it_carries", crossing::looped),
+    ("values_that_swap_are_not_overwritten", crossing::swapped),
     ("memory_is_little_more_than_what_is_alive", crossing::memory),
     ("initializers_are_defaults_of_inputs", files::defaults),
     ("sizes_are_planned_once_each", sizes_are_planned_once_each),

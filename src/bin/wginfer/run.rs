@@ -100,7 +100,14 @@ fn as_text(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
         text.push_str(&Summary::new(name, tensor)?.lines());
     }
     text.push_str(&format!("\n{}\n", outcome.times.lines()));
-    for fallback in outcome.session.report().fallbacks {
+    let placed = outcome.session.report();
+    if placed.stages > 1 {
+        text.push_str(&format!(
+            "{} stages; each run {} bytes go to the device and {} come back\n",
+            placed.stages, placed.bytes_to_device, placed.bytes_to_host
+        ));
+    }
+    for fallback in placed.fallbacks {
         text.push_str(&format!("\non the CPU: {}\n", safe(&fallback.to_string())));
     }
     if args.profile {

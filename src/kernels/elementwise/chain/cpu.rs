@@ -8,11 +8,13 @@ use crate::kernels::elementwise::cpu::layout;
 use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut, Kernel};
 use crate::ops::elementwise::Arg;
 use crate::tensor::{DType, SmallRounding};
-use crate::threads::{PARALLEL, pieces};
+use crate::threads::{self, PARALLEL, pieces};
 use std::sync::OnceLock;
 
 /// Elements of a block.
 const BLOCK: usize = 4096;
+/// The most elements that a thread takes at once.
+const MOST: usize = 1 << 22;
 
 /// Where a value comes from in each block.
 enum Feed<'a> {
@@ -67,8 +69,11 @@ pub(super) fn run(chain: &Chain, cx: &mut CpuCx<'_>) -> Result<()> {
     let layout = layout(output, &inputs.iter().collect::<Vec<_>>());
     let run = Run::new(chain, &inputs, &layout, output.dtype, bindings);
     let (failed, width) = (OnceLock::new(), output.dtype.block_bytes());
-    pieces(output.bytes, PARALLEL * width, 1, &|number, bytes| {
-        if let Err(error) = run.piece(number * PARALLEL, bytes) {
+    // Few pieces for each thread: the memory of the blocks is new in every one.
+    let share = output.len() / (4 * threads::count());
+    let piece = share.clamp(PARALLEL, MOST).next_multiple_of(BLOCK);
+    pieces(output.bytes, piece * width, 1, &|number, bytes| {
+        if let Err(error) = run.piece(number * piece, bytes) {
             // The first error is enough.
             let _ = failed.set(error);
         }
