@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 pub use crate::exec::Progress;
 use crate::exec::cpu::CpuEngine;
 use crate::exec::gpu::GpuEngine;
-pub use crate::exec::gpu::SharedWeights;
+pub use crate::exec::gpu::{SharedMemory, SharedWeights};
 use crate::exec::{EngineOptions, Profile, TimeSource, WorkingMemory};
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
@@ -36,6 +36,9 @@ pub struct SessionOptions {
     pub submission_ms: f64,
     /// Where constants on devices are shared with other sessions.
     pub weights: Option<SharedWeights>,
+    /// Where working memory on devices is shared with other sessions, which must
+    /// not run at the same time.
+    pub memory: Option<SharedMemory>,
 }
 
 impl Default for SessionOptions {
@@ -48,6 +51,7 @@ impl Default for SessionOptions {
             poison: false,
             submission_ms: 250.0,
             weights: None,
+            memory: None,
         }
     }
 }
@@ -59,6 +63,7 @@ impl SessionOptions {
             poison: self.poison,
             submission_ms: self.submission_ms,
             weights: self.weights.clone(),
+            memory: self.memory.clone(),
         }
     }
 }
@@ -82,6 +87,10 @@ pub struct SessionCounters {
     pub dispatches: u64,
     /// GPU submissions.
     pub submissions: u64,
+    /// Bytes of inputs that went to a device.
+    pub bytes_to_device: u64,
+    /// Bytes of results that came from a device.
+    pub bytes_to_host: u64,
 }
 
 /// A graph on a backend.
@@ -101,6 +110,10 @@ pub struct Session {
     engine: Engine,
     counters: SessionCounters,
 }
+
+mod kept;
+
+use kept::{given, on_host};
 
 #[derive(Debug)]
 enum Engine {
@@ -188,6 +201,7 @@ impl Session {
             Engine::Cpu { engine, .. } => counters.dispatches = engine.calls,
             Engine::Gpu(engine) => {
                 (counters.dispatches, counters.submissions) = engine.work_done();
+                (counters.bytes_to_device, counters.bytes_to_host) = engine.crossed();
             }
         }
         counters
@@ -238,7 +252,9 @@ impl Session {
         match &mut self.engine {
             Engine::Cpu { engine, plans } => engine.run(&plans[index], &ordered, &bindings),
             Engine::Gpu(engine) => {
-                engine.run(index, &ordered, &bindings, options.one_submission).await
+                let once = options.one_submission;
+                let results = engine.run(index, &given(&ordered), &bindings, once, &[]).await?;
+                on_host(results)
             }
         }
     }
@@ -268,7 +284,10 @@ impl Session {
                 let (results, timings) = engine.profile(&plans[index], &ordered, &bindings)?;
                 (results, TimeSource::Calls, timings)
             }
-            Engine::Gpu(engine) => engine.profile(index, &ordered, &bindings).await?,
+            Engine::Gpu(engine) => {
+                let measured = engine.profile(index, &given(&ordered), &bindings).await?;
+                (on_host(measured.0)?, measured.1, measured.2)
+            }
         };
         Ok((results, Profile { backend: self.backend.name(), source, timings }))
     }
@@ -287,7 +306,7 @@ impl Session {
             Engine::Cpu { engine, plans } => {
                 (0..times).try_for_each(|_| engine.compute(&plans[index], &ordered, &bindings))
             }
-            Engine::Gpu(engine) => engine.repeat(index, &ordered, &bindings, times).await,
+            Engine::Gpu(engine) => engine.repeat(index, &given(&ordered), &bindings, times).await,
         }
     }
 

@@ -9,6 +9,11 @@ use rayon::prelude::*;
 /// Elements below which threads cost more than they bring.
 pub(crate) const PARALLEL: usize = 1 << 15;
 
+/// How many threads there are to work on.
+pub(crate) fn count() -> usize {
+    rayon::current_num_threads().max(1)
+}
+
 /// Calls `work` with each piece of `size` elements of `data` (the last may be
 /// shorter) and its number, `least` pieces or more on a thread.
 pub(crate) fn pieces<T: Send>(

@@ -24,6 +24,8 @@ pub(crate) struct EngineOptions {
     pub(crate) submission_ms: f64,
     /// Where constants are shared with other executors.
     pub(crate) weights: Option<gpu::SharedWeights>,
+    /// Where working memory is shared with other executors.
+    pub(crate) memory: Option<gpu::SharedMemory>,
 }
 
 /// Memory of an executor beside its weights, in bytes.

@@ -36,7 +36,7 @@
 mod adapters;
 mod caps;
 mod device;
-mod errors;
+pub(crate) mod errors;
 mod loader;
 mod memory;
 mod pipeline;
@@ -53,5 +53,5 @@ pub use memory::{Buffer, Counters, MemoryReport, Purpose, SIZE_STEP};
 pub use pipeline::{BindGroup, BufferBinding, Pipeline, check_fits};
 pub use readback::Readback;
 pub use reflect::{Binding, BindingKind, Member, Reflection, Scalar, Uses};
-pub use shader::{ConstValue, SHADERS, ShaderProgram, ShaderRequest, compile};
+pub use shader::{ConstValue, Instance, SHADERS, ShaderProgram, ShaderRequest, compile};
 pub use upload::{StepWriter, UPLOAD_CHUNK, Uploader};

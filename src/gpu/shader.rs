@@ -16,10 +16,16 @@
 //! host. The entry point stands in the requested file.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
+
+mod instance;
+
+pub use instance::Instance;
+
+use instance::varying;
 
 use super::errors::lock;
 use super::reflect::{Reflection, reflect};
@@ -110,6 +116,10 @@ pub struct ShaderRequest {
     pub features: Vec<Cow<'static, str>>,
     /// Substituted modules: alias (`weight`) and file (`weights/q4_1`).
     pub modules: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    /// Modules with features and constants of their own.
+    pub instances: Vec<Instance>,
+    /// Modules that are written for this request: path and source.
+    pub written: Vec<(Cow<'static, str>, Arc<str>)>,
     /// The source, for operators of an application; `file` is then only its name.
     pub source_override: Option<Arc<str>>,
     /// Whether workgroup memory starts as zeros, as WebGPU says. A shader
@@ -125,6 +135,8 @@ impl ShaderRequest {
             consts: Vec::new(),
             features: Vec::new(),
             modules: Vec::new(),
+            instances: Vec::new(),
+            written: Vec::new(),
             source_override: None,
             zero_workgroup: true,
         }
@@ -173,6 +185,10 @@ impl fmt::Display for ShaderRequest {
             self.consts.iter().map(|(name, value)| format!("{name}={value}")).collect();
         parts.extend(self.modules.iter().map(|(alias, file)| format!("{alias}={file}")));
         parts.extend(self.features.iter().map(|name| format!("+{name}")));
+        for instance in &self.instances {
+            let own = instance.features.iter().map(|name| format!("+{name}")).collect::<String>();
+            parts.push(format!("{}={}{own}", instance.alias, instance.file));
+        }
         if parts.is_empty() { Ok(()) } else { write!(f, " [{}]", parts.join(" ")) }
     }
 }
@@ -216,6 +232,11 @@ fn build(library: &[(&str, &str)], request: &ShaderRequest) -> Result<ShaderProg
         .use_stripping(true);
     for feature in &request.features {
         compiler.set_feature(feature, true);
+    }
+    for instance in &request.instances {
+        for feature in &instance.features {
+            compiler.set_feature(&instance.own(feature), true);
+        }
     }
     let mut compiled = compiler.compile(&root).map_err(|e| wesl_message(e, &resolver))?;
     check_used(request, &compiled.modules, &resolver)?;
@@ -267,9 +288,31 @@ fn resolver<'a>(
         let text = source(file).ok_or_else(|| format!("there is no shader file '{file}'"))?;
         resolver.add_module(module_path(alias)?, Cow::Borrowed(text));
     }
+    resolver.add_module(module_path("config")?, Cow::Owned(config(&request.consts)?));
+    let varying = if request.instances.is_empty() { BTreeSet::new() } else { varying(library) };
+    for instance in &request.instances {
+        let own = module_path(&format!("{}/config", instance.alias))?;
+        resolver.add_module(own, Cow::Owned(config(&instance.consts)?));
+        for (module, text) in instance.copies(library, &varying)? {
+            resolver.add_module(module_path(&module)?, Cow::Owned(text));
+        }
+    }
+    for (module, text) in &request.written {
+        resolver.add_module(module_path(module)?, Cow::Borrowed(text));
+    }
+    match (&request.source_override, source(&request.file)) {
+        (Some(text), _) => resolver.add_module(root.clone(), Cow::Borrowed(text)),
+        (None, Some(_)) => {}
+        (None, None) => return Err(format!("there is no shader file '{}'", request.file)),
+    }
+    Ok(resolver)
+}
+
+/// The source of a module of constants.
+fn config(consts: &[(Cow<'static, str>, ConstValue)]) -> Result<String, String> {
     let mut config = String::new();
-    for (i, (name, value)) in request.consts.iter().enumerate() {
-        if request.consts[..i].iter().any(|(other, _)| other == name) {
+    for (i, (name, value)) in consts.iter().enumerate() {
+        if consts[..i].iter().any(|(other, _)| other == name) {
             return Err(format!("constant '{name}' is given twice"));
         }
         if matches!(value, ConstValue::F32(v) if !v.is_finite()) {
@@ -278,13 +321,7 @@ fn resolver<'a>(
         module_path(name).map_err(|_| format!("'{name}' is not a constant's name"))?;
         config.push_str(&value.declaration(name));
     }
-    resolver.add_module(module_path("config")?, Cow::Owned(config));
-    match (&request.source_override, source(&request.file)) {
-        (Some(text), _) => resolver.add_module(root.clone(), Cow::Borrowed(text)),
-        (None, Some(_)) => {}
-        (None, None) => return Err(format!("there is no shader file '{}'", request.file)),
-    }
-    Ok(resolver)
+    Ok(config)
 }
 
 /// A constant, feature or substitution that no loaded module mentions is a
@@ -297,14 +334,24 @@ fn check_used(
     let config = module_path("config")?;
     let sources: Vec<&str> = loaded
         .iter()
-        .filter(|path| **path != config)
+        .filter(|path| path.components.last() != config.components.last())
         .filter_map(|path| resolver.get_module(path).ok())
         .collect();
     let mentioned = |name: &str| sources.iter().any(|source| mentions(source, name));
     let consts = request.consts.iter().map(|(name, _)| ("constant", name));
     let features = request.features.iter().map(|name| ("feature", name));
     let modules = request.modules.iter().map(|(alias, _)| ("module", alias));
-    for (kind, name) in consts.chain(features).chain(modules) {
+    let consts = consts.chain(
+        request.instances.iter().flat_map(|own| &own.consts).map(|(name, _)| ("constant", name)),
+    );
+    let written = request.written.iter().map(|(module, _)| ("module", module));
+    for own in &request.instances {
+        let unused = own.features.iter().find(|name| !mentioned(&own.own(name)));
+        if let Some(name) = unused {
+            return Err(format!("the feature '{name}' is not used by {}", own.file));
+        }
+    }
+    for (kind, name) in consts.chain(features).chain(modules).chain(written) {
         if !mentioned(name.rsplit('/').next().unwrap_or(name)) {
             return Err(format!("the {kind} '{name}' is not used by the shader"));
         }

@@ -216,6 +216,8 @@ pub struct Uploader {
     gpu: Arc<Gpu>,
     ring: Arc<Ring>,
     scratch: Vec<u8>,
+    /// The last copy that is under way.
+    last: Option<wgpu::SubmissionIndex>,
 }
 
 impl Uploader {
@@ -223,7 +225,18 @@ impl Uploader {
     pub fn new(gpu: &Arc<Gpu>, chunk: u64) -> Self {
         let most = gpu.caps.limits.max_buffer_size / 16 * 16;
         let chunk = chunk.clamp(16, 1 << 30).next_multiple_of(16).min(most);
-        Uploader { gpu: gpu.clone(), ring: Ring::new(chunk), scratch: Vec::new() }
+        Uploader { gpu: gpu.clone(), ring: Ring::new(chunk), scratch: Vec::new(), last: None }
+    }
+
+    /// Waits until everything is on the device, which frees the staging buffers.
+    ///
+    /// # Errors
+    /// `Device`, `DeviceLost`.
+    pub async fn finish(mut self) -> Result<()> {
+        match self.last.take() {
+            Some(last) => self.gpu.wait("uploading", last).await,
+            None => Ok(()),
+        }
     }
 
     /// Copies `bytes` to `offset` (a multiple of 4) of `buffer`.
@@ -274,13 +287,14 @@ impl Uploader {
         Ok(())
     }
 
-    fn send(&self, slot: Slot, buffer: &Buffer, offset: u64, range: &Range<u64>) -> Result<()> {
+    fn send(&mut self, slot: Slot, buffer: &Buffer, offset: u64, range: &Range<u64>) -> Result<()> {
         let mut encoder = self.gpu.encoder("upload");
         let words = (range.end - range.start).next_multiple_of(4);
         slot.send(&mut encoder, |encoder, staging| {
             encoder.copy_buffer_to_buffer(staging, 0, buffer.raw(), offset + range.start, words);
         });
-        self.gpu.submit("uploading", encoder).map(|_| ())
+        self.last = Some(self.gpu.submit("uploading", encoder)?);
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use super::session::OnnxOptions;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Profile;
+use crate::exec::gpu::{Given, Kept};
 use crate::gpu::DeviceCaps;
 use crate::graph::{Bindings, Graph, Node, Source, ValueId};
 use crate::kernels::GpuCx;
@@ -12,6 +13,7 @@ use crate::passes::dead;
 use crate::plan::PlanBuilder;
 use crate::session::Session;
 use crate::tensor::Tensor;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 /// A node that runs on the CPU though the backend is a GPU.
@@ -39,6 +41,8 @@ impl std::fmt::Display for Fallback {
 pub(super) struct Work {
     parts: Vec<Part>,
     outputs: Vec<From>,
+    /// Bytes that the CPU had to fetch from the device.
+    fetched: u64,
     pub(super) fallbacks: Vec<Fallback>,
 }
 
@@ -47,6 +51,10 @@ pub(super) struct Work {
 struct Part {
     session: Session,
     inputs: Vec<(String, From)>,
+    /// Whether it is the device's.
+    on_gpu: bool,
+    /// The results that a part on the other backend reads.
+    crossing: HashSet<usize>,
 }
 
 /// Where a value comes from.
@@ -99,8 +107,9 @@ impl Work {
         let inputs = graph.inputs.iter().enumerate().map(name).collect();
         let outputs = (0..graph.outputs.len()).map(|index| From::Part(0, index)).collect();
         let session = Session::new(graph, backend, options.session.clone()).await?;
-        let parts = vec![Part { session, inputs }];
-        Ok(Work { parts, outputs, fallbacks: Vec::new() })
+        let (on_gpu, crossing) = (matches!(backend, Backend::Gpu(_)), HashSet::new());
+        let parts = vec![Part { session, inputs, on_gpu, crossing }];
+        Ok(Work { parts, outputs, fetched: 0, fallbacks: Vec::new() })
     }
 
     async fn cut(
@@ -119,7 +128,7 @@ impl Work {
                 from.insert(*id, From::Known(tensor.clone()));
             }
         }
-        let mut parts = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
         let runs = runs(graph, on_cpu);
         for (number, run) in runs.iter().enumerate() {
             let (part, results) = part(graph, run);
@@ -128,14 +137,22 @@ impl Work {
                 let source = source.ok_or_else(|| Error::internal("a value no part computes"))?;
                 Ok((part.value(*id).name.clone(), source))
             });
-            let inputs = inputs.collect::<Result<_>>()?;
+            let inputs = inputs.collect::<Result<Vec<(String, From)>>>()?;
             for (index, id) in results.into_iter().enumerate() {
                 from.insert(id, From::Part(number, index));
             }
             let cpu = run.first().is_some_and(|&at| on_cpu[at]);
             let backend = if cpu { &Backend::Cpu } else { backend };
+            for (_, source) in &inputs {
+                if let From::Part(other, index) = source
+                    && let Some(other) = parts.get_mut(*other)
+                    && other.on_gpu == cpu
+                {
+                    other.crossing.insert(*index);
+                }
+            }
             let session = Session::new(part, backend, options.session.clone()).await?;
-            parts.push(Part { session, inputs });
+            parts.push(Part { session, inputs, on_gpu: !cpu, crossing: HashSet::new() });
         }
         let outputs = graph.outputs.iter().map(|(name, id)| {
             from.get(id)
@@ -143,34 +160,81 @@ impl Work {
                 .ok_or_else(|| Error::internal(format!("'{name}' is not computed")))
         });
         let outputs = outputs.collect::<Result<_>>()?;
-        Ok(Work { parts, outputs, fallbacks })
+        Ok(Work { parts, outputs, fetched: 0, fallbacks })
     }
 
-    /// Runs the graph: its results for its inputs, both in its order.
-    /// Runs it; with `profiles`, measures it and adds what each part took.
+    /// Runs the graph: its results for its inputs, both in its order. Those that
+    /// `keep` names stay on the device if they are there. With `profiles`, measures
+    /// it, adds what each part took, and keeps nothing on the device.
     pub(super) async fn run(
         &mut self,
-        inputs: &[&Tensor],
+        inputs: &[Given<'_>],
+        keep: &[bool],
         profiles: &mut Option<Vec<Profile>>,
-    ) -> Result<Vec<Tensor>> {
-        let mut results: Vec<Vec<Tensor>> = Vec::with_capacity(self.parts.len());
-        for part in &mut self.parts {
+    ) -> Result<Vec<Kept>> {
+        let mut results: Vec<Vec<Kept>> = Vec::with_capacity(self.parts.len());
+        for number in 0..self.parts.len() {
+            let kept = self.kept(number, keep);
+            let part = &mut self.parts[number];
             let mut given = Vec::with_capacity(part.inputs.len());
-            for (name, from) in &part.inputs {
-                given.push((name.as_str(), pick(from, inputs, &results)?));
+            for (_, from) in &part.inputs {
+                given.push(pick(from, inputs, &results)?);
             }
-            let found = match profiles {
-                None => part.session.run(&given).await?,
-                Some(profiles) => {
-                    let (found, profile) = part.session.profile(&given).await?;
-                    profiles.push(profile);
-                    found
+            results.push(match profiles {
+                None if part.on_gpu => part.session.run_kept(&given, &kept).await?,
+                None => {
+                    let here = on_host(&given, &mut self.fetched).await?;
+                    let here: Vec<_> = here.iter().map(|tensor| Given::Host(tensor)).collect();
+                    part.session.run_kept(&here, &[]).await?
                 }
-            };
-            results.push(found.into_iter().map(|(_, tensor)| tensor).collect());
+                Some(profiles) => {
+                    let here = on_host(&given, &mut self.fetched).await?;
+                    let names = part.inputs.iter().map(|(name, _)| name.as_str());
+                    let named: Vec<(&str, &Tensor)> =
+                        names.zip(here.iter().map(|tensor| &**tensor)).collect();
+                    let (found, profile) = part.session.profile(&named).await?;
+                    profiles.push(profile);
+                    found.into_iter().map(|(_, tensor)| Kept::Host(tensor)).collect()
+                }
+            });
         }
-        let outputs = self.outputs.iter();
-        outputs.map(|from| pick(from, inputs, &results).cloned()).collect()
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for from in &self.outputs {
+            outputs.push(match pick(from, inputs, &results)? {
+                Given::Host(tensor) => Kept::Host(tensor.clone()),
+                Given::Device(tensor) => Kept::Device(tensor.clone()),
+            });
+        }
+        Ok(outputs)
+    }
+
+    /// The results of a part that stay on the device: what neither the other
+    /// backend reads nor the host.
+    fn kept(&self, part: usize, keep: &[bool]) -> Vec<bool> {
+        let Part { session, on_gpu, crossing, .. } = &self.parts[part];
+        let count = session.graph().outputs().len();
+        let mut kept: Vec<bool> = (0..count).map(|i| *on_gpu && !crossing.contains(&i)).collect();
+        for (number, from) in self.outputs.iter().enumerate() {
+            if let From::Part(other, index) = from
+                && *other == part
+                && !keep.get(number).copied().unwrap_or(false)
+                && let Some(kept) = kept.get_mut(*index)
+            {
+                *kept = false;
+            }
+        }
+        kept
+    }
+
+    /// Dispatches on the GPU so far, and the bytes that went to it and came from it.
+    pub(super) fn on_device(&self) -> [u64; 3] {
+        let mut sums = [0, 0, self.fetched];
+        for part in self.parts.iter().filter(|part| part.on_gpu) {
+            let own = part.session.counters();
+            let own = [own.dispatches, own.bytes_to_device, own.bytes_to_host];
+            sums.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+        }
+        sums
     }
 
     /// How many plans have been made.
@@ -179,17 +243,31 @@ impl Work {
     }
 }
 
-fn pick<'a>(
-    from: &'a From,
-    inputs: &[&'a Tensor],
-    results: &'a [Vec<Tensor>],
-) -> Result<&'a Tensor> {
+fn pick<'a>(from: &'a From, inputs: &[Given<'a>], results: &'a [Vec<Kept>]) -> Result<Given<'a>> {
     let found = match from {
         From::Input(index) => inputs.get(*index).copied(),
-        From::Part(part, index) => results.get(*part).and_then(|results| results.get(*index)),
-        From::Known(tensor) => Some(tensor),
+        From::Part(part, index) => {
+            results.get(*part).and_then(|results| results.get(*index)).map(Kept::given)
+        }
+        From::Known(tensor) => Some(Given::Host(tensor)),
     };
     found.ok_or_else(|| Error::internal(format!("{from:?} is not there")))
+}
+
+/// The tensors on the host, read from the device where they are there: `fetched`
+/// grows by the bytes of those.
+async fn on_host<'a>(given: &[Given<'a>], fetched: &mut u64) -> Result<Vec<Cow<'a, Tensor>>> {
+    let mut here = Vec::with_capacity(given.len());
+    for given in given {
+        here.push(match given {
+            Given::Host(tensor) => Cow::Borrowed(*tensor),
+            Given::Device(tensor) => {
+                *fetched += tensor.bytes();
+                Cow::Owned(tensor.read().await?)
+            }
+        });
+    }
+    Ok(here)
 }
 
 /// Why each node cannot run on a GPU; `None` where it can.

@@ -27,5 +27,5 @@ pub use node::NodeCx;
 pub use operator::OnnxOperator;
 pub(crate) use operator::row;
 pub(crate) use rows::ONNX;
-pub use session::{OnnxCounters, OnnxOptions, OnnxSession};
+pub use session::{OnnxCounters, OnnxOptions, OnnxSession, Placement};
 pub use survey::{Fate, Survey};

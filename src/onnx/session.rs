@@ -10,6 +10,7 @@ use super::state::{Kind, State};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::exec::Profile;
+use crate::exec::gpu::Kept;
 use crate::passes::fold;
 use crate::session::SessionOptions;
 use crate::tensor::Tensor;
@@ -56,6 +57,28 @@ pub struct OnnxCounters {
     pub plans: u64,
     /// Stages gone through in all runs.
     pub steps: u64,
+    /// GPU dispatches.
+    pub dispatches: u64,
+    /// Bytes that went to a device: inputs of the model, and what the host or the
+    /// CPU made between stages.
+    pub bytes_to_device: u64,
+    /// Bytes that came from a device: results of the model, and what the host or
+    /// the CPU had to look at between stages. Other values stay on the device.
+    pub bytes_to_host: u64,
+}
+
+/// How a model's nodes and values are spread over the backends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// The nodes of all stages so far that run on the CPU though the backend is a
+    /// GPU, by name.
+    pub fallbacks: Vec<Fallback>,
+    /// Stages that the last run went through.
+    pub stages: u64,
+    /// Bytes that went to the device in the last run; see [`OnnxCounters`].
+    pub bytes_to_device: u64,
+    /// Bytes that came from the device in the last run.
+    pub bytes_to_host: u64,
 }
 
 /// An ONNX model on a backend.
@@ -76,6 +99,8 @@ pub struct OnnxSession {
     by_signature: HashMap<Vec<u8>, u64>,
     made: u64,
     counters: OnnxCounters,
+    /// The counters when the last run began.
+    before: OnnxCounters,
     fallbacks: BTreeMap<String, Fallback>,
     /// Filled while a run is measured.
     profiles: Option<Vec<Profile>>,
@@ -88,6 +113,8 @@ struct Stage {
     /// The entries of the table that the graph reads.
     inputs: Vec<usize>,
     next: Next,
+    /// The results that nobody on the host looks at.
+    unseen: Vec<bool>,
     /// Keeps what the signature refers to alive.
     _start: State,
     used: u64,
@@ -105,6 +132,7 @@ impl OnnxSession {
         let memo = Memo::new(model.constants().into_iter());
         let mut options = options;
         options.session.weights.get_or_insert_default();
+        options.session.memory.get_or_insert_default();
         Ok(OnnxSession {
             model,
             backend: backend.clone(),
@@ -115,6 +143,7 @@ impl OnnxSession {
             by_signature: HashMap::new(),
             made: 0,
             counters: OnnxCounters::default(),
+            before: OnnxCounters::default(),
             fallbacks: BTreeMap::new(),
             profiles: None,
         })
@@ -130,10 +159,16 @@ impl OnnxSession {
         self.counters
     }
 
-    /// The nodes of all stages so far that run on the CPU though the backend is
-    /// a GPU, by name. A log has each as a warning.
-    pub fn report(&self) -> Vec<Fallback> {
-        self.fallbacks.values().cloned().collect()
+    /// What runs on the CPU though the backend is a GPU (a log has each node as a
+    /// warning), and what went between the host and the device in the last run.
+    pub fn report(&self) -> Placement {
+        let (now, before) = (&self.counters, &self.before);
+        Placement {
+            fallbacks: self.fallbacks.values().cloned().collect(),
+            stages: now.steps - before.steps,
+            bytes_to_device: now.bytes_to_device - before.bytes_to_device,
+            bytes_to_host: now.bytes_to_host - before.bytes_to_host,
+        }
     }
 
     /// Runs the model once: its outputs, in its order.
@@ -149,6 +184,7 @@ impl OnnxSession {
             ordered.iter().map(|(name, tensor)| (*name, Kind::of(tensor))).collect();
         let held = ordered.iter().map(|(_, tensor)| Held::Tensor((*tensor).clone()));
         let mut table = Table(held.collect());
+        self.before = self.counters;
         self.counters.runs += 1;
         let mut stage = self.stage(start(model.graph(), &kinds), table.0.len()).await?;
         for _ in 0..self.options.most_steps {
@@ -156,6 +192,7 @@ impl OnnxSession {
             let found = self.stages.get(&stage).ok_or_else(|| Error::internal("a lost stage"))?;
             let (sources, ask, after) = match &found.next {
                 Next::Done(results) => {
+                    self.counters.bytes_to_host += table.fetch_results(results).await?;
                     let result = |(name, source): &(String, _)| {
                         Ok((name.clone(), table.one(source, &outputs)?))
                     };
@@ -163,7 +200,9 @@ impl OnnxSession {
                 }
                 Next::Go { table, ask, after } => (table, ask, after),
             };
+            self.counters.bytes_to_host += table.fetch_lists(sources).await?;
             table = table.next(sources, &outputs)?;
+            self.counters.bytes_to_host += table.fetch_asked(ask).await?;
             let answer = table.answer(ask)?;
             let key = (stage, answer);
             stage = match self.following.get(&key) {
@@ -209,17 +248,23 @@ impl OnnxSession {
     }
 
     /// Runs the graph of a stage.
-    async fn compute(&mut self, stage: u64, table: &Table) -> Result<Vec<Tensor>> {
+    async fn compute(&mut self, stage: u64, table: &Table) -> Result<Vec<Kept>> {
         self.counters.steps += 1;
         let used = self.counters.steps;
         let found = self.stages.get_mut(&stage).ok_or_else(|| Error::internal("a lost stage"))?;
         found.used = used;
         let Some(work) = &mut found.work else { return Ok(Vec::new()) };
-        let inputs = found.inputs.iter().map(|&entry| table.tensor(entry));
+        let inputs = found.inputs.iter().map(|&entry| table.given(entry));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let plans = work.plans();
-        let results = work.run(&inputs, &mut self.profiles).await?;
-        self.counters.plans += work.plans() - plans;
+        let (plans, before) = (work.plans(), work.on_device());
+        let results = work.run(&inputs, &found.unseen, &mut self.profiles).await?;
+        let counters = &mut self.counters;
+        counters.plans += work.plans() - plans;
+        let sums =
+            [&mut counters.dispatches, &mut counters.bytes_to_device, &mut counters.bytes_to_host];
+        for ((sum, now), before) in sums.into_iter().zip(work.on_device()).zip(before) {
+            *sum += now - before;
+        }
         Ok(results)
     }
 
@@ -230,6 +275,7 @@ impl OnnxSession {
             return Ok(stage);
         }
         let imported = import(&state, entries, &mut self.memo)?;
+        let results = imported.graph.as_ref().map_or(0, |graph| graph.outputs().len());
         let work = match imported.graph {
             None => None,
             Some(mut graph) => {
@@ -251,7 +297,9 @@ impl OnnxSession {
         self.made += 1;
         self.counters.stages += 1;
         let (inputs, next) = (imported.inputs, imported.next);
-        let stage = Stage { work, inputs, next, _start: state, used: self.counters.steps };
+        let unseen = next.unseen(results);
+        let used = self.counters.steps;
+        let stage = Stage { work, inputs, next, unseen, _start: state, used };
         self.stages.insert(self.made, stage);
         self.by_signature.insert(signature, self.made);
         Ok(self.made)

@@ -2,6 +2,7 @@
 
 use super::state::{Kind, State};
 use crate::error::{Error, Result};
+use crate::exec::gpu::{DeviceTensor, Given, Kept};
 use crate::tensor::Tensor;
 
 /// Where an entry of the next table comes from.
@@ -59,10 +60,39 @@ pub(super) enum Next {
     },
 }
 
+impl Next {
+    /// Which results of the stage nobody on the host looks at.
+    pub(super) fn unseen(&self, results: usize) -> Vec<bool> {
+        let Next::Go { table, ask, .. } = self else { return vec![false; results] };
+        let mut unseen = vec![true; results];
+        let mut seen = |source: &Src| {
+            if let Src::Output(number) = source
+                && let Some(unseen) = unseen.get_mut(*number)
+            {
+                *unseen = false;
+            }
+        };
+        for source in table {
+            // Lists are kept on the host, where they are stacked.
+            if let Src::Append(_, items) = source {
+                items.iter().for_each(&mut seen);
+            }
+        }
+        if let Ask::Value(index) | Ask::Less(index, _) = ask
+            && let Some(source) = table.get(*index)
+        {
+            seen(source);
+        }
+        unseen
+    }
+}
+
 /// An entry of the table a run carries from stage to stage.
 #[derive(Debug, Clone)]
 pub(super) enum Held {
     Tensor(Tensor),
+    /// What only devices have read so far.
+    Device(DeviceTensor),
     List(Vec<Tensor>),
     /// Moved on.
     Gone,
@@ -72,16 +102,75 @@ pub(super) enum Held {
 #[derive(Debug, Default)]
 pub(super) struct Table(pub(super) Vec<Held>);
 
+/// Bytes that came from a device because the host looked at what was left there.
+pub(super) type Fetched = u64;
+
 impl Table {
+    /// A tensor that is on the host.
     pub(super) fn tensor(&self, index: usize) -> Result<&Tensor> {
         match self.0.get(index) {
             Some(Held::Tensor(tensor)) => Ok(tensor),
-            _ => Err(Error::internal(format!("no tensor {index} among those carried"))),
+            _ => Err(missing(index)),
+        }
+    }
+
+    /// A tensor, wherever it is.
+    pub(super) fn given(&self, index: usize) -> Result<Given<'_>> {
+        match self.0.get(index) {
+            Some(Held::Tensor(tensor)) => Ok(Given::Host(tensor)),
+            Some(Held::Device(tensor)) => Ok(Given::Device(tensor)),
+            _ => Err(missing(index)),
+        }
+    }
+
+    /// Brings an entry to the host, if it is on a device.
+    async fn fetch(&mut self, index: usize) -> Result<Fetched> {
+        let Some(Held::Device(tensor)) = self.0.get(index) else { return Ok(0) };
+        let (bytes, read) = (tensor.bytes(), tensor.read().await?);
+        self.0[index] = Held::Tensor(read);
+        Ok(bytes)
+    }
+
+    /// Brings to the host what these results are taken from.
+    pub(super) async fn fetch_results(&mut self, results: &[(String, Src)]) -> Result<Fetched> {
+        let mut bytes = 0;
+        for (_, source) in results {
+            if let Src::Carried(index) | Src::Plus(index, _) = source {
+                bytes += self.fetch(*index).await?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Brings to the host what lists of the next table get of this one.
+    pub(super) async fn fetch_lists(&mut self, sources: &[Src]) -> Result<Fetched> {
+        let mut bytes = 0;
+        for source in sources {
+            match source {
+                Src::Append(_, items) => {
+                    for item in items {
+                        if let Src::Carried(index) | Src::Plus(index, _) = item {
+                            bytes += self.fetch(*index).await?;
+                        }
+                    }
+                }
+                Src::Plus(index, _) => bytes += self.fetch(*index).await?,
+                _ => {}
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Brings to the host what the import must look at.
+    pub(super) async fn fetch_asked(&mut self, ask: &Ask) -> Result<Fetched> {
+        match ask {
+            Ask::Value(index) | Ask::Less(index, _) => self.fetch(*index).await,
+            Ask::Nothing | Ask::Kinds(_) => Ok(0),
         }
     }
 
     /// The next table, for the results of a stage.
-    pub(super) fn next(mut self, sources: &[Src], outputs: &[Tensor]) -> Result<Self> {
+    pub(super) fn next(mut self, sources: &[Src], outputs: &[Kept]) -> Result<Self> {
         let mut next = Vec::with_capacity(sources.len());
         for source in sources {
             next.push(self.make(source, outputs)?);
@@ -89,12 +178,17 @@ impl Table {
         Ok(Table(next))
     }
 
-    fn make(&mut self, source: &Src, outputs: &[Tensor]) -> Result<Held> {
+    fn make(&mut self, source: &Src, outputs: &[Kept]) -> Result<Held> {
         Ok(match source {
             Src::Carried(index) => match self.0.get_mut(*index) {
                 // Every list goes to one place only.
                 Some(list @ Held::List(_)) => std::mem::replace(list, Held::Gone),
-                _ => Held::Tensor(self.tensor(*index)?.clone()),
+                Some(held) => held.clone(),
+                None => return Err(missing(*index)),
+            },
+            Src::Output(number) => match outputs.get(*number) {
+                Some(Kept::Device(tensor)) => Held::Device(tensor.clone()),
+                _ => Held::Tensor(self.one(source, outputs)?),
             },
             Src::Append(list, more) => {
                 let mut items = match list {
@@ -111,13 +205,13 @@ impl Table {
         })
     }
 
-    /// A single tensor.
-    pub(super) fn one(&self, source: &Src, outputs: &[Tensor]) -> Result<Tensor> {
+    /// A single tensor on the host.
+    pub(super) fn one(&self, source: &Src, outputs: &[Kept]) -> Result<Tensor> {
         match source {
-            Src::Output(number) => outputs
-                .get(*number)
-                .cloned()
-                .ok_or_else(|| Error::internal(format!("a stage without result {number}"))),
+            Src::Output(number) => match outputs.get(*number) {
+                Some(Kept::Host(tensor)) => Ok(tensor.clone()),
+                _ => Err(Error::internal(format!("a stage without result {number} on the host"))),
+            },
             Src::Carried(index) => self.tensor(*index).cloned(),
             Src::Known(tensor) => Ok(tensor.clone()),
             Src::Plus(index, more) => {
@@ -147,11 +241,19 @@ impl Table {
             }
             Ask::Less(index, limit) => Answer::Less(whole(self.tensor(*index)?)? < *limit),
             Ask::Kinds(indices) => {
-                let kinds = indices.iter().map(|&index| Ok(Kind::of(self.tensor(index)?)));
+                let kinds = indices.iter().map(|&index| {
+                    let given = self.given(index)?;
+                    let (dtype, extents) = given.kind();
+                    Ok(Kind { dtype, extents: extents.to_vec() })
+                });
                 Answer::Kinds(kinds.collect::<Result<_>>()?)
             }
         })
     }
+}
+
+fn missing(index: usize) -> Error {
+    Error::internal(format!("no tensor {index} among those carried"))
 }
 
 /// A single I64.

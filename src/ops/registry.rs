@@ -98,6 +98,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Cast", "elementwise", elementwise::cast_cases),
     operator("BitCast", "elementwise", elementwise::bit_cast_cases),
     operator("Where", "elementwise", elementwise::where_cases),
+    operator("Chain", "elementwise", elementwise::chain_cases),
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
     operator("Attention", "attention", attention::cases),

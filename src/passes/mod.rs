@@ -3,6 +3,7 @@
 
 mod activations;
 mod attention;
+mod chain;
 mod conv;
 pub(crate) mod dead;
 mod epilogue;
@@ -12,6 +13,7 @@ mod norms;
 mod rewrite;
 mod skip_norm;
 mod terms;
+mod transposes;
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -65,6 +67,11 @@ pub const PASSES: &[Pass] = &[
         run: Some(activations::hard_swish),
     },
     Pass {
+        name: "transposes",
+        about: "transpositions towards the results, where they cancel",
+        run: Some(transposes::run),
+    },
+    Pass {
         name: "bias",
         about: "bias into the matrix product before it",
         run: Some(epilogue::bias),
@@ -92,6 +99,11 @@ pub const PASSES: &[Pass] = &[
     },
     Pass { name: "skip_norm", about: "residual with normalisation", run: Some(skip_norm::run) },
     Pass { name: "dead", about: "drops nodes whose results nobody reads", run: Some(dead::run) },
+    Pass {
+        name: "chain",
+        about: "elementwise operators one after another into one",
+        run: Some(chain::run),
+    },
     Pass { name: MEMORY, about: "values that are not needed together share memory", run: None },
 ];
 

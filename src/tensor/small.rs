@@ -141,10 +141,14 @@ pub enum PowerRounding {
     Nearest,
 }
 
-impl Default for SmallRounding {
+impl SmallRounding {
     /// What ONNX's `Cast` does without attributes.
+    pub const DEFAULT: SmallRounding = SmallRounding { saturate: true, power: PowerRounding::Up };
+}
+
+impl Default for SmallRounding {
     fn default() -> Self {
-        SmallRounding { saturate: true, power: PowerRounding::Up }
+        Self::DEFAULT
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod build;
 mod control;
+mod crossing;
 mod files;
 mod hostile;
 mod mixed;
@@ -40,6 +41,11 @@ const BODIES: &[(&str, Body)] = &[
     ("shapes_may_depend_on_values", control::shape_from_value),
     ("weights_are_shared_by_all_sizes", mixed::weights_are_shared),
     ("nodes_forced_to_the_cpu_are_reported", mixed::forced_nodes),
+    ("a_branch_reads_back_its_condition_alone", crossing::branch),
+    ("data_dependent_rows_read_back_what_they_depend_on", crossing::non_zero),
+    ("a_loop_keeps_on_the_device_what_it_carries", crossing::looped),
+    ("values_that_swap_are_not_overwritten", crossing::swapped),
+    ("memory_is_little_more_than_what_is_alive", crossing::memory),
     ("initializers_are_defaults_of_inputs", files::defaults),
     ("dimensions_without_a_name_are_free", files::free_dims),
     ("any_value_can_be_an_output", files::any_value_is_an_output),

@@ -71,7 +71,7 @@ pub fn forced_nodes(backend: &Named) -> Result<(), Failed> {
     close(&outputs[0].1.to_f32()?, &softmax(&turned(&a), 2));
     close(&outputs[1].1.to_f32()?, &turned(&x));
     close(&outputs[2].1.to_f32()?, &a);
-    let report = session.report();
+    let report = session.report().fallbacks;
     let options = OnnxOptions { gpu_only: true, ..options };
     let mut strict = OnnxSession::new(model, &backend.backend, options)?;
     if !backend.is_gpu() {

@@ -8,6 +8,8 @@
     reason = "a test program: what is wrong should stop it"
 )]
 
+mod chains;
+mod layouts;
 mod spelled;
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,7 +22,7 @@ use wginfer::graph::{Bindings, Dim, Graph, GraphBuilder, ValueId};
 use wginfer::ops::conv::{Conv, ConvTranspose};
 use wginfer::ops::elementwise::Unary;
 use wginfer::ops::movement::Reshape;
-use wginfer::ops::{Arithmetic, BoundCx, RefTensor};
+use wginfer::ops::{Arithmetic, BoundCx, RefData, RefTensor};
 use wginfer::passes::{MEMORY, PASSES, run};
 use wginfer::validate::compare;
 use wginfer::validate::error_model::storage_rounding;
@@ -35,16 +37,23 @@ fn main() {
         Trial::test("passes::every_pattern_is_fused", every_pattern_is_fused),
         Trial::test("passes::every_pass_can_be_left_out_by_name", every_pass_can_be_left_out),
     ];
-    for (name, body) in spelled::TESTS {
-        trials.push(Trial::test(format!("passes::spelled::{name}"), move || {
-            body();
-            Ok(())
-        }));
+    for (room, tests) in
+        [("spelled", spelled::TESTS), ("chains", chains::TESTS), ("layouts", layouts::TESTS)]
+    {
+        for (name, body) in tests {
+            trials.push(Trial::test(format!("passes::{room}::{name}"), move || {
+                body();
+                Ok(())
+            }));
+        }
     }
     for backend in backends::all() {
-        let bodies: [(&str, Body); 2] = [
+        let bodies: [(&str, Body); 5] = [
             ("no_pass_changes_the_result", no_pass_changes_the_result),
             ("memory_is_shared_unless_left_out", memory_is_shared),
+            ("chains_are_one_dispatch_and_right", chains::one_dispatch),
+            ("chains_of_many_types_are_right", chains::of_many_types),
+            ("channels_last_is_right_with_fewer_dispatches", layouts::fewer_dispatches),
         ];
         for (name, body) in bodies {
             let backend = backend.clone();
@@ -142,7 +151,7 @@ fn operators_of(graph: Graph, disabled: &[&str]) -> Vec<String> {
 
 fn every_pattern_is_fused() -> Result<(), Failed> {
     let skip = "SkipSimplifiedLayerNormalization";
-    let mut fused = vec!["MatMul", skip, "GatedMatMul", "MatMul", "Add", "GatedActivation"];
+    let mut fused = vec!["MatMul", skip, "GatedMatMul", "MatMul", "Chain"];
     fused.extend(["Reshape", "Conv", "Conv", "ConvTranspose"]);
     assert_eq!(operators(&[]), fused);
     Ok(())
@@ -150,11 +159,14 @@ fn every_pattern_is_fused() -> Result<(), Failed> {
 
 fn every_pass_can_be_left_out() -> Result<(), Failed> {
     let all = |disabled: &[&str]| {
-        [operators(disabled), operators_of(spelled::network(), disabled)].concat()
+        let graphs = [network(), spelled::network(), layouts::network()];
+        graphs.map(|graph| operators_of(graph, disabled)).concat()
     };
-    let fused = all(&[]);
-    for pass in PASSES.iter().filter(|pass| pass.rewrites()) {
-        let without = all(&[pass.name]);
+    // A chain would hide what the pass has left in pieces.
+    let fused = all(&["chain"]);
+    assert!(all(&[]).len() < fused.len());
+    for pass in PASSES.iter().filter(|pass| pass.rewrites() && pass.name != "chain") {
+        let without = all(&[pass.name, "chain"]);
         // Where one pass leaves something, another may make one node of it.
         assert!(without.len() >= fused.len() && without != fused, "{}", pass.name);
     }
@@ -193,6 +205,7 @@ fn results(
 
 fn no_pass_changes_the_result(backend: &Named) -> Result<(), Failed> {
     compare_on(&backend.backend, &network(), &input())?;
+    compare_on(&backend.backend, &layouts::network(), &layouts::input())?;
     compare_on(&backend.backend, &spelled::network(), &spelled::input())
 }
 
@@ -246,8 +259,9 @@ fn carried_bounds(graph: &Graph, input: &Tensor) -> Result<Vec<Vec<f64>>> {
         let outputs: Vec<_> = node.outputs.iter().map(|id| exact[id].clone()).collect();
         let cx = BoundCx { inputs: &inputs, outputs: &outputs, arithmetic: Arithmetic::F32 };
         for (id, own) in node.outputs.iter().zip(node.op.bound(&cx)?) {
-            for (at, (own, value)) in own.iter().zip(exact[id].reals()?).enumerate() {
-                let off = own + storage_rounding(DType::F32, value.abs() + own);
+            let RefTensor { dtype, data: RefData::Real(values), .. } = &exact[id] else { continue };
+            for (at, (own, value)) in own.iter().zip(values).enumerate() {
+                let off = own + storage_rounding(*dtype, value.abs() + own);
                 let moved = evaluate(graph, input, Some((*id, at, off)))?;
                 for (id, bound) in ids.iter().zip(&mut bounds) {
                     let pairs = moved[id].reals()?.iter().zip(exact[id].reals()?);

@@ -100,7 +100,14 @@ fn as_text(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
         text.push_str(&Summary::new(name, tensor)?.lines());
     }
     text.push_str(&format!("\n{}\n", outcome.times.lines()));
-    for fallback in outcome.session.report() {
+    let placed = outcome.session.report();
+    if placed.stages > 1 {
+        text.push_str(&format!(
+            "{} stages; each run {} bytes go to the device and {} come back\n",
+            placed.stages, placed.bytes_to_device, placed.bytes_to_host
+        ));
+    }
+    for fallback in placed.fallbacks {
         text.push_str(&format!("\non the CPU: {}\n", safe(&fallback.to_string())));
     }
     if args.profile {
@@ -117,7 +124,7 @@ fn as_json(args: &Args, outcome: &Outcome) -> Result<Value, Failure> {
         .iter()
         .map(|(name, tensor)| Summary::new(name, tensor).map(|summary| summary.json()))
         .collect();
-    let counters = outcome.session.counters();
+    let (counters, placed) = (outcome.session.counters(), outcome.session.report());
     Ok(json!({
         "schema": 1,
         "model": args.model.display().to_string(),
@@ -125,7 +132,13 @@ fn as_json(args: &Args, outcome: &Outcome) -> Result<Value, Failure> {
         "outputs": outputs?,
         "times": outcome.times.json(),
         "profiles": outcome.profiles.iter().map(report::profile_json).collect::<Vec<_>>(),
-        "on_the_cpu": outcome.session.report().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "counters": { "stages": counters.stages, "plans": counters.plans, "runs": counters.runs },
+        "on_the_cpu": placed.fallbacks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "counters": {
+            "stages": counters.stages,
+            "plans": counters.plans,
+            "runs": counters.runs,
+            "bytes_to_device": placed.bytes_to_device,
+            "bytes_to_host": placed.bytes_to_host,
+        },
     }))
 }

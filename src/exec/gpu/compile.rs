@@ -1,17 +1,24 @@
 //! From kernel calls to pipelines, bind groups and a table of parameters.
 
-use super::GpuEngine;
+use super::{Given, GpuEngine, arena};
 use crate::error::{Error, Result};
+use crate::gpu::errors::lock;
 use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose, Scalar};
-use crate::graph::{Dim, TensorType};
+use crate::graph::{Dim, TensorType, ValueId};
 use crate::kernels::{Dispatch, Fault, GpuCx, Grid, Param, Place, View};
 use crate::plan::{Call, Home, OperandId, Plan};
 use std::sync::Arc;
 
-/// A plan bound to a device.
+/// A plan, and what it has on the device.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
+    pub(super) place: arena::Place,
+}
+
+/// A plan's pipelines, buffers and bind groups.
+#[derive(Debug)]
+pub(super) struct Bound {
     pub(super) steps: Vec<Step>,
     pub(super) slots: Vec<Buffer>,
     pub(super) inputs: Vec<Buffer>,
@@ -28,7 +35,12 @@ fn status_code(number: usize) -> u32 {
     u32::MAX - number as u32
 }
 
-impl Compiled {
+impl Bound {
+    /// Whether a buffer of working memory is among its own.
+    pub(super) fn uses(&self, buffer: &Buffer) -> bool {
+        self.slots.iter().chain(&self.inputs).any(|own| own.same(buffer))
+    }
+
     /// The error that the status word tells of, if any.
     pub(super) fn status(&self, word: u32) -> Result<()> {
         if word == 0 {
@@ -54,15 +66,29 @@ pub(super) struct Step {
 }
 
 impl GpuEngine {
-    pub(super) async fn compile_plan(&mut self, plan: Plan) -> Result<Compiled> {
-        if self.poisoned {
-            self.prepare_poison(&plan).await?;
+    /// What the plan of this number has on the device, made anew if others have
+    /// taken its buffers. Inputs that are on the device then are used where they are.
+    pub(super) async fn bound(&mut self, index: usize, given: &[Given<'_>]) -> Result<Arc<Bound>> {
+        let place = self.plans[index].place.clone();
+        let there = lock(&place).clone();
+        if let Some(bound) = there {
+            return Ok(bound);
         }
-        let slots = self.slots(&plan)?;
-        let inputs = self.inputs(&plan)?;
+        let plan = self.plans[index].plan.clone();
+        let bound = Arc::new(self.bind(&plan, given).await?);
+        self.variants.extend(bound.steps.iter().map(|step| step.variant.clone()));
+        *lock(&place) = Some(bound.clone());
+        Ok(bound)
+    }
+
+    async fn bind(&mut self, plan: &Plan, given: &[Given<'_>]) -> Result<Bound> {
+        if self.poisoned {
+            self.prepare_poison(plan).await?;
+        }
+        let (slots, inputs) = self.buffers(plan, given)?;
         let mut calls = Vec::new();
         for call in plan.calls() {
-            let dispatches = self.dispatches(&plan, call).map_err(|e| e.at_node(&call.node))?;
+            let dispatches = self.dispatches(plan, call).map_err(|e| e.at_node(&call.node))?;
             self.reserve_scratch(&dispatches)?;
             calls.push((call, dispatches));
         }
@@ -88,11 +114,11 @@ impl GpuEngine {
         let mut faults = Vec::new();
         for (call, mut dispatch, pipeline, at, size) in layout {
             watch(&mut dispatch, &call.node, &mut faults);
-            let place = Binder { engine: self, plan: &plan, call, slots: &slots, inputs: &inputs };
+            let place = Binder { engine: self, plan, call, slots: &slots, inputs: &inputs };
             let step = place.step(dispatch, pipeline, &params, at, size);
             steps.push(step.map_err(|e| e.at_node(&call.node))?);
         }
-        Ok(Compiled { plan, steps, slots, inputs, params, param_bytes, faults })
+        Ok(Bound { steps, slots, inputs, params, param_bytes, faults })
     }
 
     fn dispatches(&self, plan: &Plan, call: &Call) -> Result<Vec<Dispatch>> {
@@ -109,37 +135,29 @@ impl GpuEngine {
         })
     }
 
-    /// Buffers for a plan's slots: those of earlier plans where they are large
-    /// enough, new ones otherwise.
-    fn slots(&mut self, plan: &Plan) -> Result<Vec<Buffer>> {
-        let mut order: Vec<usize> = (0..plan.device_slots.len()).collect();
-        order.sort_by_key(|&slot| std::cmp::Reverse(plan.device_slots[slot]));
-        let mut free = self.arena.clone();
-        let mut chosen: Vec<Option<Buffer>> = vec![None; plan.device_slots.len()];
-        for slot in order {
-            let bytes = plan.device_slots[slot];
-            let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.len() >= bytes);
-            let buffer = match fitting.min_by_key(|(_, buffer)| buffer.size()) {
-                Some((i, _)) => free.swap_remove(i),
-                None => {
-                    let usage = Purpose::Activations.usage();
-                    let new = self.gpu.alloc(Purpose::Activations, bytes, usage, "slot")?;
-                    self.arena.push(new.clone());
-                    new
-                }
-            };
-            chosen[slot] = Some(buffer);
+    /// Buffers for a plan's slots and inputs. In shared memory the inputs, which
+    /// are written at each run, are with the slots.
+    fn buffers(&self, plan: &Plan, given: &[Given<'_>]) -> Result<(Vec<Buffer>, Vec<Buffer>)> {
+        let bytes = |id: &ValueId| Ok(self.graph.ty(*id).device_bytes(&plan.bounds)? as u64);
+        let inputs: Vec<u64> = self.graph.inputs().iter().map(bytes).collect::<Result<_>>()?;
+        if self.arena.shared {
+            let here = in_place(inputs.len(), given);
+            let elsewhere = inputs.iter().zip(&here).filter(|(_, here)| here.is_none());
+            let sizes = plan.device_slots.iter().chain(elsewhere.map(|(bytes, _)| bytes));
+            let sizes: Vec<u64> = sizes.copied().collect();
+            let mut slots = self.arena.take(&self.gpu, &sizes)?;
+            let mut others = slots.split_off(plan.device_slots.len()).into_iter();
+            let inputs = here.into_iter().filter_map(|here| here.or_else(|| others.next()));
+            let inputs = inputs.collect();
+            return Ok((slots, inputs));
         }
-        Ok(chosen.into_iter().flatten().collect())
-    }
-
-    fn inputs(&self, plan: &Plan) -> Result<Vec<Buffer>> {
-        let make = |id: &crate::graph::ValueId| {
-            let bytes = self.graph.ty(*id).device_bytes(&plan.bounds)? as u64;
+        let slots = self.arena.take(&self.gpu, &plan.device_slots)?;
+        let make = |(bytes, id): (u64, &ValueId)| {
             let name = &self.graph.value(*id).name;
             self.gpu.alloc(Purpose::Inputs, bytes, Purpose::Inputs.usage(), name)
         };
-        self.graph.inputs().iter().map(make).collect()
+        let inputs = inputs.into_iter().zip(self.graph.inputs()).map(make);
+        Ok((slots, inputs.collect::<Result<_>>()?))
     }
 
     async fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
@@ -257,6 +275,22 @@ impl Binder<'_> {
             (Home::Unused, _) => Err(missing()),
         }
     }
+}
+
+/// The buffers of inputs that are on the device. No two inputs have the same one:
+/// the next run may have other values for one of them.
+fn in_place(count: usize, given: &[Given<'_>]) -> Vec<Option<Buffer>> {
+    let mut places: Vec<Option<Buffer>> = Vec::with_capacity(count);
+    for number in 0..count {
+        let place = match given.get(number) {
+            Some(Given::Device(tensor)) => Some(tensor.buffer()),
+            _ => None,
+        };
+        let taken = |place: &Buffer| places.iter().flatten().any(|other| other.same(place));
+        let place = place.filter(|place| !taken(place));
+        places.push(place);
+    }
+    places
 }
 
 /// Writes down what the kernel may find wrong, and gives its parameter the value

@@ -3,7 +3,9 @@
 //! them and the inputs, encodes the dispatches and submits. In the steady
 //! state nothing is planned, compiled or allocated.
 
+mod arena;
 mod compile;
+mod kept;
 mod narrow;
 mod profile;
 mod resize;
@@ -16,7 +18,10 @@ use crate::gpu::{Buffer, Gpu, Purpose, StepWriter, Uploader};
 use crate::graph::{Bindings, Graph, StateId, StateInfo};
 use crate::kernels::Policy;
 use crate::plan::Plan;
+use arena::Arena;
+pub use arena::SharedMemory;
 use compile::Compiled;
+pub(crate) use kept::{DeviceTensor, Given, Kept};
 use run::Pace;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +30,8 @@ use weights::Weights;
 
 /// Bytes of staging for the inputs and parameters of a step, to start with.
 const STEP_BYTES: u64 = 128 << 10;
+/// The same where there are many sessions on one device.
+const SHARED_STEP_BYTES: u64 = 8 << 10;
 
 /// Weights, states and compiled plans on a device.
 #[derive(Debug)]
@@ -39,7 +46,7 @@ pub(crate) struct GpuEngine {
     /// A change of the states' sizes is under way, or was cut short.
     resizing: bool,
     /// Working memory, shared by all plans, since they run one after another.
-    arena: Vec<Buffer>,
+    arena: Arena,
     scratch: Vec<Buffer>,
     /// One word that kernels set when something is wrong; made when a plan
     /// first has such a kernel.
@@ -49,6 +56,8 @@ pub(crate) struct GpuEngine {
     pace: Pace,
     dispatches: u64,
     submissions: u64,
+    /// Bytes of inputs that went to the device, and of results that came from it.
+    crossed: (u64, u64),
     live_peak: u64,
     variants: BTreeSet<String>,
 }
@@ -64,7 +73,9 @@ impl GpuEngine {
         check_room(&gpu, &graph, options.weights.as_ref(), fixed)?;
         let weights = Weights::upload(&gpu, &graph, options.weights.as_ref(), progress).await?;
         let states = allocate_states(&gpu, &graph, fixed)?;
-        let writer = StepWriter::new(&gpu, STEP_BYTES);
+        let arena = Arena::new(&gpu, options.memory.as_ref());
+        let step = if arena.shared { SHARED_STEP_BYTES } else { STEP_BYTES };
+        let writer = StepWriter::new(&gpu, step);
         let pace = Pace::new(gpu.caps().is_software(), options.submission_ms);
         Ok(GpuEngine {
             gpu,
@@ -75,7 +86,7 @@ impl GpuEngine {
             weights,
             states,
             resizing: false,
-            arena: Vec::new(),
+            arena,
             scratch: Vec::new(),
             status: None,
             plans: Vec::new(),
@@ -83,6 +94,7 @@ impl GpuEngine {
             pace,
             dispatches: 0,
             submissions: 0,
+            crossed: (0, 0),
             live_peak: 0,
             variants: BTreeSet::new(),
         })
@@ -93,6 +105,11 @@ impl GpuEngine {
         (self.dispatches, self.submissions)
     }
 
+    /// Bytes of inputs that went to the device, and of results that came from it.
+    pub(crate) fn crossed(&self) -> (u64, u64) {
+        self.crossed
+    }
+
     pub(crate) fn variants(&self) -> BTreeSet<String> {
         self.variants.clone()
     }
@@ -100,17 +117,25 @@ impl GpuEngine {
     pub(crate) fn memory(&self) -> WorkingMemory {
         WorkingMemory {
             states: self.states.iter().map(Buffer::size).sum(),
-            slots: self.arena.iter().map(Buffer::size).sum(),
+            slots: self.arena.bytes(),
             live_peak: self.live_peak,
         }
     }
 
     pub(crate) async fn compile(&mut self, plan: Plan) -> Result<usize> {
         self.live_peak = self.live_peak.max(plan.device_live_peak);
-        let compiled = self.compile_plan(plan).await?;
-        self.variants.extend(compiled.steps.iter().map(|step| step.variant.clone()));
-        self.plans.push(compiled);
-        Ok(self.plans.len() - 1)
+        let place = arena::Place::default();
+        self.arena.register(&place);
+        self.plans.push(Compiled { plan: Arc::new(plan), place });
+        let index = self.plans.len() - 1;
+        // In shared memory it depends on the inputs where they are.
+        if !self.arena.shared
+            && let Err(error) = self.bound(index, &[]).await
+        {
+            self.plans.pop();
+            return Err(error);
+        }
+        Ok(index)
     }
 
     pub(crate) async fn state(&self, id: StateId) -> Result<Vec<u8>> {

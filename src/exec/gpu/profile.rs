@@ -1,12 +1,11 @@
 //! A run that measures each dispatch.
 
-use super::GpuEngine;
-use super::run::{Sized, cut, encode, sized, write_inputs, write_params};
+use super::run::{Sized, copy_inputs, cut, encode, sized, write_inputs, write_params};
+use super::{Given, GpuEngine, Kept};
 use crate::error::{Error, Result};
 use crate::exec::profile::{TimeSource, Timing, operators};
 use crate::gpu::Purpose;
 use crate::graph::Bindings;
-use crate::tensor::Tensor;
 use web_time::Instant;
 
 /// Dispatches measured in one submission: two queries each, within the 4096
@@ -17,7 +16,7 @@ const MOST_QUERIED: usize = 1024;
 const STAMP: u64 = 8;
 
 /// Results by name, where the times come from, and the times.
-type Measured = (Vec<(String, Tensor)>, TimeSource, Vec<Timing>);
+type Measured = (Vec<(String, Kept)>, TimeSource, Vec<Timing>);
 
 /// What a dispatch took: its start and its length in microseconds.
 type Span = (f64, f64);
@@ -27,24 +26,26 @@ impl GpuEngine {
     pub(crate) async fn profile(
         &mut self,
         index: usize,
-        inputs: &[&Tensor],
+        inputs: &[Given<'_>],
         bindings: &Bindings,
     ) -> Result<Measured> {
         const DOING: &str = "profiling a plan";
         self.gpu.tick();
         self.gpu.check(DOING)?;
-        let compiled = &self.plans[index];
+        let bound = self.bound(index, inputs).await?;
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
-        write_inputs(&mut self.writer, &self.graph, compiled, inputs)?;
-        write_params(&mut self.writer, compiled, bindings)?;
+        self.crossed.0 += write_inputs(&mut self.writer, &self.graph, &bound, inputs)?;
+        write_params(&mut self.writer, &bound, bindings)?;
         let mut encoder = self.gpu.encoder("profile");
+        self.arena.evict(&self.gpu, &mut encoder, &bound, inputs)?;
         self.writer.record(&mut encoder).await?;
-        if let (Some(status), false) = (&self.status, compiled.faults.is_empty()) {
+        copy_inputs(&mut encoder, &bound, inputs);
+        if let (Some(status), false) = (&self.status, bound.faults.is_empty()) {
             encoder.clear_buffer(status.raw(), 0, None);
         }
         let submission = self.gpu.submit(DOING, encoder)?;
         self.gpu.wait(DOING, submission).await?;
-        let sized = sized(compiled, bindings, most)?;
+        let sized = sized(&bound, bindings, most)?;
         let source =
             if self.gpu.caps().timestamps { TimeSource::Timestamps } else { TimeSource::Waits };
         let mut spans = Vec::with_capacity(sized.len());
@@ -68,7 +69,8 @@ impl GpuEngine {
         let timings = timings.collect();
         let count = sized.len() as u64;
         let encoder = self.gpu.encoder("profile");
-        let results = self.read_outputs(index, encoder, inputs, bindings).await?;
+        let (results, _) =
+            self.read_outputs((index, &bound), encoder, inputs, bindings, &[]).await?;
         self.dispatches += count;
         Ok((results, source, timings))
     }

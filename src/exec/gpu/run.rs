@@ -1,13 +1,15 @@
 //! One run of a compiled plan.
 
 use super::GpuEngine;
-use super::compile::{Compiled, Step};
+use super::compile::{Bound, Step};
+use super::kept::{DeviceTensor, Given, Kept};
 use super::narrow::{to_device, to_host};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim, Graph};
 use crate::kernels::{Grid, Param};
 use crate::plan::Home;
 use crate::tensor::{Bytes, Tensor};
+use std::sync::Arc;
 use web_time::Instant;
 
 /// How fast the device has been, to cut work into submissions that no watchdog
@@ -42,6 +44,7 @@ impl Pace {
 
 /// Work that is encoded and not yet submitted.
 struct LastPart {
+    bound: Arc<Bound>,
     encoder: wgpu::CommandEncoder,
     work: f64,
     begun: Instant,
@@ -65,16 +68,22 @@ impl Sized<'_> {
 }
 
 impl GpuEngine {
+    /// Runs a plan: its results, of which those that `keep` names stay on the
+    /// device.
     pub(crate) async fn run(
         &mut self,
         index: usize,
-        inputs: &[&Tensor],
+        inputs: &[Given<'_>],
         bindings: &Bindings,
         one_submission: bool,
-    ) -> Result<Vec<(String, Tensor)>> {
+        keep: &[bool],
+    ) -> Result<Vec<(String, Kept)>> {
         let last = self.start(index, inputs, bindings, one_submission, 1).await?;
-        let results = self.read_outputs(index, last.encoder, inputs, bindings).await?;
-        self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
+        let (results, waited) =
+            self.read_outputs((index, &last.bound), last.encoder, inputs, bindings, keep).await?;
+        if waited {
+            self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
+        }
         self.submissions += 1;
         Ok(results)
     }
@@ -83,16 +92,16 @@ impl GpuEngine {
     pub(crate) async fn repeat(
         &mut self,
         index: usize,
-        inputs: &[&Tensor],
+        inputs: &[Given<'_>],
         bindings: &Bindings,
         times: usize,
     ) -> Result<()> {
         let last = self.start(index, inputs, bindings, false, times).await?;
         let submission = self.gpu.submit("running a plan", last.encoder)?;
         self.gpu.wait("running a plan", submission).await?;
-        if let (Some(status), false) = (&self.status, self.plans[index].faults.is_empty()) {
+        if let (Some(status), false) = (&self.status, last.bound.faults.is_empty()) {
             let word = self.gpu.read(status, 0, 4).await?;
-            self.plans[index].status(word_of(&word)?)?;
+            last.bound.status(word_of(&word)?)?;
         }
         self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
         self.submissions += 1;
@@ -103,7 +112,7 @@ impl GpuEngine {
     async fn start(
         &mut self,
         index: usize,
-        inputs: &[&Tensor],
+        inputs: &[Given<'_>],
         bindings: &Bindings,
         one_submission: bool,
         times: usize,
@@ -112,20 +121,23 @@ impl GpuEngine {
         self.gpu.tick();
         self.gpu.check("running a plan")?;
         self.intact()?;
-        let compiled = &self.plans[index];
+        let held = self.bound(index, inputs).await?;
+        let bound = &*held;
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
-        write_inputs(&mut self.writer, &self.graph, compiled, inputs)?;
-        write_params(&mut self.writer, compiled, bindings)?;
-        let sized = sized(compiled, bindings, most)?.repeat(times);
+        self.crossed.0 += write_inputs(&mut self.writer, &self.graph, bound, inputs)?;
+        write_params(&mut self.writer, bound, bindings)?;
+        let sized = sized(bound, bindings, most)?.repeat(times);
         let budget = if one_submission { f64::INFINITY } else { self.pace.budget() };
         let parts = cut(&sized, budget);
         let mut encoder = self.gpu.encoder("run");
+        self.arena.evict(&self.gpu, &mut encoder, bound, inputs)?;
         self.writer.record(&mut encoder).await?;
-        if let (Some(status), false) = (&self.status, compiled.faults.is_empty()) {
+        copy_inputs(&mut encoder, bound, inputs);
+        if let (Some(status), false) = (&self.status, bound.faults.is_empty()) {
             encoder.clear_buffer(status.raw(), 0, None);
         }
         if let Some(poison) = &self.poison {
-            for slot in &compiled.slots {
+            for slot in &bound.slots {
                 let bytes = slot.size().min(poison.len());
                 encoder.copy_buffer_to_buffer(poison.raw(), 0, slot.raw(), 0, bytes);
             }
@@ -147,61 +159,88 @@ impl GpuEngine {
             begun = Instant::now();
         }
         let work = parts.last().map_or(0.0, |part| part.iter().map(|sized| sized.work).sum());
-        Ok(LastPart { encoder, work, begun })
+        drop(parts);
+        drop(sized);
+        Ok(LastPart { bound: held, encoder, work, begun })
     }
 
-    /// Submits what is encoded, with copies of the results behind it.
+    /// Submits what is encoded, with copies of the results behind it: the results,
+    /// and whether the device was waited for.
     pub(super) async fn read_outputs(
-        &self,
-        index: usize,
+        &mut self,
+        (index, bound): (usize, &Bound),
         mut encoder: wgpu::CommandEncoder,
-        inputs: &[&Tensor],
+        inputs: &[Given<'_>],
         bindings: &Bindings,
-    ) -> Result<Vec<(String, Tensor)>> {
+        keep: &[bool],
+    ) -> Result<(Vec<(String, Kept)>, bool)> {
         let compiled = &self.plans[index];
-        let mut results: Vec<Option<Bytes>> = Vec::new();
+        let mut results: Vec<Option<Kept>> = Vec::new();
         let mut ranges = Vec::new();
-        for (name, id) in &compiled.plan.outputs {
+        for (number, (name, id)) in compiled.plan.outputs.iter().enumerate() {
             let operand = &compiled.plan.operands[id.index()];
             let bytes = operand.ty.device_bytes(bindings)? as u64;
+            let stays = keep.get(number).copied().unwrap_or(false);
             let buffer = match operand.home {
                 Home::Constant(value) => {
-                    results.push(self.graph.constant(value).map(|tensor| tensor.bytes().clone()));
+                    let tensor = self.graph.constant(value);
+                    let shaped = |tensor: &Tensor| {
+                        let extents = operand.ty.extents(bindings)?;
+                        Tensor::new(operand.ty.dtype, &extents, tensor.bytes().clone())
+                    };
+                    results.push(tensor.map(shaped).transpose()?.map(Kept::Host));
                     continue;
                 }
-                Home::Input(input) => {
-                    results.push(Some(inputs[input].bytes().clone()));
+                Home::Input(input) if let Given::Host(tensor) = inputs[input] => {
+                    let (dtype, extents) = (operand.ty.dtype, operand.ty.extents(bindings)?);
+                    let tensor = Tensor::new(dtype, &extents, tensor.bytes().clone())?;
+                    results.push(Some(Kept::Host(tensor)));
                     continue;
                 }
+                Home::Input(input) => &bound.inputs[input],
                 Home::State(state) => &self.states[state.index()],
-                Home::Slot(slot) => &compiled.slots[slot],
+                Home::Slot(slot) => &bound.slots[slot],
                 Home::Unused => {
                     return Err(Error::internal(format!("output '{name}' is not computed")));
                 }
             };
+            if stays && !matches!(operand.home, Home::State(_)) {
+                let kind = (operand.ty.dtype, operand.ty.extents(bindings)?);
+                let kept = DeviceTensor::new(self.gpu.clone(), buffer.clone(), bytes, kind);
+                self.arena.lend(&kept);
+                results.push(Some(Kept::Device(kept)));
+                continue;
+            }
+            self.crossed.1 += bytes;
             results.push(None);
             ranges.push((buffer, 0, bytes));
         }
-        let watched = self.status.as_ref().filter(|_| !compiled.faults.is_empty());
+        let watched = self.status.as_ref().filter(|_| !bound.faults.is_empty());
         ranges.extend(watched.map(|status| (status, 0, 4)));
+        let waits = !ranges.is_empty();
         let read = self.gpu.record_read(&mut encoder, &ranges)?;
         let submission = self.gpu.submit("running a plan", encoder)?;
         let mut parts = read.bytes(submission).await?;
         self.gpu.check("running a plan")?;
         if watched.is_some() {
             let word = parts.pop().unwrap_or_default();
-            compiled.status(word_of(&word)?)?;
+            bound.status(word_of(&word)?)?;
         }
         let mut parts = parts.into_iter();
         let mut tensors = Vec::with_capacity(results.len());
         for ((name, id), known) in compiled.plan.outputs.iter().zip(results) {
             let ty = &compiled.plan.operands[id.index()].ty;
-            let read = || parts.next().map(|part| Bytes::from(to_host(ty.dtype, part)));
-            let bytes = known.or_else(read);
-            let bytes = bytes.ok_or_else(|| Error::internal("a lost output"))?;
-            tensors.push((name.clone(), Tensor::new(ty.dtype, &ty.extents(bindings)?, bytes)?));
+            let kept = match known {
+                Some(kept) => kept,
+                None => {
+                    let part = parts.next().ok_or_else(|| Error::internal("a lost output"))?;
+                    let bytes = Bytes::from(to_host(ty.dtype, part));
+                    Kept::Host(Tensor::new(ty.dtype, &ty.extents(bindings)?, bytes)?)
+                }
+            };
+            tensors.push((name.clone(), kept));
         }
-        Ok(tensors)
+        Ok((tensors, waits))
     }
 }
 
@@ -213,12 +252,12 @@ fn word_of(bytes: &[u8]) -> Result<u32> {
 
 /// The dispatches of a plan that have something to do.
 pub(super) fn sized<'a>(
-    compiled: &'a Compiled,
+    bound: &'a Bound,
     bindings: &Bindings,
     most: u32,
 ) -> Result<Vec<Sized<'a>>> {
-    let mut sized = Vec::with_capacity(compiled.steps.len());
-    for step in &compiled.steps {
+    let mut sized = Vec::with_capacity(bound.steps.len());
+    for step in &bound.steps {
         let groups = workgroups(&step.grid, bindings, most).map_err(|e| e.at_node(&step.node))?;
         if groups.contains(&0) {
             continue;
@@ -228,14 +267,17 @@ pub(super) fn sized<'a>(
     Ok(sized)
 }
 
+/// Writes the inputs that are on the host; says how many bytes they are.
 pub(super) fn write_inputs(
     writer: &mut crate::gpu::StepWriter,
     graph: &Graph,
-    compiled: &Compiled,
-    inputs: &[&Tensor],
-) -> Result<()> {
+    bound: &Bound,
+    inputs: &[Given<'_>],
+) -> Result<u64> {
     let named = graph.inputs().iter().map(|&id| &graph.value(id).name);
-    for ((buffer, tensor), name) in compiled.inputs.iter().zip(inputs).zip(named) {
+    let mut crossed = 0;
+    for ((buffer, given), name) in bound.inputs.iter().zip(inputs).zip(named) {
+        let Given::Host(tensor) = given else { continue };
         let bytes = to_device(&format!("input '{name}'"), tensor.dtype(), tensor.bytes());
         let bytes = match bytes {
             Ok(bytes) => bytes,
@@ -245,6 +287,7 @@ pub(super) fn write_inputs(
             }
         };
         // Copies move whole words; a run may use only a part of the buffer.
+        crossed += bytes.len() as u64;
         let whole = bytes.len() / 4 * 4;
         writer.write(buffer, 0, &bytes[..whole])?;
         if whole < bytes.len() {
@@ -254,17 +297,29 @@ pub(super) fn write_inputs(
             writer.write(buffer, whole as u64, &word[..room])?;
         }
     }
-    Ok(())
+    Ok(crossed)
+}
+
+/// Copies the inputs that are elsewhere on the device.
+pub(super) fn copy_inputs(encoder: &mut wgpu::CommandEncoder, bound: &Bound, inputs: &[Given<'_>]) {
+    for (buffer, given) in bound.inputs.iter().zip(inputs) {
+        if let Given::Device(tensor) = given {
+            let (from, bytes) = (tensor.buffer(), tensor.bytes().next_multiple_of(4));
+            if !from.same(buffer) {
+                encoder.copy_buffer_to_buffer(from.raw(), 0, buffer.raw(), 0, bytes);
+            }
+        }
+    }
 }
 
 pub(super) fn write_params(
     writer: &mut crate::gpu::StepWriter,
-    compiled: &Compiled,
+    bound: &Bound,
     bindings: &Bindings,
 ) -> Result<()> {
     let mut failure = None;
-    writer.write_with(&compiled.params, 0, compiled.param_bytes, |bytes| {
-        for step in &compiled.steps {
+    writer.write_with(&bound.params, 0, bound.param_bytes, |bytes| {
+        for step in &bound.steps {
             if let Err(error) = fill_params(step, bindings, bytes) {
                 failure = Some(error.at_node(&step.node));
                 return;

@@ -103,6 +103,8 @@ impl Weights {
             done += tensor.bytes().len() as u64;
             progress(done, total);
         }
+        // The first run finds the memory that staging took.
+        uploader.finish().await?;
         Ok(weights)
     }
 }

@@ -158,7 +158,7 @@ fn runs<Y: Pod + Send>(
     Ok(())
 }
 
-fn layout(y: &CpuTensorMut<'_>, operands: &[&CpuTensor<'_>]) -> Layout {
+pub(super) fn layout(y: &CpuTensorMut<'_>, operands: &[&CpuTensor<'_>]) -> Layout {
     let dims = |extents: &[usize]| extents.iter().map(|&n| n.into()).collect::<Vec<Dim>>();
     let shapes: Vec<Vec<Dim>> = operands.iter().map(|t| dims(&t.extents)).collect();
     let shapes: Vec<&[Dim]> = shapes.iter().map(Vec::as_slice).collect();

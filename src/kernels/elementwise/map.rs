@@ -63,8 +63,15 @@ const fn variant(
     }
 }
 
+/// The variant for a device.
+pub(super) fn choose(cx: &GpuCx<'_>) -> Result<&'static Variant> {
+    let software = cx.caps.is_software();
+    let preferred = |v: &Variant| (v.name == "narrow") == software;
+    cx.choose(FAMILY, VARIANTS, preferred).or_else(|_| cx.choose(FAMILY, VARIANTS, |_| true))
+}
+
 /// Words that one workgroup computes.
-fn words(variant: &Variant) -> u64 {
+pub(super) fn words(variant: &Variant) -> u64 {
     let value = |name| {
         let found = variant.consts.iter().find(|(own, _)| *own == name);
         found.map_or(1, |(_, value)| match value {
@@ -143,41 +150,44 @@ impl Map {
         if windows.iter().any(Option::is_some) {
             request = request.feature("windowed");
         }
-        match self {
-            Map::Unary(function) => {
-                request = request.feature("op_unary");
-                function.configure(&mut request);
-            }
-            Map::Gated(function) => {
-                request = request.feature("op_gated");
-                function.configure(&mut request);
-            }
-            Map::Binary(operation) => request = request.feature(operation.feature()),
-            Map::Where => request = request.feature("op_where"),
-            Map::Whole(function) => request = request.feature(function.feature()),
-            Map::Test(test) => {
-                request.features.extend(test.features().into_iter().map(Into::into));
-            }
-            Map::Cast(rounding) => {
-                request = request.feature(conversion(from, to));
-                request.features.extend(rounded(*rounding, to).into_iter().map(Into::into));
-            }
-            Map::Bits => request = request.feature(conversion(from, to)),
-        }
-        if from.is_integer() && matches!(self, Map::Binary(_) | Map::Whole(_)) {
-            request = request.feature("whole").with("BITS", ConstValue::U32(from.bits()));
-            if from.is_signed_integer() {
-                request = request.feature("signed");
-            }
-        }
-        if self.is_checked(from, to) {
-            request = request.feature("checked");
-        }
+        self.configure(&mut request, from, to);
         Ok(request)
     }
 
+    /// Adds to a request what selects the operation in `elementwise/combine.wgsl`
+    /// for given dtypes, and how its result is rounded.
+    pub(super) fn configure(&self, request: &mut ShaderRequest, from: DType, to: DType) {
+        let mut select = |feature: &'static str| request.features.push(feature.into());
+        match self {
+            Map::Unary(_) => select("op_unary"),
+            Map::Gated(_) => select("op_gated"),
+            Map::Binary(operation) => select(operation.feature()),
+            Map::Where => select("op_where"),
+            Map::Whole(function) => select(function.feature()),
+            Map::Test(test) => test.features().into_iter().for_each(select),
+            Map::Cast(rounding) => {
+                select(conversion(from, to));
+                rounded(*rounding, to).into_iter().for_each(select);
+            }
+            Map::Bits => select(conversion(from, to)),
+        }
+        if let Map::Unary(function) | Map::Gated(function) = self {
+            function.configure(request);
+        }
+        if from.is_integer() && matches!(self, Map::Binary(_) | Map::Whole(_)) {
+            request.features.push("whole".into());
+            request.consts.push(("BITS".into(), ConstValue::U32(from.bits())));
+            if from.is_signed_integer() {
+                request.features.push("signed".into());
+            }
+        }
+        if self.is_checked(from, to) {
+            request.features.push("checked".into());
+        }
+    }
+
     /// Whether 64-bit results may leave the 32 bits that a device has of them.
-    fn is_checked(&self, from: DType, to: DType) -> bool {
+    pub(super) fn is_checked(&self, from: DType, to: DType) -> bool {
         match self {
             Map::Binary(op) => to.is_64bit_integer() && op.may_overflow(),
             Map::Whole(function) => function.may_overflow(from),
@@ -216,11 +226,11 @@ impl Map {
 
 /// The part of an operand that is bound where that is not all there is, and not
 /// the part of the result that is computed either.
-type Window = Option<Chunk>;
+pub(super) type Window = Option<Chunk>;
 
 /// The windows of all operands that dispatches have, so that each element finds
 /// what it needs in one of them.
-fn windows(cx: &GpuCx<'_>, label: &str, access: &[Access]) -> Result<Vec<Vec<Window>>> {
+pub(super) fn windows(cx: &GpuCx<'_>, label: &str, access: &[Access]) -> Result<Vec<Vec<Window>>> {
     let mut all = vec![Vec::new()];
     for (i, access) in access.iter().enumerate() {
         let mut own = vec![None];
@@ -247,7 +257,7 @@ const WINDOWS: [(&str, &str); 3] =
 type Bound = (&'static str, View);
 
 /// The features that select what happens out of a small type's range.
-fn rounded(rounding: SmallRounding, to: DType) -> Vec<&'static str> {
+pub(super) fn rounded(rounding: SmallRounding, to: DType) -> Vec<&'static str> {
     let mut features = Vec::new();
     if to.is_small_float() && !rounding.saturate {
         features.push("unsaturated");
@@ -286,7 +296,7 @@ const STRIDES: [[&str; 8]; 3] = [
     ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"],
     ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"],
 ];
-const EXTENTS: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
+pub(super) const EXTENTS: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
 
 fn params(
     map: &Map,
@@ -341,11 +351,7 @@ impl Kernel for Map {
         let shapes: Vec<&[Dim]> = inputs.iter().map(|ty| ty.shape.as_slice()).collect();
         let layout = Layout::new(&output.shape, &shapes);
         let access: Vec<Access> = (0..inputs.len()).map(|i| layout.access(i)).collect();
-        let software = cx.caps.is_software();
-        let preferred = |v: &Variant| (v.name == "narrow") == software;
-        let variant = cx
-            .choose(FAMILY, VARIANTS, preferred)
-            .or_else(|_| cx.choose(FAMILY, VARIANTS, |_| true))?;
+        let variant = choose(cx)?;
         let from = inputs.last().map_or(output.dtype, |ty| ty.dtype);
         // The bits of a real number of less than a byte are not at hand there.
         if matches!(self, Map::Bits) && !(from.is_integer() && output.dtype.is_integer()) {
@@ -457,5 +463,6 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         add(Map::Where, DType::F32, DType::F32, &[Strided, Scalar, Strided], dims);
     }
     add(Map::Where, DType::F32, DType::F32, &[Column, Row, Scalar], 2);
+    all.extend(super::chain::requests(variant));
     all
 }

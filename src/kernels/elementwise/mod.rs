@@ -2,10 +2,12 @@
 
 mod access;
 mod cast;
+mod chain;
 mod cpu;
 mod map;
 pub(crate) mod split;
 pub(crate) mod storage;
 
+pub use chain::{Chain, Step};
 pub(crate) use map::{FAMILY, requests};
 pub use map::{Map, VARIANTS};

@@ -4,6 +4,7 @@ mod binary;
 pub(crate) mod broadcast;
 mod cases;
 mod cast;
+mod chain;
 mod contrib;
 mod gated;
 pub mod math;
@@ -15,6 +16,7 @@ mod whole;
 
 pub use binary::Binary;
 pub use cast::{BitCast, Cast, CastSmall};
+pub use chain::{Arg, Chain, Step};
 pub(crate) use contrib::{CONTRIB, fused_activation};
 pub use gated::GatedActivation;
 pub use select::Where;

@@ -1,9 +1,11 @@
 //! What the elementwise operators are tried on.
 
 mod cast;
+mod chain;
 mod whole;
 
 pub(crate) use cast::{bit_cast_cases, cast_cases};
+pub(crate) use chain::chain_cases;
 pub(crate) use whole::{infinity_cases, test_cases, whole_cases};
 
 use super::{Binary, GatedActivation, Unary, Where};

@@ -1,0 +1,115 @@
+//! Values that stay on the device from one run to the next.
+
+use super::narrow::to_host;
+use crate::error::Result;
+use crate::gpu::errors::lock;
+use crate::gpu::{Buffer, Gpu};
+use crate::tensor::{DType, Tensor};
+use std::sync::{Arc, Mutex};
+
+/// A tensor on a device, as dense as one on the host. It has the buffer that it
+/// was computed in for as long as no other run needs that: then it moves.
+#[derive(Debug, Clone)]
+pub(crate) struct DeviceTensor(Arc<Tenant>);
+
+/// What is behind all clones of a [`DeviceTensor`].
+#[derive(Debug)]
+pub(super) struct Tenant {
+    gpu: Arc<Gpu>,
+    buffer: Mutex<Buffer>,
+    bytes: u64,
+    dtype: DType,
+    extents: Vec<usize>,
+}
+
+impl DeviceTensor {
+    /// A tensor in the first bytes of a buffer.
+    pub(super) fn new(
+        gpu: Arc<Gpu>,
+        buffer: Buffer,
+        bytes: u64,
+        (dtype, extents): (DType, Vec<usize>),
+    ) -> Self {
+        let buffer = Mutex::new(buffer);
+        DeviceTensor(Arc::new(Tenant { gpu, buffer, bytes, dtype, extents }))
+    }
+
+    pub(super) fn tenant(&self) -> &Arc<Tenant> {
+        &self.0
+    }
+
+    /// Bytes on the device.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+
+    pub(super) fn buffer(&self) -> Buffer {
+        self.0.buffer()
+    }
+
+    /// The tensor on the host.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) async fn read(&self) -> Result<Tensor> {
+        let Tenant { gpu, bytes, dtype, extents, .. } = &*self.0;
+        let read = gpu.read(&self.buffer(), 0, *bytes).await?;
+        Tensor::new(*dtype, extents, to_host(*dtype, read))
+    }
+}
+
+impl Tenant {
+    pub(super) fn buffer(&self) -> Buffer {
+        lock(&self.buffer).clone()
+    }
+
+    /// Records a copy to another buffer, which is the tensor's from then on.
+    pub(super) fn move_to(&self, encoder: &mut wgpu::CommandEncoder, to: Buffer) {
+        let mut buffer = lock(&self.buffer);
+        let bytes = self.bytes.next_multiple_of(4);
+        encoder.copy_buffer_to_buffer(buffer.raw(), 0, to.raw(), 0, bytes);
+        *buffer = to;
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// An input of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Given<'a> {
+    /// On the host.
+    Host(&'a Tensor),
+    /// On the session's device.
+    Device(&'a DeviceTensor),
+}
+
+impl Given<'_> {
+    /// Element type and extents.
+    pub(crate) fn kind(&self) -> (DType, &[usize]) {
+        match self {
+            Given::Host(tensor) => (tensor.dtype(), tensor.extents()),
+            Given::Device(tensor) => (tensor.0.dtype, &tensor.0.extents),
+        }
+    }
+}
+
+/// A result of a run, where it was asked to be.
+#[derive(Debug, Clone)]
+pub(crate) enum Kept {
+    /// On the host.
+    Host(Tensor),
+    /// On the session's device.
+    Device(DeviceTensor),
+}
+
+impl Kept {
+    /// The same as an input.
+    pub(crate) fn given(&self) -> Given<'_> {
+        match self {
+            Kept::Host(tensor) => Given::Host(tensor),
+            Kept::Device(tensor) => Given::Device(tensor),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Writes the module `package::steps` of `shaders/elementwise/chain.wgsl`. It
+//! has nothing of the operators: it imports them, once for each way they are
+//! used, and calls them one after another.
+
+use super::{Access, Chain, NAMES, Reading, Step, held};
+use crate::error::Result;
+use crate::gpu::{Instance, ShaderRequest};
+use crate::kernels::elementwise::map::{self, Map};
+use crate::kernels::elementwise::storage::storage;
+use crate::ops::elementwise::Arg;
+use crate::tensor::DType;
+use std::fmt::{self, Write as _};
+
+/// The module and what it imports.
+pub(super) struct Written {
+    pub(super) text: String,
+    pub(super) instances: Vec<Instance>,
+}
+
+/// The module for a chain of inputs that are read in given ways.
+pub(super) fn write(chain: &Chain, inputs: &[DType], reading: &Reading<'_>) -> Result<Written> {
+    let mut imports = Imports::default();
+    let body = element(&mut imports, chain, inputs)?;
+    let mut text = imports.text;
+    // Writing to a string does not fail.
+    let _ = declarations(&mut text, chain, inputs.len(), reading);
+    for input in 0..inputs.len() {
+        let _ = place(&mut text, input, reading);
+    }
+    let _ = whole(&mut text, inputs.len(), reading);
+    text.push_str(&body);
+    Ok(Written { text, instances: imports.instances })
+}
+
+/// Functions of instances, each imported once under a name of its own.
+#[derive(Default)]
+struct Imports {
+    text: String,
+    instances: Vec<Instance>,
+}
+
+impl Imports {
+    /// The alias of a module with the features of a request; `items` are
+    /// imported with it at the end of their names.
+    fn alias(&mut self, request: &ShaderRequest, items: &[&str]) -> String {
+        let same = |own: &&Instance| {
+            own.file == request.file
+                && own.features == request.features
+                && own.consts == request.consts
+        };
+        if let Some(found) = self.instances.iter().find(same) {
+            return found.alias.to_string();
+        }
+        let alias = format!("m{}", self.instances.len());
+        let path = request.file.replace('/', "::");
+        for item in items {
+            let _ =
+                writeln!(self.text, "import package::{alias}::{path}::{item} as {item}_{alias};");
+        }
+        self.instances.push(Instance::of(alias.clone(), request));
+        alias
+    }
+
+    fn decode(&mut self, dtype: DType) -> Result<String> {
+        let request = ShaderRequest::new("common/decode").feature(storage("Chain", dtype)?.read);
+        Ok(self.alias(&request, &["decode", "word_of"]))
+    }
+
+    fn encode(&mut self, step: &Step) -> Result<String> {
+        let write = storage("Chain", step.to)?.write;
+        let mut request = ShaderRequest::new("common/encode").feature(write);
+        if let Map::Cast(rounding) = step.map {
+            let features = map::rounded(rounding, step.to);
+            request.features.extend(features.into_iter().map(Into::into));
+        }
+        Ok(self.alias(&request, &["encode"]))
+    }
+
+    fn combine(&mut self, step: &Step) -> Result<String> {
+        let (from, to) = (held(step.from), held(step.to));
+        let mut request = ShaderRequest::new("elementwise/combine")
+            .feature(storage("Chain", from)?.read)
+            .feature(storage("Chain", to)?.write);
+        match step.map {
+            // The rounding is that of the stored bits.
+            Map::Cast(_) => Map::Cast(Default::default()).configure(&mut request, from, step.to),
+            other => other.configure(&mut request, from, to),
+        }
+        Ok(self.alias(&request, &["combine"]))
+    }
+}
+
+/// The parameters and bindings.
+fn declarations(
+    out: &mut String,
+    chain: &Chain,
+    inputs: usize,
+    reading: &Reading<'_>,
+) -> fmt::Result {
+    writeln!(out, "struct Params {{\n    count: u32,")?;
+    if chain.is_checked() {
+        writeln!(out, "    status_code: u32,")?;
+    }
+    if reading.is_placed() {
+        writeln!(out, "    start: u32,")?;
+    }
+    if reading.access.contains(&Access::Strided) {
+        for name in map::EXTENTS.iter().take(reading.layout.dims.len()).skip(1) {
+            writeln!(out, "    {name}: u32,")?;
+        }
+    }
+    for (i, names) in NAMES.iter().enumerate().take(inputs) {
+        if reading.has_window(i) {
+            writeln!(out, "    {}: u32,\n    {}: u32,", names.first, names.count)?;
+        }
+        match reading.access[i] {
+            Access::Flat | Access::Scalar => {}
+            Access::Row | Access::Column => writeln!(out, "    {}: u32,", names.extent)?,
+            Access::Strided => {
+                for (name, has) in names.strides.iter().zip(&reading.layout.has[i]) {
+                    if *has {
+                        writeln!(out, "    {name}: u32,")?;
+                    }
+                }
+            }
+        }
+    }
+    writeln!(out, "}}\n@group(0) @binding(0) var<uniform> params: Params;")?;
+    for (i, names) in NAMES.iter().enumerate().take(inputs) {
+        let (at, name) = (i + 1, names.data);
+        writeln!(out, "@group(0) @binding({at}) var<storage, read> {name}: array<u32>;")?;
+    }
+    let at = NAMES.len() + 1;
+    writeln!(out, "@group(0) @binding({at}) var<storage, read_write> y: array<u32>;")
+}
+
+/// `place_<input>(i)`: where element `i` of the result finds its element.
+fn place(out: &mut String, input: usize, reading: &Reading<'_>) -> fmt::Result {
+    let names = &NAMES[input];
+    writeln!(out, "fn place_{}(i: u32) -> u32 {{", names.data)?;
+    let place = match reading.access[input] {
+        Access::Flat => "i".into(),
+        Access::Scalar => "0u".into(),
+        Access::Row => format!("(i + params.start) % params.{}", names.extent),
+        Access::Column => format!("(i + params.start) / params.{}", names.extent),
+        Access::Strided => {
+            writeln!(out, "    var left = i + params.start;\n    var at = 0u;")?;
+            let has = &reading.layout.has[input];
+            for dim in (1..reading.layout.dims.len()).rev() {
+                if has[dim] {
+                    let stride = names.strides[dim];
+                    writeln!(out, "    at += (left % params.n{dim}) * params.{stride};")?;
+                }
+                writeln!(out, "    left /= params.n{dim};")?;
+            }
+            if has[0] { format!("at + left * params.{}", names.strides[0]) } else { "at".into() }
+        }
+    };
+    if reading.has_window(input) {
+        writeln!(out, "    return {place} - params.{};\n}}", names.first)
+    } else {
+        writeln!(out, "    return {place};\n}}")
+    }
+}
+
+/// `whole(i)`: whether all that element `i` needs is bound.
+fn whole(out: &mut String, inputs: usize, reading: &Reading<'_>) -> fmt::Result {
+    writeln!(out, "fn whole(i: u32) -> bool {{\n    var all = true;")?;
+    for (i, names) in NAMES.iter().enumerate().take(inputs) {
+        if reading.has_window(i) {
+            let (data, count) = (names.data, names.count);
+            writeln!(out, "    all = all && place_{data}(i) < params.{count};")?;
+        }
+    }
+    writeln!(out, "    return all;\n}}")
+}
+
+/// `element(i, lane)`: the bits of element `i` of the result.
+fn element(imports: &mut Imports, chain: &Chain, inputs: &[DType]) -> Result<String> {
+    let mut out = String::from("fn element(i: u32, lane: u32) -> u32 {\n");
+    for (names, &dtype) in NAMES.iter().zip(inputs) {
+        let (m, x) = (imports.decode(dtype)?, names.data);
+        out += &format!("    let at_{x} = place_{x}(i);\n");
+        out += &format!("    let value_{x} = decode_{m}({x}[word_of_{m}(at_{x})], at_{x});\n");
+    }
+    for (i, step) in chain.steps.iter().enumerate() {
+        let m = imports.combine(step)?;
+        let args: Vec<String> = step.args.iter().map(operand).collect();
+        let value = format!("combine_{m}({})", args.join(", "));
+        if i + 1 == chain.steps.len() {
+            let m = imports.encode(step)?;
+            out += &format!("    return encode_{m}({value}, lane);\n}}\n");
+        } else if is_narrowed(step) {
+            let (e, d) = (imports.encode(step)?, imports.decode(step.to)?);
+            out += &format!("    let step_{i} = decode_{d}(encode_{e}({value}, 0u), 0u);\n");
+        } else {
+            out += &format!("    let step_{i} = {value};\n");
+        }
+    }
+    Ok(out)
+}
+
+/// Whether a value differs from what is left of it when it is stored: whole
+/// numbers wrap around, conversions round.
+fn is_narrowed(step: &Step) -> bool {
+    let narrow = step.to.is_integer() && step.to != DType::Bool && step.to.bits() < 32;
+    narrow || (step.rounds() && storage_loses(step.to))
+}
+
+fn storage_loses(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16) || dtype.is_small_float()
+}
+
+fn operand(arg: &Arg) -> String {
+    match *arg {
+        Arg::Input(i) => format!("value_{}", NAMES.get(i).map_or("", |names| names.data)),
+        Arg::Step(i) => format!("step_{i}"),
+        Arg::Number(value, dtype) if dtype.is_signed_integer() => format!("i32({})", value as i64),
+        Arg::Number(value, dtype) if dtype.is_integer() => format!("{}u", value as u64),
+        Arg::Number(value, _) => format!("f32({:?})", value as f32),
+    }
+}
