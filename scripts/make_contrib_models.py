@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes models of ONNX Runtime's own operators, inputs for them, and what ONNX
-Runtime makes of these, to tests/data/onnx_contrib/.
+"""Writes models of ONNX Runtime's own operators and of what it takes beyond the
+letter of ONNX, inputs for them, and what ONNX Runtime makes of these, to
+tests/data/onnx_contrib/.
 
     python3 -m venv .venv && .venv/bin/pip install numpy onnx onnxruntime
     .venv/bin/python scripts/make_contrib_models.py
@@ -106,12 +107,21 @@ def fused(random):
     return nodes, weights, {"x": random.standard_normal((2, 3, 6, 7)).astype(np.float32)}, ["a", "c", "s", "g"]
 
 
+def spectra(random):
+    """A transform of a signal without the dimension of real and imaginary parts,
+    which ONNX asks for and exporters leave out."""
+    weights = {"step": number(6, np.int64), "window": random.random(16).astype(np.float32)}
+    nodes = [helper.make_node("STFT", ["x", "step", "window"], ["y"])]
+    return nodes, weights, {"x": random.standard_normal((2, 50)).astype(np.float32)}, ["y"]
+
+
 MODELS = {
     "quantised_lstm": lambda random: lstm(random, 2, True),
     "quantised_lstm_reverse": lambda random: lstm(random, 1, False),
     "quantised_products": products,
     "quantised_codes": codes,
     "fused_nodes": fused,
+    "signal_of_two_dimensions": spectra,
 }
 
 
