@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes models of ONNX Runtime's own operators, inputs for them, and what ONNX
-Runtime makes of these, to tests/data/onnx_contrib/.
+"""Writes models of ONNX Runtime's own operators and of what it takes beyond the
+letter of ONNX, inputs for them, and what ONNX Runtime makes of these, to
+tests/data/onnx_contrib/.
 
     python3 -m venv .venv && .venv/bin/pip install numpy onnx onnxruntime
     .venv/bin/python scripts/make_contrib_models.py
@@ -80,10 +81,14 @@ def codes(random):
         node("QLinearMul", ["sum", "ts", "tz", "gate", "ss", "sz", "ts", "tz"], ["gated"]),
         node("QLinearConcat", ["ts", "tz", "gated", "ts", "tz", "a", "xs", "xz"], ["both"], axis=1),
         node("QLinearGlobalAveragePool", ["both", "ts", "tz", "ts", "tz"], ["mean"]),
+        node("QLinearSoftmax", ["both", "ts", "tz", "ss", "sz"], ["soft"], axis=2, opset=13),
+        node("QLinearSoftmax", ["both", "ts", "tz", "ss", "sz"], ["softer"], axis=2, opset=12),
+        node("DequantizeLinear", ["soft", "ss", "sz"], ["s"]),
+        node("DequantizeLinear", ["softer", "ss", "sz"], ["t"]),
         node("DequantizeLinear", ["both", "ts", "tz"], ["y"]),
         node("DequantizeLinear", ["mean", "ts", "tz"], ["z"]),
     ]
-    return nodes, weights, {"x": random.standard_normal((2, 3, 4, 5)).astype(np.float32)}, ["y", "z"]
+    return nodes, weights, {"x": random.standard_normal((2, 3, 4, 5)).astype(np.float32)}, ["y", "z", "s", "t"]
 
 
 def fused(random):
@@ -93,6 +98,7 @@ def fused(random):
         "b": random.standard_normal(4).astype(np.float32),
         "m": random.standard_normal((4, 5)).astype(np.float32),
         "n": random.standard_normal(5).astype(np.float32),
+        "scale": random.standard_normal(7).astype(np.float32),
     }
     nodes = [
         node("FusedConv", ["x", "w", "b"], ["a"], pads=[1, 1, 1, 1], activation="LeakyRelu",
@@ -100,10 +106,19 @@ def fused(random):
         node("FusedConv", ["x", "w", "b", "a"], ["s"], pads=[1, 1, 1, 1], activation="Relu"),
         node("FusedConv", ["x", "w", "b"], ["c"], activation="Clip", activation_params=[-0.5, 0.75]),
         helper.make_node("ReduceMean", ["s"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("LayerNormalization", ["s", "scale"], ["l"], axis=-1),
         node("FusedGemm", ["mean", "m", "n"], ["g"], activation="LeakyRelu", activation_alpha=0.1,
              alpha=0.5, beta=2.0),
     ]
-    return nodes, weights, {"x": random.standard_normal((2, 3, 6, 7)).astype(np.float32)}, ["a", "c", "s", "g"]
+    return nodes, weights, {"x": random.standard_normal((2, 3, 6, 7)).astype(np.float32)}, ["a", "c", "s", "g", "l"]
+
+
+def spectra(random):
+    """A transform of a signal without the dimension of real and imaginary parts,
+    which ONNX asks for and exporters leave out."""
+    weights = {"step": number(6, np.int64), "window": random.random(16).astype(np.float32)}
+    nodes = [helper.make_node("STFT", ["x", "step", "window"], ["y"])]
+    return nodes, weights, {"x": random.standard_normal((2, 50)).astype(np.float32)}, ["y"]
 
 
 MODELS = {
@@ -112,6 +127,7 @@ MODELS = {
     "quantised_products": products,
     "quantised_codes": codes,
     "fused_nodes": fused,
+    "signal_of_two_dimensions": spectra,
 }
 
 
@@ -125,7 +141,7 @@ def main():
         results = [onnx.ValueInfoProto(name=output) for output in outputs]
         constants = [numpy_helper.from_array(value, key) for key, value in weights.items()]
         graph = helper.make_graph(nodes, name, infos, results, constants)
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+        opsets = [helper.make_opsetid("", 16 if name == "fused_nodes" else 17), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
         data = model.SerializeToString()
         (FOLDER / f"{name}.onnx").write_bytes(data)

@@ -16,7 +16,8 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
     row("GroupNormalization", 21, |cx| groups(cx, false)),
     row("InstanceNormalization", 6, instances),
     row("LRN", 1, response),
-    row("LayerNormalization", 17, |cx| trailing(cx, Normalization::layer, "Mean")),
+    // ONNX has it from 17 on; ONNX Runtime writes it into older models too.
+    row("LayerNormalization", 1, |cx| trailing(cx, Normalization::layer, "Mean")),
     row("LpNormalization", 1, lp),
     row("MeanVarianceNormalization", 9, mean_variance),
     row("RMSNormalization", 23, |cx| trailing(cx, Normalization::rms, "")),

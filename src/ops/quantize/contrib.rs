@@ -8,6 +8,8 @@ use crate::onnx::{NodeCx, OnnxOperator};
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::movement::{Concat, reshaped};
 use crate::ops::reduce::{Reduce, Reduction};
+use crate::ops::rules::front_axis;
+use crate::ops::softmax::Softmax;
 use crate::tensor::DType;
 
 const fn contrib(name: &'static str, import: fn(&mut NodeCx<'_>) -> Result<()>) -> OnnxOperator {
@@ -28,6 +30,7 @@ pub(crate) const CONTRIB: &[OnnxOperator] = &[
     }),
     contrib("QLinearGlobalAveragePool", global_average),
     contrib("QLinearConcat", concat),
+    contrib("QLinearSoftmax", softmax),
 ];
 
 /// The codes of a tensor for its own range, the scale, and the zero point as I32.
@@ -176,6 +179,22 @@ fn global_average(cx: &mut NodeCx<'_>) -> Result<()> {
     let x = values(cx, 0)?;
     let y = cx.op1(Reduce { reduction: Reduction::Mean, axes, keepdims: true }, &[x])?;
     coded(cx, y, to, 3)
+}
+
+/// Along an axis; in operator sets before 13 over all dimensions from it on.
+fn softmax(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (to, extents, opset) = (cx.dtype(0)?, cx.extents(0)?, cx.int("opset", 13)?);
+    let axis = front_axis("QLinearSoftmax", cx.int("axis", -1)?, extents.len())?;
+    let mut x = values(cx, 0)?;
+    if opset >= 13 {
+        x = cx.op1(Softmax { axis: axis as i64 }, &[x])?;
+    } else {
+        let matrix = [extents[..axis].iter().product(), extents[axis..].iter().product()];
+        x = reshaped(cx, x, &matrix)?;
+        x = cx.op1(Softmax { axis: 1 }, &[x])?;
+        x = reshaped(cx, x, &extents)?;
+    }
+    coded(cx, x, to, 3)
 }
 
 /// Inputs: scale and zero point of the result, then codes, scale and zero point of
