@@ -184,6 +184,7 @@ impl<'a> Run<'a> {
         index: usize,
         at: usize,
         n: usize,
+        among_others: bool,
     ) -> CpuTensor<'b> {
         match self.operands.get(index) {
             Some(Operand { dtype, feed: Feed::Slice(bytes) }) if held(*dtype) == *dtype => {
@@ -191,6 +192,8 @@ impl<'a> Run<'a> {
                 let bytes = &bytes[at * size..(at + n) * size];
                 CpuTensor { dtype: *dtype, extents: vec![n], bytes }
             }
+            // The kernel repeats it; a step of numbers alone would have none to repeat for.
+            Some(Operand { feed: Feed::Number(_), .. }) if among_others => before[index].read(1),
             _ => before[index].read(n),
         }
     }
@@ -199,8 +202,12 @@ impl<'a> Run<'a> {
     fn block(&self, values: &mut [Block], at: usize, n: usize, out: &mut [u8]) -> Result<()> {
         for (i, (step, args)) in self.steps.iter().zip(&self.args).enumerate() {
             let (before, own) = values.split_at_mut(self.operands.len() + i);
+            let number = |&arg: &usize| {
+                matches!(self.operands.get(arg), Some(Operand { feed: Feed::Number(_), .. }))
+            };
+            let mixed = !args.iter().all(number);
             let args: Vec<CpuTensor<'_>> =
-                args.iter().map(|&arg| self.value(before, arg, at, n)).collect();
+                args.iter().map(|&arg| self.value(before, arg, at, n, mixed)).collect();
             let last = i + 1 == self.steps.len();
             let own = own.first_mut().ok_or_else(|| Error::internal("a step without a place"))?;
             let direct = held(step.to) == step.to || step.rounds();
