@@ -37,8 +37,22 @@ fn fuse(rewrite: &mut Rewrite<'_>, at: usize) -> Option<()> {
     let (chain, inputs) = chain(rewrite, &set)?;
     let others: Vec<usize> = set.iter().copied().filter(|&other| other != at).collect();
     let inputs = inputs.into_iter().map(Some).collect();
-    rewrite.fuse(at, &others, chain, inputs, vec![result]);
+    // Any of them may be the one that an error is about.
+    let name = names(rewrite, &set);
+    if rewrite.fuse(at, &others, chain, inputs, vec![result]) {
+        rewrite.rename(at, name);
+    }
     Some(())
+}
+
+/// The names of a chain's nodes, of a long one the first and the last.
+fn names(rewrite: &Rewrite<'_>, set: &BTreeSet<usize>) -> String {
+    let names: Vec<&str> =
+        set.iter().filter_map(|&at| Some(rewrite.node(at)?.name.as_str())).collect();
+    match &names[..] {
+        [first, _, _, .., last] => format!("{first}, ... {last} ({} operators)", names.len()),
+        few => few.join(", "),
+    }
 }
 
 /// The last node that is read by the set only and can be computed with it.

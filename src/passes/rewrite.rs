@@ -102,6 +102,13 @@ impl<'g> Rewrite<'g> {
         true
     }
 
+    /// Gives the fused node at `at` another name than that of the node it replaces.
+    pub(super) fn rename(&mut self, at: usize, name: String) {
+        if let Some([node]) = self.replaced.get_mut(&at).map(Vec::as_mut_slice) {
+            node.name = name;
+        }
+    }
+
     /// Whether nobody but the nodes in `set` reads what they compute, save for
     /// the last result, which is that of the node at `root`.
     pub(super) fn private(&self, set: &[usize], root: usize) -> bool {

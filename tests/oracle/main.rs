@@ -91,6 +91,7 @@ const COUNTS: &[(&str, usize)] = &[
 /// Operators that ONNX does not have: two others in one each, whose parts are
 /// judged here.
 const NOT_IN_ONNX: &[&str] = &[
+    "Chain",
     "GatedActivation",
     "GatedMatMul",
     "Patches",
