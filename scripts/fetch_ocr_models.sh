@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches what examples/ocr.rs and the tests of real models read: text detection,
+# Fetches what examples/ocr and the tests of real models read: text detection,
 # direction and recognition out of the Python package `rapidocr` (ONNX, 32 MB,
 # Apache-2.0), and a scanned page out of `scikit-image` (BSD-3-Clause). Nothing of
 # the packages is installed or run. Prints the folder; does nothing when they are

@@ -192,6 +192,12 @@ impl Embedder {
         self.engine.plans()
     }
 
+    /// The nodes of an ONNX model that ran on the CPU so far though the backend is
+    /// a GPU, each with the reason.
+    pub fn fallbacks(&self) -> Vec<crate::onnx::Fallback> {
+        self.engine.fallbacks()
+    }
+
     /// Turns texts into vectors. Texts of like lengths are computed together,
     /// which changes nothing for any of them.
     ///

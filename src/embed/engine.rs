@@ -11,7 +11,7 @@ use super::tokens::Encoded;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::formats::safetensors::{INDEX, SINGLE, SafetensorsModel};
-use crate::onnx::OnnxOptions;
+use crate::onnx::{Fallback, OnnxOptions};
 use crate::session::{Progress, Session, SessionOptions};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -74,6 +74,14 @@ impl Engine {
         match self {
             Engine::Graph(encoder) => encoder.session.counters().plans,
             Engine::Onnx(encoder) => encoder.plans(),
+        }
+    }
+
+    /// A graph of ours has none: its session is on one backend.
+    pub(super) fn fallbacks(&self) -> Vec<Fallback> {
+        match self {
+            Engine::Graph(_) => Vec::new(),
+            Engine::Onnx(encoder) => encoder.fallbacks(),
         }
     }
 

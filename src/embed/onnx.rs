@@ -5,7 +5,7 @@ use super::folder::Folder;
 use super::tokens::Encoded;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::onnx::{Model, OnnxOptions, OnnxSession};
+use crate::onnx::{Fallback, Model, OnnxOptions, OnnxSession};
 use crate::quant::decode;
 use crate::tensor::{DType, Tensor};
 use std::path::PathBuf;
@@ -59,6 +59,11 @@ impl OnnxEncoder {
         let output = output(&model)?;
         let session = OnnxSession::new(model, backend, options)?;
         Ok(OnnxEncoder { session, output, pad, first_position })
+    }
+
+    /// Nodes that ran on the CPU though the backend is a GPU.
+    pub(super) fn fallbacks(&self) -> Vec<Fallback> {
+        self.session.report().fallbacks
     }
 
     /// Plans made so far.

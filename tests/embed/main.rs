@@ -106,6 +106,8 @@ fn an_onnx_model(backend: &Named) -> Result<(), Failed> {
     texts[0] = "the cat barks at the moon while the dog sleeps";
     embed(&mut embedder, &texts)?;
     assert_eq!(embedder.plans(), plans);
+    // All of it was computed where it was asked for.
+    assert_eq!(embedder.fallbacks(), []);
     Ok(())
 }
 

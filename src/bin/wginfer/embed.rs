@@ -46,6 +46,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     for line in report::cut_off(&found) {
         say(line);
     }
+    for fallback in embedder.fallbacks() {
+        say(format!("on the CPU: {fallback}"));
+    }
     if let Some(path) = &args.output {
         write_npy(path, &found.vectors).map_err(|error| input_text::io_error(path, error))?;
     }
