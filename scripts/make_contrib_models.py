@@ -121,6 +121,139 @@ def spectra(random):
     return nodes, weights, {"x": random.standard_normal((2, 50)).astype(np.float32)}, ["y"]
 
 
+def attentions(random):
+    """Attention with its projections in the node: masks of every kind, past, values
+    of another size, terms that are added."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    weights = {"w": real(8, 24), "b": real(24), "wide": real(8, 28), "wide_b": real(28), "ends": number([4, 6], np.int32),
+               "ends_starts": number([6, 5, 1, 2], np.int32), "shown": number([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]], np.int32),
+               "each": random.integers(0, 2, (2, 6, 6)).astype(np.int32) | np.eye(6, dtype=np.int32),
+               "added": real(2, 2, 6, 6), "past": real(2, 2, 2, 4, 4)}
+    calls = [
+        (["x", "w", "b"], {}), (["x", "w", "b", "ends"], {}), (["x", "w", "b", "ends_starts"], {}),
+        (["x", "w", "b", "shown"], {"mask_filter_value": -5.0}), (["x", "w", "", "each"], {"scale": 0.7}),
+        (["x", "w", "b"], {"unidirectional": 1}), (["x", "wide", "wide_b"], {"qkv_hidden_sizes": [8, 8, 12]}),
+        (["x", "w", "b", "shown", "", "added"], {}),
+    ]
+    nodes = [node("Attention", inputs, [f"y{i}"], num_heads=2, **more) for i, (inputs, more) in enumerate(calls)]
+    nodes.append(node("Attention", ["x", "w", "b", "", "past"], ["z", "present"], num_heads=2, unidirectional=1))
+    outputs = [f"y{i}" for i in range(len(calls))] + ["z", "present"]
+    return nodes, weights, {"x": real(2, 6, 8)}, outputs
+
+
+def quantised_attentions(random):
+    """Attention over codes, with one scale and with one for each column."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    weights = {"w": random.integers(-127, 128, (8, 24)).astype(np.int8), "b": real(24), "xs": number(0.02), "xz": number(128, np.uint8),
+               "ws": number(0.01), "wz": number(3, np.int8), "each": (random.random(24) * 0.01 + 0.005).astype(np.float32),
+               "each_z": np.zeros(24, np.int8), "ends": number([4, 6], np.int32), "past": real(2, 2, 2, 3, 4)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["a"]),
+        node("QAttention", ["a", "w", "b", "xs", "ws", "ends", "xz", "wz"], ["y"], num_heads=2),
+        node("QAttention", ["a", "w", "b", "xs", "each", "", "xz", "each_z"], ["z"], num_heads=2, unidirectional=1),
+        node("QAttention", ["a", "w", "b", "xs", "ws", "", "xz", "wz", "past"], ["t", "present"], num_heads=2, unidirectional=1),
+    ]
+    return nodes, weights, {"x": real(2, 6, 8)}, ["y", "z", "t", "present"]
+
+
+def embeddings(random):
+    """What BERT looks up, with and without segments, positions and a mask; a table of
+    codes in blocks."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    weights = {"words": real(30, 8), "places": real(16, 8), "kinds": real(2, 8), "g": real(8), "b": real(8),
+               "codes": random.integers(0, 256, (10, 32)).astype(np.uint8), "scales": (random.random((10, 4)) * 0.1).astype(np.float32),
+               "zeros": random.integers(0, 256, (10, 2)).astype(np.uint8), "whole": (random.random((10, 2)) * 0.1).astype(np.float32)}
+    inputs = {"ids": random.integers(0, 30, (2, 6)).astype(np.int32), "segments": random.integers(0, 2, (2, 6)).astype(np.int32),
+              "mask": number([[1, 1, 1, 1, 0, 0], [1] * 6], np.int32), "at": random.integers(0, 16, (2, 6)).astype(np.int32),
+              "rows": random.integers(0, 10, (3, 2)).astype(np.int64)}
+    nodes = [
+        node("EmbedLayerNormalization", ["ids", "segments", "words", "places", "kinds", "g", "b", "mask"], ["y", "count"], epsilon=1e-12),
+        node("EmbedLayerNormalization", ["ids", "", "words", "places", "", "g", "b"], ["z", "none"], epsilon=1e-5),
+        node("EmbedLayerNormalization", ["ids", "segments", "words", "places", "kinds", "g", "b", "", "at"], ["t", "no", "sum"]),
+        node("GatherBlockQuantized", ["codes", "rows", "scales", "zeros"], ["four"], bits=4, block_size=16, quantize_axis=1),
+        node("GatherBlockQuantized", ["codes", "rows", "whole"], ["eight"], bits=8, block_size=16, quantize_axis=1),
+    ]
+    return nodes, weights, inputs, ["y", "count", "z", "none", "t", "sum", "four", "eight"]
+
+
+def more_codes(random):
+    """Products, pools and choices between codes; convolutions and pools with
+    the channels last."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    weights = {"xs": number(0.03), "xz": number(120, np.uint8), "ts": number(0.05), "tz": number(7, np.uint8),
+               "w": random.integers(-127, 128, (5, 8)).astype(np.int8), "ws": number(0.01), "wz": number(0, np.int8),
+               "c": random.integers(-500, 500, 5).astype(np.int32), "v": random.integers(-127, 128, (8, 5)).astype(np.int8),
+               "vs": (random.random(5) * 0.01 + 0.002).astype(np.float32), "vz": np.zeros(5, np.int8),
+               "k": random.integers(-127, 128, (6, 3, 3, 3)).astype(np.int8), "kb": random.integers(-99, 99, 6).astype(np.int32),
+               "which": random.integers(0, 2, (2, 3, 6, 8)).astype(bool)}
+    nodes = [
+        node("QuantizeLinear", ["x", "xs", "xz"], ["a"]),
+        node("QuantizeLinear", ["m", "xs", "xz"], ["n"]),
+        node("QGemm", ["n", "xs", "xz", "w", "ws", "wz", "c", "ts", "tz"], ["g"], transB=1, alpha=0.5),
+        node("QGemm", ["n", "xs", "xz", "v", "vs", "vz", "c", "ts", "tz"], ["h"]),
+        node("QGemm", ["n", "xs", "xz", "v", "vs", "vz"], ["real"]),
+        node("QLinearAveragePool", ["a", "xs", "xz", "ts", "tz"], ["p"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Transpose", ["a"], ["last"], perm=[0, 2, 3, 1]),
+        node("QLinearAveragePool", ["last", "xs", "xz", "ts", "tz"], ["pl"], kernel_shape=[3, 3], channels_last=1),
+        node("QLinearConv", ["last", "xs", "xz", "k", "ws", "wz", "ts", "tz", "kb"], ["q"], kernel_shape=[3, 3], channels_last=1),
+        node("NhwcMaxPool", ["last"], ["most"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("QLinearWhere", ["which", "a", "xs", "xz", "a", "ts", "tz", "xs", "xz"], ["chosen"]),
+    ]
+    coded = ["g", "h", "p", "pl", "q", "most", "chosen"]
+    nodes += [helper.make_node("Cast", [name], [name + "_i"], to=onnx.TensorProto.INT32) for name in coded]
+    return nodes, weights, {"x": real(2, 3, 6, 8), "m": real(3, 8)}, ["real"] + [name + "_i" for name in coded]
+
+
+def adopted(random):
+    """What ONNX took over, and products with every function and order."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    weights = {"axis": number(1, np.int32), "at": number([[1, 2], [0, 3]], np.int64), "pads": number([0, 1, 0, 1], np.int64), "v": number(0.5),
+               "w": real(6, 4), "b": real(6), "batch": real(2, 4, 5), "grid": real(1, 3, 3, 2), "image": real(1, 2, 5, 5)}
+    nodes = [
+        node("Inverse", ["x"], ["inverse"]), node("ExpandDims", ["m", "axis"], ["wide"]), node("Trilu", ["m"], ["lower"], upper=0),
+        node("GatherND", ["m", "at"], ["picked"]), node("Pad", ["m", "pads", "v"], ["padded"], mode="constant"),
+        node("GridSample", ["image", "grid"], ["sampled"], mode="bilinear"),
+        node("FusedMatMul", ["p", "batch"], ["pb"], transBatchA=1, alpha=0.25), node("TransposeMatMul", ["t", "batch"], ["tb"], transA=1),
+    ]
+    functions = ["Elu", "Softplus", "Softsign", "ThresholdedRelu"]
+    nodes += [node("FusedGemm", ["m", "w", "b"], [f"f{i}"], transB=1, activation=name, activation_alpha=0.3) for i, name in enumerate(functions)]
+    inputs = {"x": real(2, 3, 3), "m": real(4, 4), "p": real(3, 2, 4), "t": real(2, 4, 3)}
+    return nodes, weights, inputs, ["inverse", "wide", "lower", "picked", "padded", "sampled", "pb", "tb"] + [f"f{i}" for i in range(len(functions))]
+
+
+def whole_numbers(random):
+    """Products and pictures of whole numbers."""
+    weights = {"w": random.integers(-9, 10, (2, 4, 5)).astype(np.int32), "v": random.integers(-9, 10, 4).astype(np.int64),
+               "sizes": number([1, 2, 7, 9], np.int64)}
+    nodes = [
+        helper.make_node("MatMul", ["a", "w"], ["y"]), helper.make_node("MatMul", ["b", "v"], ["z"]),
+        helper.make_node("Cast", ["image"], ["bytes"], to=onnx.TensorProto.UINT8),
+        helper.make_node("Cast", ["image"], ["signed"], to=onnx.TensorProto.INT8),
+        helper.make_node("Resize", ["bytes", "", "", "sizes"], ["larger"], mode="linear"),
+        helper.make_node("Resize", ["signed", "", "", "sizes"], ["larger_signed"], mode="linear", coordinate_transformation_mode="asymmetric"),
+        helper.make_node("Resize", ["image", "", "", "sizes"], ["larger_i"], mode="linear", coordinate_transformation_mode="align_corners"),
+        helper.make_node("Cast", ["larger"], ["r"], to=onnx.TensorProto.INT32), helper.make_node("Cast", ["larger_signed"], ["s"], to=onnx.TensorProto.INT32),
+    ]
+    inputs = {"a": random.integers(-99, 100, (3, 4)).astype(np.int32), "b": random.integers(-99, 100, (2, 3, 4)).astype(np.int64),
+              "image": random.integers(-120, 120, (1, 2, 4, 5)).astype(np.int32)}
+    return nodes, weights, inputs, ["y", "z", "r", "s", "larger_i"]
+
+
+def regions(random):
+    """The largest of parts of regions, and a normalisation whose scale differs from
+    row to row."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    boxes = [[0, 1, 1, 6, 5], [1, 0, 0, 9, 7], [0, 4, 2, 4, 2], [1, 7, 3, 30, 40], [0, 2.4, 1.6, 7.5, 6.5], [1, 5, 5, 2, 2]]
+    weights = {"boxes": number(boxes), "scale": real(2, 3, 5), "bias": real(3, 5), "row": real(1, 1, 5)}
+    nodes = [
+        helper.make_node("MaxRoiPool", ["x", "boxes"], ["y"], pooled_shape=[3, 2], spatial_scale=0.9),
+        helper.make_node("LayerNormalization", ["n", "scale", "bias"], ["z"]),
+        helper.make_node("LayerNormalization", ["n", "row", "bias"], ["t"]),
+        helper.make_node("LayerNormalization", ["n", "scale"], ["u"]),
+    ]
+    return nodes, weights, {"x": real(2, 3, 8, 10), "n": real(2, 3, 5)}, ["y", "z", "t", "u"]
+
+
 MODELS = {
     "quantised_lstm": lambda random: lstm(random, 2, True),
     "quantised_lstm_reverse": lambda random: lstm(random, 1, False),
@@ -128,6 +261,13 @@ MODELS = {
     "quantised_codes": codes,
     "fused_nodes": fused,
     "signal_of_two_dimensions": spectra,
+    "attention_with_projections": attentions,
+    "attention_of_codes": quantised_attentions,
+    "embeddings": embeddings,
+    "more_quantised_codes": more_codes,
+    "adopted_operators": adopted,
+    "whole_numbers": whole_numbers,
+    "regions": regions,
 }
 
 

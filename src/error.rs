@@ -203,6 +203,21 @@ impl Error {
         Error::Unsupported { at: at.to_string(), what: what.to_string() }
     }
 
+    /// One error for several things that are not supported.
+    pub(crate) fn joined(mut errors: Vec<Error>) -> Self {
+        if errors.len() == 1
+            && let Some(error) = errors.pop()
+        {
+            return error;
+        }
+        let one = |error: &Error| match error {
+            Error::Unsupported { at, what } => format!("{at}: {what}"),
+            other => other.to_string(),
+        };
+        let all: Vec<_> = errors.iter().map(one).collect();
+        Error::unsupported(format_args!("{} nodes", all.len()), all.join("; "))
+    }
+
     pub(crate) fn internal(what: impl fmt::Display) -> Self {
         Error::Internal(what.to_string())
     }

@@ -38,3 +38,14 @@ pub struct WorkingMemory {
     /// The most bytes of computed values alive at one time in any plan.
     pub live_peak: u64,
 }
+
+impl WorkingMemory {
+    /// What two executors have that run one after another in the same memory.
+    pub(crate) fn larger(self, other: Self) -> Self {
+        WorkingMemory {
+            states: self.states.max(other.states),
+            slots: self.slots.max(other.slots),
+            live_peak: self.live_peak.max(other.live_peak),
+        }
+    }
+}

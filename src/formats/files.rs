@@ -39,10 +39,19 @@ pub(crate) fn inside(folder: &Path, location: &str) -> Result<PathBuf> {
     let io = |source| Error::Io { path: path.clone(), source };
     // Links are followed first: none may lead out of the folder.
     let real = path.canonicalize().map_err(io)?;
-    if !real.starts_with(folder.canonicalize().map_err(io)?) {
+    let folder = folder.canonicalize().map_err(io)?;
+    let blobs = blobs(&folder);
+    if !real.starts_with(&folder) && !blobs.is_some_and(|blobs| real.starts_with(blobs)) {
         return refused("leads out of the model's folder");
     }
     Ok(real)
+}
+
+/// Where the files of a folder are in the cache of `huggingface_hub`, which has
+/// links to `REPO/blobs` in `REPO/snapshots/REVISION`.
+fn blobs(folder: &Path) -> Option<PathBuf> {
+    let snapshots = folder.ancestors().skip(1).find(|above| above.ends_with("snapshots"))?;
+    Some(snapshots.parent()?.join("blobs"))
 }
 
 /// The text of a small file.

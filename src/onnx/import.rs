@@ -8,12 +8,12 @@ use super::node::{Needed, NodeCx};
 use super::stage::Next;
 use super::state::{Frame, Kind, Role, State, Value};
 use super::{Attributes, cut};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::formats::onnx::{Constant, OnnxNode};
 use crate::graph::{Bindings, Graph, GraphBuilder, ValueId};
 use crate::ops::Operator;
 use crate::tensor::{Identity, Tensor};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The most nodes and iterations expanded in one graph.
@@ -64,6 +64,16 @@ pub(super) struct Importer<'a> {
     entries_here: HashMap<ValueId, usize>,
     constants: HashMap<Identity, ValueId>,
     nodes: u64,
+    refused: Refused,
+}
+
+/// Nodes of the main graph that cannot be imported. The import goes on past them, so
+/// that one error names them all.
+#[derive(Debug, Default)]
+struct Refused {
+    errors: Vec<Error>,
+    /// Values that they or nodes behind them would have made.
+    lost: HashSet<String>,
 }
 
 /// Imports from `state` on. `entries` is the length of the table.
@@ -78,9 +88,17 @@ pub(super) fn import(state: &State, entries: usize, memo: &mut Memo) -> Result<I
         entries_here: HashMap::new(),
         constants: HashMap::new(),
         nodes: 0,
+        refused: Refused::default(),
     };
     loop {
-        match importer.step()? {
+        let flow = match importer.step() {
+            Err(error) if importer.can_pass(&error) => importer.pass(Some(error))?,
+            other => other?,
+        };
+        if !matches!(flow, Flow::On) && !importer.refused.errors.is_empty() {
+            return Err(Error::joined(std::mem::take(&mut importer.refused.errors)));
+        }
+        match flow {
             Flow::On => {}
             Flow::Done => return cut::done(importer),
             Flow::Look(wanted) => return cut::look(importer, state, wanted),
@@ -101,6 +119,9 @@ impl Importer<'_> {
             Some(_) => {
                 let (graph, at) = (frame.graph.clone(), frame.at);
                 let node = &graph.nodes[at];
+                if self.reads_lost(node) {
+                    return self.pass(None);
+                }
                 self.spend(1, &node.name)?;
                 match control::is_control(node) {
                     true => control::enter(self, node),
@@ -108,6 +129,33 @@ impl Importer<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the import can go on past a node of the main graph.
+    fn can_pass(&self, error: &Error) -> bool {
+        const MOST: usize = 16;
+        let refused = &self.refused.errors;
+        error.kind() == ErrorKind::Unsupported
+            && self.state.frames.len() == 1
+            && refused.len() < MOST
+    }
+
+    /// Goes on past the current node, whose results are lost.
+    fn pass(&mut self, error: Option<Error>) -> Result<Flow> {
+        let frame = self.state.frames.last_mut();
+        let frame = frame.ok_or_else(|| Error::internal("an import without a graph"))?;
+        let node = frame.graph.nodes.get(frame.at);
+        self.refused.lost.extend(node.into_iter().flat_map(|node| node.outputs.iter().cloned()));
+        self.refused.errors.extend(error);
+        frame.at += 1;
+        self.state.answers.clear();
+        Ok(Flow::On)
+    }
+
+    fn reads_lost(&self, node: &OnnxNode) -> bool {
+        let inside = node.graphs.values().flat_map(|graph| &graph.captures);
+        let lost = &self.refused.lost;
+        !lost.is_empty() && node.inputs.iter().chain(inside).any(|name| lost.contains(name))
     }
 
     /// Counts what is expanded.
@@ -327,6 +375,10 @@ fn named(error: Error, node: &OnnxNode, name: &str) -> Error {
         Error::Internal(what) => Error::Internal(format!("node '{name}': {what}")),
         Error::Input { name: of, expected, got } => {
             Error::Input { name: format!("node '{name}' ({}): {of}", node.op_type), expected, got }
+        }
+        Error::Limit { what, limit_name, needed, limit } => {
+            let what = format!("node '{name}' ({}): {what}", node.op_type);
+            Error::Limit { what, limit_name, needed, limit }
         }
         other => other,
     }

@@ -4,15 +4,15 @@
 use super::session::OnnxOptions;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::Profile;
 use crate::exec::gpu::{Given, Kept};
+use crate::exec::{Profile, WorkingMemory};
 use crate::gpu::DeviceCaps;
 use crate::graph::{Bindings, Graph, Node, Source, ValueId};
 use crate::kernels::GpuCx;
 use crate::passes::dead;
 use crate::plan::PlanBuilder;
 use crate::session::Session;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
@@ -237,6 +237,12 @@ impl Work {
         sums
     }
 
+    /// Working memory of all parts, on their backends.
+    pub(super) fn memory(&self) -> WorkingMemory {
+        let all = self.parts.iter().map(|part| part.session.memory());
+        all.reduce(WorkingMemory::larger).unwrap_or_default()
+    }
+
     /// How many plans have been made.
     pub(super) fn plans(&self) -> u64 {
         self.parts.iter().map(|part| part.session.counters().plans).sum()
@@ -297,6 +303,9 @@ pub(super) fn reasons(
     for (node, verdict) in graph.nodes.iter().zip(verdicts) {
         reasons.push(match verdict {
             _ if forced(node, options) => Some("force_cpu names it".into()),
+            Ok(()) if too_wide(graph, node) => {
+                Some("a constant does not fit into the 32 bits that a device has".into())
+            }
             Ok(()) => None,
             Err(error) => match error.kind() {
                 ErrorKind::Unsupported | ErrorKind::Limit => Some(error.to_string()),
@@ -305,6 +314,22 @@ pub(super) fn reasons(
         });
     }
     Ok(reasons)
+}
+
+/// Whether a node reads a constant of 64-bit integers with one that is cut off on a
+/// device.
+fn too_wide(graph: &Graph, node: &Node) -> bool {
+    let constants = node.inputs.iter().flatten().filter_map(|&id| graph.constant(id));
+    let wide = constants.filter(|tensor| matches!(tensor.dtype(), DType::I64 | DType::U64));
+    let fits = |tensor: &Tensor| {
+        let words = tensor.bytes().chunks_exact(8);
+        let mut numbers = words.filter_map(|word| Some(i64::from_le_bytes(word.try_into().ok()?)));
+        match tensor.dtype() {
+            DType::U64 => numbers.all(|n| u32::try_from(n).is_ok()),
+            _ => numbers.all(|n| i32::try_from(n).is_ok()),
+        }
+    };
+    wide.map(fits).any(|fits| !fits)
 }
 
 /// Whether the node, or the one of a body that it comes from, is named.

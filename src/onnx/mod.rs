@@ -14,6 +14,7 @@ mod model;
 mod node;
 mod operator;
 mod rows;
+mod schema;
 mod session;
 mod stage;
 mod state;

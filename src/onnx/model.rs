@@ -2,6 +2,7 @@
 
 use super::control::CONTROL;
 use super::operator::OnnxOperator;
+use super::schema;
 use crate::error::{Error, Result};
 use crate::formats::onnx::{self, Constant, OnnxFile, OnnxGraph, ValueInfo};
 use crate::onnx::Attribute;
@@ -31,6 +32,18 @@ pub struct Missing {
     pub nodes: Vec<String>,
 }
 
+/// Operators of ONNX Runtime's domain that became ONNX's, and the versions of it
+/// whose rows they have: exporters wrote them before ONNX had them.
+const ADOPTED: &[(&str, &str, u32)] = &[
+    ("ExpandDims", "Unsqueeze", 13),
+    ("GatherND", "GatherND", 11),
+    ("GridSample", "GridSample", 16),
+    ("Pad", "Pad", 11),
+    ("Range", "Range", 11),
+    ("Trilu", "Trilu", 14),
+    ("Unique", "Unique", 11),
+];
+
 /// The row of an operator for a version of its operator set.
 pub(super) fn rows_of(domain: &str, name: &str, opset: u32) -> Option<&'static OnnxOperator> {
     type Rows = HashMap<(&'static str, &'static str), Vec<&'static OnnxOperator>>;
@@ -41,6 +54,11 @@ pub(super) fn rows_of(domain: &str, name: &str, opset: u32) -> Option<&'static O
         }
         rows
     });
+    if domain == "com.microsoft"
+        && let Some(&(_, name, version)) = ADOPTED.iter().find(|(own, ..)| *own == name)
+    {
+        return rows_of("", name, version);
+    }
     let rows = ROWS.get(&(domain, name))?;
     rows.iter().filter(|row| row.since <= opset).max_by_key(|row| row.since).copied()
 }
@@ -123,15 +141,16 @@ impl Model {
         missing.into_iter().map(one).collect()
     }
 
-    /// Whether all operators are known here.
+    /// Whether all operators are known here, and have what they should have.
     ///
     /// # Errors
     /// [`Error::Unsupported`] that names every operator that is not, with its
-    /// nodes.
+    /// nodes; [`Error::Format`] that names nodes with an attribute that their
+    /// operator does not have, or with too many or too few inputs.
     pub fn coverage(&self) -> Result<()> {
         let missing = self.missing();
         if missing.is_empty() {
-            return Ok(());
+            return self.well_written();
         }
         let one = |missing: &Missing| {
             let domain = if missing.domain.is_empty() { "ai.onnx" } else { &missing.domain };
@@ -140,6 +159,21 @@ impl Model {
         };
         let missing: Vec<_> = missing.iter().map(one).collect();
         Err(Error::unsupported(self.name(), format_args!("operators {}", missing.join(", "))))
+    }
+
+    /// Whether nodes have only the inputs and attributes that their operators have.
+    fn well_written(&self) -> Result<()> {
+        const SHOWN: usize = 16;
+        let mut wrong = schema::misused(self.graph());
+        let more = wrong.len().saturating_sub(SHOWN);
+        wrong.truncate(SHOWN);
+        if more > 0 {
+            wrong.push(format!("and {more} more"));
+        }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(Error::format(self.name(), "nodes", wrong.join("; "))),
+        }
     }
 
     /// Whether all inputs are of types that this crate has.

@@ -9,8 +9,8 @@ use super::stage::{Answer, Held, Next, Table};
 use super::state::{Kind, State};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::exec::Profile;
 use crate::exec::gpu::Kept;
+use crate::exec::{Profile, WorkingMemory};
 use crate::passes::fold;
 use crate::session::SessionOptions;
 use crate::tensor::Tensor;
@@ -169,6 +169,13 @@ impl OnnxSession {
             bytes_to_device: now.bytes_to_device - before.bytes_to_device,
             bytes_to_host: now.bytes_to_host - before.bytes_to_host,
         }
+    }
+
+    /// Working memory that the stages share, in bytes, and the most that any of
+    /// them needs at one time. Weights are not in it.
+    pub fn memory(&self) -> WorkingMemory {
+        let works = self.stages.values().filter_map(|stage| stage.work.as_ref());
+        works.map(Work::memory).reduce(WorkingMemory::larger).unwrap_or_default()
     }
 
     /// Runs the model once: its outputs, in its order.

@@ -177,6 +177,7 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     elementwise::CONTRIB,
     elementwise::ONNX,
     gather::HOST,
+    gather::CONTRIB,
     gather::ONNX,
     linear_attention::ONNX,
     matmul::ONNX,

@@ -5,7 +5,7 @@ use super::terms::product;
 use crate::error::Result;
 use crate::graph::{Dim, Graph, ValueId};
 use crate::ops::attention::Attention;
-use crate::ops::elementwise::Binary;
+use crate::ops::elementwise::{Binary, Test, Where};
 use crate::ops::matmul::MatMul;
 use crate::ops::movement::{Reshape, Transpose};
 use crate::ops::softmax::Softmax;
@@ -147,7 +147,7 @@ fn key_rows(rewrite: &mut Rewrite<'_>, chain: &mut Chain, found: &Found) -> Valu
 /// The pattern that ends in the product at a position.
 fn find(rewrite: &Rewrite<'_>, at: usize) -> Option<Found> {
     let (weights, v, trans_b) = plain_product(rewrite, at)?;
-    let softmax = rewrite.sole(weights)?;
+    let (softmax, mut nodes) = softmax_of(rewrite, weights)?;
     let (node, op) = rewrite.op::<Softmax>(softmax)?;
     let scores = node.inputs[0]?;
     let last = rewrite.ty(scores).rank() as i64 - 1;
@@ -155,7 +155,7 @@ fn find(rewrite: &Rewrite<'_>, at: usize) -> Option<Found> {
         return None;
     }
     let full = rewrite.ty(scores).clone();
-    let mut nodes = vec![softmax];
+    nodes.push(softmax);
     let (scaled, mask) = match super::terms::binary(rewrite, scores) {
         Some((add, Binary::Add, a, b)) => {
             // One of the terms is the product, the other the mask.
@@ -197,6 +197,25 @@ fn find(rewrite: &Rewrite<'_>, at: usize) -> Option<Found> {
     let (q, k) = (unscaled(q), unscaled(k));
     let finite = scale.is_finite() && (scale as f32).is_finite();
     finite.then_some(Found { q, k, k_rows, v, mask, scale, nodes })
+}
+
+/// The softmax that makes weights, and the nodes behind it: PyTorch puts 0 in the
+/// place of what is not a number, which is what rows that see nothing are.
+fn softmax_of(rewrite: &Rewrite<'_>, weights: ValueId) -> Option<(usize, Vec<usize>)> {
+    let at = rewrite.sole(weights)?;
+    if rewrite.op::<Softmax>(at).is_some() {
+        return Some((at, Vec::new()));
+    }
+    let (node, _) = rewrite.op::<Where>(at)?;
+    let &[Some(which), Some(zero), Some(softened)] = node.inputs.as_slice() else { return None };
+    let test = rewrite.sole(which)?;
+    let (node, question) = rewrite.op::<Test>(test)?;
+    let fits = *question == Test::IsNaN
+        && node.inputs.first() == Some(&Some(softened))
+        && rewrite.number(zero) == Some(0.0);
+    let softmax = rewrite.producer(softened).filter(|_| fits)?;
+    let nodes = vec![at, test];
+    rewrite.private(&[at, test, softmax], at).then_some((softmax, nodes))
 }
 
 /// A product of two computed matrices, without bias or activation: its operands

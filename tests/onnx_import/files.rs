@@ -13,6 +13,8 @@ pub const TESTS: &[(&str, super::Free)] = &[
     ("tensors_of_all_types_are_read", all_types),
     ("weights_may_be_in_files_beside", external),
     ("files_outside_the_folder_are_refused", escapes),
+    #[cfg(unix)]
+    ("links_of_a_cache_of_revisions_are_followed", cached),
     ("outputs_that_do_not_exist_are_named", unknown_outputs),
 ];
 
@@ -186,6 +188,30 @@ fn external() -> Result<(), Failed> {
     // Not without a folder.
     let error = Model::from_bytes("test.onnx", std::fs::read(&path)?).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Format, "{error}");
+    Ok(())
+}
+
+/// The cache of `huggingface_hub`: `snapshots/REVISION` has links to `blobs`.
+#[cfg(unix)]
+fn cached() -> Result<(), Failed> {
+    let around = tempfile::tempdir()?;
+    let (blobs, folder) = (around.path().join("blobs"), around.path().join("snapshots/abc/onnx"));
+    std::fs::create_dir(&blobs)?;
+    std::fs::create_dir_all(&folder)?;
+    let values: Vec<u8> = (0..8).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    std::fs::write(blobs.join("123"), values)?;
+    std::fs::write(blobs.join("456"), with_outside(outside("all.bin", "8", "24")))?;
+    std::fs::write(around.path().join("secret"), [0u8; 64])?;
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(around.path().join(to), folder.join(name))
+    };
+    link("blobs/123", "all.bin")?;
+    link("blobs/456", "model.onnx")?;
+    Model::open(folder.join("model.onnx"))?;
+    std::fs::remove_file(folder.join("all.bin"))?;
+    link("secret", "all.bin")?;
+    let error = Model::open(folder.join("model.onnx")).unwrap_err();
+    assert!(error.to_string().contains("leads out of the model's folder"), "{error}");
     Ok(())
 }
 

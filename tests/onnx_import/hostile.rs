@@ -87,7 +87,7 @@ fn structure() -> Result<(), Failed> {
     let x = || vec![info("x", FLOAT, &[D::N(3)])];
     let id = |from: &str, to: &str| node("Identity", &[from], &[to]);
     let cycle = vec![id("b", "a"), id("a", "b")];
-    refused(net(cycle, x(), &["b"], vec![]), "reads 'b' before node 'Identity_b' makes it");
+    refused(net(cycle, x(), &["b"], vec![]), "reads 'b', which node 'Identity_b' makes");
     refused(net(vec![id("a", "b")], x(), &["b"], vec![]), "node 'Identity_b': reads 'a', which");
     refused(net(vec![id("x", "b"), id("x", "b")], x(), &["b"], vec![]), "defined already");
     refused(net(vec![id("x", "x")], x(), &["x"], vec![]), "defined already");

@@ -17,6 +17,7 @@ mod hostile;
 mod mixed;
 #[path = "../support/mod.rs"]
 mod support;
+mod written;
 
 use build::*;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -46,6 +47,9 @@ const BODIES: &[(&str, Body)] = &[
     ("a_loop_keeps_on_the_device_what_it_carries", crossing::looped),
     ("values_that_swap_are_not_overwritten", crossing::swapped),
     ("memory_is_little_more_than_what_is_alive", crossing::memory),
+    ("wide_constants_are_read_on_the_cpu", mixed::wide_constants),
+    ("nodes_may_be_in_any_order", written::unsorted),
+    ("refused_nodes_are_named_at_once", written::several_refused),
     ("initializers_are_defaults_of_inputs", files::defaults),
     ("dimensions_without_a_name_are_free", files::free_dims),
     ("any_value_can_be_an_output", files::any_value_is_an_output),
@@ -66,7 +70,7 @@ fn main() {
             }));
         }
     }
-    for (name, body) in hostile::TESTS.iter().chain(files::TESTS) {
+    for (name, body) in hostile::TESTS.iter().chain(files::TESTS).chain(written::TESTS) {
         trials.push(Trial::test(format!("onnx_import::{name}"), *body));
     }
     backends::conclude(&arguments, trials);

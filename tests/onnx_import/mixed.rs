@@ -86,3 +86,34 @@ pub fn forced_nodes(backend: &Named) -> Result<(), Failed> {
     assert!(error.to_string().contains("Transpose_b"), "{error}");
     Ok(())
 }
+
+/// A number of 64 bits stays one where it is a constant: the node that reads it goes
+/// to the CPU, and says so.
+pub fn wide_constants(backend: &Named) -> Result<(), Failed> {
+    let nodes = vec![
+        node("Cast", &["x"], &["which"]),
+        node("Where", &["which", "most", "small"], &["y"]),
+        node("Neg", &["x"], &["z"]),
+    ];
+    let mut nodes = nodes;
+    nodes[0] = with(nodes[0].clone(), vec![int("to", BOOL.into())]);
+    let inputs = vec![info("x", FLOAT, &[D::N(3)])];
+    let constants = vec![wholes("most", &[], &[i64::MAX]), wholes("small", &[3], &[1, 2, 3])];
+    let graph = net(nodes, inputs, &["y", "z"], constants);
+    let model = Model::from_bytes("test.onnx", bytes(graph))?;
+    let mut session = OnnxSession::new(model, &backend.backend, OnnxOptions::default())?;
+    let x = Tensor::from_f32(&[3], &[0.0, 1.0, 0.0])?;
+    let outputs = session.run_blocking(&[("x", &x)])?;
+    let y: Vec<i64> = outputs[0]
+        .1
+        .bytes()
+        .chunks_exact(8)
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    assert_eq!(y, [1, i64::MAX, 3]);
+    close(&outputs[1].1.to_f32()?, &[0.0, -1.0, 0.0]);
+    let fallbacks = session.report().fallbacks;
+    let nodes: Vec<_> = fallbacks.iter().map(|fallback| fallback.node.as_str()).collect();
+    assert_eq!(nodes, if backend.is_gpu() { vec!["Where_y"] } else { vec![] });
+    Ok(())
+}

@@ -3,7 +3,7 @@
 
 use super::{compare_on_cpu as compare, operators_of, values};
 use wginfer::graph::{Graph, GraphBuilder, ValueId};
-use wginfer::ops::elementwise::{Binary, Unary};
+use wginfer::ops::elementwise::{Binary, Test, Unary, Where};
 use wginfer::ops::movement::Transpose;
 use wginfer::ops::reduce::{Reduce, Reduction};
 use wginfer::{DType, Tensor};
@@ -190,6 +190,8 @@ struct Spelling {
     by_product: bool,
     /// The heads of the result stay in front.
     heads_first: bool,
+    /// What is not a number among the weights becomes 0, as PyTorch writes it.
+    guarded: bool,
     /// The scores are a result, too.
     read: bool,
 }
@@ -235,7 +237,12 @@ fn attention(g: &mut GraphBuilder, x: ValueId, how: &Spelling) -> ValueId {
     if how.read {
         g.output("scores", scores).unwrap();
     }
-    let weights = g.softmax(scores, -1).unwrap();
+    let mut weights = g.softmax(scores, -1).unwrap();
+    if how.guarded {
+        let which = g.op1(Test::IsNaN, &[weights]).unwrap();
+        let zero = g.constant("zero", Tensor::from_f32(&[], &[0.0]).unwrap()).unwrap();
+        weights = g.op1(Where, &[which, zero, weights]).unwrap();
+    }
     let mut y = g.matmul(weights, v).unwrap();
     if !how.flat && !how.heads_first {
         y = turn(g, y, &[0, 2, 1, 3]);
@@ -244,7 +251,7 @@ fn attention(g: &mut GraphBuilder, x: ValueId, how: &Spelling) -> ValueId {
 }
 
 fn attention_is_recognised_in_every_spelling() {
-    for bits in 0..32usize {
+    for bits in 0..64usize {
         let on = |bit: usize| bits >> bit & 1 == 1;
         let how = Spelling {
             flat: on(0),
@@ -252,6 +259,7 @@ fn attention_is_recognised_in_every_spelling() {
             mask: on(2),
             by_product: on(3),
             heads_first: on(4),
+            guarded: on(5),
             read: false,
         };
         let graph = graph(|g, x| attention(g, x, &how));

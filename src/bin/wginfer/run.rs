@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::Instant;
 use wginfer::exec::Profile;
+use wginfer::gpu::MemoryReport;
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{Backend, Tensor};
 
@@ -27,6 +28,8 @@ struct Outcome {
     /// One for each backend that worked.
     profiles: Vec<Profile>,
     session: OnnxSession,
+    /// What the device held at most.
+    device: Option<MemoryReport>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -68,6 +71,11 @@ fn compute(
     begun: Instant,
 ) -> Result<Outcome, Failure> {
     let (backend, why) = Backend::open_blocking(&args.adapter, args.device.options())?;
+    if args.gpu_only && matches!(backend, Backend::Cpu) {
+        let expected = "a GPU (wginfer devices lists them)".into();
+        let error = wginfer::Error::Input { name: "--gpu-only".into(), expected, got: why };
+        return Err(error.into());
+    }
     if !args.quiet {
         note(wrapped(&safe(&format!("Adapter: {why}")), output::WIDTH).join("\n"));
     }
@@ -91,7 +99,12 @@ fn compute(
     if args.profile || args.trace.is_some() {
         profiles = Profile::joined(backend.block_on(session.profile(given))?.1);
     }
-    Ok(Outcome { why, outputs, times: Times { load, first, repeats }, profiles, session })
+    let device = match &backend {
+        Backend::Gpu(gpu) => Some(gpu.memory()),
+        Backend::Cpu => None,
+    };
+    let times = Times { load, first, repeats };
+    Ok(Outcome { why, outputs, times, profiles, session, device })
 }
 
 fn as_text(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
@@ -100,6 +113,9 @@ fn as_text(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
         text.push_str(&Summary::new(name, tensor)?.lines());
     }
     text.push_str(&format!("\n{}\n", outcome.times.lines()));
+    if let Some(device) = &outcome.device {
+        text.push_str(&report::memory_line(device));
+    }
     let placed = outcome.session.report();
     if placed.stages > 1 {
         text.push_str(&format!(
@@ -140,5 +156,6 @@ fn as_json(args: &Args, outcome: &Outcome) -> Result<Value, Failure> {
             "bytes_to_device": placed.bytes_to_device,
             "bytes_to_host": placed.bytes_to_host,
         },
+        "memory": report::memory_json(&outcome.session.memory(), outcome.device.as_ref()),
     }))
 }

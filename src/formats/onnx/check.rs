@@ -1,13 +1,15 @@
 //! The structure of a graph: every name defined once, and before it is read.
 
-use super::model::OnnxGraph;
+use super::model::{OnnxGraph, OnnxNode};
 use crate::error::{Error, Result};
 use crate::formats::gguf::shown;
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// Checks a graph whose bodies have been checked, and notes what it reads from
 /// around and where each value is read last.
 pub(super) fn seal(graph: &mut OnnxGraph, outermost: bool, file: &str) -> Result<()> {
+    sort(graph);
     let wrong = |node: &str, what: String| {
         let at = format!("node '{}'", shown(node.as_bytes()));
         Err(Error::format(file, at, what))
@@ -34,8 +36,8 @@ pub(super) fn seal(graph: &mut OnnxGraph, outermost: bool, file: &str) -> Result
             if let Some(&later) = makers.get(name.as_str()) {
                 let later = shown(graph.nodes[later].name.as_bytes());
                 let what = format!(
-                    "reads '{shown_name}' before node '{later}' makes it: \
-                     nodes must be sorted and without cycles"
+                    "reads '{shown_name}', which node '{later}' makes, and that needs the former: \
+                     a graph must be without cycles"
                 );
                 return wrong(&node.name, what);
             }
@@ -67,6 +69,49 @@ pub(super) fn seal(graph: &mut OnnxGraph, outermost: bool, file: &str) -> Result
     }
     (graph.captures, graph.last_use) = (captures, last_use);
     Ok(())
+}
+
+/// Puts nodes behind those whose results they read, as far as there are no cycles;
+/// ONNX asks for that order, but not every tool keeps it. Nodes that are in order
+/// stay where they are.
+fn sort(graph: &mut OnnxGraph) {
+    let makers = makers(graph);
+    let sources: Vec<Vec<usize>> = graph.nodes.iter().map(|node| reads(node, &makers)).collect();
+    if sources.iter().enumerate().all(|(at, from)| from.iter().all(|&from| from < at)) {
+        return;
+    }
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); sources.len()];
+    let mut open: Vec<usize> = sources.iter().map(Vec::len).collect();
+    for (at, from) in sources.iter().enumerate() {
+        from.iter().for_each(|&from| readers[from].push(at));
+    }
+    let free = open.iter().enumerate().filter(|(_, open)| **open == 0);
+    let mut ready: BinaryHeap<Reverse<usize>> = free.map(|(at, _)| Reverse(at)).collect();
+    let mut order = Vec::with_capacity(open.len());
+    while let Some(Reverse(at)) = ready.pop() {
+        order.push(at);
+        for &reader in &readers[at] {
+            open[reader] -= 1;
+            if open[reader] == 0 {
+                ready.push(Reverse(reader));
+            }
+        }
+    }
+    // What is left is in cycles or behind them; the check names one.
+    order.extend((0..open.len()).filter(|&at| open[at] > 0));
+    let mut nodes: Vec<_> = std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
+    graph.nodes = order.into_iter().filter_map(|at| nodes[at].take()).collect();
+}
+
+/// The nodes whose results a node and its bodies read, each once.
+fn reads(node: &OnnxNode, makers: &HashMap<&str, usize>) -> Vec<usize> {
+    let inside = node.graphs.values().flat_map(|graph| &graph.captures);
+    let names = node.inputs.iter().chain(inside);
+    let mut from: Vec<usize> =
+        names.filter_map(|name| makers.get(name.as_str()).copied()).collect();
+    from.sort_unstable();
+    from.dedup();
+    from
 }
 
 /// Which node makes each value.

@@ -73,6 +73,12 @@ pub(crate) fn fused_activation(cx: &mut NodeCx<'_>, x: ValueId) -> Result<ValueI
         "Relu" => Unary::Relu,
         "Sigmoid" => Unary::Sigmoid,
         "Tanh" => Unary::Tanh,
+        "Softplus" => Unary::Softplus,
+        "Softsign" => Unary::Softsign,
+        "Elu" => Unary::Elu { alpha: parameter(0, "activation_alpha", 1.0)? },
+        "ThresholdedRelu" => {
+            Unary::ThresholdedRelu { alpha: parameter(0, "activation_alpha", 1.0)? }
+        }
         "LeakyRelu" => Unary::LeakyRelu { alpha: parameter(0, "activation_alpha", 0.01)? },
         "Clip" => Unary::Clip {
             min: parameter(0, "activation_min", f32::MIN)?,

@@ -1,12 +1,14 @@
 //! Picking slices by index: embedding tables and rows of activations.
 
 mod cases;
+mod contrib;
 mod host;
 mod onnx;
 mod places;
 mod take;
 
 pub(crate) use cases::{cases, elements_cases, nd_cases, take_cases};
+pub(crate) use contrib::CONTRIB;
 pub(crate) use host::HOST;
 pub(crate) use onnx::{ONNX, axis, check_indices};
 pub use places::Places;

@@ -3,6 +3,7 @@
 mod cases;
 mod einsum;
 pub(crate) mod geometry;
+mod host;
 mod nbits;
 mod onnx;
 mod reference;

@@ -1,21 +1,24 @@
 //! The family's ONNX operators.
 
-use super::{MatMul, einsum, nbits};
+use super::{MatMul, einsum, host, nbits};
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
-use crate::ops::RefTensor;
 use crate::ops::elementwise::{Binary, fused_activation};
+use crate::ops::reduce::{Reduce, Reduction};
 use crate::tensor::DType;
 
 pub(crate) const ONNX: &[OnnxOperator] = &[
-    row("Det", 11, determinant),
+    row("Det", 11, host::determinant),
     row("Einsum", 12, einsum::import),
     row("Gemm", 7, |cx| {
         let (dtype, y) = (real(cx, 0)?, gemm(cx)?);
         cx.output_as(0, y, dtype)
     }),
     row("MatMul", 1, |cx| {
+        if [DType::I32, DType::I64, DType::U32, DType::U64].contains(&cx.dtype(0)?) {
+            return whole(cx);
+        }
         let dtype = real(cx, 0)?;
         real(cx, 1)?;
         let y = product(cx, MatMul::default(), None)?;
@@ -32,11 +35,19 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
         },
     },
     OnnxOperator { domain: "com.microsoft", name: "FusedMatMul", since: 1, import: fused },
+    OnnxOperator { domain: "com.microsoft", name: "TransposeMatMul", since: 1, import: fused },
+    OnnxOperator {
+        domain: "com.microsoft",
+        name: "FusedMatMulActivation",
+        since: 1,
+        import: fused,
+    },
+    OnnxOperator { domain: "com.microsoft", name: "Inverse", since: 1, import: host::inverse },
     OnnxOperator { domain: "com.microsoft", name: "MatMulNBits", since: 1, import: nbits::import },
 ];
 
 /// The dtype of an input that must be a floating-point one.
-fn real(cx: &NodeCx<'_>, index: usize) -> Result<DType> {
+pub(super) fn real(cx: &NodeCx<'_>, index: usize) -> Result<DType> {
     let dtype = cx.dtype(index)?;
     match dtype.is_float() {
         true => Ok(dtype),
@@ -102,77 +113,65 @@ fn gemm(cx: &mut NodeCx<'_>) -> Result<ValueId> {
     Ok(y)
 }
 
-/// MatMul with transposition and a factor.
+/// MatMul with transposition, a factor and a function.
 fn fused(cx: &mut NodeCx<'_>) -> Result<()> {
     let dtype = real(cx, 0)?;
     real(cx, 1)?;
-    for name in ["transBatchA", "transBatchB"] {
-        if cx.int(name, 0)? != 0 {
-            return Err(cx.unsupported(format!("attribute '{name}' = 1")));
-        }
-    }
     // A vector has nothing to transpose.
     let trans = |cx: &NodeCx<'_>, name, index| -> Result<bool> {
         Ok(cx.int(name, 0)? != 0 && cx.ty(index)?.rank() > 1)
     };
     let (trans_a, trans_b) = (trans(cx, "transA", 0)?, trans(cx, "transB", 1)?);
     let alpha = cx.float("alpha", 1.0)?;
-    let y = product(cx, MatMul { trans_a, trans_b, activation: None }, None)?;
+    let (a, b) = (cx.input_f32(0)?, right(cx, 1)?);
+    let (a, b) = (batch_first(cx, a, "transBatchA")?, batch_first(cx, b, "transBatchB")?);
+    let op = MatMul { trans_a, trans_b, activation: None };
+    let y = cx.op1(op, &[a, b])?;
     let y = cx.map2_f32(Binary::Mul, y, alpha)?;
+    let y = fused_activation(cx, y)?;
     cx.output_as(0, y, dtype)
 }
 
-/// Determinants are computed on the host.
-fn determinant(cx: &mut NodeCx<'_>) -> Result<()> {
-    let (dtype, extents) = (real(cx, 0)?, cx.extents(0)?);
-    let &[ref batch @ .., rows, n] = extents.as_slice() else {
-        return Err(cx.broken(format!("'X' must be [..., M, M], got {extents:?}")));
-    };
-    if rows != n {
-        return Err(cx.broken(format!("'X' must be [..., M, M], got {extents:?}")));
+/// `[n, batch..., m]` as `[batch..., n, m]` where an attribute asks for it.
+fn batch_first(cx: &mut NodeCx<'_>, x: ValueId, name: &str) -> Result<ValueId> {
+    let rank = cx.extents_of(x)?.len();
+    if cx.int(name, 0)? == 0 || rank < 3 {
+        return Ok(x);
     }
-    let values = cx.known_reals(0)?;
-    let count: usize = batch.iter().product();
-    let matrix = |i: usize| eliminated(values[i * n * n..(i + 1) * n * n].to_vec(), n);
-    let data = (0..count).map(matrix).collect();
-    let y = cx.constant(RefTensor::real(dtype, batch, data).to_tensor()?)?;
+    let order: Vec<usize> = (1..rank - 1).chain([0, rank - 1]).collect();
+    cx.transposed(x, &order)
+}
+
+/// A product of whole numbers. Where it leaves the type it is an error, as with
+/// other arithmetic.
+fn whole(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (a, b) = (cx.input(0)?, cx.input(1)?);
+    let (mut left, mut right) = (cx.extents_of(a)?, cx.extents_of(b)?);
+    if left.is_empty() || right.is_empty() {
+        return Err(cx.broken("takes no scalars"));
+    }
+    let vectors = (left.len() == 1, right.len() == 1);
+    if vectors.0 {
+        left.insert(0, 1);
+    }
+    if vectors.1 {
+        right.push(1);
+    }
+    // [..., M, K, 1] and [..., 1, K, N]
+    left.push(1);
+    right.insert(right.len() - 2, 1);
+    let (a, b) = (cx.reshaped(a, &left)?, cx.reshaped(b, &right)?);
+    let terms = cx.map2(Binary::Mul, a, b)?;
+    let op = Reduce { reduction: Reduction::Sum, axes: vec![-2], keepdims: false };
+    let mut y = cx.op1(op, &[terms])?;
+    let mut extents = cx.extents_of(y)?;
+    if vectors.0 {
+        extents.remove(extents.len() - 2);
+    }
+    if vectors.1 {
+        extents.pop();
+    }
+    y = cx.reshaped(y, &extents)?;
     cx.output(0, y);
     Ok(())
-}
-
-/// The determinant by elimination with the largest pivots.
-fn eliminated(mut a: Vec<f64>, n: usize) -> f64 {
-    let mut all = 1.0;
-    for column in 0..n {
-        let size = |row: &usize| a[row * n + column].abs();
-        let pivot = (column..n).max_by(|p, q| size(p).total_cmp(&size(q))).unwrap_or(column);
-        if a[pivot * n + column] == 0.0 {
-            return 0.0;
-        }
-        if pivot != column {
-            (0..n).for_each(|j| a.swap(pivot * n + j, column * n + j));
-            all = -all;
-        }
-        all *= a[column * n + column];
-        for row in column + 1..n {
-            let factor = a[row * n + column] / a[column * n + column];
-            (column..n).for_each(|j| a[row * n + j] -= factor * a[column * n + j]);
-        }
-    }
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::eliminated;
-
-    #[test]
-    fn determinants_are_those_of_small_matrices() {
-        assert_eq!(eliminated(vec![], 0), 1.0);
-        assert_eq!(eliminated(vec![3.0], 1), 3.0);
-        assert!((eliminated(vec![0.0, 2.0, 3.0, 4.0], 2) + 6.0).abs() < 1e-12);
-        let three = vec![2.0, -1.0, 0.0, 1.0, 3.0, 2.0, 4.0, 1.0, 1.0];
-        assert!((eliminated(three, 3) + 5.0).abs() < 1e-12);
-        assert_eq!(eliminated(vec![1.0, 2.0, 2.0, 4.0], 2), 0.0);
-    }
 }

@@ -1,11 +1,16 @@
 //! Normalisations of ONNX Runtime's domain.
 
 use super::onnx::Facts;
-use super::{Normalization, SkipNormalization};
+use super::{GroupNormalization, Normalization, SkipNormalization};
 use crate::error::Result;
+use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator};
-use crate::ops::elementwise::Binary;
-use crate::tensor::DType;
+use crate::ops::elementwise::{Binary, Unary};
+use crate::ops::gather::{Places, Take};
+use crate::ops::pool::{channels_last, channels_second};
+use crate::ops::reduce::{Reduce, Reduction};
+use crate::ops::{RefData, RefTensor};
+use crate::tensor::{DType, Tensor};
 
 const DOMAIN: &str = "com.microsoft";
 
@@ -22,7 +27,101 @@ pub(crate) const CONTRIB: &[OnnxOperator] = &[
         since: 1,
         import: |cx| skip(cx, false),
     },
+    OnnxOperator { domain: DOMAIN, name: "EmbedLayerNormalization", since: 1, import: embedded },
+    OnnxOperator { domain: DOMAIN, name: "GroupNorm", since: 1, import: group },
 ];
+
+/// Inputs: words, segments, three tables (words, positions, segments), gamma, beta,
+/// mask, positions. Outputs: the normalised sum, how many words the mask shows of
+/// each sequence, and the sum.
+fn embedded(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (dtype, words) = (cx.dtype(2)?, cx.extents(0)?);
+    let &[batch, tokens] = words.as_slice() else {
+        return Err(cx.broken(format!("input_ids {words:?} are not [B, S]")));
+    };
+    let (words, table) = (cx.input(0)?, cx.input(2)?);
+    let mut sum = looked_up(cx, table, words, "word_embedding")?;
+    let positions = match cx.optional(8) {
+        Some(given) => given,
+        None => {
+            let order: Vec<i32> = (0..tokens as i32).collect();
+            cx.constant(Tensor::from_i32(&[1, tokens], &order)?)?
+        }
+    };
+    let table = cx.input(3)?;
+    let position = looked_up(cx, table, positions, "position_embedding")?;
+    sum = cx.map2(Binary::Add, sum, position)?;
+    if let (Some(segments), Some(table)) = (cx.optional(1), cx.optional(4)) {
+        let segment = looked_up(cx, table, segments, "segment_embedding")?;
+        sum = cx.map2(Binary::Add, sum, segment)?;
+    }
+    let inputs = [sum, cx.input_f32(5)?, cx.input_f32(6)?];
+    let y = cx.op1(Normalization::layer(cx.float("epsilon", 1e-12)?), &inputs)?;
+    cx.output_as(0, y, dtype)?;
+    if cx.wants(1) {
+        let shown = match cx.optional(7) {
+            None => cx.constant(Tensor::from_i32(&[batch], &vec![0; batch])?)?,
+            Some(mask) => {
+                let one = cx.constant(Tensor::from_i32(&[], &[1])?)?;
+                let mask = cx.cast(mask, DType::I32)?;
+                let shown = cx.map2(Binary::Equal, mask, one)?;
+                let shown = cx.cast(shown, DType::I32)?;
+                let op = Reduce { reduction: Reduction::Sum, axes: vec![1], keepdims: false };
+                cx.op1(op, &[shown])?
+            }
+        };
+        cx.output_as(1, shown, DType::I32)?;
+    }
+    if cx.wants(2) {
+        cx.output_as(2, sum, dtype)?;
+    }
+    Ok(())
+}
+
+/// Rows of a table, in F32. Indices that are known to be outside are refused.
+fn looked_up(cx: &mut NodeCx<'_>, table: ValueId, indices: ValueId, name: &str) -> Result<ValueId> {
+    let ty = cx.builder().ty(table).clone();
+    if let Some(known) = cx.builder().known(indices) {
+        let known = RefTensor::from_tensor(known)?;
+        let RefData::Int(values) = &known.data else {
+            return Err(cx.broken(format!("indices of {name} must be whole numbers")));
+        };
+        let places = Places::Slices { axis: 0, batch_dims: 0 };
+        places
+            .check(&ty, &known.extents, values)
+            .map_err(|error| cx.broken(format!("{name}: {error}")))?;
+    }
+    let rows = cx.op1(Take { axis: 0, batch_dims: 0 }, &[table, indices])?;
+    cx.cast(rows, DType::F32)
+}
+
+/// Group normalisation with the channels last unless it says otherwise, and
+/// perhaps a SiLU.
+fn group(cx: &mut NodeCx<'_>) -> Result<()> {
+    let dtype = cx.dtype(0)?;
+    let last = cx.int("channels_last", 1)? != 0;
+    let groups = u64::try_from(cx.int("groups", 1)?).unwrap_or(0);
+    let mut x = cx.input_f32(0)?;
+    if last {
+        x = channels_second(cx, x)?;
+    }
+    let channels = cx.extents_of(x)?.get(1).copied().unwrap_or(0) as u64;
+    if groups == 0 || channels % groups != 0 {
+        return Err(cx.broken(format!("attribute 'groups' = {groups} of {channels} channels")));
+    }
+    let op = GroupNormalization { groups, epsilon: cx.float("epsilon", 1e-5)? };
+    let inputs = [x, cx.input_f32(1)?, cx.input_f32(2)?];
+    let mut y = cx.op1(op, &inputs)?;
+    match cx.int("activation", 0)? {
+        0 => {}
+        1 => y = cx.map1(Unary::Silu, y)?,
+        other => return Err(cx.unsupported(format!("activation {other}"))),
+    }
+    if last {
+        y = channels_last(cx, y)?;
+    }
+    cx.output_as(0, y, dtype)
+}
 
 /// Inputs: input, skip, gamma, beta (with a mean only), bias. Outputs: the
 /// result, the mean, the reciprocal of the deviation, and the sum.

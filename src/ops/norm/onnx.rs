@@ -41,16 +41,39 @@ fn trailing(cx: &mut NodeCx<'_>, norm: fn(f32) -> Normalization, mean: &str) -> 
     let x = cx.input_f32(0)?;
     let rows = cx.reshaped(x, &[outer, n])?;
     let mut inputs = vec![Some(rows)];
+    // A scale or a bias with more dimensions than are normalised differs from row to
+    // row: it comes after a normalisation without one.
+    let mut later = [None; 2];
     for index in [1, 2] {
-        if cx.optional(index).is_some() {
-            let vector = cx.input_f32(index)?;
-            let vector = cx.expanded(vector, &extents[axis..])?;
-            inputs.push(Some(cx.reshaped(vector, &[n])?));
+        if cx.optional(index).is_none() {
+            continue;
         }
+        let vector = cx.input_f32(index)?;
+        let shape = cx.extents_of(vector)?;
+        let spare = shape.len().saturating_sub(extents.len() - axis);
+        if shape[..spare].iter().any(|&n| n != 1) || later[0].is_some() {
+            later[index - 1] = Some(vector);
+            continue;
+        }
+        let vector = cx.reshaped(vector, &shape[spare..])?;
+        let vector = cx.expanded(vector, &extents[axis..])?;
+        inputs.push(Some(cx.reshaped(vector, &[n])?));
+    }
+    if later[0].is_some() {
+        let ones = cx.scalar_f32(1.0)?;
+        inputs.insert(1, Some(cx.expanded(ones, &[n])?));
     }
     let y = cx.op(norm(epsilon), &inputs)?;
     let y = y.first().copied().ok_or_else(|| cx.broken("a normalisation without a result"))?;
-    let y = cx.reshaped(y, &extents)?;
+    let mut y = cx.reshaped(y, &extents)?;
+    for (op, vector) in [Binary::Mul, Binary::Add].into_iter().zip(later) {
+        if let Some(vector) = vector {
+            y = cx.map2(op, y, vector)?;
+        }
+    }
+    if cx.extents_of(y)? != extents {
+        return Err(cx.broken("the scale or the bias does not broadcast to the input"));
+    }
     cx.output_as(0, y, dtype)?;
     let centred = !mean.is_empty();
     let inverse = if centred { 2 } else { 1 };

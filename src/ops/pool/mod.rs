@@ -9,7 +9,7 @@ mod whole;
 pub(crate) use cases::{average_pool_cases, lp_pool_cases, max_pool_cases};
 pub use geometry::Window;
 pub(crate) use geometry::{PoolAxis, PoolGeometry};
-pub(crate) use onnx::ONNX;
+pub(crate) use onnx::{ONNX, average_over, channels_last, channels_second};
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefTensor};

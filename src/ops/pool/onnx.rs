@@ -17,12 +17,23 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
     row("GlobalMaxPool", 1, whole::global_max),
     row("LpPool", 2, norm),
     row("MaxPool", 1, max),
+    row("MaxRoiPool", 1, whole::regions),
     row("MaxUnpool", 9, whole::unpool),
+    OnnxOperator {
+        domain: "com.microsoft",
+        name: "NhwcMaxPool",
+        since: 1,
+        import: max_channels_last,
+    },
 ];
 
-/// The window of a node.
+/// The window of a node whose first input is what it goes over.
 fn window(cx: &NodeCx<'_>) -> Result<Window> {
-    let x = cx.extents(0)?;
+    window_over(cx, &cx.extents(0)?)
+}
+
+/// The window of a node over `[N, C, ...]`.
+fn window_over(cx: &NodeCx<'_>, x: &[usize]) -> Result<Window> {
     let Some(input) = x.get(2..).filter(|input| !input.is_empty()) else {
         return Err(cx.broken(format!("takes a batch of channels, got {x:?}")));
     };
@@ -41,6 +52,40 @@ fn window(cx: &NodeCx<'_>) -> Result<Window> {
     Ok(Window { kernel_shape, strides, dilations, pads, ceil_mode })
 }
 
+/// The operator `AveragePool` that a node's attributes make over `[N, C, ...]`.
+pub(crate) fn average_over(cx: &NodeCx<'_>, x: &[usize]) -> Result<AveragePool> {
+    let count_include_pad = cx.int("count_include_pad", 0)? != 0;
+    Ok(AveragePool { window: window_over(cx, x)?, count_include_pad })
+}
+
+/// `MaxPool` of ONNX Runtime, with the channels last.
+fn max_channels_last(cx: &mut NodeCx<'_>) -> Result<()> {
+    let x = cx.input(0)?;
+    let x = channels_second(cx, x)?;
+    let op = MaxPool { window: window_over(cx, &cx.extents_of(x)?)?, indices: None };
+    let y = cx.op1(op, &[x])?;
+    let y = channels_last(cx, y)?;
+    cx.output(0, y);
+    Ok(())
+}
+
+/// `[N, ..., C]` as `[N, C, ...]`.
+pub(crate) fn channels_second(cx: &mut NodeCx<'_>, x: ValueId) -> Result<ValueId> {
+    let rank = cx.extents_of(x)?.len();
+    if rank < 2 {
+        return Err(cx.broken(format!("takes channels in the last dimension, got rank {rank}")));
+    }
+    let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    cx.transposed(x, &order)
+}
+
+/// `[N, C, ...]` as `[N, ..., C]`.
+pub(crate) fn channels_last(cx: &mut NodeCx<'_>, y: ValueId) -> Result<ValueId> {
+    let rank = cx.extents_of(y)?.len();
+    let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    cx.transposed(y, &order)
+}
+
 /// A pool of real numbers, in F32.
 fn real(cx: &mut NodeCx<'_>, op: impl Operator) -> Result<()> {
     let dtype = cx.dtype(0)?;
@@ -52,9 +97,8 @@ fn real(cx: &mut NodeCx<'_>, op: impl Operator) -> Result<()> {
 }
 
 fn average(cx: &mut NodeCx<'_>) -> Result<()> {
-    let window = window(cx)?;
-    let count_include_pad = cx.int("count_include_pad", 0)? != 0;
-    real(cx, AveragePool { window, count_include_pad })
+    let op = average_over(cx, &cx.extents(0)?)?;
+    real(cx, op)
 }
 
 fn norm(cx: &mut NodeCx<'_>) -> Result<()> {

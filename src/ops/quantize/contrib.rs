@@ -1,12 +1,13 @@
 //! Quantised operators of ONNX Runtime's domain, which its quantiser writes.
 
-use super::onnx::{dequantize, product, quantize};
+use super::onnx::{dequantize, product, qlinear_conv, quantize, requantize};
 use super::{DequantizeLinear, Granularity, QuantizeLinear, QuantizeRange};
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator};
-use crate::ops::elementwise::{Binary, Unary};
+use crate::ops::elementwise::{Binary, Unary, Where};
 use crate::ops::movement::{Concat, reshaped};
+use crate::ops::pool::{average_over, channels_last, channels_second};
 use crate::ops::reduce::{Reduce, Reduction};
 use crate::ops::rules::front_axis;
 use crate::ops::softmax::Softmax;
@@ -28,7 +29,11 @@ pub(crate) const CONTRIB: &[OnnxOperator] = &[
         let alpha = cx.float("alpha", 0.01)?;
         unary(cx, Unary::LeakyRelu { alpha })
     }),
+    contrib("QGemm", gemm),
+    contrib("QLinearAveragePool", average),
+    contrib("QLinearConv", conv),
     contrib("QLinearGlobalAveragePool", global_average),
+    contrib("QLinearWhere", select),
     contrib("QLinearConcat", concat),
     contrib("QLinearSoftmax", softmax),
 ];
@@ -179,6 +184,78 @@ fn global_average(cx: &mut NodeCx<'_>) -> Result<()> {
     let x = values(cx, 0)?;
     let y = cx.op1(Reduce { reduction: Reduction::Mean, axes, keepdims: true }, &[x])?;
     coded(cx, y, to, 3)
+}
+
+/// A pool of values between codes.
+fn average(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (to, last) = (cx.dtype(0)?, cx.int("channels_last", 0)? != 0);
+    let mut x = values(cx, 0)?;
+    if last {
+        x = channels_second(cx, x)?;
+    }
+    let op = average_over(cx, &cx.extents_of(x)?)?;
+    let mut y = cx.op1(op, &[x])?;
+    if last {
+        y = channels_last(cx, y)?;
+    }
+    coded(cx, y, to, 3)
+}
+
+/// ONNX's QLinearConv, or the same with the channels last.
+fn conv(cx: &mut NodeCx<'_>) -> Result<()> {
+    let x = cx.input(0)?;
+    if cx.int("channels_last", 0)? == 0 {
+        let y = qlinear_conv(cx, x)?;
+        cx.output(0, y);
+        return Ok(());
+    }
+    let x = channels_second(cx, x)?;
+    let y = qlinear_conv(cx, x)?;
+    let y = channels_last(cx, y)?;
+    cx.output(0, y);
+    Ok(())
+}
+
+/// Inputs: which, then codes, scale and zero point of both, and of the result.
+fn select(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (to, which) = (cx.dtype(1)?, cx.input(0)?);
+    let (a, b) = (values(cx, 1)?, values(cx, 4)?);
+    let y = cx.op1(Where, &[which, a, b])?;
+    coded(cx, y, to, 7)
+}
+
+/// `alpha A B + C` of codes; C are whole numbers in units of the product. The
+/// result is in F32 where no scale is given for its codes.
+fn gemm(cx: &mut NodeCx<'_>) -> Result<()> {
+    let mut operands = [cx.input(0)?, cx.input(3)?];
+    for (operand, name) in operands.iter_mut().zip(["transA", "transB"]) {
+        if cx.extents_of(*operand)?.len() != 2 {
+            return Err(cx.broken("A and B must be matrices"));
+        }
+        if cx.int(name, 0)? != 0 {
+            *operand = cx.transposed(*operand, &[1, 0])?;
+        }
+    }
+    let mut sums = product(cx, operands, [cx.optional(2), cx.optional(5)])?;
+    if let Some(c) = cx.optional(6) {
+        sums = cx.map2(Binary::Add, sums, c)?;
+    }
+    let (a, b) = (cx.input_f32(1)?, cx.input_f32(4)?);
+    let factor = cx.map2(Binary::Mul, a, b)?;
+    let factor = cx.map2_f32(Binary::Mul, factor, cx.float("alpha", 1.0)?)?;
+    if cx.optional(7).is_none() {
+        let sums = cx.cast(sums, DType::F32)?;
+        let y = cx.map2(Binary::Mul, sums, factor)?;
+        cx.output(0, y);
+        return Ok(());
+    }
+    let scale = scalar(cx, 7)?;
+    let factor = cx.map2(Binary::Div, factor, scale)?;
+    let zero = scalar(cx, 8)?;
+    let to = cx.dtype(8)?;
+    let y = requantize(cx, sums, factor, (zero, to), 1)?;
+    cx.output(0, y);
+    Ok(())
 }
 
 /// Along an axis; in operator sets before 13 over all dimensions from it on.

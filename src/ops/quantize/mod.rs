@@ -17,7 +17,7 @@ pub use range::QuantizeRange;
 
 pub(crate) use cases::*;
 pub(crate) use contrib::{CONTRIB, ranged};
-pub(crate) use onnx::ONNX;
+pub(crate) use onnx::{ONNX, product as integer_product};
 pub(crate) use product::geometry;
 pub(crate) use value::{dequantized, quantized, requantized, small};
 

@@ -17,7 +17,12 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
     row("MatMulInteger", 10, matmul_integer),
     row("QLinearMatMul", 10, qlinear_matmul),
     row("ConvInteger", 10, conv_integer),
-    row("QLinearConv", 10, qlinear_conv),
+    row("QLinearConv", 10, |cx| {
+        let x = cx.input(0)?;
+        let y = qlinear_conv(cx, x)?;
+        cx.output(0, y);
+        Ok(())
+    }),
 ];
 
 fn dims(extents: &[usize]) -> Vec<Dim> {
@@ -144,7 +149,7 @@ fn dynamic(cx: &mut NodeCx<'_>) -> Result<()> {
 
 /// Operands of a product, with zero points that it takes: those for rows of a
 /// matrix in a batch are taken off first.
-pub(super) fn product(
+pub(crate) fn product(
     cx: &mut NodeCx<'_>,
     operands: [ValueId; 2],
     zeros: [Option<ValueId>; 2],
@@ -185,7 +190,7 @@ fn factor(cx: &mut NodeCx<'_>, scales: [ValueId; 3]) -> Result<ValueId> {
 }
 
 /// `saturate(round(x * factor) + zero)` with a factor of any shape.
-fn requantize(
+pub(super) fn requantize(
     cx: &mut NodeCx<'_>,
     x: ValueId,
     factor: ValueId,
@@ -331,8 +336,9 @@ fn conv_integer(cx: &mut NodeCx<'_>) -> Result<()> {
     Ok(())
 }
 
-fn qlinear_conv(cx: &mut NodeCx<'_>) -> Result<()> {
-    let (x, w) = (cx.input(0)?, cx.input(3)?);
+/// A convolution of the codes x, which are the node's first input or made of it.
+pub(super) fn qlinear_conv(cx: &mut NodeCx<'_>, x: ValueId) -> Result<ValueId> {
+    let w = cx.input(3)?;
     let of = Convolved { x, w, x_zero: Some(cx.input(2)?), w_zero: Some(cx.input(5)?) };
     let mut sums = convolve(cx, of)?;
     let rank = cx.extents_of(sums)?.len();
@@ -354,7 +360,5 @@ fn qlinear_conv(cx: &mut NodeCx<'_>) -> Result<()> {
     let factor = factor(cx, [a, b, y])?;
     let zero = cx.input(7)?;
     let to = dtype_of(cx, zero);
-    let y = requantize(cx, sums, factor, (zero, to), 1)?;
-    cx.output(0, y);
-    Ok(())
+    requantize(cx, sums, factor, (zero, to), 1)
 }

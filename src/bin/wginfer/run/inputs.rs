@@ -5,7 +5,7 @@ use super::{arrays, picture};
 use crate::output::{note, safe};
 use rand_core::{RngCore, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use wginfer::formats::onnx::{Dimension, ValueInfo};
 use wginfer::onnx::Model;
@@ -18,9 +18,22 @@ pub(crate) fn gather(
     model: &Model,
     quiet: bool,
 ) -> Result<Vec<(String, Tensor)>, Error> {
+    check_names(args, model)?;
     let mut given = BTreeMap::new();
+    let mut strangers = Vec::new();
     for source in &args.inputs {
-        read(args, model, source, &mut given)?;
+        strangers.extend(read(args, model, source, &mut given)?);
+    }
+    let missing = model
+        .inputs()
+        .iter()
+        .any(|info| !given.contains_key(&info.name) && model.default_of(&info.name).is_none());
+    match strangers.first() {
+        Some(name) if missing => return Err(unknown(model, name)),
+        Some(_) => {
+            note(format_args!("note: not inputs of the model: {}", safe(&strangers.join(", "))))
+        }
+        None => {}
     }
     let dims = known_dims(args, model, &given);
     let mut inputs = Vec::new();
@@ -42,26 +55,57 @@ pub(crate) fn gather(
     }
 }
 
+/// Shapes and dimensions are those of the model.
+fn check_names(args: &InputArgs, model: &Model) -> Result<(), Error> {
+    for shape in &args.shapes {
+        if model.inputs().iter().all(|info| info.name != shape.name) {
+            return Err(unknown(model, &shape.name));
+        }
+    }
+    let dims = model.inputs().iter().flat_map(|info| info.dims.iter().flatten());
+    let symbols: BTreeSet<&str> = dims
+        .filter_map(|dim| match dim {
+            Dimension::Symbol(symbol) => Some(symbol.as_str()),
+            _ => None,
+        })
+        .collect();
+    match args.dims.iter().find(|dim| !symbols.contains(dim.name.as_str())) {
+        None => Ok(()),
+        Some(dim) => Err(Error::Input {
+            name: "dimension".into(),
+            expected: match symbols.is_empty() {
+                true => "none, as the model names no dimensions".into(),
+                false => format!("one of {symbols:?}"),
+            },
+            got: dim.name.clone(),
+        }),
+    }
+}
+
 fn unknown(model: &Model, name: &str) -> Error {
     let names: Vec<_> = model.inputs().iter().map(|info| info.name.as_str()).collect();
     Error::Input { name: "input".into(), expected: format!("one of {names:?}"), got: name.into() }
 }
 
+/// Reads a file's inputs; the names of arrays that are none.
 fn read(
     args: &InputArgs,
     model: &Model,
     source: &InputSource,
     given: &mut BTreeMap<String, Tensor>,
-) -> Result<(), Error> {
+) -> Result<Vec<String>, Error> {
     let file = &source.file;
     let archive = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"));
     if archive && source.name.is_none() {
+        let mut strangers = Vec::new();
         for name in arrays::names(file)? {
             if model.inputs().iter().any(|info| info.name == name) {
                 given.insert(name.clone(), arrays::read_from(file, &name)?);
+            } else {
+                strangers.push(name);
             }
         }
-        return Ok(());
+        return Ok(strangers);
     }
     let info = match &source.name {
         Some(name) => model.inputs().iter().find(|info| info.name == *name),
@@ -77,7 +121,7 @@ fn read(
         arrays::read(file)?
     };
     given.insert(info.name.clone(), tensor);
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// The one input that a file without a name can be meant for.

@@ -1,9 +1,10 @@
 //! What a run gave and took, for people and for programs.
 
-use crate::output::{Align, Fields, Table, safe, shortened};
+use crate::output::{Align, Fields, Table, bytes, safe, shortened};
 use serde_json::{Value, json};
 use std::time::Duration;
-use wginfer::exec::{Profile, TimeSource};
+use wginfer::exec::{Profile, TimeSource, WorkingMemory};
+use wginfer::gpu::{MemoryReport, Purpose};
 use wginfer::ops::{RefData, RefTensor};
 use wginfer::{Error, Tensor};
 
@@ -104,6 +105,25 @@ fn number(value: f64) -> String {
     } else {
         format!("{value:.5}")
     }
+}
+
+/// What the device held at most, for people.
+pub(super) fn memory_line(device: &MemoryReport) -> String {
+    let weights = bytes(device.peak(Purpose::Weights));
+    format!("memory: {} of the device at most, {weights} of it weights\n", bytes(device.total_peak))
+}
+
+/// The same, for programs, in bytes: beside it the working memory that there is,
+/// and the most that was needed of it at one time.
+pub(super) fn memory_json(working: &WorkingMemory, device: Option<&MemoryReport>) -> Value {
+    let mut memory =
+        json!({ "working_bytes": working.slots, "live_peak_bytes": working.live_peak });
+    if let Some(device) = device {
+        memory["weights_bytes"] = device.peak(Purpose::Weights).into();
+        memory["staging_peak_bytes"] = device.peak(Purpose::Staging).into();
+        memory["device_peak_bytes"] = device.total_peak.into();
+    }
+    memory
 }
 
 /// How long runs took: the first one, which plans and compiles, and the rest.

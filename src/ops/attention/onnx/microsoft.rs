@@ -12,7 +12,11 @@ use crate::ops::state::TensorScatter;
 use crate::tensor::{DType, Tensor};
 
 /// What an exporter may say that changes nothing where it has this value.
-fn refuse(cx: &NodeCx<'_>, attributes: &[(&str, i64)], inputs: &[(usize, &str)]) -> Result<()> {
+pub(super) fn refuse(
+    cx: &NodeCx<'_>,
+    attributes: &[(&str, i64)],
+    inputs: &[(usize, &str)],
+) -> Result<()> {
     for &(name, harmless) in attributes {
         let value = cx.int(name, harmless)?;
         if value != harmless {
@@ -25,7 +29,7 @@ fn refuse(cx: &NodeCx<'_>, attributes: &[(&str, i64)], inputs: &[(usize, &str)])
     }
 }
 
-fn scale(cx: &NodeCx<'_>) -> Result<Option<f32>> {
+pub(super) fn scale(cx: &NodeCx<'_>) -> Result<Option<f32>> {
     // 0 stands for the default.
     Ok(cx.attributes().float("scale")?.filter(|&scale| scale != 0.0))
 }
@@ -85,46 +89,99 @@ pub(super) fn multi_head(cx: &mut NodeCx<'_>) -> Result<()> {
         softcap: None,
     };
     call.check(cx)?;
-    call.bias = multi_head_bias(cx, &call)?;
+    call.bias = added_mask(cx, &call, 4, Some(5))?;
     finish(cx, &call, dtype)
 }
 
-/// The sum of the padding mask and the bias of the scores.
-fn multi_head_bias(cx: &mut NodeCx<'_>, call: &Call) -> Result<Option<ValueId>> {
-    let sizes = call.sizes(cx)?;
-    let mut added = match cx.optional(5) {
-        None => None,
-        Some(bias) => Some(cx.cast(bias, DType::F32)?),
-    };
-    if let Some(mask) = cx.optional(4) {
-        let extents = cx.extents(4)?;
-        let full: Vec<usize> = match extents[..] {
-            [batch, keys] if keys == sizes.capacity => vec![batch, 1, 1, keys],
-            [batch, queries, keys] if keys == sizes.capacity => vec![batch, 1, queries, keys],
-            _ => return Err(cx.unsupported(format!("key_padding_mask {extents:?}"))),
-        };
-        let mask = cx.cast(mask, DType::Bool)?;
-        let mask = reshape(cx, mask, &full)?;
-        let hidden = cx.float("mask_filter_value", -10000.0)?;
-        let mask = bias::of_truth(cx, mask, hidden)?;
-        added = Some(match added {
-            Some(bias) => cx.op1(Binary::Add, &[bias, mask])?,
-            None => mask,
-        });
-    }
-    Ok(added)
+/// The sum of a padding mask and a bias of the scores, by the inputs' numbers.
+pub(super) fn added_mask(
+    cx: &mut NodeCx<'_>,
+    call: &Call,
+    mask: usize,
+    bias: Option<usize>,
+) -> Result<Option<ValueId>> {
+    let bias = bias.and_then(|bias| cx.optional(bias));
+    let bias = bias.map(|bias| cx.cast(bias, DType::F32)).transpose()?;
+    let Some(given) = cx.optional(mask) else { return Ok(bias) };
+    let seen = seen(cx, call, given)?;
+    let hidden = cx.float("mask_filter_value", -10000.0)?;
+    let mask = bias::of_truth(cx, seen, hidden)?;
+    Ok(Some(match bias {
+        Some(bias) => cx.op1(Binary::Add, &[bias, mask])?,
+        None => mask,
+    }))
 }
 
-fn columns(cx: &mut NodeCx<'_>, vector: ValueId, start: usize, count: usize) -> Result<ValueId> {
+/// Which keys a padding mask shows, as truth values that broadcast to
+/// `[B, H, Q, C]`. It has a truth value for each key, or says where the keys of
+/// each sequence end, and then perhaps where they begin.
+fn seen(cx: &mut NodeCx<'_>, call: &Call, mask: ValueId) -> Result<ValueId> {
+    let sizes = call.sizes(cx)?;
+    let (batch, keys) = (sizes.batch, sizes.capacity);
+    let extents = cx.extents_of(mask)?;
+    let full = match extents[..] {
+        [b, k] if (b, k) == (batch, keys) => vec![batch, 1, 1, keys],
+        [b, q, k] if (b, q, k) == (batch, sizes.queries, keys) => vec![batch, 1, q, keys],
+        [n] if n == batch || n == 2 * batch => {
+            let ends = part(cx, mask, 0, batch)?;
+            let mut seen = positioned(cx, Binary::Less, keys, ends)?;
+            if n > batch {
+                let starts = part(cx, mask, batch, batch)?;
+                let begun = positioned(cx, Binary::GreaterOrEqual, keys, starts)?;
+                seen = cx.op1(Binary::And, &[seen, begun])?;
+            }
+            return Ok(seen);
+        }
+        _ => {
+            let what = format!("a mask {extents:?} of {batch} sequences and {keys} keys");
+            return Err(cx.unsupported(what));
+        }
+    };
+    let mask = cx.cast(mask, DType::Bool)?;
+    reshape(cx, mask, &full)
+}
+
+/// Some numbers of a vector as `[B, 1, 1, 1]`, in I32.
+fn part(cx: &mut NodeCx<'_>, vector: ValueId, start: usize, batch: usize) -> Result<ValueId> {
+    let part = columns(cx, vector, start, batch)?;
+    let part = cx.cast(part, DType::I32)?;
+    reshape(cx, part, &[batch, 1, 1, 1])
+}
+
+/// The keys' positions compared with a number for each sequence.
+fn positioned(
+    cx: &mut NodeCx<'_>,
+    comparison: Binary,
+    keys: usize,
+    numbers: ValueId,
+) -> Result<ValueId> {
+    let order: Vec<i32> = (0..keys as i32).collect();
+    let order = cx.constant(Tensor::from_i32(&[1, 1, 1, keys], &order)?)?;
+    cx.op1(comparison, &[order, numbers])
+}
+
+/// So many elements of the last dimension.
+pub(super) fn columns(
+    cx: &mut NodeCx<'_>,
+    vector: ValueId,
+    start: usize,
+    count: usize,
+) -> Result<ValueId> {
     let range = SliceRange { axis: -1, start: start as i64, end: (start + count) as i64, step: 1 };
     cx.op1(Slice { ranges: vec![range] }, &[vector])
 }
 
-fn finish(cx: &mut NodeCx<'_>, call: &Call, dtype: DType) -> Result<()> {
+/// The first output: `[B, Q, H Dv]`.
+pub(super) fn results(cx: &mut NodeCx<'_>, call: &Call, dtype: DType) -> Result<()> {
     let y = call.output(cx)?;
     let y = as_given(cx, y, &[0; 3])?;
     let y = cx.cast(y, dtype)?;
     cx.output(0, y);
+    Ok(())
+}
+
+fn finish(cx: &mut NodeCx<'_>, call: &Call, dtype: DType) -> Result<()> {
+    results(cx, call, dtype)?;
     for (index, value) in [(1, call.k), (2, call.v)] {
         if cx.wants(index) {
             let value = cx.cast(value, dtype)?;

@@ -4,6 +4,7 @@
 mod bias;
 mod core;
 mod microsoft;
+mod packed;
 
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
@@ -16,6 +17,8 @@ use core::{Call, Offset};
 pub(crate) const ONNX: &[OnnxOperator] = &[
     row("Attention", 23, attention),
     row("SwiGLU", 28, gated),
+    OnnxOperator { domain: MICROSOFT, name: "Attention", since: 1, import: packed::attention },
+    OnnxOperator { domain: MICROSOFT, name: "QAttention", since: 1, import: packed::quantised },
     OnnxOperator {
         domain: MICROSOFT,
         name: "MultiHeadAttention",

@@ -4,7 +4,7 @@ use super::tables::{Axis, Coordinates, Filter, Nearest};
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::NodeCx;
-use crate::ops::elementwise::{Unary, Where};
+use crate::ops::elementwise::{Binary, Unary, Where};
 use crate::ops::gather::Take;
 use crate::ops::movement::{Expand, dims, front_axes, reshaped};
 use crate::ops::resize::Resample;
@@ -234,10 +234,14 @@ fn nearest(cx: &mut NodeCx<'_>, x: ValueId, rule: Nearest, axes: &Axes) -> Resul
     Ok(y)
 }
 
-/// 8-bit numbers are rounded to the nearest, ties to even.
+/// A sum of weighted numbers that is whole but for rounding counts as whole.
+const ALMOST: f32 = 1.0 + 1.0 / (1 << 20) as f32;
+
+/// Of whole numbers the fraction is cut off, as ONNX's own definition does; with
+/// antialiasing they are rounded, as ONNX Runtime does.
 fn filtered(cx: &mut NodeCx<'_>, filter: Filter, axes: &Axes) -> Result<ValueId> {
     let dtype = cx.dtype(0)?;
-    let takes = [DType::F32, DType::F16, DType::BF16, DType::U8, DType::I8];
+    let takes = [DType::F32, DType::F16, DType::BF16, DType::U8, DType::I8, DType::I32];
     if !takes.contains(&dtype) && !axes.is_empty() {
         return Err(cx.unsupported(format!("{dtype} with mode 'linear' or 'cubic'")));
     }
@@ -253,7 +257,11 @@ fn filtered(cx: &mut NodeCx<'_>, filter: Filter, axes: &Axes) -> Result<ValueId>
         let weights = cx.constant(Tensor::from_f32(&extents, &weights)?)?;
         y = cx.op1(Resample { axis: *number as i64 }, &[y, indices, weights])?;
     }
-    if dtype.is_float() { Ok(y) } else { cx.op1(Unary::Round, &[y]) }
+    match dtype.is_float() {
+        true => Ok(y),
+        false if filter.antialias => cx.map1(Unary::Round, y),
+        false => cx.map2_f32(Binary::Mul, y, ALMOST),
+    }
 }
 
 /// A value where places along an axis are outside.

@@ -1,0 +1,76 @@
+//! How nodes are written down: their order, their attributes, their inputs.
+
+use super::build::*;
+use super::support::backends::Named;
+use super::{close, session};
+use libtest_mimic::Failed;
+use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
+use wginfer::{Backend, ErrorKind, Tensor};
+
+pub const TESTS: &[(&str, super::Free)] = &[("unknown_attributes_and_inputs_are_refused", surplus)];
+
+/// `y = exp(-relu(x))` from behind, with a branch that reads what is made later.
+pub fn unsorted(backend: &Named) -> Result<(), Failed> {
+    let body = |op: &str| net(vec![node(op, &["minus"], &["b"])], vec![], &["b"], vec![]);
+    let branches = vec![graph("then_branch", body("Exp")), graph("else_branch", body("Identity"))];
+    let nodes = vec![
+        with(node("If", &["yes"], &["y"]), branches),
+        node("Neg", &["positive"], &["minus"]),
+        node("Relu", &["x"], &["positive"]),
+    ];
+    let inputs = vec![info("x", FLOAT, &[D::N(3)])];
+    let mut session = session(backend, net(nodes, inputs, &["y"], vec![truth("yes", true)]));
+    let x = Tensor::from_f32(&[3], &[1.0, -2.0, 0.5])?;
+    let outputs = session.run_blocking(&[("x", &x)])?;
+    close(&outputs[0].1.to_f32()?, &[(-1f32).exp(), 1.0, (-0.5f32).exp()]);
+    Ok(())
+}
+
+/// Two nodes with values of attributes that nobody has, one behind the first, and
+/// one that is fine.
+pub fn several_refused(backend: &Named) -> Result<(), Failed> {
+    let said = |name: &str, value: &str| {
+        let mut said = int(name, 0);
+        said.r#type = 3;
+        said.s = value.as_bytes().to_vec();
+        said
+    };
+    let nodes = vec![
+        with(node("Pad", &["x", "pads"], &["a"]), vec![said("mode", "mirror")]),
+        node("Neg", &["a"], &["b"]),
+        node("Relu", &["x"], &["c"]),
+        with(node("Gelu", &["c"], &["d"]), vec![said("approximate", "some")]),
+    ];
+    let inputs = vec![info("x", FLOAT, &[D::N(3)])];
+    let graph = net(nodes, inputs, &["b", "d"], vec![wholes("pads", &[2], &[1, 1])]);
+    let mut session = session(backend, graph);
+    let x = Tensor::from_f32(&[3], &[1.0, -2.0, 0.5])?;
+    let error = session.run_blocking(&[("x", &x)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    for part in ["Pad_a", "mirror", "Gelu_d", "some"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    assert!(!error.to_string().contains("Neg_b"), "{error}");
+    Ok(())
+}
+
+fn surplus() -> Result<(), Failed> {
+    let refused = |wrong: wginfer::formats::onnx::proto::NodeProto, expected: &str| {
+        let inputs = vec![info("x", FLOAT, &[D::N(1), D::N(1), D::N(3)])];
+        let weights = vec![floats("w", &[1, 1, 1], &[2.0])];
+        let body = net(vec![wrong], inputs, &["y"], weights);
+        let model = Model::from_bytes("test.onnx", bytes(body)).unwrap();
+        let error = OnnxSession::new(model, &Backend::Cpu, OnnxOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Format, "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let conv = node("Conv", &["x", "w"], &["y"]);
+    refused(
+        with(conv, vec![ints("stride", &[2])]),
+        "attribute 'stride' of Conv, which has auto_pad",
+    );
+    refused(with(node("Relu", &["x"], &["y"]), vec![int("bogus", 1)]), "which has none");
+    refused(node("Relu", &["x", "w"], &["y"]), "2 inputs of Relu, which takes 1 at most");
+    refused(node("Conv", &["x"], &["y"]), "1 inputs of Conv, which takes 2 at least");
+    Ok(())
+}
