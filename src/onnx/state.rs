@@ -34,6 +34,30 @@ pub(super) enum Value {
     Here(ValueId),
     /// While a stage is ended: an entry of the next table.
     Next(usize, Kind),
+    /// Values one after another.
+    Sequence(Vec<Value>),
+    /// An optional value that is absent. One that is there is the value itself.
+    Nothing,
+    /// A sequence of maps, one for each row of a matrix: all have these keys, and the
+    /// row's elements for them.
+    Maps(Tensor, Box<Value>),
+}
+
+impl Value {
+    /// Whether it is a tensor.
+    pub(super) fn is_tensor(&self) -> bool {
+        !matches!(self, Value::Sequence(_) | Value::Nothing | Value::Maps(..))
+    }
+
+    /// The tensors in it.
+    pub(super) fn tensors(&mut self, visit: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Value::Sequence(items) => items.iter_mut().for_each(|item| item.tensors(visit)),
+            Value::Nothing => {}
+            Value::Maps(_, rows) => rows.tensors(visit),
+            tensor => visit(tensor),
+        }
+    }
 }
 
 /// A graph of the model being imported: the network itself, or a body.
@@ -59,6 +83,8 @@ pub(super) enum Role {
     Loop(Box<LoopState>),
     /// The body of a `Scan`.
     Scan(Box<ScanState>),
+    /// The body of a `SequenceMap`.
+    Map(Box<MapState>),
 }
 
 /// Where a `Loop` stands.
@@ -111,6 +137,15 @@ pub(super) struct Scanned {
     pub(super) reverse: bool,
 }
 
+/// Where a `SequenceMap` stands.
+#[derive(Debug, Clone)]
+pub(super) struct MapState {
+    pub(super) at: usize,
+    pub(super) count: usize,
+    pub(super) inputs: Vec<Value>,
+    pub(super) outputs: Vec<Vec<Value>>,
+}
+
 /// Where an import stands.
 #[derive(Debug, Clone)]
 pub(super) struct State {
@@ -120,8 +155,9 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Every value but the counts of loops, in an order that depends on nothing else.
+    /// Every tensor but the counts of loops, in an order that depends on nothing else.
     pub(super) fn values(&mut self, visit: &mut dyn FnMut(&mut Value)) {
+        let visit = &mut |value: &mut Value| value.tensors(visit);
         for frame in &mut self.frames {
             frame.names.values_mut().for_each(&mut *visit);
             match &mut frame.role {
@@ -130,6 +166,10 @@ impl State {
                 Role::Scan(state) => {
                     state.states.iter_mut().for_each(&mut *visit);
                     state.inputs.iter_mut().for_each(|input| visit(&mut input.value));
+                    state.outputs.iter_mut().flatten().for_each(&mut *visit);
+                }
+                Role::Map(state) => {
+                    state.inputs.iter_mut().for_each(&mut *visit);
                     state.outputs.iter_mut().flatten().for_each(&mut *visit);
                 }
             }
@@ -190,6 +230,7 @@ impl State {
                 Role::Branch => key.number(1),
                 Role::Loop(state) => key.number(2).looped(state),
                 Role::Scan(state) => key.number(3).scanned(state),
+                Role::Map(state) => key.number(4).mapped(state),
             };
         }
         key.list(self.answers.iter(), |key, answer| {
@@ -259,6 +300,15 @@ impl Key {
             Value::Next(index, _) => {
                 self.number(4).number(*index);
             }
+            Value::Sequence(items) => {
+                self.number(5).list(items.iter(), Key::value);
+            }
+            Value::Nothing => {
+                self.number(6);
+            }
+            Value::Maps(keys, rows) => {
+                self.number(7).tensor(keys).value(rows);
+            }
         }
     }
 
@@ -288,6 +338,13 @@ impl Key {
         self.list(state.inputs.iter(), |key, input| {
             key.number(input.axis).number(usize::from(input.reverse)).value(&input.value);
         });
+        self.list(state.outputs.iter(), |key, items| key.list(items.iter(), Key::value));
+        self
+    }
+
+    fn mapped(&mut self, state: &MapState) -> &mut Self {
+        self.number(state.at).number(state.count);
+        self.list(state.inputs.iter(), Key::value);
         self.list(state.outputs.iter(), |key, items| key.list(items.iter(), Key::value));
         self
     }

@@ -4,7 +4,7 @@ use super::elementwise::{Binary, Test, Unary, Whole};
 use super::reduce::Reduction;
 // Every family is in the table.
 use super::*;
-use crate::onnx::OnnxOperator;
+use crate::onnx::{HostOperator, OnnxOperator};
 use crate::validate::CaseFamily;
 
 /// An operator as the tests, the documentation and the importers find it.
@@ -180,12 +180,14 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     gather::ONNX,
     linear_attention::ONNX,
     matmul::ONNX,
+    ml::ONNX,
     movement::ONNX,
     norm::CONTRIB,
     norm::ONNX,
     pool::ONNX,
     quantize::CONTRIB,
     quantize::ONNX,
+    random::ONNX,
     recurrent::ONNX,
     reduce::ONNX,
     resize::ONNX,
@@ -197,3 +199,6 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     state::ONNX,
     topk::ONNX,
 ];
+
+/// How it finds the operators that the host computes.
+pub const HOST: &[&[HostOperator]] = &[text::HOST];

@@ -15,8 +15,11 @@ mod crossing;
 mod files;
 mod hostile;
 mod mixed;
+mod random;
+mod sequences;
 #[path = "../support/mod.rs"]
 mod support;
+mod values;
 
 use build::*;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -46,6 +49,16 @@ const BODIES: &[(&str, Body)] = &[
     ("a_loop_keeps_on_the_device_what_it_carries", crossing::looped),
     ("values_that_swap_are_not_overwritten", crossing::swapped),
     ("memory_is_little_more_than_what_is_alive", crossing::memory),
+    ("random_numbers_are_new_in_every_run", random::runs),
+    ("a_seed_makes_backends_and_runs_alike", random::seeds),
+    ("iterations_draw_numbers_of_their_own", random::loops),
+    ("what_is_drawn_may_be_a_result_or_decide", random::results),
+    ("chances_are_kept", random::chances),
+    ("elements_of_sequences_have_names", sequences::names),
+    ("optional_values_may_be_absent", sequences::optional),
+    ("elements_of_sequences_stay_on_the_device", sequences::kept),
+    ("strings_come_and_go", sequences::strings),
+    ("what_the_host_computes_is_reported", sequences::reported),
     ("initializers_are_defaults_of_inputs", files::defaults),
     ("dimensions_without_a_name_are_free", files::free_dims),
     ("any_value_can_be_an_output", files::any_value_is_an_output),
@@ -66,6 +79,7 @@ fn main() {
             }));
         }
     }
+    trials.extend(values::trials());
     for (name, body) in hostile::TESTS.iter().chain(files::TESTS) {
         trials.push(Trial::test(format!("onnx_import::{name}"), *body));
     }
