@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) mod scan;
 
 /// Operator and first version.
-const CONTROL: &[(&str, u32)] = &[("If", 1), ("Loop", 1), ("Scan", 9)];
+const CONTROL: &[(&str, u32)] = &[("If", 1), ("Loop", 1), ("Scan", 8)];
 
 /// A loop with more nodes than this in all its iterations runs one iteration
 /// after another instead of being one large graph.

@@ -51,10 +51,10 @@ fn is_sequence(model: &Model, name: &str) -> bool {
 /// [`Error::Input`] for names that are no inputs or given twice, inputs that
 /// are missing, dtypes, ranks and extents that are not the declared ones, and
 /// symbolic dimensions with two values.
-pub(super) fn check<'m>(
-    model: &'m Model,
+pub(super) fn check(
+    model: &Model,
     mut given: Vec<(String, OnnxValue)>,
-) -> Result<Vec<(&'m str, OnnxValue)>> {
+) -> Result<Vec<(&str, OnnxValue)>> {
     let names = || {
         let names: Vec<_> = model.inputs().iter().map(|info| info.name.as_str()).collect();
         format!("one of {names:?}")

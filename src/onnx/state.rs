@@ -127,6 +127,24 @@ pub(super) struct ScanState {
     pub(super) states: Vec<Value>,
     pub(super) inputs: Vec<Scanned>,
     pub(super) outputs: Vec<Vec<Value>>,
+    pub(super) batch: Option<Batch>,
+}
+
+/// The sequences of a batch, which a `Scan` of opset 8 goes through one by one.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    /// The one that is gone through.
+    pub(super) at: usize,
+    /// How many elements each has.
+    pub(super) lengths: Vec<usize>,
+    /// How many elements there is room for.
+    pub(super) longest: usize,
+    /// What states begin with, for all of the batch.
+    pub(super) states: Vec<Value>,
+    /// What is scanned, for all of the batch.
+    pub(super) inputs: Vec<Scanned>,
+    /// What each sequence gave: states, then outputs.
+    pub(super) done: Vec<Vec<Value>>,
 }
 
 /// An input of a `Scan` that is cut into slices.
@@ -167,6 +185,11 @@ impl State {
                     state.states.iter_mut().for_each(&mut *visit);
                     state.inputs.iter_mut().for_each(|input| visit(&mut input.value));
                     state.outputs.iter_mut().flatten().for_each(&mut *visit);
+                    if let Some(batch) = &mut state.batch {
+                        batch.states.iter_mut().for_each(&mut *visit);
+                        batch.inputs.iter_mut().for_each(|input| visit(&mut input.value));
+                        batch.done.iter_mut().flatten().for_each(&mut *visit);
+                    }
                 }
                 Role::Map(state) => {
                     state.inputs.iter_mut().for_each(&mut *visit);
@@ -335,11 +358,22 @@ impl Key {
     fn scanned(&mut self, state: &ScanState) -> &mut Self {
         self.number(state.at).number(state.trip);
         self.list(state.states.iter(), Key::value);
-        self.list(state.inputs.iter(), |key, input| {
-            key.number(input.axis).number(usize::from(input.reverse)).value(&input.value);
-        });
+        self.list(state.inputs.iter(), Key::scanned_input);
         self.list(state.outputs.iter(), |key, items| key.list(items.iter(), Key::value));
+        self.list(state.batch.iter(), |key, batch| {
+            key.number(batch.at).number(batch.longest);
+            key.list(batch.lengths.iter(), |key, &length| {
+                key.number(length);
+            });
+            key.list(batch.states.iter(), Key::value);
+            key.list(batch.inputs.iter(), Key::scanned_input);
+            key.list(batch.done.iter(), |key, items| key.list(items.iter(), Key::value));
+        });
         self
+    }
+
+    fn scanned_input(&mut self, input: &Scanned) {
+        self.number(input.axis).number(usize::from(input.reverse)).value(&input.value);
     }
 
     fn mapped(&mut self, state: &MapState) -> &mut Self {

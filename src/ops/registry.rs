@@ -176,6 +176,7 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     crate::onnx::ONNX,
     elementwise::CONTRIB,
     elementwise::ONNX,
+    elementwise::TRAINING,
     gather::HOST,
     gather::ONNX,
     linear_attention::ONNX,

@@ -1,6 +1,7 @@
 //! Convolutions, and transposed ones.
 
 mod cases;
+mod causal;
 mod columns;
 pub(crate) mod geometry;
 mod onnx;

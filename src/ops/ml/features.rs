@@ -126,7 +126,7 @@ pub(super) fn feature_vectorizer(cx: &mut NodeCx<'_>) -> Result<()> {
     let mut parts = Vec::with_capacity(cx.input_count());
     for index in 0..cx.input_count() {
         let count: usize = cx.extents(index)?.iter().product();
-        if count % rows.max(1) != 0 {
+        if !count.is_multiple_of(rows.max(1)) {
             return Err(cx.broken(format!("{count} elements in {rows} rows")));
         }
         let x = cx.input(index)?;

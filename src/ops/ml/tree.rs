@@ -11,9 +11,12 @@ use crate::ops::reduce::Reduction;
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 
+/// Where a node is in the list, by its tree and its number there.
+type Index = HashMap<(usize, usize), usize>;
+
 /// The nodes of `TreeEnsembleRegressor` and `TreeEnsembleClassifier`, whose leaves
 /// say nothing yet, and where each is by tree and number.
-fn forest(cx: &NodeCx<'_>, targets: usize) -> Result<(Forest, HashMap<(usize, usize), usize>)> {
+fn forest(cx: &NodeCx<'_>, targets: usize) -> Result<(Forest, Index)> {
     let trees = places(cx, "nodes_treeids")?;
     let numbers = places(cx, "nodes_nodeids")?;
     let features = places(cx, "nodes_featureids")?;
@@ -72,7 +75,7 @@ fn weigh(
     cx: &NodeCx<'_>,
     prefix: &str,
     forest: &mut Forest,
-    index: &HashMap<(usize, usize), usize>,
+    index: &Index,
 ) -> Result<(Vec<usize>, Vec<f64>)> {
     let ids = places(cx, &format!("{prefix}_ids"))?;
     let trees = places(cx, &format!("{prefix}_treeids"))?;
