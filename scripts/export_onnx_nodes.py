@@ -9,7 +9,9 @@ memory and computes the expected results with NumPy.
 cases.json   [{"name", "operators", "model": [offset, length], "random",
                "inputs": [tensor], "outputs": [tensor]}], where a tensor is
                {"name", "dtype", "extents", "data": [offset, length]} and dtype
-               is ONNX's name of the element type, or "sequence", "optional"
+               is ONNX's name of the element type; a tensor of strings has them in
+               "strings"; a "sequence" has its tensors in "items"; an optional value
+               is what is in it, or has the dtype "absent"
 cases.bin    the models and the tensors' elements, little-endian; types of less
              than 8 bits take a byte each
 """
@@ -58,13 +60,6 @@ class Blob:
         return [start, len(data)]
 
 
-def element_type(value_info):
-    kind = value_info.type.WhichOneof("value")
-    if kind != "tensor_type":
-        return kind.removesuffix("_type")
-    return onnx.TensorProto.DataType.Name(value_info.type.tensor_type.elem_type)
-
-
 def array(value):
     if isinstance(value, onnx.TensorProto):
         return numpy_helper.to_array(value)
@@ -72,11 +67,27 @@ def array(value):
 
 
 def tensor(blob, value_info, value):
-    dtype = element_type(value_info)
-    entry = {"name": value_info.name, "dtype": dtype, "extents": [], "data": [0, 0]}
-    if dtype in ("sequence", "optional", "map", "STRING") or value is None:
+    return typed(blob, value_info.name, value_info.type, value)
+
+
+def typed(blob, name, type_proto, value):
+    entry = {"name": name, "dtype": "absent", "extents": [], "data": [0, 0]}
+    kind = type_proto.WhichOneof("value")
+    if value is None:
         return entry
+    if kind == "optional_type":
+        return typed(blob, name, type_proto.optional_type.elem_type, value)
+    if kind == "sequence_type":
+        inner = type_proto.sequence_type.elem_type
+        items = [typed(blob, f"{name}[{i}]", inner, item) for i, item in enumerate(value)]
+        return entry | {"dtype": "sequence", "items": items}
+    if kind != "tensor_type":
+        return entry | {"dtype": kind.removesuffix("_type")}
+    entry["dtype"] = dtype = onnx.TensorProto.DataType.Name(type_proto.tensor_type.elem_type)
     value = array(value)
+    if dtype == "STRING":
+        texts = [x.decode() if isinstance(x, bytes) else str(x) for x in value.ravel().tolist()]
+        return entry | {"extents": list(value.shape), "strings": texts}
     entry["extents"] = list(value.shape)
     if dtype in ("INT4", "INT2"):
         # Their bytes have no sign.

@@ -9,7 +9,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 VERSION=1.23.2
 # Raised when the exporter writes something else.
-EXPORT=2
+EXPORT=3
 
 TMP=
 trap '[[ -z $TMP ]] || rm -rf "$TMP"' EXIT

@@ -1,7 +1,9 @@
 //! `If`, `Loop` and `Scan`: their bodies are imported in place, as often as
-//! they run. What only a run can tell ends a stage.
+//! they run. What only a run can tell ends a stage. All that needs the driver
+//! instead of a row comes through here.
 
 use super::import::{Flow, Importer, Wanted};
+use super::sequence;
 use super::state::{Frame, Gathered, Kind, LoopState, Role, Value};
 use crate::error::{Error, Result};
 use crate::formats::onnx::{OnnxGraph, OnnxNode, ValueInfo};
@@ -14,15 +16,15 @@ use std::sync::Arc;
 pub(super) mod scan;
 
 /// Operator and first version.
-pub(super) const CONTROL: &[(&str, u32)] = &[("If", 1), ("Loop", 1), ("Scan", 9)];
+const CONTROL: &[(&str, u32)] = &[("If", 1), ("Loop", 1), ("Scan", 8)];
 
 /// A loop with more nodes than this in all its iterations runs one iteration
 /// after another instead of being one large graph.
 const MOST_EXPANDED: u64 = 4096;
 
 pub(super) fn is_control(node: &OnnxNode) -> bool {
-    node.domain.is_empty()
-        && CONTROL.iter().any(|&(name, since)| name == node.op_type && node.opset >= since)
+    let ours = |&(name, since): &(&str, u32)| name == node.op_type && node.opset >= since;
+    (node.domain.is_empty() && CONTROL.iter().any(ours)) || sequence::is_ours(node)
 }
 
 pub(super) fn broken(node: &OnnxNode, what: impl std::fmt::Display) -> Error {
@@ -39,7 +41,8 @@ pub(super) fn enter(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow
     match node.op_type.as_str() {
         "If" => enter_if(importer, node),
         "Loop" => enter_loop(importer, node),
-        _ => scan::enter(importer, node),
+        "Scan" => scan::enter(importer, node),
+        _ => sequence::enter(importer, node),
     }
 }
 
@@ -231,6 +234,7 @@ pub(super) fn leave(importer: &mut Importer<'_>) -> Result<Flow> {
     match importer.frame()?.role {
         Role::Loop(_) => iterated(importer, values),
         Role::Scan(_) => scan::stepped(importer, node, values),
+        Role::Map(_) => sequence::mapped(importer, node, values),
         Role::Main | Role::Branch => finish(importer, node, values),
     }
 }

@@ -1,7 +1,7 @@
 //! The end of a stage: what its graph must give, and what is carried on.
 
-use super::import::{Imported, Importer, Wanted};
-use super::stage::{Ask, Next, Src};
+use super::import::{HostWork, Imported, Importer, Wanted, no_tensor};
+use super::stage::{Ask, Next, Res, Src};
 use super::state::{Kind, State, Value};
 use crate::error::{Error, Result};
 use crate::graph::{GraphBuilder, ValueId};
@@ -26,11 +26,17 @@ impl Cut<'_, '_> {
 
     /// Where a value comes from.
     fn source(&mut self, value: &Value) -> Result<Src> {
+        if !value.is_tensor() {
+            return Err(no_tensor());
+        }
         if let Some(tensor) = self.importer.host(value) {
             return Ok(Src::Known(tensor));
         }
         if let Some(index) = self.importer.entry(value) {
             return Ok(Src::Carried(index));
+        }
+        if let Some(input) = self.importer.drawn(value) {
+            return Ok(Src::Drawn(input));
         }
         let Value::Here(id) = value else {
             return Err(Error::internal("a value of the next stage"));
@@ -42,10 +48,31 @@ impl Cut<'_, '_> {
         })))
     }
 
+    /// Where a result of the model comes from.
+    fn result(&mut self, value: &Value) -> Result<Res> {
+        Ok(match value {
+            Value::Sequence(items) => {
+                let items = items.iter().map(|item| self.result(item));
+                Res::Sequence(items.collect::<Result<_>>()?)
+            }
+            Value::Nothing => Res::Nothing,
+            Value::Maps(keys, rows) => Res::Maps(keys.clone(), self.source(rows)?),
+            tensor => Res::Tensor(self.source(tensor)?),
+        })
+    }
+
     /// The value as the next stage sees it.
     fn carry(&mut self, value: &Value) -> Result<Value> {
-        if matches!(value, Value::Next(..)) {
-            return Ok(value.clone());
+        match value {
+            Value::Next(..) | Value::Nothing => return Ok(value.clone()),
+            Value::Sequence(items) => {
+                let items = items.iter().map(|item| self.carry(item));
+                return items.collect::<Result<_>>().map(Value::Sequence);
+            }
+            Value::Maps(keys, rows) => {
+                return Ok(Value::Maps(keys.clone(), Box::new(self.carry(rows)?)));
+            }
+            _ => {}
         }
         let kind = self.importer.kind(value)?;
         match self.source(value)? {
@@ -85,7 +112,6 @@ pub(super) fn look(mut importer: Importer<'_>, start: &State, wanted: Wanted) ->
     }
     let mut state =
         std::mem::replace(&mut importer.state, State { frames: Vec::new(), answers: Vec::new() });
-    state.trim();
     let mut cut = Cut {
         importer: &importer,
         table: Vec::new(),
@@ -96,10 +122,13 @@ pub(super) fn look(mut importer: Importer<'_>, start: &State, wanted: Wanted) ->
     let mut ask = match &wanted {
         Wanted::Value(value) => match cut.carry(value)? {
             Value::Next(index, _) => Ask::Value(index),
+            other if !other.is_tensor() => return Err(no_tensor()),
             _ => return Err(Error::internal("a known value is asked for")),
         },
+        Wanted::Host(work) => host(&mut cut, &mut state, work)?,
         _ => Ask::Nothing,
     };
+    state.trim();
     loops(&mut cut, &mut state, &wanted, &mut ask)?;
     let mut failed = Ok(());
     state.values(&mut |value| match cut.carry(value) {
@@ -110,6 +139,27 @@ pub(super) fn look(mut importer: Importer<'_>, start: &State, wanted: Wanted) ->
     settle(&mut state);
     let (table, outputs) = (cut.table, cut.outputs);
     finish(importer, &outputs, Next::Go { table, ask, after: state })
+}
+
+/// What the host computes from the results of the stage, or from what is carried.
+/// Only types and extents of that are looked at.
+fn host(cut: &mut Cut<'_, '_>, state: &mut State, work: &HostWork) -> Result<Ask> {
+    let inputs = work.inputs.iter().map(|value| match value {
+        Some(value) => cut.source(value).map(Some),
+        None => Ok(None),
+    });
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let frame = state.frames.last_mut();
+    let frame = frame.ok_or_else(|| Error::internal("an import without a graph"))?;
+    let mut entries = Vec::new();
+    for (number, name) in work.names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+        let (call, inputs) = (work.call.clone(), inputs.clone());
+        let entry = cut.entry(Src::Host { call, inputs, number });
+        let unknown = Kind { dtype: DType::F32, extents: Vec::new() };
+        frame.names.insert(name.clone(), Value::Next(entry, unknown));
+        entries.push(entry);
+    }
+    Ok(Ask::Kinds(entries))
 }
 
 /// What loops carry in ways of their own: their counts, what they gather, and
@@ -205,16 +255,18 @@ pub(super) fn done(importer: Importer<'_>) -> Result<Imported> {
     let graph = importer.frame()?.graph.clone();
     for output in &graph.outputs {
         let value = importer.find(&output.name)?;
-        results.push((output.name.clone(), cut.source(&value)?));
+        results.push((output.name.clone(), cut.result(&value)?));
     }
     let outputs = cut.outputs;
     finish(importer, &outputs, Next::Done(results))
 }
 
 fn finish(importer: Importer<'_>, outputs: &[ValueId], next: Next) -> Result<Imported> {
-    let Importer { mut builder, inputs, .. } = importer;
+    let Importer { mut builder, feeds, .. } = importer;
+    let inputs = feeds.list;
     if outputs.is_empty() {
-        return Ok(Imported { graph: None, inputs: Vec::new(), next });
+        // What is drawn may be carried on though there is nothing to compute.
+        return Ok(Imported { graph: None, inputs, next });
     }
     name(&mut builder, outputs)?;
     Ok(Imported { graph: Some(builder.finish()?), inputs, next })

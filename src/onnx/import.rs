@@ -2,6 +2,8 @@
 //! the host must look at a value.
 
 use super::control;
+use super::draw::Draw;
+use super::host::{self, HostCall};
 use super::memo::Memo;
 use super::model::rows_of;
 use super::node::{Needed, NodeCx};
@@ -12,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::formats::onnx::{Constant, OnnxNode};
 use crate::graph::{Bindings, Graph, GraphBuilder, ValueId};
 use crate::ops::Operator;
-use crate::tensor::{Identity, Tensor};
+use crate::tensor::{DType, Identity, Tensor};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -24,9 +26,39 @@ const MOST_NODES: u64 = 1 << 18;
 pub(super) struct Imported {
     /// The graph; `None` if there is nothing to compute.
     pub(super) graph: Option<Graph>,
-    /// The graph's inputs: entries of the table.
-    pub(super) inputs: Vec<usize>,
+    /// The graph's inputs, in its order.
+    pub(super) inputs: Vec<Feed>,
     pub(super) next: Next,
+}
+
+/// Where an input of a stage's graph comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Feed {
+    /// An entry of the table.
+    Entry(usize),
+    /// Random numbers.
+    Drawn(Draw),
+}
+
+/// The inputs of a graph in the making.
+#[derive(Debug, Default)]
+pub(super) struct Feeds {
+    pub(super) list: Vec<Feed>,
+    /// The values that are drawn: which inputs they are.
+    drawn: HashMap<ValueId, usize>,
+}
+
+impl Feeds {
+    /// A name for the next input.
+    pub(super) fn name(&self) -> String {
+        format!("in{}", self.list.len())
+    }
+
+    /// The input that has just been added is drawn.
+    pub(super) fn draw(&mut self, id: ValueId, draw: Draw) {
+        self.drawn.insert(id, self.list.len());
+        self.list.push(Feed::Drawn(draw));
+    }
 }
 
 /// How the import goes on.
@@ -48,6 +80,17 @@ pub(super) enum Wanted {
     Count(i64),
     /// What the iterations of the innermost loop have gathered.
     Gathered,
+    /// What the host computes.
+    Host(HostWork),
+}
+
+/// A node that the host is to compute.
+#[derive(Debug)]
+pub(super) struct HostWork {
+    pub(super) call: Arc<HostCall>,
+    pub(super) inputs: Vec<Option<Value>>,
+    /// What its results are called; empty where one is not wanted.
+    pub(super) names: Vec<String>,
 }
 
 /// A graph in the making.
@@ -58,8 +101,7 @@ pub(super) struct Importer<'a> {
     pub(super) memo: &'a mut Memo,
     /// Entries of the table.
     pub(super) entries: usize,
-    /// The graph's inputs: entries of the table.
-    pub(super) inputs: Vec<usize>,
+    pub(super) feeds: Feeds,
     carried: HashMap<usize, ValueId>,
     entries_here: HashMap<ValueId, usize>,
     constants: HashMap<Identity, ValueId>,
@@ -83,7 +125,7 @@ pub(super) fn import(state: &State, entries: usize, memo: &mut Memo) -> Result<I
         state: state.clone(),
         memo,
         entries,
-        inputs: Vec::new(),
+        feeds: Feeds::default(),
         carried: HashMap::new(),
         entries_here: HashMap::new(),
         constants: HashMap::new(),
@@ -209,6 +251,8 @@ impl Importer<'_> {
     pub(super) fn place(&mut self, value: &Value) -> Result<ValueId> {
         match value {
             Value::Here(id) => Ok(*id),
+            Value::Known(tensor) if tensor.dtype() == DType::String => Err(no_numbers()),
+            Value::Carried(_, kind) if kind.dtype == DType::String => Err(no_numbers()),
             Value::Known(tensor) => {
                 let identity = Identity::of(tensor);
                 if let Some(&id) = self.constants.get(&identity) {
@@ -222,15 +266,16 @@ impl Importer<'_> {
                 if let Some(&id) = self.carried.get(index) {
                     return Ok(id);
                 }
-                let name = format!("in{index}");
+                let name = self.feeds.name();
                 let shape: Vec<_> = kind.extents.iter().map(|&extent| extent.into()).collect();
                 let id = self.builder.input(&name, kind.dtype, shape)?;
                 self.carried.insert(*index, id);
                 self.entries_here.insert(id, *index);
-                self.inputs.push(*index);
+                self.feeds.list.push(Feed::Entry(*index));
                 Ok(id)
             }
             Value::Next(..) => Err(Error::internal("a value of the next stage")),
+            Value::Sequence(_) | Value::Nothing | Value::Maps(..) => Err(no_tensor()),
         }
     }
 
@@ -239,6 +284,14 @@ impl Importer<'_> {
         match value {
             Value::Carried(index, _) => Some(*index),
             Value::Here(id) => self.entries_here.get(id).copied(),
+            _ => None,
+        }
+    }
+
+    /// The input of the graph that a value is, if it is one of random numbers.
+    pub(super) fn drawn(&self, value: &Value) -> Option<usize> {
+        match value {
+            Value::Here(id) => self.feeds.drawn.get(id).copied(),
             _ => None,
         }
     }
@@ -256,6 +309,7 @@ impl Importer<'_> {
         match value {
             Value::Known(tensor) => Ok(Kind::of(tensor)),
             Value::Carried(_, kind) | Value::Next(_, kind) => Ok(kind.clone()),
+            Value::Sequence(_) | Value::Nothing | Value::Maps(..) => Err(no_tensor()),
             Value::Here(id) => {
                 let ty = self.builder.ty(*id);
                 Ok(Kind { dtype: ty.dtype, extents: ty.extents(&Bindings::default())? })
@@ -280,31 +334,56 @@ impl Importer<'_> {
             inputs: &[],
             wanted: &[],
             outputs: Vec::new(),
+            labels: Vec::new(),
             needed: None,
             answers: &[],
             asked: 0,
             memo: self.memo,
+            feeds: &mut self.feeds,
+            drawer: name,
         };
         cx.op1(op, &ids).map(Value::Here)
     }
 
-    /// Imports a node through its row.
+    /// Imports a node through its row, of those for graphs or of those for the host.
     fn node(&mut self, node: &OnnxNode) -> Result<Flow> {
+        let values = (0..node.inputs.len()).map(|index| self.optional(node, index));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        if let Some(value) = as_it_is(node, &values)? {
+            self.bind(node, vec![Some(value)])?;
+            return Ok(Flow::On);
+        }
+        let name = format!("{}{}", self.frame()?.prefix, node.name);
+        let dtypes = values.iter().map(|value| {
+            let kind = value.as_ref().map(|value| self.kind(value)).transpose();
+            kind.map(|kind| kind.map(|kind| kind.dtype))
+        });
+        let dtypes = dtypes.collect::<Result<Vec<_>>>().map_err(|e| named(e, node, &name))?;
+        let known = values.iter().flatten().all(|value| self.host(value).is_some());
+        if let Some(row) = host::row_for(node, &dtypes, known) {
+            let call = HostCall { node: node.clone(), name, compute: row.compute };
+            let outputs = vec![Some(Value::Nothing); node.outputs.len()];
+            let names = node.outputs.clone();
+            return self.on_host(
+                node,
+                outputs,
+                HostWork { call: call.into(), inputs: values, names },
+            );
+        }
         let row = rows_of(&node.domain, &node.op_type, node.opset).ok_or_else(|| {
             let at = format!("node '{}' ({})", node.name, node.op_type);
             Error::unsupported(at, format_args!("the operator at opset {}", node.opset))
         })?;
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for index in 0..node.inputs.len() {
-            let value = self.optional(node, index)?;
-            inputs.push(value.map(|value| self.place(&value)).transpose()?);
+        let mut inputs = Vec::with_capacity(values.len());
+        for value in values {
+            let placed = value.map(|value| self.place(&value)).transpose();
+            inputs.push(placed.map_err(|e| named(e, node, &name))?);
         }
         let answers = self.state.answers.iter().map(|answer| match answer {
             Some(Value::Known(tensor)) => Some(tensor.clone()),
             _ => None,
         });
         let answers = answers.collect::<Vec<_>>();
-        let name = format!("{}{}", self.frame()?.prefix, node.name);
         let mut cx = NodeCx {
             builder: &mut self.builder,
             name: &name,
@@ -314,13 +393,17 @@ impl Importer<'_> {
             inputs: &inputs,
             wanted: &node.outputs,
             outputs: Vec::new(),
+            labels: Vec::new(),
             needed: None,
             answers: &answers,
             asked: 0,
             memo: self.memo,
+            feeds: &mut self.feeds,
+            drawer: &node.name,
         };
         let result = (row.import)(&mut cx);
         let (needed, outputs) = (cx.needed, std::mem::take(&mut cx.outputs));
+        let labels = std::mem::take(&mut cx.labels);
         match (result, needed) {
             (Ok(()), _) => {}
             (Err(_), Some(Needed::Input(index))) => {
@@ -340,8 +423,58 @@ impl Importer<'_> {
             (Err(error), None) => return Err(named(error, node, &name)),
         }
         self.state.answers.clear();
-        let outputs = outputs.into_iter().map(|id| id.map(Value::Here)).collect();
+        let outputs: Vec<_> = outputs.into_iter().map(|id| id.map(Value::Here)).collect();
+        match labels.into_iter().next() {
+            None => {
+                self.bind(node, outputs)?;
+                Ok(Flow::On)
+            }
+            Some(labels) => self.labelled(node, &name, outputs, labels),
+        }
+    }
+
+    /// Ends a node one of whose outputs is strings that numbers stand for.
+    fn labelled(
+        &mut self,
+        node: &OnnxNode,
+        name: &str,
+        mut outputs: Vec<Option<Value>>,
+        (index, places, labels): (usize, ValueId, Tensor),
+    ) -> Result<Flow> {
+        if outputs.len() <= index {
+            outputs.resize(index + 1, None);
+        }
+        outputs[index] = Some(Value::Nothing);
+        let inputs = vec![Some(Value::Here(places)), Some(Value::Known(labels))];
+        let names = vec![node.outputs.get(index).cloned().unwrap_or_default()];
+        let call = HostCall::labels(node, name);
+        self.on_host(node, outputs, HostWork { call, inputs, names })
+    }
+
+    /// Ends a node that the host computes, or a part of one: at once where all is
+    /// known, else when a stage has run.
+    fn on_host(
+        &mut self,
+        node: &OnnxNode,
+        outputs: Vec<Option<Value>>,
+        work: HostWork,
+    ) -> Result<Flow> {
         self.bind(node, outputs)?;
+        let known = work.inputs.iter().map(|value| match value {
+            None => Some(None),
+            Some(value) => self.host(value).map(Some),
+        });
+        let Some(known) = known.collect::<Option<Vec<_>>>() else {
+            return Ok(Flow::Look(Wanted::Host(work)));
+        };
+        let mut results = work.call.run(&known)?.into_iter();
+        for name in work.names {
+            let result = results.next().flatten();
+            if !name.is_empty() {
+                let result = result.ok_or_else(|| missing(node, &name))?;
+                self.frame_mut()?.names.insert(name, Value::Known(result));
+            }
+        }
         Ok(Flow::On)
     }
 
@@ -366,8 +499,37 @@ impl Importer<'_> {
     }
 }
 
+/// The result of a node that no row need see: a constant of strings, or an input
+/// that is no tensor and given on.
+fn as_it_is(node: &OnnxNode, inputs: &[Option<Value>]) -> Result<Option<Value>> {
+    if !node.domain.is_empty() {
+        return Ok(None);
+    }
+    match (node.op_type.as_str(), inputs) {
+        ("Identity", [Some(value)]) if !value.is_tensor() => Ok(Some(value.clone())),
+        ("Constant", []) => {
+            let words = super::rows::strings(&node.attributes);
+            Ok(words.map_err(|e| named(e, node, &node.name))?.map(Value::Known))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn no_numbers() -> Error {
+    Error::rule("", "a tensor of numbers is expected, not one of strings")
+}
+
+fn missing(node: &OnnxNode, name: &str) -> Error {
+    let at = format!("node '{}' ({})", node.name, node.op_type);
+    Error::unsupported(at, format_args!("output '{name}'"))
+}
+
+pub(super) fn no_tensor() -> Error {
+    Error::rule("", "a tensor is expected, not a sequence or an absent optional value")
+}
+
 /// Names the node in an error that does not.
-fn named(error: Error, node: &OnnxNode, name: &str) -> Error {
+pub(super) fn named(error: Error, node: &OnnxNode, name: &str) -> Error {
     match error.at_node(name) {
         Error::Graph { node: at, op, what } if op.is_empty() => {
             Error::Graph { node: at, op: node.op_type.clone(), what }
@@ -384,18 +546,16 @@ fn named(error: Error, node: &OnnxNode, name: &str) -> Error {
     }
 }
 
-/// The state before the first node: inputs are entries of the table.
+/// The state before the first node. Tensors among the inputs are entries of the
+/// table.
 pub(super) fn start(
     graph: &Arc<crate::formats::onnx::OnnxGraph>,
-    inputs: &[(&str, Kind)],
+    inputs: Vec<(String, Value)>,
 ) -> State {
-    let entry = |(index, (name, kind)): (usize, &(&str, Kind))| {
-        (name.to_string(), Value::Carried(index, kind.clone()))
-    };
     let frame = Frame {
         graph: graph.clone(),
         at: 0,
-        names: inputs.iter().enumerate().map(entry).collect(),
+        names: inputs.into_iter().collect(),
         prefix: String::new(),
         role: Role::Main,
     };

@@ -1,6 +1,7 @@
 //! A loaded ONNX model.
 
-use super::control::CONTROL;
+use super::control::is_control;
+use super::host;
 use super::operator::OnnxOperator;
 use super::schema;
 use crate::error::{Error, Result};
@@ -125,9 +126,10 @@ impl Model {
     pub fn missing(&self) -> Vec<Missing> {
         let mut missing: BTreeMap<(&str, &str, u32), Vec<String>> = BTreeMap::new();
         for node in self.file.graph.all_nodes() {
-            let control = node.domain.is_empty()
-                && CONTROL.iter().any(|&(name, v)| name == node.op_type && v <= node.opset);
-            if !control && rows_of(&node.domain, &node.op_type, node.opset).is_none() {
+            if !is_control(node)
+                && !host::is_host(node)
+                && rows_of(&node.domain, &node.op_type, node.opset).is_none()
+            {
                 let key = (node.domain.as_str(), node.op_type.as_str(), node.opset);
                 missing.entry(key).or_default().push(node.name.clone());
             }

@@ -1,6 +1,8 @@
 //! What an operator's row sees of a node.
 
 use super::Attributes;
+use super::draw::{Draw, Spread};
+use super::import::Feeds;
 use super::memo::Memo;
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, GraphBuilder, TensorType, ValueId};
@@ -20,6 +22,8 @@ pub struct NodeCx<'a> {
     /// Names of the outputs, empty where nobody wants one.
     pub(super) wanted: &'a [String],
     pub(super) outputs: Vec<Option<ValueId>>,
+    /// Outputs that are strings: the numbers of the strings, and the strings.
+    pub(super) labels: Vec<(usize, ValueId, Tensor)>,
     /// What the row needs on the host and which is only known after the graph
     /// so far has run.
     pub(super) needed: Option<Needed>,
@@ -27,6 +31,9 @@ pub struct NodeCx<'a> {
     pub(super) answers: &'a [Option<Tensor>],
     pub(super) asked: usize,
     pub(super) memo: &'a mut Memo,
+    pub(super) feeds: &'a mut Feeds,
+    /// What random values are drawn for: the node, whatever is around it.
+    pub(super) drawer: &'a str,
 }
 
 /// A value that a row needs on the host.
@@ -198,6 +205,7 @@ impl NodeCx<'_> {
         let Some(code) = self.attributes.int(name)? else { return Ok(None) };
         let dtype = crate::formats::onnx::dtype(code);
         let spelled = || crate::formats::onnx::spelled(code);
+        let dtype = dtype.filter(|&dtype| dtype != DType::String);
         dtype.map(Some).ok_or_else(|| self.unsupported(format!("{name} = {code} ({})", spelled())))
     }
 
@@ -219,6 +227,17 @@ impl NodeCx<'_> {
         self.outputs[index] = Some(value);
     }
 
+    /// Says that an output is strings: those that whole numbers (I64) stand for. The
+    /// host puts them there.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_strings`].
+    pub fn output_labels(&mut self, index: usize, places: ValueId, labels: &[&str]) -> Result<()> {
+        let labels = Tensor::from_strings(&[labels.len()], labels)?;
+        self.labels.push((index, places, labels));
+        Ok(())
+    }
+
     /// The graph in the making, for the builder's own methods. Unlike
     /// [`NodeCx::op`] it computes nothing while importing.
     pub fn builder(&mut self) -> &mut GraphBuilder {
@@ -230,8 +249,33 @@ impl NodeCx<'_> {
     /// # Errors
     /// As [`GraphBuilder::constant`].
     pub fn constant(&mut self, tensor: Tensor) -> Result<ValueId> {
+        if tensor.dtype() == DType::String {
+            return Err(self.unsupported("strings where numbers are expected"));
+        }
         let name = self.name.to_string();
         self.builder.constant(&name, tensor)
+    }
+
+    /// Random values of an F32, F64, F16 or BF16 type, other ones each time that this
+    /// part of the model runs. `seed` is the node's own, which makes them the same in
+    /// all runs. What the row must know is to be asked for before.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::input`].
+    pub fn drawn(
+        &mut self,
+        spread: Spread,
+        dtype: DType,
+        extents: &[usize],
+        seed: Option<u64>,
+    ) -> Result<ValueId> {
+        let node = self.drawer.to_string();
+        let draw = Draw { spread, dtype, extents: extents.to_vec(), node, seed };
+        let name = self.feeds.name();
+        let shape = extents.iter().map(|&extent| extent.into()).collect::<Vec<_>>();
+        let id = self.builder.input(&name, dtype, shape)?;
+        self.feeds.draw(id, draw);
+        Ok(id)
     }
 
     /// Applies an operator. Where all inputs are known and small it is computed
@@ -312,6 +356,10 @@ impl NodeCx<'_> {
                 return Ok(None);
             }
             extents.push(of_one);
+        }
+        let given = known.iter().flatten().map(|tensor| tensor.extents());
+        if !fold::is_quick(op, given.chain(extents.iter().map(Vec::as_slice))) {
+            return Ok(None);
         }
         let results = self.memo.evaluate(op, &known, &extents);
         results.map(Some).map_err(|e| e.at_node(self.name))

@@ -1,6 +1,6 @@
 //! Rows of operators that compute nothing: constants and questions about shapes.
 
-use super::{Attribute, NodeCx, OnnxOperator, row};
+use super::{Attribute, Attributes, NodeCx, OnnxOperator, row};
 use crate::error::Result;
 use crate::tensor::{DType, Tensor};
 
@@ -20,7 +20,7 @@ fn constant(cx: &mut NodeCx<'_>) -> Result<()> {
         }
         ("value_int", Some(Attribute::Int(value))) => whole(&[], &[*value])?,
         ("value_ints", Some(Attribute::Ints(values))) => whole(&[values.len()], values)?,
-        // Strings and sparse tensors among them.
+        // Sparse tensors among them.
         (name, Some(other)) => {
             return Err(cx.unsupported(format!("attribute '{name}' of type {}", other.kind())));
         }
@@ -29,6 +29,21 @@ fn constant(cx: &mut NodeCx<'_>) -> Result<()> {
     let value = cx.constant(tensor)?;
     cx.output(0, value);
     Ok(())
+}
+
+/// The value of a constant of strings; `None` for one of numbers.
+pub(super) fn strings(attributes: &Attributes) -> Result<Option<Tensor>> {
+    match attributes.get("value") {
+        Some(Attribute::Tensor(tensor)) if tensor.dtype() == DType::String => {
+            return Ok(Some(tensor.clone()));
+        }
+        _ => {}
+    }
+    if let Some(word) = attributes.string("value_string")? {
+        return Tensor::from_strings(&[], &[word]).map(Some);
+    }
+    let words = attributes.strings("value_strings")?;
+    words.map(|words| Tensor::from_strings(&[words.len()], &words)).transpose()
 }
 
 fn whole(extents: &[usize], values: &[i64]) -> Result<Tensor> {

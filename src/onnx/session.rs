@@ -1,15 +1,17 @@
 //! An ONNX model on a backend.
 
-use super::import::{import, start};
+use super::draw::Generator;
+use super::import::{Feed, import, start};
 use super::inputs;
 use super::memo::Memo;
 use super::mixed::{Fallback, Work};
 use super::model::Model;
-use super::stage::{Answer, Held, Next, Table};
-use super::state::{Kind, State};
+use super::stage::{Answer, Next, Ran, Src, Table};
+use super::state::State;
+use super::value::OnnxValue;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::exec::gpu::Kept;
+use crate::exec::gpu::Given;
 use crate::exec::{Profile, WorkingMemory};
 use crate::passes::fold;
 use crate::session::SessionOptions;
@@ -32,6 +34,10 @@ pub struct OnnxOptions {
     /// The most stages of one run: iterations of a loop are stages where only
     /// a run can tell whether there is another one.
     pub most_steps: u64,
+    /// Where the random numbers of the model's nodes start: with a seed all runs
+    /// draw the same, on every backend. Without one every run draws others, but for
+    /// nodes with a seed of their own.
+    pub seed: Option<u64>,
 }
 
 impl Default for OnnxOptions {
@@ -42,6 +48,7 @@ impl Default for OnnxOptions {
             force_cpu: BTreeSet::new(),
             kept_stages: 128,
             most_steps: 1 << 20,
+            seed: None,
         }
     }
 }
@@ -98,6 +105,7 @@ pub struct OnnxSession {
     following: HashMap<(u64, Answer), u64>,
     by_signature: HashMap<Vec<u8>, u64>,
     made: u64,
+    random: Generator,
     counters: OnnxCounters,
     /// The counters when the last run began.
     before: OnnxCounters,
@@ -110,8 +118,8 @@ pub struct OnnxSession {
 #[derive(Debug)]
 struct Stage {
     work: Option<Work>,
-    /// The entries of the table that the graph reads.
-    inputs: Vec<usize>,
+    /// What the graph reads, in its order.
+    inputs: Vec<Feed>,
     next: Next,
     /// The results that nobody on the host looks at.
     unseen: Vec<bool>,
@@ -131,6 +139,7 @@ impl OnnxSession {
         model.inputs_are_tensors()?;
         let memo = Memo::new(model.constants().into_iter());
         let mut options = options;
+        let random = Generator::new(options.seed);
         options.session.weights.get_or_insert_default();
         options.session.memory.get_or_insert_default();
         Ok(OnnxSession {
@@ -142,6 +151,7 @@ impl OnnxSession {
             following: HashMap::new(),
             by_signature: HashMap::new(),
             made: 0,
+            random,
             counters: OnnxCounters::default(),
             before: OnnxCounters::default(),
             fallbacks: BTreeMap::new(),
@@ -178,37 +188,56 @@ impl OnnxSession {
         works.map(Work::memory).reduce(WorkingMemory::larger).unwrap_or_default()
     }
 
+    /// Runs the model once: its outputs, in its order. Where the model has sequences
+    /// their elements are called `name[0]`, `name[1]` and so on, in the inputs and in
+    /// the outputs, and optional values that are absent are left out;
+    /// [`OnnxSession::run_values`] has them as they are.
+    ///
+    /// # Errors
+    /// As [`OnnxSession::run_values`].
+    pub async fn run(&mut self, given: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let given = inputs::gather(&self.model, given)?;
+        let mut outputs = Vec::new();
+        for (name, value) in self.run_values(given).await? {
+            value.flatten(name, &mut outputs);
+        }
+        Ok(outputs)
+    }
+
     /// Runs the model once: its outputs, in its order.
     ///
     /// # Errors
     /// [`Error::Input`] if inputs do not fit the model, [`Error::Graph`] and
     /// [`Error::Unsupported`] for nodes that cannot be imported for them, and
     /// what the backend fails with.
-    pub async fn run(&mut self, given: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+    pub async fn run_values(
+        &mut self,
+        given: Vec<(String, OnnxValue)>,
+    ) -> Result<Vec<(String, OnnxValue)>> {
         let model = self.model.clone();
-        let ordered = inputs::check(&model, given)?;
-        let kinds: Vec<_> =
-            ordered.iter().map(|(name, tensor)| (*name, Kind::of(tensor))).collect();
-        let held = ordered.iter().map(|(_, tensor)| Held::Tensor((*tensor).clone()));
-        let mut table = Table(held.collect());
+        let mut table = Table::default();
+        let ordered = inputs::check(&model, given)?.into_iter();
+        let values = ordered.map(|(name, value)| (name.to_string(), table.hold(value)));
+        let values = values.collect();
         self.before = self.counters;
         self.counters.runs += 1;
-        let mut stage = self.stage(start(model.graph(), &kinds), table.0.len()).await?;
+        self.random.begin();
+        let mut stage = self.stage(start(model.graph(), values), table.0.len()).await?;
         for _ in 0..self.options.most_steps {
-            let outputs = self.compute(stage, &table).await?;
+            let ran = self.compute(stage, &table).await?;
             let found = self.stages.get(&stage).ok_or_else(|| Error::internal("a lost stage"))?;
             let (sources, ask, after) = match &found.next {
                 Next::Done(results) => {
                     self.counters.bytes_to_host += table.fetch_results(results).await?;
-                    let result = |(name, source): &(String, _)| {
-                        Ok((name.clone(), table.one(source, &outputs)?))
+                    let result = |(name, result): &(String, _)| {
+                        Ok((name.clone(), table.result(result, &ran)?))
                     };
                     return results.iter().map(result).collect();
                 }
                 Next::Go { table, ask, after } => (table, ask, after),
             };
             self.counters.bytes_to_host += table.fetch_lists(sources).await?;
-            table = table.next(sources, &outputs)?;
+            table = table.next(sources, &ran)?;
             self.counters.bytes_to_host += table.fetch_asked(ask).await?;
             let answer = table.answer(ask)?;
             let key = (stage, answer);
@@ -245,6 +274,18 @@ impl OnnxSession {
         Ok((results?, profiles))
     }
 
+    /// As [`OnnxSession::run_values`], waiting for the results.
+    ///
+    /// # Errors
+    /// As [`OnnxSession::run_values`].
+    pub fn run_values_blocking(
+        &mut self,
+        given: Vec<(String, OnnxValue)>,
+    ) -> Result<Vec<(String, OnnxValue)>> {
+        let backend = self.backend.clone();
+        backend.block_on(self.run_values(given))
+    }
+
     /// As [`OnnxSession::run`], waiting for the results.
     ///
     /// # Errors
@@ -255,16 +296,26 @@ impl OnnxSession {
     }
 
     /// Runs the graph of a stage.
-    async fn compute(&mut self, stage: u64, table: &Table) -> Result<Vec<Kept>> {
+    async fn compute(&mut self, stage: u64, table: &Table) -> Result<Ran> {
         self.counters.steps += 1;
         let used = self.counters.steps;
         let found = self.stages.get_mut(&stage).ok_or_else(|| Error::internal("a lost stage"))?;
         found.used = used;
-        let Some(work) = &mut found.work else { return Ok(Vec::new()) };
-        let inputs = found.inputs.iter().map(|&entry| table.given(entry));
+        let random = &mut self.random;
+        let drawn = found.inputs.iter().map(|feed| match feed {
+            Feed::Entry(_) => Ok(None),
+            Feed::Drawn(draw) => random.draw(draw).map(Some),
+        });
+        let drawn = drawn.collect::<Result<Vec<_>>>()?;
+        let Some(work) = &mut found.work else { return Ok(Ran { outputs: Vec::new(), drawn }) };
+        let inputs = found.inputs.iter().zip(&drawn).map(|(feed, drawn)| match (feed, drawn) {
+            (_, Some(tensor)) => Ok(Given::Host(tensor)),
+            (Feed::Entry(entry), None) => table.given(*entry),
+            (Feed::Drawn(_), None) => Err(Error::internal("an input that was not drawn")),
+        });
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let (plans, before) = (work.plans(), work.on_device());
-        let results = work.run(&inputs, &found.unseen, &mut self.profiles).await?;
+        let outputs = work.run(&inputs, &found.unseen, &mut self.profiles).await?;
         let counters = &mut self.counters;
         counters.plans += work.plans() - plans;
         let sums =
@@ -272,7 +323,7 @@ impl OnnxSession {
         for ((sum, now), before) in sums.into_iter().zip(work.on_device()).zip(before) {
             *sum += now - before;
         }
-        Ok(results)
+        Ok(Ran { outputs, drawn })
     }
 
     /// The stage that begins with a state, imported if there is none yet.
@@ -300,6 +351,7 @@ impl OnnxSession {
                 Some(work)
             }
         };
+        self.note_host(&imported.next);
         self.make_room();
         self.made += 1;
         self.counters.stages += 1;
@@ -310,6 +362,22 @@ impl OnnxSession {
         self.stages.insert(self.made, stage);
         self.by_signature.insert(signature, self.made);
         Ok(self.made)
+    }
+
+    /// Reports the nodes that the host computes though the backend is a GPU.
+    fn note_host(&mut self, next: &Next) {
+        let (Next::Go { table, .. }, Backend::Gpu(_)) = (next, &self.backend) else { return };
+        for source in table {
+            if let Src::Host { call, .. } = source {
+                let fallback = Fallback {
+                    node: call.name.clone(),
+                    operator: call.node.op_type.clone(),
+                    reason: "the host computes with strings and looks them up".into(),
+                    bytes: 0,
+                };
+                self.fallbacks.insert(call.name.clone(), fallback);
+            }
+        }
     }
 
     fn follow(&mut self, key: (u64, Answer), next: u64) {

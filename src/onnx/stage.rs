@@ -1,9 +1,13 @@
 //! Stages: a graph, and what to do when it has run.
 
-use super::state::{Kind, State};
+use super::host::{HostCall, HostResults};
+use super::state::{Kind, State, Value};
+use super::value::OnnxValue;
 use crate::error::{Error, Result};
 use crate::exec::gpu::{DeviceTensor, Given, Kept};
 use crate::tensor::Tensor;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Where an entry of the next table comes from.
 #[derive(Debug, Clone)]
@@ -12,6 +16,8 @@ pub(super) enum Src {
     Output(usize),
     /// An entry of the table.
     Carried(usize),
+    /// The stage's input of this number, which was drawn for it.
+    Drawn(usize),
     /// Known when the stage was made.
     Known(Tensor),
     /// A whole number of the table, and so many more.
@@ -20,6 +26,29 @@ pub(super) enum Src {
     Append(Option<usize>, Vec<Src>),
     /// The entries of a list of the table, one after another.
     Stack(usize),
+    /// A result of what the host computes.
+    Host { call: Arc<HostCall>, inputs: Vec<Option<Src>>, number: usize },
+}
+
+/// Where a result of the model comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Res {
+    Tensor(Src),
+    Sequence(Vec<Res>),
+    Nothing,
+    /// Keys, and the rows with what each map has for them.
+    Maps(Tensor, Src),
+}
+
+impl Res {
+    /// Where the tensors in it come from.
+    fn tensors<'r>(&'r self, all: &mut Vec<&'r Src>) {
+        match self {
+            Res::Tensor(source) | Res::Maps(_, source) => all.push(source),
+            Res::Sequence(items) => items.iter().for_each(|item| item.tensors(all)),
+            Res::Nothing => {}
+        }
+    }
 }
 
 /// What the host must look at before the import can go on.
@@ -48,7 +77,7 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) enum Next {
     /// The results of the model.
-    Done(Vec<(String, Src)>),
+    Done(Vec<(String, Res)>),
     /// Another stage.
     Go {
         /// Makes the next table.
@@ -72,10 +101,12 @@ impl Next {
                 *unseen = false;
             }
         };
+        // Lists are kept on the host, where they are stacked.
         for source in table {
-            // Lists are kept on the host, where they are stacked.
-            if let Src::Append(_, items) = source {
-                items.iter().for_each(&mut seen);
+            match source {
+                Src::Append(_, items) => items.iter().for_each(&mut seen),
+                Src::Host { inputs, .. } => inputs.iter().flatten().for_each(&mut seen),
+                _ => {}
             }
         }
         if let Ask::Value(index) | Ask::Less(index, _) = ask
@@ -98,6 +129,15 @@ pub(super) enum Held {
     Gone,
 }
 
+/// What running a stage gave.
+#[derive(Debug, Default)]
+pub(super) struct Ran {
+    /// The results of its graph.
+    pub(super) outputs: Vec<Kept>,
+    /// By number of the graph's input, what was drawn for it.
+    pub(super) drawn: Vec<Option<Tensor>>,
+}
+
 /// The table a run carries from stage to stage.
 #[derive(Debug, Default)]
 pub(super) struct Table(pub(super) Vec<Held>);
@@ -106,6 +146,22 @@ pub(super) struct Table(pub(super) Vec<Held>);
 pub(super) type Fetched = u64;
 
 impl Table {
+    /// Adds what a run is given, and says what it is to the import.
+    pub(super) fn hold(&mut self, value: OnnxValue) -> Value {
+        match value {
+            OnnxValue::Tensor(tensor) => {
+                let kind = Kind::of(&tensor);
+                self.0.push(Held::Tensor(tensor));
+                Value::Carried(self.0.len() - 1, kind)
+            }
+            OnnxValue::Sequence(items) => {
+                Value::Sequence(items.into_iter().map(|item| self.hold(item)).collect())
+            }
+            // No input is a map, which the check of the inputs has seen to.
+            OnnxValue::Nothing | OnnxValue::Map { .. } => Value::Nothing,
+        }
+    }
+
     /// A tensor that is on the host.
     pub(super) fn tensor(&self, index: usize) -> Result<&Tensor> {
         match self.0.get(index) {
@@ -132,9 +188,10 @@ impl Table {
     }
 
     /// Brings to the host what these results are taken from.
-    pub(super) async fn fetch_results(&mut self, results: &[(String, Src)]) -> Result<Fetched> {
-        let mut bytes = 0;
-        for (_, source) in results {
+    pub(super) async fn fetch_results(&mut self, results: &[(String, Res)]) -> Result<Fetched> {
+        let (mut bytes, mut sources) = (0, Vec::new());
+        results.iter().for_each(|(_, result)| result.tensors(&mut sources));
+        for source in sources {
             if let Src::Carried(index) | Src::Plus(index, _) = source {
                 bytes += self.fetch(*index).await?;
             }
@@ -142,7 +199,8 @@ impl Table {
         Ok(bytes)
     }
 
-    /// Brings to the host what lists of the next table get of this one.
+    /// Brings to the host what lists of the next table get of this one, and what the
+    /// host computes with.
     pub(super) async fn fetch_lists(&mut self, sources: &[Src]) -> Result<Fetched> {
         let mut bytes = 0;
         for source in sources {
@@ -150,6 +208,13 @@ impl Table {
                 Src::Append(_, items) => {
                     for item in items {
                         if let Src::Carried(index) | Src::Plus(index, _) = item {
+                            bytes += self.fetch(*index).await?;
+                        }
+                    }
+                }
+                Src::Host { inputs, .. } => {
+                    for input in inputs.iter().flatten() {
+                        if let Src::Carried(index) = input {
                             bytes += self.fetch(*index).await?;
                         }
                     }
@@ -170,15 +235,48 @@ impl Table {
     }
 
     /// The next table, for the results of a stage.
-    pub(super) fn next(mut self, sources: &[Src], outputs: &[Kept]) -> Result<Self> {
+    pub(super) fn next(mut self, sources: &[Src], ran: &Ran) -> Result<Self> {
+        let computed = self.computed(sources, ran)?;
         let mut next = Vec::with_capacity(sources.len());
         for source in sources {
-            next.push(self.make(source, outputs)?);
+            next.push(match source {
+                Src::Host { call, number, .. } => {
+                    let result = computed.get(&Arc::as_ptr(call)).and_then(|all| all.get(*number));
+                    let result = result.cloned().flatten();
+                    let missing =
+                        || Error::unsupported(&call.name, format_args!("output {number}"));
+                    Held::Tensor(result.ok_or_else(missing)?)
+                }
+                source => self.make(source, ran)?,
+            });
         }
         Ok(Table(next))
     }
 
-    fn make(&mut self, source: &Src, outputs: &[Kept]) -> Result<Held> {
+    /// What the host computes for the next table; several results of a node are
+    /// computed once.
+    fn computed(
+        &self,
+        sources: &[Src],
+        ran: &Ran,
+    ) -> Result<HashMap<*const HostCall, HostResults>> {
+        let mut computed = HashMap::new();
+        for source in sources {
+            let Src::Host { call, inputs, .. } = source else { continue };
+            if computed.contains_key(&Arc::as_ptr(call)) {
+                continue;
+            }
+            let inputs = inputs.iter().map(|input| match input {
+                Some(source) => self.one(source, ran).map(Some),
+                None => Ok(None),
+            });
+            let inputs = inputs.collect::<Result<Vec<_>>>()?;
+            computed.insert(Arc::as_ptr(call), call.run(&inputs)?);
+        }
+        Ok(computed)
+    }
+
+    fn make(&mut self, source: &Src, ran: &Ran) -> Result<Held> {
         Ok(match source {
             Src::Carried(index) => match self.0.get_mut(*index) {
                 // Every list goes to one place only.
@@ -186,9 +284,9 @@ impl Table {
                 Some(held) => held.clone(),
                 None => return Err(missing(*index)),
             },
-            Src::Output(number) => match outputs.get(*number) {
+            Src::Output(number) => match ran.outputs.get(*number) {
                 Some(Kept::Device(tensor)) => Held::Device(tensor.clone()),
-                _ => Held::Tensor(self.one(source, outputs)?),
+                _ => Held::Tensor(self.one(source, ran)?),
             },
             Src::Append(list, more) => {
                 let mut items = match list {
@@ -196,31 +294,50 @@ impl Table {
                     None => Vec::new(),
                 };
                 for source in more {
-                    items.push(self.one(source, outputs)?);
+                    items.push(self.one(source, ran)?);
                 }
                 Held::List(items)
             }
             Src::Stack(list) => Held::Tensor(stack(&self.take_list(*list)?)?),
-            other => Held::Tensor(self.one(other, outputs)?),
+            other => Held::Tensor(self.one(other, ran)?),
+        })
+    }
+
+    /// A result of the model.
+    pub(super) fn result(&self, result: &Res, ran: &Ran) -> Result<OnnxValue> {
+        Ok(match result {
+            Res::Tensor(source) => OnnxValue::Tensor(self.one(source, ran)?),
+            Res::Sequence(items) => {
+                let items = items.iter().map(|item| self.result(item, ran));
+                OnnxValue::Sequence(items.collect::<Result<_>>()?)
+            }
+            Res::Nothing => OnnxValue::Nothing,
+            Res::Maps(keys, source) => OnnxValue::maps(keys, &self.one(source, ran)?)?,
         })
     }
 
     /// A single tensor on the host.
-    pub(super) fn one(&self, source: &Src, outputs: &[Kept]) -> Result<Tensor> {
+    pub(super) fn one(&self, source: &Src, ran: &Ran) -> Result<Tensor> {
         match source {
-            Src::Output(number) => match outputs.get(*number) {
+            Src::Output(number) => match ran.outputs.get(*number) {
                 Some(Kept::Host(tensor)) => Ok(tensor.clone()),
                 _ => Err(Error::internal(format!("a stage without result {number} on the host"))),
             },
             Src::Carried(index) => self.tensor(*index).cloned(),
             Src::Known(tensor) => Ok(tensor.clone()),
+            Src::Drawn(input) => {
+                let drawn = ran.drawn.get(*input).cloned().flatten();
+                drawn.ok_or_else(|| Error::internal(format!("input {input} is not drawn")))
+            }
             Src::Plus(index, more) => {
                 let tensor = self.tensor(*index)?;
                 let count = whole(tensor)?.checked_add(*more);
                 let count = count.ok_or_else(|| Error::internal("a count of iterations"))?;
                 Tensor::new(tensor.dtype(), tensor.extents(), count.to_le_bytes().to_vec())
             }
-            Src::Append(..) | Src::Stack(_) => Err(Error::internal("a list where a tensor goes")),
+            Src::Append(..) | Src::Stack(_) | Src::Host { .. } => {
+                Err(Error::internal("a list where a tensor goes"))
+            }
         }
     }
 

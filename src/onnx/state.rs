@@ -34,6 +34,30 @@ pub(super) enum Value {
     Here(ValueId),
     /// While a stage is ended: an entry of the next table.
     Next(usize, Kind),
+    /// Values one after another.
+    Sequence(Vec<Value>),
+    /// An optional value that is absent. One that is there is the value itself.
+    Nothing,
+    /// A sequence of maps, one for each row of a matrix: all have these keys, and the
+    /// row's elements for them.
+    Maps(Tensor, Box<Value>),
+}
+
+impl Value {
+    /// Whether it is a tensor.
+    pub(super) fn is_tensor(&self) -> bool {
+        !matches!(self, Value::Sequence(_) | Value::Nothing | Value::Maps(..))
+    }
+
+    /// The tensors in it.
+    pub(super) fn tensors(&mut self, visit: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Value::Sequence(items) => items.iter_mut().for_each(|item| item.tensors(visit)),
+            Value::Nothing => {}
+            Value::Maps(_, rows) => rows.tensors(visit),
+            tensor => visit(tensor),
+        }
+    }
 }
 
 /// A graph of the model being imported: the network itself, or a body.
@@ -59,6 +83,8 @@ pub(super) enum Role {
     Loop(Box<LoopState>),
     /// The body of a `Scan`.
     Scan(Box<ScanState>),
+    /// The body of a `SequenceMap`.
+    Map(Box<MapState>),
 }
 
 /// Where a `Loop` stands.
@@ -101,6 +127,24 @@ pub(super) struct ScanState {
     pub(super) states: Vec<Value>,
     pub(super) inputs: Vec<Scanned>,
     pub(super) outputs: Vec<Vec<Value>>,
+    pub(super) batch: Option<Batch>,
+}
+
+/// The sequences of a batch, which a `Scan` of opset 8 goes through one by one.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    /// The one that is gone through.
+    pub(super) at: usize,
+    /// How many elements each has.
+    pub(super) lengths: Vec<usize>,
+    /// How many elements there is room for.
+    pub(super) longest: usize,
+    /// What states begin with, for all of the batch.
+    pub(super) states: Vec<Value>,
+    /// What is scanned, for all of the batch.
+    pub(super) inputs: Vec<Scanned>,
+    /// What each sequence gave: states, then outputs.
+    pub(super) done: Vec<Vec<Value>>,
 }
 
 /// An input of a `Scan` that is cut into slices.
@@ -109,6 +153,15 @@ pub(super) struct Scanned {
     pub(super) value: Value,
     pub(super) axis: usize,
     pub(super) reverse: bool,
+}
+
+/// Where a `SequenceMap` stands.
+#[derive(Debug, Clone)]
+pub(super) struct MapState {
+    pub(super) at: usize,
+    pub(super) count: usize,
+    pub(super) inputs: Vec<Value>,
+    pub(super) outputs: Vec<Vec<Value>>,
 }
 
 /// Where an import stands.
@@ -120,8 +173,9 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Every value but the counts of loops, in an order that depends on nothing else.
+    /// Every tensor but the counts of loops, in an order that depends on nothing else.
     pub(super) fn values(&mut self, visit: &mut dyn FnMut(&mut Value)) {
+        let visit = &mut |value: &mut Value| value.tensors(visit);
         for frame in &mut self.frames {
             frame.names.values_mut().for_each(&mut *visit);
             match &mut frame.role {
@@ -130,6 +184,15 @@ impl State {
                 Role::Scan(state) => {
                     state.states.iter_mut().for_each(&mut *visit);
                     state.inputs.iter_mut().for_each(|input| visit(&mut input.value));
+                    state.outputs.iter_mut().flatten().for_each(&mut *visit);
+                    if let Some(batch) = &mut state.batch {
+                        batch.states.iter_mut().for_each(&mut *visit);
+                        batch.inputs.iter_mut().for_each(|input| visit(&mut input.value));
+                        batch.done.iter_mut().flatten().for_each(&mut *visit);
+                    }
+                }
+                Role::Map(state) => {
+                    state.inputs.iter_mut().for_each(&mut *visit);
                     state.outputs.iter_mut().flatten().for_each(&mut *visit);
                 }
             }
@@ -190,6 +253,7 @@ impl State {
                 Role::Branch => key.number(1),
                 Role::Loop(state) => key.number(2).looped(state),
                 Role::Scan(state) => key.number(3).scanned(state),
+                Role::Map(state) => key.number(4).mapped(state),
             };
         }
         key.list(self.answers.iter(), |key, answer| {
@@ -259,6 +323,15 @@ impl Key {
             Value::Next(index, _) => {
                 self.number(4).number(*index);
             }
+            Value::Sequence(items) => {
+                self.number(5).list(items.iter(), Key::value);
+            }
+            Value::Nothing => {
+                self.number(6);
+            }
+            Value::Maps(keys, rows) => {
+                self.number(7).tensor(keys).value(rows);
+            }
         }
     }
 
@@ -285,9 +358,27 @@ impl Key {
     fn scanned(&mut self, state: &ScanState) -> &mut Self {
         self.number(state.at).number(state.trip);
         self.list(state.states.iter(), Key::value);
-        self.list(state.inputs.iter(), |key, input| {
-            key.number(input.axis).number(usize::from(input.reverse)).value(&input.value);
+        self.list(state.inputs.iter(), Key::scanned_input);
+        self.list(state.outputs.iter(), |key, items| key.list(items.iter(), Key::value));
+        self.list(state.batch.iter(), |key, batch| {
+            key.number(batch.at).number(batch.longest);
+            key.list(batch.lengths.iter(), |key, &length| {
+                key.number(length);
+            });
+            key.list(batch.states.iter(), Key::value);
+            key.list(batch.inputs.iter(), Key::scanned_input);
+            key.list(batch.done.iter(), |key, items| key.list(items.iter(), Key::value));
         });
+        self
+    }
+
+    fn scanned_input(&mut self, input: &Scanned) {
+        self.number(input.axis).number(usize::from(input.reverse)).value(&input.value);
+    }
+
+    fn mapped(&mut self, state: &MapState) -> &mut Self {
+        self.number(state.at).number(state.count);
+        self.list(state.inputs.iter(), Key::value);
         self.list(state.outputs.iter(), |key, items| key.list(items.iter(), Key::value));
         self
     }

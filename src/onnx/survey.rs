@@ -6,13 +6,14 @@ use super::mixed;
 use super::model::Model;
 use super::session::OnnxOptions;
 use super::stage::Next;
-use super::state::Kind;
+use super::state::{Kind, Value};
+use super::value::element;
 use crate::error::{Error, Result};
-use crate::formats::onnx::OnnxNode;
+use crate::formats::onnx::{Form, OnnxNode};
 use crate::gpu::DeviceCaps;
 use crate::passes::{dead, fold};
 use crate::tensor::DType;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What becomes of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +46,8 @@ impl Model {
     /// host must look at, which only a run can tell. Nothing is run but what
     /// depends on constants alone.
     ///
-    /// Inputs that have a default may be left out.
+    /// Inputs that have a default may be left out. The elements of a sequence `x` are
+    /// called `x[0]`, `x[1]` and so on, in their order.
     pub fn survey(&self, inputs: &[(&str, DType, &[usize])], caps: &DeviceCaps) -> Survey<'_> {
         let missing: HashSet<_> = self.missing().into_iter().flat_map(|m| m.nodes).collect();
         let possible = self.coverage().and_then(|()| self.inputs_are_tensors());
@@ -72,12 +74,31 @@ impl Model {
 
     /// Imports the first stage and judges its nodes.
     fn seen(&self, inputs: &[(&str, DType, &[usize])], caps: &DeviceCaps) -> Result<Seen> {
-        let kind = |&(name, dtype, extents): &(_, DType, &[usize])| {
-            (name, Kind { dtype, extents: extents.to_vec() })
-        };
-        let kinds: Vec<_> = inputs.iter().map(kind).collect();
+        let mut values: BTreeMap<String, Value> = BTreeMap::new();
+        for info in self.inputs().iter().filter(|info| info.form != Form::Tensor) {
+            let none = match info.form {
+                Form::Sequence => Value::Sequence(Vec::new()),
+                _ => Value::Nothing,
+            };
+            values.insert(info.name.clone(), none);
+        }
+        for (index, &(name, dtype, extents)) in inputs.iter().enumerate() {
+            let value = Value::Carried(index, Kind { dtype, extents: extents.to_vec() });
+            match element(name).filter(|(sequence, _)| values.contains_key(*sequence)) {
+                Some((sequence, _)) => match values.get_mut(sequence) {
+                    Some(Value::Sequence(items)) => items.push(value),
+                    _ => {
+                        values.insert(sequence.into(), Value::Sequence(vec![value]));
+                    }
+                },
+                None => {
+                    values.insert(name.into(), value);
+                }
+            }
+        }
+        let values = values.into_iter().collect();
         let mut memo = Memo::new(self.constants().into_iter());
-        let imported = import(&start(self.graph(), &kinds), kinds.len(), &mut memo)?;
+        let imported = import(&start(self.graph(), values), inputs.len(), &mut memo)?;
         let mut seen = Seen { reached: reached(&imported), ..Seen::default() };
         let Some(mut graph) = imported.graph else { return Ok(seen) };
         fold::fold(&mut graph, &mut |op, inputs, extents| memo.evaluate(op, inputs, extents))?;

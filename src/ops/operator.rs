@@ -64,6 +64,13 @@ pub trait Operator: fmt::Debug + Send + Sync + Any {
     fn updates(&self) -> Option<(usize, usize)> {
         None
     }
+
+    /// Whether the reference takes many steps for each element of the result, as for
+    /// a product. On known inputs such an operator is computed while a graph is made
+    /// only if these are very small; larger ones are left to the executors.
+    fn heavy(&self) -> bool {
+        false
+    }
 }
 
 /// The arithmetic an executor computes in, which sets the unit round-off.

@@ -101,6 +101,9 @@ impl RefTensor {
             DType::I16 => RefData::Int(collect(bytes, |b| i16::from_le_bytes(b).into())),
             DType::U16 => RefData::Int(collect(bytes, |b| u16::from_le_bytes(b).into())),
             DType::I64 | DType::U64 => RefData::Int(collect(bytes, i64::from_le_bytes)),
+            DType::String => {
+                return Err(Error::unsupported("a tensor of strings", "to compute with"));
+            }
             quantised => {
                 let mut values = vec![0f32; tensor.len()];
                 quant::decode(quantised, bytes, &mut values)?;

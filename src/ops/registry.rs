@@ -4,7 +4,7 @@ use super::elementwise::{Binary, Test, Unary, Whole};
 use super::reduce::Reduction;
 // Every family is in the table.
 use super::*;
-use crate::onnx::OnnxOperator;
+use crate::onnx::{HostOperator, OnnxOperator};
 use crate::validate::CaseFamily;
 
 /// An operator as the tests, the documentation and the importers find it.
@@ -176,17 +176,20 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     crate::onnx::ONNX,
     elementwise::CONTRIB,
     elementwise::ONNX,
+    elementwise::TRAINING,
     gather::HOST,
     gather::CONTRIB,
     gather::ONNX,
     linear_attention::ONNX,
     matmul::ONNX,
+    ml::ONNX,
     movement::ONNX,
     norm::CONTRIB,
     norm::ONNX,
     pool::ONNX,
     quantize::CONTRIB,
     quantize::ONNX,
+    random::ONNX,
     recurrent::ONNX,
     reduce::ONNX,
     resize::ONNX,
@@ -198,3 +201,6 @@ pub const ONNX: &[&[OnnxOperator]] = &[
     state::ONNX,
     topk::ONNX,
 ];
+
+/// How it finds the operators that the host computes.
+pub const HOST: &[&[HostOperator]] = &[gather::COMPUTED, matmul::COMPUTED, resize::COMPUTED, text::HOST];

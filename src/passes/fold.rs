@@ -60,6 +60,18 @@ pub(crate) fn is_small(extents: &[usize]) -> bool {
     count.is_some_and(|count| count <= LARGEST)
 }
 
+/// The most elements of all inputs and results of an operator that is heavy.
+const HEAVY: usize = 1 << 13;
+
+/// Whether an operator takes few steps, for what there is of inputs and results.
+pub(crate) fn is_quick<'e>(
+    op: &dyn Operator,
+    extents: impl IntoIterator<Item = &'e [usize]>,
+) -> bool {
+    let count = |extents: &[usize]| extents.iter().product::<usize>();
+    !op.heavy() || extents.into_iter().map(count).sum::<usize>() <= HEAVY
+}
+
 /// The extents of the results, if the node can be computed now.
 fn foldable(graph: &Graph, node: &crate::graph::Node) -> Option<Vec<Vec<usize>>> {
     let constant = |id: &Option<crate::graph::ValueId>| {
@@ -71,5 +83,11 @@ fn foldable(graph: &Graph, node: &crate::graph::Node) -> Option<Vec<Vec<usize>>>
     };
     let may =
         node.op.updates().is_none() && !node.inputs.is_empty() && node.inputs.iter().all(constant);
-    if may { node.outputs.iter().map(known).collect() } else { None }
+    if !may {
+        return None;
+    }
+    let results: Vec<_> = node.outputs.iter().map(known).collect::<Option<_>>()?;
+    let inputs = node.inputs.iter().flatten().filter_map(|&id| graph.constant(id));
+    let all = inputs.map(Tensor::extents).chain(results.iter().map(Vec::as_slice));
+    is_quick(&*node.op, all).then_some(results)
 }

@@ -80,12 +80,16 @@ pub enum DType {
     Q6_K,
     /// 32 elements: f16 scale, 4-bit indices into a fixed table.
     IQ4_NL,
+    /// Text, on the host only: not among [`DType::ALL`], as nothing computes with it.
+    /// [`Tensor::from_strings`](super::Tensor::from_strings) and `to_strings` write
+    /// and read it.
+    String,
 }
 
 use DType::*;
 
 impl DType {
-    /// Every type, for tables and tests.
+    /// Every type of numbers, for tables and tests.
     pub const ALL: [DType; 34] = [
         F32, F16, BF16, I8, U8, I32, U32, I64, I16, U16, U64, F64, Bool, F8E4M3FN, F8E4M3FNUZ,
         F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, I4, U4, I2, U2, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K,
@@ -129,6 +133,7 @@ impl DType {
             Q5_K => "Q5_K",
             Q6_K => "Q6_K",
             IQ4_NL => "IQ4_NL",
+            String => "STRING",
         }
     }
 
@@ -151,6 +156,8 @@ impl DType {
             I8 | U8 | Bool | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 | I4
             | U4 | I2 | U2 => 1,
             I64 | U64 | F64 => 8,
+            // Where its text ends; the text is behind all of these.
+            String => 8,
             Q4_0 | IQ4_NL => 18,
             Q4_1 => 20,
             Q5_0 => 22,

@@ -1,6 +1,6 @@
 //! A tensor in host memory.
 
-use super::{Bytes, DType, MAX_RANK};
+use super::{Bytes, DType, MAX_RANK, strings};
 use crate::error::{Error, Result};
 
 /// A tensor in host memory: dtype, extents (row-major, last one fastest) and
@@ -28,7 +28,9 @@ impl Tensor {
             ));
         }
         let needed = dtype.bytes(extents)?;
-        if needed != bytes.len() {
+        if dtype == DType::String {
+            strings::split(extents.iter().product(), &bytes)?;
+        } else if needed != bytes.len() {
             return Err(Error::input(
                 format!("bytes of a {dtype} tensor {extents:?}"),
                 needed,
@@ -52,6 +54,12 @@ impl Tensor {
             return Err(wrong());
         }
         let extents = [&[rows.len()], inner].concat();
+        if self.dtype == DType::String {
+            let row: usize = inner.iter().product();
+            let words = self.to_strings()?;
+            let words = words.get(rows.start * row..rows.end * row).ok_or_else(wrong)?;
+            return Self::from_strings(&extents, words);
+        }
         // A row of a matrix is a whole number of blocks.
         let row = self.bytes.len() / count.max(1);
         let bytes = self.bytes.slice(rows.start * row..rows.end * row).ok_or_else(wrong)?;

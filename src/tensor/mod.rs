@@ -5,6 +5,7 @@ mod dtype;
 mod host;
 mod identity;
 mod small;
+mod strings;
 
 pub use bytes::Bytes;
 pub use dtype::DType;

@@ -95,7 +95,47 @@ pub fn non_zero(backend: &Named) -> Result<(), Failed> {
         let report = session.report();
         let result = want.len() as u64 * 4;
         let crossed = (report.bytes_to_device, report.bytes_to_host);
-        assert_eq!(crossed, (PICTURE, ROWS as u64 + result));
+        // The places of the rows, in 64 bits on the host, are made there.
+        let places = want.len() as u64 / WIDTH as u64 * 8;
+        assert_eq!(crossed, (PICTURE + places, ROWS as u64 + result));
+    }
+    // Other rows, but as many: what follows is a graph that is there.
+    let before = session.counters();
+    let mut rows: Vec<_> = input()?.to_f32()?.chunks(WIDTH).map(<[f32]>::to_vec).collect();
+    rows.reverse();
+    let x = Tensor::from_f32(&[ROWS, WIDTH], &rows.concat())?;
+    let outputs = session.run_blocking(&[("x", &x)])?;
+    assert_eq!(outputs[0].1.extents(), [want.len() / WIDTH, WIDTH]);
+    let reversed: Vec<f64> = want.chunks(WIDTH).rev().flatten().copied().collect();
+    close_to(&outputs[0].1, &reversed)?;
+    let after = session.counters();
+    assert_eq!((after.stages, after.plans), (before.stages, before.plans));
+    Ok(())
+}
+
+/// A value that the host looks at is the device's none the less for what else reads
+/// it: a product of it is computed there.
+pub fn looked_at(backend: &Named) -> Result<(), Failed> {
+    let weights: Vec<f32> = values(WIDTH * WIDTH);
+    let nodes = vec![
+        node("NonZero", &["x"], &["found"]),
+        node("MatMul", &["x", "w"], &["y"]),
+        with(node("Gather", &["y", "first"], &["z"]), vec![int("axis", 1)]),
+    ];
+    let side = WIDTH as i64;
+    let constants = vec![floats("w", &[side, side], &weights), wholes("first", &[1], &[0])];
+    let mut session = session(backend, net(nodes, inputs(), &["z", "found"], constants));
+    let x = input()?;
+    let outputs = session.run_blocking(&[("x", &x)])?;
+    let given = x.to_f32()?;
+    let want: Vec<f64> = given
+        .chunks(WIDTH)
+        .map(|row| (0..WIDTH).map(|k| f64::from(row[k]) * f64::from(weights[k * WIDTH])).sum())
+        .collect();
+    close_to(&outputs[0].1, &want)?;
+    assert_eq!(outputs[1].1.extents()[0], 2);
+    if backend.is_gpu() {
+        assert!(session.counters().dispatches >= 2, "{:?}", session.counters());
     }
     Ok(())
 }

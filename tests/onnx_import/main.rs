@@ -15,8 +15,11 @@ mod crossing;
 mod files;
 mod hostile;
 mod mixed;
+mod random;
+mod sequences;
 #[path = "../support/mod.rs"]
 mod support;
+mod values;
 mod written;
 
 use build::*;
@@ -44,12 +47,23 @@ const BODIES: &[(&str, Body)] = &[
     ("nodes_forced_to_the_cpu_are_reported", mixed::forced_nodes),
     ("a_branch_reads_back_its_condition_alone", crossing::branch),
     ("data_dependent_rows_read_back_what_they_depend_on", crossing::non_zero),
+    ("what_the_host_looks_at_is_still_the_devices", crossing::looked_at),
     ("a_loop_keeps_on_the_device_what_it_carries", crossing::looped),
     ("values_that_swap_are_not_overwritten", crossing::swapped),
     ("memory_is_little_more_than_what_is_alive", crossing::memory),
     ("wide_constants_are_read_on_the_cpu", mixed::wide_constants),
     ("nodes_may_be_in_any_order", written::unsorted),
     ("refused_nodes_are_named_at_once", written::several_refused),
+    ("random_numbers_are_new_in_every_run", random::runs),
+    ("a_seed_makes_backends_and_runs_alike", random::seeds),
+    ("iterations_draw_numbers_of_their_own", random::loops),
+    ("what_is_drawn_may_be_a_result_or_decide", random::results),
+    ("chances_are_kept", random::chances),
+    ("elements_of_sequences_have_names", sequences::names),
+    ("optional_values_may_be_absent", sequences::optional),
+    ("elements_of_sequences_stay_on_the_device", sequences::kept),
+    ("strings_come_and_go", sequences::strings),
+    ("what_the_host_computes_is_reported", sequences::reported),
     ("initializers_are_defaults_of_inputs", files::defaults),
     ("dimensions_without_a_name_are_free", files::free_dims),
     ("any_value_can_be_an_output", files::any_value_is_an_output),
@@ -70,6 +84,7 @@ fn main() {
             }));
         }
     }
+    trials.extend(values::trials());
     for (name, body) in hostile::TESTS.iter().chain(files::TESTS).chain(written::TESTS) {
         trials.push(Trial::test(format!("onnx_import::{name}"), *body));
     }

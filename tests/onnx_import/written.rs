@@ -31,8 +31,8 @@ pub fn unsorted(backend: &Named) -> Result<(), Failed> {
 pub fn several_refused(backend: &Named) -> Result<(), Failed> {
     let said = |name: &str, value: &str| {
         let mut said = int(name, 0);
-        said.r#type = 3;
-        said.s = value.as_bytes().to_vec();
+        said.r#type = Some(3);
+        said.s = Some(value.as_bytes().to_vec().into());
         said
     };
     let nodes = vec![

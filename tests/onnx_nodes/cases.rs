@@ -3,6 +3,7 @@
 use crate::support::cache;
 use serde::Deserialize;
 use std::path::PathBuf;
+use wginfer::onnx::OnnxValue;
 use wginfer::ops::{RefData, RefTensor};
 use wginfer::{DType, Error, Tensor};
 
@@ -26,6 +27,10 @@ pub struct CaseTensor {
     pub dtype: String,
     extents: Vec<usize>,
     data: Piece,
+    /// The elements of a tensor of strings.
+    strings: Option<Vec<String>>,
+    /// The tensors of a sequence.
+    items: Option<Vec<CaseTensor>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,17 +55,23 @@ pub struct Cases {
     blob: Vec<u8>,
 }
 
+impl CaseTensor {
+    fn eligible(&self) -> bool {
+        let excluded = ["STRING", "map", "DOUBLE"];
+        !excluded.contains(&self.dtype.as_str())
+            && self.items.iter().flatten().all(CaseTensor::eligible)
+    }
+}
+
 impl Case {
-    /// Whether results are random, so that nothing can be compared.
-    pub fn untestable(&self) -> bool {
+    /// Whether results are random, so that only types and extents can be compared.
+    pub fn random(&self) -> bool {
         self.random
     }
 
-    /// Whether a GPU could run all of it: no string, sequence, optional or f64.
+    /// Whether a GPU could run all of it: no string and no f64.
     pub fn eligible(&self) -> bool {
-        let excluded = ["STRING", "sequence", "optional", "map", "DOUBLE"];
-        let tensors = self.inputs.iter().chain(&self.outputs);
-        !self.random && tensors.into_iter().all(|t| !excluded.contains(&t.dtype.as_str()))
+        self.inputs.iter().chain(&self.outputs).all(CaseTensor::eligible)
     }
 
     /// The operator it is about: the one of its name, if it has several.
@@ -97,8 +108,24 @@ impl Cases {
         &self.blob[piece[0]..piece[0] + piece[1]]
     }
 
+    /// The value; `None` of a type that the crate does not have.
+    pub fn value(&self, entry: &CaseTensor) -> Result<Option<OnnxValue>, Error> {
+        match &entry.items {
+            _ if entry.dtype == "absent" => Ok(Some(OnnxValue::Nothing)),
+            Some(items) => {
+                let items = items.iter().map(|item| self.value(item));
+                let items = items.collect::<Result<Option<Vec<_>>, _>>()?;
+                Ok(items.map(OnnxValue::Sequence))
+            }
+            None => Ok(self.tensor(entry)?.map(OnnxValue::Tensor)),
+        }
+    }
+
     /// The tensor; `None` of a type that the crate does not have.
-    pub fn tensor(&self, tensor: &CaseTensor) -> Result<Option<Tensor>, Error> {
+    fn tensor(&self, tensor: &CaseTensor) -> Result<Option<Tensor>, Error> {
+        if let Some(strings) = &tensor.strings {
+            return Tensor::from_strings(&tensor.extents, strings).map(Some);
+        }
         let Some(dtype) = dtype(&tensor.dtype) else { return Ok(None) };
         let mut bytes = self.bytes(&tensor.data).to_vec();
         // The cases have the bits of these types, the crate their sign as well.
@@ -120,7 +147,7 @@ fn folder() -> PathBuf {
 }
 
 /// As in `scripts/fetch_onnx_nodes.sh`.
-const CASES: &str = "1.23.2-2";
+const CASES: &str = "1.23.2-3";
 
 /// ONNX's name of an element type.
 fn dtype(name: &str) -> Option<DType> {
@@ -152,10 +179,34 @@ fn dtype(name: &str) -> Option<DType> {
     DType::ALL.iter().copied().find(|dtype| dtype.name() == name)
 }
 
-/// Whether a result is as expected: type and extents the same, whole numbers
+/// Whether a result is as expected; of a random one only types and extents are
+/// compared.
+pub fn alike(got: &OnnxValue, expected: &OnnxValue, random: bool) -> Result<(), String> {
+    match (got, expected) {
+        (OnnxValue::Tensor(got), OnnxValue::Tensor(expected)) if random => {
+            let kind = |t: &Tensor| format!("{}{:?}", t.dtype(), t.extents());
+            let (got, expected) = (kind(got), kind(expected));
+            if got == expected { Ok(()) } else { Err(format!("{got}, not {expected}")) }
+        }
+        (OnnxValue::Tensor(got), OnnxValue::Tensor(expected)) => close(got, expected),
+        (OnnxValue::Sequence(got), OnnxValue::Sequence(expected)) => {
+            if got.len() != expected.len() {
+                return Err(format!("{} elements, not {}", got.len(), expected.len()));
+            }
+            for (at, (got, expected)) in got.iter().zip(expected).enumerate() {
+                alike(got, expected, random).map_err(|what| format!("[{at}]: {what}"))?;
+            }
+            Ok(())
+        }
+        (OnnxValue::Nothing, OnnxValue::Nothing) => Ok(()),
+        _ => Err(format!("{got:?}, not {expected:?}")),
+    }
+}
+
+/// Whether a tensor is as expected: type and extents the same, whole numbers
 /// equal, real numbers within the suite's tolerance or [`ULPS`] of a type that
 /// has less precision than that.
-pub fn close(got: &Tensor, expected: &Tensor) -> Result<(), String> {
+fn close(got: &Tensor, expected: &Tensor) -> Result<(), String> {
     if got.dtype() != expected.dtype() || got.extents() != expected.extents() {
         return Err(format!(
             "{}{:?}, not {}{:?}",
@@ -164,6 +215,13 @@ pub fn close(got: &Tensor, expected: &Tensor) -> Result<(), String> {
             expected.dtype(),
             expected.extents()
         ));
+    }
+    if got.dtype() == DType::String {
+        let words = |tensor: &Tensor| tensor.to_strings().map(|w| w.join("|"));
+        let (got, expected) = (words(got), words(expected));
+        let [got, expected] = [got, expected].map(|words| words.map_err(|e| e.to_string()));
+        let (got, expected) = (got?, expected?);
+        return if got == expected { Ok(()) } else { Err(format!("{got}, not {expected}")) };
     }
     let relative = RELATIVE.max(match got.dtype() {
         DType::F16 => ULPS * f64::powi(2.0, -10),

@@ -79,7 +79,8 @@ fn compute(
     if !args.quiet {
         note(wrapped(&safe(&format!("Adapter: {why}")), output::WIDTH).join("\n"));
     }
-    let mut options = OnnxOptions { gpu_only: args.gpu_only, ..OnnxOptions::default() };
+    let (gpu_only, seed) = (args.gpu_only, args.given.seed);
+    let mut options = OnnxOptions { gpu_only, seed, ..OnnxOptions::default() };
     options.session.disabled_passes = args.device.disabled_passes();
     let mut session = OnnxSession::new(model, &backend, options)?;
     let load = begun.elapsed();

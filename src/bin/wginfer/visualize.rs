@@ -14,10 +14,11 @@ use layers::Layer;
 use maps::Maps;
 use serde_json::json;
 use sheet::{Colors, Scale, Style};
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
-use wginfer::{Backend, BackendChoice, Tensor};
+use wginfer::{Backend, BackendChoice, DType, Tensor};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -85,8 +86,15 @@ pub(crate) fn run(mut args: Args) -> Result<(), Failure> {
     let given = inputs::gather(&args.given, &model, args.quiet)?;
     let (why, values) = compute(&args, &model, &chosen, &given)?;
     let mut shown = Vec::with_capacity(chosen.len());
-    for (layer, tensor) in chosen.into_iter().zip(&values) {
-        shown.push((layer.clone(), Maps::of(tensor)?));
+    for layer in chosen {
+        match values.get(&layer.value) {
+            Some(tensor) if tensor.dtype() != DType::String => {
+                shown.push((layer.clone(), Maps::of(tensor)?));
+            }
+            // Of what all layers are there is no need to speak.
+            _ if args.layers.is_empty() || args.quiet => {}
+            _ => note(format_args!("note: {} is no tensor of numbers", safe(&layer.value))),
+        }
     }
     if args.layers.is_empty() {
         // Channels of one value each say little.
@@ -126,25 +134,25 @@ fn input_line(name: &str, tensor: &Tensor) -> String {
     format!("{name}: {}{:?}", tensor.dtype(), tensor.extents())
 }
 
-/// The values of the layers, in their order.
+/// The values of the layers that are tensors.
 fn compute(
     args: &Args,
     model: &Model,
     layers: &[&Layer],
     given: &[(String, Tensor)],
-) -> Result<(String, Vec<Tensor>), Failure> {
+) -> Result<(String, HashMap<String, Tensor>), Failure> {
     let names: Vec<&str> = layers.iter().map(|layer| layer.value.as_str()).collect();
     let exposed = model.with_outputs(&names)?;
     let (backend, why) = Backend::open_blocking(&args.adapter, args.device.options())?;
     if !args.quiet {
         note(wrapped(&safe(&format!("Adapter: {why}")), output::WIDTH).join("\n"));
     }
-    let mut options = OnnxOptions::default();
+    let mut options = OnnxOptions { seed: args.given.seed, ..OnnxOptions::default() };
     options.session.disabled_passes = args.device.disabled_passes();
     let mut session = OnnxSession::new(exposed, &backend, options)?;
     let given: Vec<(&str, &Tensor)> = given.iter().map(|(name, t)| (name.as_str(), t)).collect();
     let outputs = session.run_blocking(&given)?;
-    Ok((why, outputs.into_iter().map(|(_, tensor)| tensor).collect()))
+    Ok((why, outputs.into_iter().collect()))
 }
 
 fn list(args: &Args, all: &[Layer]) -> Result<(), Failure> {

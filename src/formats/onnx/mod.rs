@@ -14,7 +14,7 @@ pub mod proto;
 mod tensor;
 mod wire;
 
-pub use model::{Constant, Dimension, OnnxFile, OnnxGraph, OnnxNode, ValueInfo};
+pub use model::{Constant, Dimension, Form, OnnxFile, OnnxGraph, OnnxNode, ValueInfo};
 pub(crate) use tensor::{dtype, spelled};
 
 use super::files::map;

@@ -84,8 +84,24 @@ pub struct ValueInfo {
     pub dtype: Option<DType>,
     /// The dimensions, slowest first; `None` where their number is not known.
     pub dims: Option<Vec<Dimension>>,
+    /// What it is made of; element type and dimensions are those of the tensors.
+    pub form: Form,
     /// The type as the file spells it, for messages.
     pub spelled: String,
+}
+
+/// What an input or result is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// A tensor.
+    #[default]
+    Tensor,
+    /// Tensors one after another.
+    Sequence,
+    /// A tensor or nothing.
+    Optional,
+    /// Tensors one after another, or nothing.
+    OptionalSequence,
 }
 
 /// A dimension of an input or result.
@@ -109,18 +125,30 @@ impl fmt::Display for Dimension {
     }
 }
 
+fn joined(dims: &[Dimension]) -> String {
+    dims.iter().map(Dimension::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl fmt::Display for ValueInfo {
     /// The type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.dtype {
-            Some(dtype) => write!(f, "{dtype}")?,
-            None => f.write_str(&self.spelled)?,
-        }
-        let Some(dims) = &self.dims else {
-            return if self.dtype.is_some() { f.write_str("[..]") } else { Ok(()) };
+        let (before, after) = match self.form {
+            Form::Tensor => ("", ""),
+            Form::Sequence => ("sequence(", ")"),
+            Form::Optional => ("optional(", ")"),
+            Form::OptionalSequence => ("optional(sequence(", "))"),
         };
-        let dims: Vec<_> = dims.iter().map(Dimension::to_string).collect();
-        write!(f, "[{}]", dims.join(", "))
+        let Some(dtype) = self.dtype else {
+            f.write_str(&self.spelled)?;
+            let Some(dims) = self.dims.as_ref().filter(|_| self.form == Form::Tensor) else {
+                return Ok(());
+            };
+            return write!(f, "[{}]", joined(dims));
+        };
+        match &self.dims {
+            Some(dims) => write!(f, "{before}{dtype}[{}]{after}", joined(dims)),
+            None => write!(f, "{before}{dtype}[..]{after}"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A model with other results: any value of the network can be one.
 
 use super::check;
-use super::model::{OnnxFile, OnnxGraph, OnnxNode, ValueInfo};
+use super::model::{Form, OnnxFile, OnnxGraph, OnnxNode, ValueInfo};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ fn info(graph: &OnnxGraph, name: &str) -> ValueInfo {
         name: name.into(),
         dtype: None,
         dims: None,
+        form: Form::Tensor,
         spelled: "a value within".into(),
     })
 }

@@ -1,7 +1,7 @@
 //! Tensors of ONNX files.
 
 use super::external::External;
-use super::model::{Constant, Dimension, ValueInfo};
+use super::model::{Constant, Dimension, Form, ValueInfo};
 use super::proto::{TensorProto, TensorTypeProto, TypeProto, ValueInfoProto};
 use crate::error::{Error, Result};
 use crate::formats::gguf::shown;
@@ -30,7 +30,7 @@ const TYPES: &[Row] = &[
     (5, "INT16", Some(DType::I16), Field::Int32),
     (6, "INT32", Some(DType::I32), Field::Int32),
     (7, "INT64", Some(DType::I64), Field::Int64),
-    (8, "STRING", None, Field::None),
+    (8, "STRING", Some(DType::String), Field::None),
     (9, "BOOL", Some(DType::Bool), Field::Int32),
     (10, "FLOAT16", Some(DType::F16), Field::Int32),
     (11, "DOUBLE", Some(DType::F64), Field::Double),
@@ -83,6 +83,9 @@ impl Tensors<'_> {
         let Some((_, _, Some(dtype), field)) = row else {
             return Ok(Constant::Unsupported(spelled(code)));
         };
+        if *dtype == DType::String {
+            return strings(proto, &extents).map(Constant::Tensor).map_err(wrong);
+        }
         let packing = Packing::of(*dtype);
         let elements = dtype.bytes(&extents).map_err(|e| wrong(e.to_string()))?;
         let size = packing.as_ref().map_or(elements, |packing| packing.bytes(elements));
@@ -112,6 +115,17 @@ impl Tensors<'_> {
         let slice = start.and_then(|start| self.whole.slice(start..start.checked_add(size)?));
         Ok(slice.unwrap_or_else(|| raw.to_vec().into()))
     }
+}
+
+/// A tensor of strings, which have a field of their own.
+fn strings(proto: &TensorProto, extents: &[usize]) -> std::result::Result<Tensor, String> {
+    if proto.data_location != 0 || proto.raw_data.is_some() {
+        return Err("strings outside of their field".into());
+    }
+    let words = proto.string_data.iter().map(|text| std::str::from_utf8(text));
+    let words = words.collect::<std::result::Result<Vec<_>, _>>();
+    let words = words.map_err(|_| "a string that is not UTF-8".to_string())?;
+    Tensor::from_strings(extents, &words).map_err(|error| error.to_string())
 }
 
 /// How elements of fewer than 8 bits lie in a byte: the first in the lowest bits.
@@ -226,18 +240,42 @@ pub(super) fn info(proto: &ValueInfoProto) -> ValueInfo {
         name: proto.name.clone(),
         dtype: None,
         dims: None,
+        form: Form::Tensor,
         spelled: "a type the file does not give".into(),
     };
     let Some(ty) = &proto.r#type else { return info };
-    match &ty.tensor_type {
+    let (form, tensor) = made_of(ty);
+    match tensor {
         Some(tensor) => {
             info.dtype = dtype(tensor.elem_type.into());
             info.dims = dims(tensor);
-            info.spelled = spelled(tensor.elem_type.into());
+            info.form = form;
+            info.spelled = match form {
+                Form::Tensor => spelled(tensor.elem_type.into()),
+                _ => kind(ty),
+            };
         }
         None => info.spelled = kind(ty),
     }
     info
+}
+
+/// What a type is made of, and the type of the tensors in it.
+fn made_of(ty: &TypeProto) -> (Form, Option<&TensorTypeProto>) {
+    if let Some(optional) = &ty.optional_type {
+        return match optional.elem_type.as_ref().map(made_of) {
+            Some((Form::Tensor, tensor)) => (Form::Optional, tensor),
+            Some((Form::Sequence, tensor)) => (Form::OptionalSequence, tensor),
+            _ => (Form::Optional, None),
+        };
+    }
+    match &ty.sequence_type {
+        Some(sequence) => match &sequence.elem_type {
+            Some(element) => (Form::Sequence, element.tensor_type.as_ref()),
+            None => (Form::Sequence, None),
+        },
+        None => (Form::Tensor, ty.tensor_type.as_ref()),
+    }
 }
 
 /// What exporters write for a dimension of any size, as if it were its name.

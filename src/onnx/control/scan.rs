@@ -1,4 +1,6 @@
-//! `Scan`, opset 9 and later: a loop over slices of its inputs.
+//! `Scan`: a loop over slices of its inputs.
+
+mod batch;
 
 use super::{body, broken, finish, joined, push};
 use crate::error::{Error, Result};
@@ -11,6 +13,9 @@ use crate::ops::rules::front_axis;
 use crate::tensor::Tensor;
 
 pub(super) fn enter(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow> {
+    if node.opset < 9 {
+        return batch::enter(importer, node);
+    }
     let graph = body(node, "body")?;
     let scanned = node.attributes.int("num_scan_inputs").map_err(|e| broken(node, e))?;
     let scanned = scanned.and_then(|count| usize::try_from(count).ok());
@@ -44,6 +49,7 @@ pub(super) fn enter(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow
         states: values,
         inputs,
         outputs: vec![Vec::new(); outputs],
+        batch: None,
     };
     push(importer, node, graph, Role::Scan(Box::new(state)))?;
     step(importer, node)
@@ -81,7 +87,10 @@ fn step(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow> {
     let state = scan(importer)?.clone();
     let graph = importer.frame()?.graph.clone();
     if state.at == state.trip {
-        return exit(importer, node, &graph, state);
+        return match state.batch.is_some() {
+            true => batch::next(importer, node, state),
+            false => exit(importer, node, &graph, state),
+        };
     }
     importer.spend(1, &node.name)?;
     let mut given = state.states.clone();

@@ -126,6 +126,10 @@ fn check_mask(rules: &Rules<'_>) -> Result<()> {
 }
 
 impl Operator for Attention {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         NAME
     }

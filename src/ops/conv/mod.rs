@@ -1,6 +1,7 @@
 //! Convolutions, and transposed ones.
 
 mod cases;
+mod causal;
 mod columns;
 pub(crate) mod geometry;
 mod onnx;
@@ -71,6 +72,10 @@ impl Conv {
 }
 
 impl Operator for Conv {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         CONV
     }

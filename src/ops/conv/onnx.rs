@@ -1,8 +1,8 @@
 //! The family's ONNX operators.
 
-use super::columns;
 use super::padding::{AutoPad, Spatial, counts, halves};
 use super::{Conv, ConvTranspose};
+use super::{causal, columns};
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
@@ -10,6 +10,7 @@ use crate::ops::Operator;
 use crate::ops::elementwise::{Binary, fused_activation};
 
 pub(crate) const ONNX: &[OnnxOperator] = &[
+    row("CausalConvWithState", 27, causal::causal),
     row("Col2Im", 18, columns::col2im),
     row("Conv", 1, convolution),
     row("ConvTranspose", 1, transposed),

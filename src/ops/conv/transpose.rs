@@ -62,6 +62,10 @@ impl ConvTranspose {
 }
 
 impl Operator for ConvTranspose {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         CONV_TRANSPOSE
     }

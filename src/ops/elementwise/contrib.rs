@@ -1,4 +1,4 @@
-//! Activations of ONNX Runtime's domain, and Dropout.
+//! Activations of ONNX Runtime's domain, and Dropout as it was without training.
 
 use super::{Binary, GatedActivation, Unary};
 use crate::error::Result;
@@ -15,21 +15,7 @@ pub(crate) const CONTRIB: &[OnnxOperator] = &[
     contrib("FastGelu", |cx| biased(cx, Unary::GeluTanh)),
     contrib("Gelu", |cx| biased(cx, Unary::Gelu)),
     contrib("QuickGelu", quick_gelu),
-    row("Dropout", 7, |cx| {
-        let ratio = cx.float("ratio", 0.5)?;
-        dropout(cx, ratio, false)
-    }),
-    row("Dropout", 12, |cx| {
-        let training = match cx.optional(2) {
-            Some(_) => cx.known_ints(2)?.iter().any(|&on| on != 0),
-            None => false,
-        };
-        let ratio = match cx.optional(1) {
-            Some(_) if training => cx.known_reals(1)?.first().copied().unwrap_or(0.5) as f32,
-            _ => 0.5,
-        };
-        dropout(cx, ratio, training)
-    }),
+    row("Dropout", 7, dropout),
 ];
 
 /// An activation of the input, to which a bias is added if there is one.
@@ -94,10 +80,7 @@ pub(crate) fn fused_activation(cx: &mut NodeCx<'_>, x: ValueId) -> Result<ValueI
 }
 
 /// In inference all elements stay.
-fn dropout(cx: &mut NodeCx<'_>, ratio: f32, training: bool) -> Result<()> {
-    if training && ratio != 0.0 {
-        return Err(cx.unsupported(format!("training_mode with ratio {ratio}")));
-    }
+fn dropout(cx: &mut NodeCx<'_>) -> Result<()> {
     let x = cx.input(0)?;
     cx.output(0, x);
     if cx.wants(1) {

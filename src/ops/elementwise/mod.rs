@@ -11,6 +11,7 @@ pub mod math;
 mod onnx;
 mod select;
 mod test;
+mod training;
 mod unary;
 mod whole;
 
@@ -21,6 +22,7 @@ pub(crate) use contrib::{CONTRIB, fused_activation};
 pub use gated::GatedActivation;
 pub use select::Where;
 pub use test::Test;
+pub(crate) use training::TRAINING;
 pub use unary::{Unary, exp_error};
 pub use whole::Whole;
 

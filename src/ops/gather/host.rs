@@ -3,7 +3,7 @@
 
 use super::Take;
 use crate::error::Result;
-use crate::onnx::{NodeCx, OnnxOperator, row};
+use crate::onnx::{HostCx, HostOperator, NodeCx, OnnxOperator, When, row};
 use crate::ops::rules::front_axis;
 use crate::ops::{RefData, RefTensor};
 use crate::tensor::{DType, Tensor};
@@ -11,6 +11,14 @@ use std::cmp::Ordering;
 
 pub(crate) const HOST: &[OnnxOperator] =
     &[row("Compress", 9, compress), row("NonZero", 9, non_zero), row("Unique", 11, unique)];
+
+const fn counted(name: &'static str, since: u32) -> HostOperator {
+    HostOperator { domain: "", name, since, when: When::Unknown, compute: HostCx::by_row }
+}
+
+/// The same where only a run can tell what the inputs are: the results have other
+/// extents then, and are otherwise values like others.
+pub(crate) const COMPUTED: &[HostOperator] = &[counted("NonZero", 9), counted("Unique", 11)];
 
 /// The positions of elements other than 0, `[rank, count]`.
 fn non_zero(cx: &mut NodeCx<'_>) -> Result<()> {

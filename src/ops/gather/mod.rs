@@ -9,7 +9,7 @@ mod take;
 
 pub(crate) use cases::{cases, elements_cases, nd_cases, take_cases};
 pub(crate) use contrib::CONTRIB;
-pub(crate) use host::HOST;
+pub(crate) use host::{COMPUTED, HOST};
 pub(crate) use onnx::{ONNX, axis, check_indices};
 pub use places::Places;
 pub use take::{GatherElements, GatherND, Take};

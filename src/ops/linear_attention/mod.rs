@@ -77,6 +77,10 @@ impl LinearAttention {
 }
 
 impl Operator for LinearAttention {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         NAME
     }

@@ -2,9 +2,16 @@
 
 use super::onnx::real;
 use crate::error::Result;
-use crate::onnx::NodeCx;
+use crate::onnx::{HostCx, HostOperator, NodeCx, When};
 use crate::ops::RefTensor;
 use crate::tensor::DType;
+
+const fn computed(domain: &'static str, name: &'static str, since: u32) -> HostOperator {
+    HostOperator { domain, name, since, when: When::Unknown, compute: HostCx::by_row }
+}
+
+pub(crate) const COMPUTED: &[HostOperator] =
+    &[computed("", "Det", 11), computed("com.microsoft", "Inverse", 1)];
 
 /// Determinants are computed on the host.
 pub(super) fn determinant(cx: &mut NodeCx<'_>) -> Result<()> {

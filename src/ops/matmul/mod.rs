@@ -11,6 +11,7 @@ mod reference;
 mod tests;
 
 pub(crate) use cases::{gated_cases, matmul_cases};
+pub(crate) use host::COMPUTED;
 pub(crate) use onnx::ONNX;
 
 use super::elementwise::Unary;
@@ -72,6 +73,10 @@ impl MatMul {
 }
 
 impl Operator for MatMul {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         "MatMul"
     }
@@ -118,6 +123,10 @@ impl Operator for MatMul {
 }
 
 impl Operator for GatedMatMul {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         "GatedMatMul"
     }

@@ -85,6 +85,10 @@ const LP_POOL: &str = "LpPool";
 const MOST_P: u32 = 16;
 
 impl Operator for MaxPool {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         MAX_POOL
     }
@@ -112,6 +116,10 @@ impl Operator for MaxPool {
 }
 
 impl Operator for AveragePool {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         AVERAGE_POOL
     }
@@ -138,6 +146,10 @@ impl Operator for AveragePool {
 }
 
 impl Operator for LpPool {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         LP_POOL
     }

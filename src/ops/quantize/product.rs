@@ -43,6 +43,10 @@ fn lines(a: &TensorType, b: &TensorType) -> (Dim, Dim) {
 }
 
 impl Operator for MatMulInteger {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         "MatMulInteger"
     }

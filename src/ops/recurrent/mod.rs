@@ -188,6 +188,10 @@ impl Recurrent {
 }
 
 impl Operator for Recurrent {
+    fn heavy(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &str {
         self.op()
     }

@@ -8,6 +8,6 @@ mod rois;
 
 pub(crate) use cases::{grid_cases, resample_cases, rois_cases};
 pub use grid::{GridSample, Outside, Sampling};
-pub(crate) use onnx::ONNX;
+pub(crate) use onnx::{COMPUTED, ONNX};
 pub use resample::Resample;
 pub use rois::RoiAlign;

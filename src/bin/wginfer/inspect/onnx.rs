@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
-use wginfer::formats::onnx::{Constant, Dimension, OnnxFile, OnnxGraph, ValueInfo};
+use wginfer::formats::onnx::{Constant, Dimension, Form, OnnxFile, OnnxGraph, ValueInfo};
 use wginfer::onnx::{Attribute, Model};
 
 /// The most characters of an input's name and of its type.
@@ -249,8 +249,19 @@ fn value_json(info: &ValueInfo) -> Value {
         "name": info.name,
         "type": info.dtype.map_or_else(|| info.spelled.clone(), |dtype| dtype.to_string()),
         "supported": info.dtype.is_some(),
+        "form": form(info.form),
         "dims": info.dims.as_ref().map(|dims| dims.iter().map(dim).collect::<Vec<_>>()),
     })
+}
+
+/// What a value is made of; for programs.
+fn form(form: Form) -> &'static str {
+    match form {
+        Form::Tensor => "tensor",
+        Form::Sequence => "sequence",
+        Form::Optional => "optional",
+        Form::OptionalSequence => "optional sequence",
+    }
 }
 
 /// What is wrong, for people.

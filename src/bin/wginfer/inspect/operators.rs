@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use wginfer::Error;
 use wginfer::formats::onnx::{Dimension, ValueInfo};
 use wginfer::gpu::DeviceCaps;
-use wginfer::onnx::{Fate, Model};
+use wginfer::onnx::{Fate, Form, Model};
 
 /// The extent of a free dimension of a picture, and of anything else.
 const PICTURE: usize = 224;
@@ -48,11 +48,16 @@ pub(super) fn trial(model: &Model, shapes: &[InputShape], dims: &[NamedDim]) -> 
     let mut inputs = Vec::new();
     for info in model.inputs().iter().filter(|info| model.default_of(&info.name).is_none()) {
         if let Some(dtype) = info.dtype {
-            inputs.push((info.name.as_str(), dtype, extents(info, shapes, dims)));
+            // A sequence is tried with one element.
+            let name = match info.form {
+                Form::Tensor | Form::Optional => info.name.clone(),
+                Form::Sequence | Form::OptionalSequence => format!("{}[0]", info.name),
+            };
+            inputs.push((name, dtype, extents(info, shapes, dims)));
         }
     }
     let given: Vec<_> =
-        inputs.iter().map(|(name, dtype, n)| (*name, *dtype, n.as_slice())).collect();
+        inputs.iter().map(|(name, dtype, n)| (name.as_str(), *dtype, n.as_slice())).collect();
     let survey = model.survey(&given, &DeviceCaps::webgpu_minimum());
     let refuses = !model.missing().is_empty() || model.inputs().iter().any(|i| i.dtype.is_none());
     let tried = given.iter().map(|(name, dtype, n)| format!("{name} = {dtype}{n:?}")).collect();

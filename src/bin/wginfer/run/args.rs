@@ -67,6 +67,11 @@ pub(crate) struct InputArgs {
     #[arg(short, long = "input", value_name = "[NAME=]FILE")]
     pub(crate) inputs: Vec<InputSource>,
 
+    /// A string of an input of strings: NAME=TEXT; several strings with several of
+    /// these
+    #[arg(long = "text", value_name = "NAME=TEXT")]
+    pub(crate) texts: Vec<NamedText>,
+
     /// Extents of a random input: NAME=1x3x224x224
     #[arg(long = "shape", value_name = "NAME=EXTENTS")]
     pub(crate) shapes: Vec<InputShape>,
@@ -75,9 +80,11 @@ pub(crate) struct InputArgs {
     #[arg(long = "dim", value_name = "NAME=N")]
     pub(crate) dims: Vec<NamedDim>,
 
-    /// Where the random numbers start: the same seed gives the same inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Where random numbers start: the same seed gives the same random inputs, and
+    /// the same results where the model itself draws at random. Without it random
+    /// inputs are those of seed 0, and the model's own numbers new ones in every run
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
 
     #[command(flatten)]
     pub(crate) picture: Picture,
@@ -198,6 +205,22 @@ impl FromStr for NamedDim {
     }
 }
 
+/// `NAME=TEXT`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NamedText {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+impl FromStr for NamedText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, text) = text.split_once('=').ok_or("expected NAME=TEXT")?;
+        Ok(NamedText { name: name.into(), text: text.into() })
+    }
+}
+
 fn parse_size(text: &str) -> Result<(u32, u32), String> {
     let numbers = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     match numbers {
@@ -231,6 +254,8 @@ mod tests {
         assert_eq!((shape.name.as_str(), shape.extents), ("input:0", vec![1, 3, 8]));
         assert_eq!("s=".parse::<InputShape>().unwrap().extents, [0usize; 0]);
         assert!("x=1x-2".parse::<InputShape>().is_err());
+        let text = "words=a=b c".parse::<NamedText>().unwrap();
+        assert_eq!((text.name.as_str(), text.text.as_str()), ("words", "a=b c"));
         assert_eq!("n=4".parse::<NamedDim>().unwrap().value, 4);
         assert_eq!(parse_size("640x480"), Ok((640, 480)));
         assert!(parse_size("640").is_err() && parse_size("0x4").is_err());

@@ -77,6 +77,7 @@ fn tensor<R: Read>(array: NpyFile<R>, path: &Path, at: &str) -> Result<Tensor, E
             (TypeChar::Uint, Some(4)) => Some(DType::U32),
             (TypeChar::Uint, Some(8)) => Some(DType::U64),
             (TypeChar::Bool, _) => Some(DType::Bool),
+            (TypeChar::UnicodeStr | TypeChar::ByteStr, _) if !fortran => Some(DType::String),
             _ => None,
         },
         _ => None,
@@ -104,6 +105,9 @@ fn tensor<R: Read>(array: NpyFile<R>, path: &Path, at: &str) -> Result<Tensor, E
         Some(DType::I64) => elements!(i64),
         Some(DType::U8) => elements!(u8),
         Some(DType::U32) => elements!(u32),
+        Some(DType::String) => {
+            return Tensor::from_strings(&extents, &array.into_vec::<String>().map_err(wrong)?);
+        }
         Some(DType::Bool) => {
             array.into_vec::<bool>().map_err(wrong)?.into_iter().map(u8::from).collect()
         }
@@ -168,6 +172,7 @@ fn array(tensor: &Tensor) -> std::io::Result<Vec<u8>> {
         };
     }
     match tensor.dtype() {
+        DType::String => strings(tensor, &shape, &mut out)?,
         DType::F64 => plain!(f64, 8),
         DType::F16 => plain!(f16, 2),
         DType::I8 => plain!(i8, 1),
@@ -182,6 +187,17 @@ fn array(tensor: &Tensor) -> std::io::Result<Vec<u8>> {
         _ => add!(tensor.to_f32().map_err(std::io::Error::other)?),
     }
     Ok(out)
+}
+
+/// Strings as NumPy's arrays of text, which have one width.
+fn strings(tensor: &Tensor, shape: &[u64], out: &mut Vec<u8>) -> std::io::Result<()> {
+    let words = tensor.to_strings().map_err(std::io::Error::other)?;
+    let width = words.iter().map(|word| word.chars().count()).max().unwrap_or(0).max(1);
+    let ty = format!("<U{width}").parse().map_err(std::io::Error::other)?;
+    let options = npyz::WriteOptions::new().dtype(NpyType::Plain(ty)).shape(shape);
+    let mut writer = options.writer(out).begin_nd()?;
+    writer.extend(words.into_iter().map(String::from))?;
+    writer.finish()
 }
 
 #[cfg(test)]
@@ -205,12 +221,13 @@ mod tests {
             ),
             ("scalar", Tensor::from_f32(&[], &[2.0]).unwrap()),
             ("empty", Tensor::from_f32(&[0, 4], &[]).unwrap()),
+            ("words", Tensor::from_strings(&[2, 1], &["ä", "two words"]).unwrap()),
         ];
         let given: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
         write(&path, &given).unwrap();
         let mut found = names(&path).unwrap();
         found.sort();
-        assert_eq!(found, ["b", "empty", "f", "h", "i", "scalar"]);
+        assert_eq!(found, ["b", "empty", "f", "h", "i", "scalar", "words"]);
         for (name, tensor) in &tensors {
             let read = read_from(&path, name).unwrap();
             assert_eq!((read.dtype(), read.extents()), (tensor.dtype(), tensor.extents()));

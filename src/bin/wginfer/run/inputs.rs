@@ -7,7 +7,7 @@ use rand_core::{RngCore, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use wginfer::formats::onnx::{Dimension, ValueInfo};
+use wginfer::formats::onnx::{Dimension, Form, ValueInfo};
 use wginfer::onnx::Model;
 use wginfer::{DType, Error, Tensor};
 
@@ -24,10 +24,12 @@ pub(crate) fn gather(
     for source in &args.inputs {
         strangers.extend(read(args, model, source, &mut given)?);
     }
+    texts(args, model, &mut given)?;
     let missing = model
         .inputs()
         .iter()
-        .any(|info| !given.contains_key(&info.name) && model.default_of(&info.name).is_none());
+        .filter(|info| model.default_of(&info.name).is_none())
+        .any(|info| !given.keys().any(|name| declared(model, name) == Some(info)));
     match strangers.first() {
         Some(name) if missing => return Err(unknown(model, name)),
         Some(_) => {
@@ -40,6 +42,11 @@ pub(crate) fn gather(
     for info in model.inputs() {
         if let Some(tensor) = given.remove(&info.name) {
             inputs.push((info.name.clone(), tensor));
+        } else if info.form != Form::Tensor {
+            // The elements of a sequence are called `name[0]` and so on.
+            let own = |name: &&String| name.strip_prefix(&info.name).is_some_and(is_place);
+            let names: Vec<String> = given.keys().filter(own).cloned().collect();
+            inputs.extend(names.into_iter().filter_map(|name| given.remove_entry(&name)));
         } else if model.default_of(&info.name).is_none() {
             let tensor = random(args, info, &dims)?;
             if !quiet {
@@ -58,7 +65,7 @@ pub(crate) fn gather(
 /// Shapes and dimensions are those of the model.
 fn check_names(args: &InputArgs, model: &Model) -> Result<(), Error> {
     for shape in &args.shapes {
-        if model.inputs().iter().all(|info| info.name != shape.name) {
+        if declared(model, &shape.name).is_none() {
             return Err(unknown(model, &shape.name));
         }
     }
@@ -99,7 +106,7 @@ fn read(
     if archive && source.name.is_none() {
         let mut strangers = Vec::new();
         for name in arrays::names(file)? {
-            if model.inputs().iter().any(|info| info.name == name) {
+            if declared(model, &name).is_some() {
                 given.insert(name.clone(), arrays::read_from(file, &name)?);
             } else {
                 strangers.push(name);
@@ -108,20 +115,60 @@ fn read(
         return Ok(strangers);
     }
     let info = match &source.name {
-        Some(name) => model.inputs().iter().find(|info| info.name == *name),
+        Some(name) => declared(model, name),
         None => only(model)?,
     };
     let name = source.name.as_deref().unwrap_or_default();
     let info = info.ok_or_else(|| unknown(model, name))?;
+    let name = source.name.as_deref().unwrap_or(&info.name);
     let tensor = if archive {
-        arrays::read_from(file, source.key.as_deref().unwrap_or(&info.name))?
+        arrays::read_from(file, source.key.as_deref().unwrap_or(name))?
     } else if picture::is_picture(file) {
         picture::read(file, &args.picture.options(), &wanted(info))?
     } else {
         arrays::read(file)?
     };
-    given.insert(info.name.clone(), tensor);
+    given.insert(name.to_string(), tensor);
     Ok(Vec::new())
+}
+
+/// Strings given one by one: along the one dimension that may have several.
+fn texts(
+    args: &InputArgs,
+    model: &Model,
+    given: &mut BTreeMap<String, Tensor>,
+) -> Result<(), Error> {
+    let mut words: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for text in &args.texts {
+        words.entry(&text.name).or_default().push(&text.text);
+    }
+    for (name, words) in words {
+        let info = declared(model, name).ok_or_else(|| unknown(model, name))?;
+        let n = words.len();
+        let extents = match info.dims.as_deref() {
+            Some([]) if n == 1 => vec![],
+            Some([Dimension::Number(1), _]) => vec![1, n],
+            Some([_, _]) => vec![n, 1],
+            _ => vec![n],
+        };
+        given.insert(name.into(), Tensor::from_strings(&extents, &words)?);
+    }
+    Ok(())
+}
+
+/// Whether the text is like `[3]`.
+fn is_place(text: &str) -> bool {
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<usize>().is_ok())
+}
+
+/// The declared input that a name stands for, which may be that of an element.
+fn declared<'m>(model: &'m Model, name: &str) -> Option<&'m ValueInfo> {
+    let element = |info: &ValueInfo| {
+        info.form != Form::Tensor && name.strip_prefix(&info.name).is_some_and(is_place)
+    };
+    let exact = model.inputs().iter().find(|info| info.name == name);
+    exact.or_else(|| model.inputs().iter().find(|info| element(info)))
 }
 
 /// The one input that a file without a name can be meant for.
@@ -209,7 +256,7 @@ fn random(
     let Some(count) = count.filter(|&count| count <= MOST) else {
         return Err(unfit(&format!("{dtype}{extents:?}")));
     };
-    let mut rng = Pcg64Mcg::seed_from_u64(args.seed ^ hash(name));
+    let mut rng = Pcg64Mcg::seed_from_u64(args.seed.unwrap_or(0) ^ hash(name));
     let bytes: Vec<u8> = match dtype {
         DType::F32 => (0..count).flat_map(|_| normal(&mut rng).to_le_bytes()).collect(),
         DType::F16 => {

@@ -46,15 +46,24 @@ pub(crate) fn is_picture(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-/// Reads a picture as a tensor of four dimensions.
+/// No picture has more pixels.
+const MOST_PIXELS: u64 = 1 << 28;
+
+/// Reads a picture as a tensor of four dimensions, or of three where the model's input
+/// has no batch.
 pub(crate) fn read(
     path: &Path,
     options: &PictureOptions,
     wanted: &Wanted,
 ) -> Result<Tensor, Error> {
     let picture = open(path)?;
-    let layout = options.layout.unwrap_or_else(|| fitting_layout(&wanted.dims));
-    let fixed = |axis: usize| wanted.dims.get(axis).copied().flatten();
+    let mut dims = wanted.dims.clone();
+    let alone = dims.len() == 3;
+    if alone {
+        dims.insert(0, Some(1));
+    }
+    let layout = options.layout.unwrap_or_else(|| fitting_layout(&dims));
+    let fixed = |axis: usize| dims.get(axis).copied().flatten();
     let (channels, height, width) = match layout {
         Layout::Nchw => (fixed(1), fixed(2), fixed(3)),
         Layout::Nhwc => (fixed(3), fixed(1), fixed(2)),
@@ -64,11 +73,17 @@ pub(crate) fn read(
         width.and_then(|n| n.try_into().ok()).unwrap_or(own_width),
         height.and_then(|n| n.try_into().ok()).unwrap_or(own_height),
     ));
-    let picture = fit(&picture, size, options.resize);
+    let pixels = u64::from(size.0) * u64::from(size.1);
+    if pixels > MOST_PIXELS {
+        let got = format!("{}x{}", size.0, size.1);
+        return Err(wrong(path, &format!("at most {MOST_PIXELS} pixels"), got));
+    }
     let channels = channels.unwrap_or(3);
     if channels != 1 && channels != 3 {
         return Err(wrong(path, "an input of 1 or 3 channels", format!("{channels} channels")));
     }
+    normalisable(path, options, channels)?;
+    let picture = fit(&picture, size, options.resize);
     let planes = planes(&picture, channels, options.bgr);
     let (w, h) = (size.0 as usize, size.1 as usize);
     let (extents, order) = match layout {
@@ -79,7 +94,23 @@ pub(crate) fn read(
         Layout::Nchw => i / (w * h),
         Layout::Nhwc => i % channels,
     };
-    tensor(path, options, wanted.dtype, &extents, &order, channel)
+    tensor(path, options, wanted.dtype, &extents[usize::from(alone)..], &order, channel)
+}
+
+/// Whether mean and deviation have one number, or one for each channel.
+fn normalisable(path: &Path, options: &PictureOptions, channels: usize) -> Result<(), Error> {
+    for (name, list) in [("--mean", &options.mean), ("--std", &options.std)] {
+        if list.len() != 1 && list.len() != channels {
+            let expected = format!("{name} with 1 number or {channels}, one for each channel");
+            return Err(wrong(path, &expected, format!("{list:?}")));
+        }
+        let usable = |&v: &f32| v.is_finite() && (name == "--mean" || v != 0.0);
+        if !list.iter().all(usable) {
+            let expected = format!("{name} of finite numbers that can be divided by");
+            return Err(wrong(path, &expected, format!("{list:?}")));
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<RgbImage, Error> {
@@ -222,6 +253,29 @@ mod tests {
         assert_eq!(tensor.extents(), [1, 2, 4, 3]);
         let bytes: &[u8] = tensor.bytes();
         assert_eq!(bytes[3..6], [7, 0, 10]);
+    }
+
+    #[test]
+    fn inputs_without_a_batch_have_three_dimensions() {
+        let tensor = read_saved(&options(), DType::F32, &[Some(3), None, None]);
+        assert_eq!(tensor.extents(), [3, 2, 4]);
+        let tensor = read_saved(&options(), DType::U8, &[Some(2), Some(4), Some(3)]);
+        assert_eq!(tensor.extents(), [2, 4, 3]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let refused = |options: PictureOptions, expected: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("p.png");
+            picture().save(&path).unwrap();
+            let wanted = Wanted { dtype: DType::F32, dims: vec![None, Some(3), None, None] };
+            let error = read(&path, &options, &wanted).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        refused(PictureOptions { size: Some((100_000, 100_000)), ..options() }, "pixels");
+        refused(PictureOptions { mean: vec![0.1, 0.2], ..options() }, "one for each channel");
+        refused(PictureOptions { std: vec![0.0], ..options() }, "divided by");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wginfer::exec::{Profile, TimeSource, WorkingMemory};
 use wginfer::gpu::{MemoryReport, Purpose};
 use wginfer::ops::{RefData, RefTensor};
-use wginfer::{Error, Tensor};
+use wginfer::{DType, Error, Tensor};
 
 /// Elements of an output that are shown.
 const SHOWN: usize = 8;
@@ -26,10 +26,15 @@ pub(super) struct Summary {
     first: Vec<f64>,
     /// Places and values of the largest elements of a single row.
     largest: Vec<(usize, f64)>,
+    /// The first elements, if they are strings.
+    words: Vec<String>,
 }
 
 impl Summary {
     pub(super) fn new(name: &str, tensor: &Tensor) -> Result<Self, Error> {
+        if tensor.dtype() == DType::String {
+            return Self::of_words(name, tensor);
+        }
         let values: Vec<f64> = match RefTensor::from_tensor(tensor)?.data {
             RefData::Real(values) => values,
             RefData::Int(values) => values.into_iter().map(|v| v as f64).collect(),
@@ -56,6 +61,23 @@ impl Summary {
             mean: finite.iter().sum::<f64>() / finite.len().max(1) as f64,
             first: values.into_iter().take(SHOWN).collect(),
             largest,
+            words: Vec::new(),
+        })
+    }
+
+    fn of_words(name: &str, tensor: &Tensor) -> Result<Self, Error> {
+        let words = tensor.to_strings()?;
+        Ok(Summary {
+            name: name.into(),
+            ty: tensor.dtype().to_string(),
+            extents: tensor.extents().to_vec(),
+            count: words.len(),
+            finite: words.len(),
+            range: None,
+            mean: 0.0,
+            first: Vec::new(),
+            largest: Vec::new(),
+            words: words.into_iter().take(SHOWN).map(String::from).collect(),
         })
     }
 
@@ -76,6 +98,12 @@ impl Summary {
             let more = if self.count > SHOWN { " ..." } else { "" };
             fields.add("first", format_args!("{}{more}", first.join(" ")));
         }
+        if !self.words.is_empty() {
+            let words: Vec<_> =
+                self.words.iter().map(|word| format!("\"{}\"", word.escape_debug())).collect();
+            let more = if self.count > SHOWN { " ..." } else { "" };
+            fields.add("first", safe(&format!("{}{more}", words.join(" "))));
+        }
         if !self.largest.is_empty() {
             let places: Vec<_> =
                 self.largest.iter().map(|(i, v)| format!("[{i}]\u{a0}{}", number(*v))).collect();
@@ -86,6 +114,14 @@ impl Summary {
 
     /// The same, for programs. What is not finite is `null` there.
     pub(super) fn json(&self) -> Value {
+        if self.ty == DType::String.name() {
+            return json!({
+                "name": self.name,
+                "type": self.ty,
+                "extents": self.extents,
+                "first": self.words,
+            });
+        }
         json!({
             "name": self.name,
             "type": self.ty,

@@ -7,6 +7,8 @@ mod tables;
 
 use crate::onnx::{OnnxOperator, row};
 
+pub(crate) use nms::COMPUTED;
+
 pub(crate) const ONNX: &[OnnxOperator] = &[
     row("AffineGrid", 20, sample::affine_grid),
     row("GridSample", 16, sample::grid_sample_16),

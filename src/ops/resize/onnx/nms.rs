@@ -2,9 +2,17 @@
 //! computed on the host.
 
 use crate::error::Result;
-use crate::onnx::NodeCx;
+use crate::onnx::{HostCx, HostOperator, NodeCx, When};
 use crate::ops::RefTensor;
 use crate::tensor::DType;
+
+pub(crate) const COMPUTED: &[HostOperator] = &[HostOperator {
+    domain: "",
+    name: "NonMaxSuppression",
+    since: 10,
+    when: When::Unknown,
+    compute: HostCx::by_row,
+}];
 
 /// A box by its corners.
 #[derive(Debug, Clone, Copy)]
