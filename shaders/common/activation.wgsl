@@ -227,8 +227,9 @@ fn atanh_whole(x: f32) -> f32 {
     return tanh_safe(x);
 }
 
+// Comparisons keep what is no number; WGSL's max need not.
 @if(act_relu) fn activate(x: f32) -> f32 {
-    return max(x, 0.0);
+    return select(x, 0.0, x <= 0.0);
 }
 
 @if(act_leaky_relu) fn activate(x: f32) -> f32 {
@@ -304,7 +305,8 @@ fn atanh_whole(x: f32) -> f32 {
 }
 
 @if(act_clip) fn activate(x: f32) -> f32 {
-    return min(max(x, ACT_A), ACT_B);
+    let above = select(x, ACT_A, x < ACT_A);
+    return select(above, ACT_B, above > ACT_B);
 }
 
 @if(act_tan) fn activate(x: f32) -> f32 {

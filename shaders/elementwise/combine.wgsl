@@ -171,12 +171,13 @@ import package::config::BITS;
     return select(0u, 1u, found);
 }
 
+// Comparisons keep what is no number, as ONNX asks; WGSL's min and max need not.
 @if(op_min) fn combine(a: In, b: In) -> Out {
-    return min(a, b);
+    return select(select(a, b, b < a), b, !(b == b));
 }
 
 @if(op_max) fn combine(a: In, b: In) -> Out {
-    return max(a, b);
+    return select(select(a, b, b > a), b, !(b == b));
 }
 
 @if(op_prelu && !checked) fn combine(a: In, b: In) -> Out {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::ops::Operator;
 use crate::passes::fold;
 use crate::tensor::{DType, Identity, Tensor};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Smaller tensors are told apart by their content; folding them is cheap, and
 /// what comes of small ones alone is not kept.
@@ -35,6 +35,8 @@ pub(super) struct Memo {
     results: HashMap<Question, Vec<Tensor>>,
     /// Keeps the weights alive.
     weights: Vec<Tensor>,
+    /// The nodes that compute in F32 what they are given in F64.
+    pub(super) narrowed: BTreeSet<String>,
 }
 
 impl Memo {

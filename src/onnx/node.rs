@@ -320,6 +320,9 @@ impl NodeCx<'_> {
     /// If it is absent or there is no such conversion.
     pub fn input_f32(&mut self, index: usize) -> Result<ValueId> {
         let value = self.input(index)?;
+        if self.builder.ty(value).dtype == DType::F64 {
+            self.memo.narrowed.insert(self.name.to_string());
+        }
         self.cast(value, DType::F32)
     }
 

@@ -80,6 +80,10 @@ pub struct Placement {
     /// The nodes of all stages so far that run on the CPU though the backend is a
     /// GPU, by name.
     pub fallbacks: Vec<Fallback>,
+    /// The nodes of all stages so far that compute in F32 what they are given in F64,
+    /// by name, on whatever backend: products, convolutions, normalisations and the
+    /// like. What works element by element keeps F64, on the CPU.
+    pub narrowed: Vec<String>,
     /// Stages that the last run went through.
     pub stages: u64,
     /// Bytes that went to the device in the last run; see [`OnnxCounters`].
@@ -175,6 +179,7 @@ impl OnnxSession {
         let (now, before) = (&self.counters, &self.before);
         Placement {
             fallbacks: self.fallbacks.values().cloned().collect(),
+            narrowed: self.memo.narrowed.iter().cloned().collect(),
             stages: now.steps - before.steps,
             bytes_to_device: now.bytes_to_device - before.bytes_to_device,
             bytes_to_host: now.bytes_to_host - before.bytes_to_host,

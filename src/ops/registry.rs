@@ -203,4 +203,5 @@ pub const ONNX: &[&[OnnxOperator]] = &[
 ];
 
 /// How it finds the operators that the host computes.
-pub const HOST: &[&[HostOperator]] = &[gather::COMPUTED, matmul::COMPUTED, resize::COMPUTED, text::HOST];
+pub const HOST: &[&[HostOperator]] =
+    &[gather::COMPUTED, matmul::COMPUTED, resize::COMPUTED, text::HOST];

@@ -1,11 +1,13 @@
 //! From a graph to kernel calls.
 
 use super::memory::{Lifetime, MemoryPlan};
+use super::packing::{Packing, Rules};
 use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Graph, Node, Source, TensorType, ValueId};
 use crate::kernels::Kernel;
 use crate::ops::Lowering;
+use std::collections::HashSet;
 
 /// Judges a kernel on operands of these types.
 pub(crate) type Judge<'a> =
@@ -30,6 +32,9 @@ enum Origin {
     Computed,
     Alias(OperandId),
 }
+
+/// How operands are laid out on the CPU and on a device.
+type Layout = (fn(&[Option<Lifetime>]) -> MemoryPlan, fn(&[Option<Lifetime>], &Rules) -> Packing);
 
 impl PlanBuilder {
     /// Lowers every node of a graph. Operand `i` is value `i` of the graph;
@@ -135,12 +140,13 @@ impl PlanBuilder {
         self,
         graph: &Graph,
         bounds: &Bindings,
-        layout: fn(&[Option<Lifetime>]) -> MemoryPlan,
+        (layout, pack): Layout,
     ) -> Result<Plan> {
         let roots: Vec<_> =
             (0..self.operands.len() as u32).map(|i| self.root(OperandId(i))).collect();
         let lifetimes = self.lifetimes(&roots, graph, bounds)?;
         let memory = layout(&lifetimes);
+        let packing = pack(&lifetimes, &self.rules(&roots, graph));
         let home = |id: OperandId| match self.operands[id.index()].origin {
             Origin::Given(home) => home,
             _ => memory.slot_of[id.index()].map_or(Home::Unused, Home::Slot),
@@ -149,7 +155,12 @@ impl PlanBuilder {
             .operands
             .iter()
             .zip(&roots)
-            .map(|(entry, &root)| PlacedOperand { ty: entry.ty.clone(), home: home(root), root })
+            .map(|(entry, &root)| PlacedOperand {
+                ty: entry.ty.clone(),
+                home: home(root),
+                root,
+                device: packing.places[root.index()],
+            })
             .collect();
         let outputs =
             graph.outputs.iter().map(|(name, id)| (name.clone(), OperandId(id.0))).collect();
@@ -159,10 +170,35 @@ impl PlanBuilder {
             calls: self.calls,
             slots: memory.slots,
             outputs,
-            device_slots: memory.device_slots,
+            device_buffers: packing.buffers,
             live_peak: memory.live_peak,
             device_live_peak: memory.device_live_peak,
         })
+    }
+
+    /// What a device asks of places: whatever a call writes is in another buffer than
+    /// the rest that it touches, and results have their own.
+    fn rules(&self, roots: &[OperandId], graph: &Graph) -> Rules {
+        let mut rules = Rules {
+            apart: vec![HashSet::new(); self.operands.len()],
+            alone: vec![false; self.operands.len()],
+        };
+        for call in &self.calls {
+            let root = |id: &OperandId| roots[id.index()].index();
+            let written: Vec<usize> = call.outputs.iter().map(root).collect();
+            let read = call.inputs.iter().flatten().map(root);
+            let touched: Vec<usize> = written.iter().copied().chain(read).collect();
+            for &one in &written {
+                for &other in touched.iter().filter(|&&other| other != one) {
+                    rules.apart[one].insert(other);
+                    rules.apart[other].insert(one);
+                }
+            }
+        }
+        for (_, id) in &graph.outputs {
+            rules.alone[roots[id.index()].index()] = true;
+        }
+        rules
     }
 
     /// When each computed operand is first written and last read, by call.

@@ -1,6 +1,7 @@
-//! Slots by lifetime. Each slot is a buffer of its own, because `wgpu` tracks
-//! usage per whole buffer: two operands in one buffer could not be read and
-//! written by the same dispatch.
+//! Slots by lifetime, for the CPU; on a device operands are packed more tightly
+//! ([`super::packing`]).
+
+use super::packing::{Packing, Rules};
 
 /// When an operand is alive, in positions of calls, ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +18,6 @@ pub(super) struct Lifetime {
 pub struct MemoryPlan {
     /// Bytes of each slot.
     pub slots: Vec<u64>,
-    /// Bytes of each slot on a device.
-    pub device_slots: Vec<u64>,
     /// The slot of each operand that has one.
     pub slot_of: Vec<Option<usize>>,
     /// The most bytes alive at one time.
@@ -66,16 +65,25 @@ pub(super) fn apart(lifetimes: &[Option<Lifetime>]) -> MemoryPlan {
     laid_out(slots, slot_of, lifetimes)
 }
 
+/// Every operand in a buffer of its own on a device.
+pub(super) fn unpacked(lifetimes: &[Option<Lifetime>], _: &Rules) -> Packing {
+    let mut buffers = Vec::new();
+    let own = |life: &Option<Lifetime>| {
+        life.map(|life| {
+            buffers.push(life.device_bytes);
+            (buffers.len() - 1, 0)
+        })
+    };
+    let places = lifetimes.iter().map(own).collect();
+    Packing { buffers, places }
+}
+
 fn laid_out(
     slots: Vec<(u64, Vec<Lifetime>)>,
     slot_of: Vec<Option<usize>>,
     lifetimes: &[Option<Lifetime>],
 ) -> MemoryPlan {
-    let on_device = |(_, residents): &(u64, Vec<Lifetime>)| {
-        residents.iter().map(|life| life.device_bytes).max().unwrap_or(0)
-    };
     MemoryPlan {
-        device_slots: slots.iter().map(on_device).collect(),
         slots: slots.into_iter().map(|(bytes, _)| bytes).collect(),
         slot_of,
         live_peak: live_peak(lifetimes, |life| life.bytes),
@@ -123,7 +131,7 @@ mod tests {
         assert_eq!(plan.slot_of[2], None);
         assert_eq!(plan.live_peak, 150);
         assert_eq!(plan.slots.iter().sum::<u64>(), 150);
-        assert_eq!((plan.device_slots.iter().sum::<u64>(), plan.device_live_peak), (75, 75));
+        assert_eq!(plan.device_live_peak, 75);
     }
 
     #[test]

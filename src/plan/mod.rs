@@ -4,6 +4,7 @@
 
 mod build;
 mod memory;
+mod packing;
 
 pub use build::PlanBuilder;
 pub use memory::MemoryPlan;
@@ -41,7 +42,8 @@ pub enum Home {
     State(StateId),
     /// The graph's input with this index.
     Input(usize),
-    /// A buffer of the memory plan.
+    /// Working memory: a slot of the memory plan on the CPU; on a device see
+    /// [`PlacedOperand::device`].
     Slot(usize),
     /// Nowhere: nothing writes or reads it.
     Unused,
@@ -56,6 +58,8 @@ pub struct PlacedOperand {
     pub home: Home,
     /// The operand that this one is another name of, or itself.
     pub root: OperandId,
+    /// For working memory the buffer on a device and the offset in it.
+    pub device: Option<(usize, u64)>,
 }
 
 /// A kernel applied to operands.
@@ -83,8 +87,8 @@ pub struct Plan {
     pub calls: Vec<Call>,
     /// Bytes of each slot.
     pub slots: Vec<u64>,
-    /// Bytes of each slot on a device, where 64-bit integers take 4.
-    pub device_slots: Vec<u64>,
+    /// Bytes of each buffer on a device, where 64-bit integers take 4.
+    pub device_buffers: Vec<u64>,
     /// The results: name and operand.
     pub outputs: Vec<(String, OperandId)>,
     /// The most bytes of computed operands alive at one time: what no memory
@@ -100,7 +104,7 @@ impl Plan {
     /// # Errors
     /// If an operator cannot be lowered or a size overflows.
     pub fn new(graph: &Graph, bounds: &Bindings) -> Result<Self> {
-        PlanBuilder::lower(graph)?.finish(graph, bounds, memory::plan)
+        PlanBuilder::lower(graph)?.finish(graph, bounds, (memory::plan, packing::pack))
     }
 
     /// As [`Plan::new`], with memory of its own for each computed operand.
@@ -108,7 +112,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn unshared(graph: &Graph, bounds: &Bindings) -> Result<Self> {
-        PlanBuilder::lower(graph)?.finish(graph, bounds, memory::apart)
+        PlanBuilder::lower(graph)?.finish(graph, bounds, (memory::apart, memory::unpacked))
     }
 
     /// The calls, in order.

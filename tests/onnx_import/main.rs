@@ -53,6 +53,7 @@ const BODIES: &[(&str, Body)] = &[
     ("memory_is_little_more_than_what_is_alive", crossing::memory),
     ("wide_constants_are_read_on_the_cpu", mixed::wide_constants),
     ("nodes_may_be_in_any_order", written::unsorted),
+    ("no_function_hides_what_is_no_number", written::no_number),
     ("refused_nodes_are_named_at_once", written::several_refused),
     ("random_numbers_are_new_in_every_run", random::runs),
     ("a_seed_makes_backends_and_runs_alike", random::seeds),

@@ -31,7 +31,7 @@ pub fn unsorted(backend: &Named) -> Result<(), Failed> {
 pub fn several_refused(backend: &Named) -> Result<(), Failed> {
     let said = |name: &str, value: &str| {
         let mut said = int(name, 0);
-        said.r#type = Some(3);
+        said.r#type = 3;
         said.s = Some(value.as_bytes().to_vec().into());
         said
     };
@@ -72,5 +72,38 @@ fn surplus() -> Result<(), Failed> {
     refused(with(node("Relu", &["x"], &["y"]), vec![int("bogus", 1)]), "which has none");
     refused(node("Relu", &["x", "w"], &["y"]), "2 inputs of Relu, which takes 1 at most");
     refused(node("Conv", &["x"], &["y"]), "1 inputs of Conv, which takes 2 at least");
+    Ok(())
+}
+
+/// What is no number says that something went wrong before; no function hides it.
+pub fn no_number(backend: &Named) -> Result<(), Failed> {
+    let nodes = vec![
+        node("Relu", &["x"], &["a"]),
+        node("Clip", &["x", "low", "high"], &["b"]),
+        node("Max", &["x", "z"], &["c"]),
+        node("Min", &["x", "z"], &["d"]),
+        node("Max", &["z", "x"], &["e"]),
+        node("Min", &["z", "x"], &["f"]),
+        node("LeakyRelu", &["x"], &["g"]),
+        node("Softplus", &["x"], &["h"]),
+    ];
+    let dims = [D::N(4)];
+    let inputs = vec![info("x", FLOAT, &dims), info("z", FLOAT, &dims)];
+    let constants = vec![floats("low", &[], &[-1.0]), floats("high", &[], &[1.0])];
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut session = session(backend, net(nodes, inputs, &names, constants));
+    let x = Tensor::from_f32(&[4], &[f32::NAN, 2.0, f32::NAN, -3.0])?;
+    let z = Tensor::from_f32(&[4], &[0.0, 1.0, -7.0, f32::NAN])?;
+    let outputs = session.run_blocking(&[("x", &x), ("z", &z)])?;
+    for (name, y) in &outputs {
+        let y = y.to_f32()?;
+        assert!(y[0].is_nan() && y[2].is_nan() && !y[1].is_nan(), "{name}: {y:?}");
+        let of_both = ["c", "d", "e", "f"].contains(&name.as_str());
+        assert_eq!(y[3].is_nan(), of_both, "{name}: {y:?}");
+    }
+    close(&outputs[0].1.to_f32()?[1..2], &[2.0]);
+    close(&outputs[1].1.to_f32()?[1..2], &[1.0]);
+    close(&outputs[2].1.to_f32()?[1..2], &[2.0]);
+    close(&outputs[3].1.to_f32()?[1..2], &[1.0]);
     Ok(())
 }

@@ -10,7 +10,7 @@ pub(crate) use args::{Args, InputArgs, InputShape, InputSource, NamedDim};
 
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::{self, note, safe, wrapped};
+use crate::output::{self, note, safe, shortened, wrapped};
 use report::{Summary, Times};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -19,6 +19,9 @@ use wginfer::exec::Profile;
 use wginfer::gpu::MemoryReport;
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{Backend, Tensor};
+
+/// How much of a list of nodes is shown, in characters.
+const NODES: usize = 200;
 
 /// What was computed, and how long it took.
 struct Outcome {
@@ -124,6 +127,10 @@ fn as_text(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
             placed.stages, placed.bytes_to_device, placed.bytes_to_host
         ));
     }
+    if !placed.narrowed.is_empty() {
+        let nodes = safe(&shortened(&placed.narrowed.join(", "), NODES));
+        text.push_str(&format!("\ncomputed in F32, though it is F64: {nodes}\n"));
+    }
     for fallback in placed.fallbacks {
         text.push_str(&format!("\non the CPU: {}\n", safe(&fallback.to_string())));
     }
@@ -149,6 +156,7 @@ fn as_json(args: &Args, outcome: &Outcome) -> Result<Value, Failure> {
         "outputs": outputs?,
         "times": outcome.times.json(),
         "profiles": outcome.profiles.iter().map(report::profile_json).collect::<Vec<_>>(),
+        "narrowed": placed.narrowed,
         "on_the_cpu": placed.fallbacks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "counters": {
             "stages": counters.stages,

@@ -143,15 +143,15 @@ impl GpuEngine {
         if self.arena.shared {
             let here = in_place(inputs.len(), given);
             let elsewhere = inputs.iter().zip(&here).filter(|(_, here)| here.is_none());
-            let sizes = plan.device_slots.iter().chain(elsewhere.map(|(bytes, _)| bytes));
+            let sizes = plan.device_buffers.iter().chain(elsewhere.map(|(bytes, _)| bytes));
             let sizes: Vec<u64> = sizes.copied().collect();
             let mut slots = self.arena.take(&self.gpu, &sizes)?;
-            let mut others = slots.split_off(plan.device_slots.len()).into_iter();
+            let mut others = slots.split_off(plan.device_buffers.len()).into_iter();
             let inputs = here.into_iter().filter_map(|here| here.or_else(|| others.next()));
             let inputs = inputs.collect();
             return Ok((slots, inputs));
         }
-        let slots = self.arena.take(&self.gpu, &plan.device_slots)?;
+        let slots = self.arena.take(&self.gpu, &plan.device_buffers)?;
         let make = |(bytes, id): (u64, &ValueId)| {
             let name = &self.graph.value(*id).name;
             self.gpu.alloc(Purpose::Inputs, bytes, Purpose::Inputs.usage(), name)
@@ -161,7 +161,7 @@ impl GpuEngine {
     }
 
     async fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
-        let bytes = plan.device_slots.iter().copied().max().unwrap_or(0).next_multiple_of(16);
+        let bytes = plan.device_buffers.iter().copied().max().unwrap_or(0).next_multiple_of(16);
         if self.poison.as_ref().is_none_or(|buffer| buffer.len() < bytes) {
             let usage = Purpose::Scratch.usage();
             let buffer = self.gpu.alloc(Purpose::Scratch, bytes, usage, "poison")?;
@@ -271,7 +271,10 @@ impl Binder<'_> {
             (_, Place::Head(_)) => Err(missing()),
             (Home::State(state), _) => Ok((&self.engine.states[state.index()], 0, bytes()?)),
             (Home::Input(index), _) => Ok((&self.inputs[index], 0, bytes()?)),
-            (Home::Slot(slot), _) => Ok((&self.slots[slot], 0, bytes()?)),
+            (Home::Slot(_), _) => {
+                let (buffer, start) = operand.device.ok_or_else(missing)?;
+                Ok((&self.slots[buffer], start, bytes()?))
+            }
             (Home::Unused, _) => Err(missing()),
         }
     }

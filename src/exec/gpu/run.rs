@@ -199,7 +199,11 @@ impl GpuEngine {
                 }
                 Home::Input(input) => &bound.inputs[input],
                 Home::State(state) => &self.states[state.index()],
-                Home::Slot(slot) => &bound.slots[slot],
+                // Results begin where their buffer does.
+                Home::Slot(_) => match operand.device {
+                    Some((buffer, 0)) => &bound.slots[buffer],
+                    _ => return Err(Error::internal(format!("output '{name}' has no buffer"))),
+                },
                 Home::Unused => {
                     return Err(Error::internal(format!("output '{name}' is not computed")));
                 }

@@ -159,8 +159,10 @@ impl Binary {
             Mul => a * b,
             Div => a / b,
             Pow => a.powf(b),
-            Min => a.min(b),
-            Max => a.max(b),
+            // What is no number stays it.
+            Min if b < a || b.is_nan() => b,
+            Max if b > a || b.is_nan() => b,
+            Min | Max => a,
             PRelu if a < 0.0 => a * b,
             PRelu => a,
             Fmod => a % b,

@@ -2,12 +2,12 @@
 
 use super::onnx::real;
 use crate::error::Result;
-use crate::onnx::{HostCx, HostOperator, NodeCx, When};
+use crate::onnx::{HostOperator, NodeCx, When};
 use crate::ops::RefTensor;
 use crate::tensor::DType;
 
 const fn computed(domain: &'static str, name: &'static str, since: u32) -> HostOperator {
-    HostOperator { domain, name, since, when: When::Unknown, compute: HostCx::by_row }
+    HostOperator { domain, name, since, when: When::Unknown, compute: |cx| cx.by_row() }
 }
 
 pub(crate) const COMPUTED: &[HostOperator] =

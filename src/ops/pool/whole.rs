@@ -67,7 +67,7 @@ pub(super) fn regions(cx: &mut NodeCx<'_>) -> Result<()> {
         return Err(cx.broken(format!("takes [N, C, H, W] and [R, 5], got {extents:?}, {rois:?}")));
     };
     let pooled = counts(cx, "pooled_shape", 2, 0)?;
-    let scale = f64::from(cx.float("spatial_scale", 1.0)?);
+    let scale = cx.float("spatial_scale", 1.0)?;
     let numbers = cx.known_reals(1)?;
     let plane = Plane { height, width, rows: pooled[0], columns: pooled[1] };
     let mut parts = Vec::with_capacity(count * plane.rows * plane.columns);
@@ -75,7 +75,8 @@ pub(super) fn regions(cx: &mut NodeCx<'_>) -> Result<()> {
         let picture = (roi[0] >= 0.0 && roi[0] < batch as f64).then_some(roi[0] as usize);
         let picture =
             picture.ok_or_else(|| cx.broken(format!("a region of picture {}", roi[0])))?;
-        plane.parts(picture, &[1, 2, 3, 4].map(|i| roi[i] * scale), &mut parts);
+        // In F32, as others have it: where a corner is rounded depends on it.
+        plane.parts(picture, &[1, 2, 3, 4].map(|i| roi[i] as f32 * scale), &mut parts);
     }
     // Parts have as many places as the largest; the rest are its first one again.
     let most = parts.iter().map(Vec::len).max().unwrap_or(0).max(1);
@@ -112,7 +113,7 @@ impl Plane {
     /// The elements of each part of a region, as rows of all pictures' elements.
     /// Bounds as ONNX Runtime computes them: the corners are rounded, parts overlap
     /// where a region is not a multiple of them.
-    fn parts(&self, picture: usize, corners: &[f64; 4], into: &mut Vec<Vec<i32>>) {
+    fn parts(&self, picture: usize, corners: &[f32; 4], into: &mut Vec<Vec<i32>>) {
         let [left, top, right, bottom] = corners.map(|corner| corner.round() as i64);
         let spans = |first: i64, last: i64, parts: usize, extent: usize| -> Vec<[usize; 2]> {
             let size = (last - first + 1).max(1) as f64 / parts as f64;

@@ -25,7 +25,9 @@ impl Unary {
             Reciprocal => x.recip(),
             Sigmoid => sigmoid(x),
             Tanh => x.tanh(),
-            Relu => x.max(0.0),
+            // What is no number stays it.
+            Relu if x <= 0.0 => 0.0,
+            Relu => x,
             LeakyRelu { alpha } => x * if x < 0.0 { alpha.into() } else { 1.0 },
             Elu { alpha } => elu(alpha.into()),
             Selu => SELU_GAMMA * elu(SELU_ALPHA),
@@ -73,7 +75,7 @@ impl Unary {
                     0.0
                 }
             }
-            Clip { min, max } => x.max(min.into()).min(max.into()),
+            Clip { min, max } => clipped(x, min.into(), max.into()),
         }
     }
 
@@ -92,7 +94,9 @@ impl Unary {
             Reciprocal => x.recip(),
             Sigmoid => sigmoid_f32(x),
             Tanh => math::tanh(x),
-            Relu => x.max(0.0),
+            // What is no number stays it.
+            Relu if x <= 0.0 => 0.0,
+            Relu => x,
             LeakyRelu { alpha } => {
                 if x < 0.0 {
                     alpha * x
@@ -155,7 +159,7 @@ impl Unary {
                     0.0
                 }
             }
-            Clip { min, max } => x.max(min).min(max),
+            Clip { min, max } => clipped(x, min, max),
         }
     }
 }
@@ -181,4 +185,10 @@ fn softplus_f32(x: f32) -> f32 {
 
 fn elu_f32(x: f32, alpha: f32) -> f32 {
     if x < 0.0 { alpha * math::exp_m1_negative(x) } else { x }
+}
+
+/// x, or the end that it is beyond; the upper one decides where they are crossed.
+fn clipped<T: PartialOrd>(x: T, min: T, max: T) -> T {
+    let above = if x < min { min } else { x };
+    if above > max { max } else { above }
 }

@@ -2,7 +2,7 @@
 //! computed on the host.
 
 use crate::error::Result;
-use crate::onnx::{HostCx, HostOperator, NodeCx, When};
+use crate::onnx::{HostOperator, NodeCx, When};
 use crate::ops::RefTensor;
 use crate::tensor::DType;
 
@@ -11,7 +11,7 @@ pub(crate) const COMPUTED: &[HostOperator] = &[HostOperator {
     name: "NonMaxSuppression",
     since: 10,
     when: When::Unknown,
-    compute: HostCx::by_row,
+    compute: |cx| cx.by_row(),
 }];
 
 /// A box by its corners.
