@@ -326,7 +326,17 @@ impl Importer<'_> {
             Error::unsupported(at, format_args!("the operator at opset {}", node.opset))
         })?;
         let mut inputs = Vec::with_capacity(values.len());
-        for value in values {
+        let extents_only = node.domain.is_empty() && matches!(&*node.op_type, "Shape" | "Size");
+        for (value, dtype) in values.into_iter().zip(dtypes) {
+            // Of strings the extents are known as they are of numbers.
+            let value = match value {
+                Some(value) if extents_only && dtype == Some(DType::String) => {
+                    let extents = self.kind(&value)?.extents;
+                    let zeros = vec![0; extents.iter().product()];
+                    Some(Value::Known(Tensor::new(DType::U8, &extents, zeros)?))
+                }
+                value => value,
+            };
             let placed = value.map(|value| self.place(&value)).transpose();
             inputs.push(placed.map_err(|e| named(e, node, &name))?);
         }
