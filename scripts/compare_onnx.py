@@ -220,9 +220,28 @@ def run_theirs(path, inputs, optimise):
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, inputs)))
+        values = {}
+        for name, value in zip(names, session.run(names, inputs)):
+            values |= flattened(name, value)
+        return values
     except Exception as error:  # Its errors have no base class of their own.
         raise Failed(f"ONNX Runtime: {error}") from error
+
+
+def flattened(name, value):
+    """The arrays in a value, named as wginfer names them; none of one that is absent."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return {f"{name}.keys": np.array(list(value)), f"{name}.values": np.array(list(value.values()))}
+    if isinstance(value, list):
+        arrays = {}
+        for at, item in enumerate(value):
+            arrays |= flattened(f"{name}[{at}]", item)
+        return arrays
+    array = np.asarray(value)
+    # Strings come as objects.
+    return {name: array.astype(str) if array.dtype.kind in "OSU" else array}
 
 
 def command(args):
@@ -260,6 +279,10 @@ def compare(name, ours, theirs, args):
     if ours is None or ours.shape != theirs.shape:
         got = "nothing" if ours is None else f"extents {list(ours.shape)}"
         return row | {"max_abs": None, "relative": None, "ok": False, "why": f"wginfer gives {got}"}
+    if theirs.dtype.kind == "U":
+        differ = int(np.count_nonzero(ours.astype(str) != theirs))
+        row |= {"max_abs": None, "relative": differ / max(1, theirs.size), "ok": differ == 0}
+        return row | ({} if differ == 0 else {"why": f"{differ} of {theirs.size} strings differ"})
     if theirs.dtype.kind in "biu":
         differ = int(np.count_nonzero(ours != theirs))
         largest = float(np.max(np.abs(ours.astype("f8") - theirs.astype("f8")), initial=0))

@@ -7,7 +7,8 @@ operators, and what ONNX Runtime makes of some inputs, for tests/onnx_import.
 Needs the PyPI packages onnx, onnxruntime, numpy, scikit-learn and skl2onnx.
 Each model is a file; `cases.json` lists them with inputs and outputs, in which a
 value is {"dtype", "extents", "values"}, {"items": [value]}, {"keys": [..],
-"values": value} or null for an optional one that is absent.
+"values": value} or null for an optional one that is absent; what is not finite
+is a string.
 """
 
 import json
@@ -62,7 +63,8 @@ def value(x):
     if x.dtype.kind in "UOS":
         return {"dtype": "STRING", "extents": list(x.shape), "values": x.ravel().tolist()}
     values = x.ravel().tolist()
-    values = ["nan" if v != v else v for v in values]
+    if x.dtype.kind == "f":
+        values = [v if np.isfinite(v) else str(v) for v in values]
     return {"dtype": DTYPES[x.dtype], "extents": list(x.shape), "values": values}
 
 
@@ -156,7 +158,7 @@ def sequences(writer):
     )
     nodes = [
         h.make_node("SequenceEmpty", [], ["none"], dtype=FLOAT),
-        h.make_node("Loop", ["trip", "", "none"], ["all"], body=body),
+        h.make_node("Loop", ["trip", "start", "none"], ["all"], body=body),
         h.make_node("SequenceLength", ["all"], ["count"]),
         h.make_node("ConcatFromSequence", ["all"], ["joined"], axis=0, new_axis=1),
     ]
@@ -164,7 +166,7 @@ def sequences(writer):
         nodes,
         [tensor("x", FLOAT, None, 3), tensor("limit", FLOAT)],
         [sequence("all", FLOAT), tensor("count", INT64), tensor("joined", FLOAT, None, None)],
-        [constant("trip", np.int64(5))],
+        [constant("trip", np.int64(5)), constant("start", np.bool_(True))],
     )
     given = [{"x": x, "limit": np.float32(limit)} for limit in (100.0, -100.0, 0.5)]
     writer.add("sequence_in_a_loop", made, given)

@@ -13,6 +13,7 @@ use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod flex;
 pub(super) mod scan;
 
 /// Operator and first version.
@@ -24,7 +25,8 @@ const MOST_EXPANDED: u64 = 4096;
 
 pub(super) fn is_control(node: &OnnxNode) -> bool {
     let ours = |&(name, since): &(&str, u32)| name == node.op_type && node.opset >= since;
-    (node.domain.is_empty() && CONTROL.iter().any(ours)) || sequence::is_ours(node)
+    let flex = (node.domain.as_str(), &*node.op_type) == ("ai.onnx.preview", "FlexAttention");
+    (node.domain.is_empty() && CONTROL.iter().any(ours)) || flex || sequence::is_ours(node)
 }
 
 pub(super) fn broken(node: &OnnxNode, what: impl std::fmt::Display) -> Error {
@@ -42,6 +44,7 @@ pub(super) fn enter(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow
         "If" => enter_if(importer, node),
         "Loop" => enter_loop(importer, node),
         "Scan" => scan::enter(importer, node),
+        "FlexAttention" => flex::enter(importer, node),
         _ => sequence::enter(importer, node),
     }
 }
@@ -235,6 +238,7 @@ pub(super) fn leave(importer: &mut Importer<'_>) -> Result<Flow> {
         Role::Loop(_) => iterated(importer, values),
         Role::Scan(_) => scan::stepped(importer, node, values),
         Role::Map(_) => sequence::mapped(importer, node, values),
+        Role::Flex(_) => flex::left(importer, node, values),
         Role::Main | Role::Branch => finish(importer, node, values),
     }
 }

@@ -1,6 +1,7 @@
 //! The end of a stage: what its graph must give, and what is carried on.
 
-use super::import::{HostWork, Imported, Importer, Wanted, no_tensor};
+use super::host::HostWork;
+use super::import::{Imported, Importer, Wanted, no_tensor};
 use super::stage::{Ask, Next, Res, Src};
 use super::state::{Kind, State, Value};
 use crate::error::{Error, Result};

@@ -2,13 +2,14 @@
 //! device has, and look-ups from and to strings.
 
 use super::Attributes;
-use super::import::Feeds;
+use super::import::{Feeds, Flow, Importer, Wanted};
 use super::memo::Memo;
 use super::model::rows_of;
 use super::node::NodeCx;
+use super::state::Value;
 use crate::error::{Error, Result};
 use crate::formats::onnx::OnnxNode;
-use crate::graph::GraphBuilder;
+use crate::graph::{GraphBuilder, ValueId};
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -58,6 +59,15 @@ pub(super) struct HostCall {
     /// The node's name with those around it.
     pub(super) name: String,
     pub(super) compute: fn(&HostCx<'_>) -> Result<HostResults>,
+}
+
+/// A node that the host is to compute.
+#[derive(Debug)]
+pub(super) struct HostWork {
+    pub(super) call: Arc<HostCall>,
+    pub(super) inputs: Vec<Option<Value>>,
+    /// What its results are called; empty where one is not wanted.
+    pub(super) names: Vec<String>,
 }
 
 impl HostCall {
@@ -268,4 +278,56 @@ fn strings(places: &Tensor, words: &[&str]) -> Result<Tensor> {
     };
     let words = places.to_i64()?.iter().map(word).collect::<Result<Vec<_>>>()?;
     Tensor::from_strings(places.extents(), &words)
+}
+
+impl Importer<'_> {
+    /// Ends a node one of whose outputs is strings that numbers stand for.
+    pub(super) fn labelled(
+        &mut self,
+        node: &OnnxNode,
+        name: &str,
+        mut outputs: Vec<Option<Value>>,
+        (index, places, labels): (usize, ValueId, Tensor),
+    ) -> Result<Flow> {
+        if outputs.len() <= index {
+            outputs.resize(index + 1, None);
+        }
+        outputs[index] = Some(Value::Nothing);
+        let inputs = vec![Some(Value::Here(places)), Some(Value::Known(labels))];
+        let names = vec![node.outputs.get(index).cloned().unwrap_or_default()];
+        let call = HostCall::labels(node, name);
+        self.on_host(node, outputs, HostWork { call, inputs, names })
+    }
+
+    /// Ends a node that the host computes, or a part of one: at once where all is
+    /// known, else when a stage has run.
+    pub(super) fn on_host(
+        &mut self,
+        node: &OnnxNode,
+        outputs: Vec<Option<Value>>,
+        work: HostWork,
+    ) -> Result<Flow> {
+        self.bind(node, outputs)?;
+        let known = work.inputs.iter().map(|value| match value {
+            None => Some(None),
+            Some(value) => self.host(value).map(Some),
+        });
+        let Some(known) = known.collect::<Option<Vec<_>>>() else {
+            return Ok(Flow::Look(Wanted::Host(work)));
+        };
+        let mut results = work.call.run(&known)?.into_iter();
+        for name in work.names {
+            let result = results.next().flatten();
+            if !name.is_empty() {
+                let result = result.ok_or_else(|| missing(node, &name))?;
+                self.frame_mut()?.names.insert(name, Value::Known(result));
+            }
+        }
+        Ok(Flow::On)
+    }
+}
+
+fn missing(node: &OnnxNode, name: &str) -> Error {
+    let at = format!("node '{}' ({})", node.name, node.op_type);
+    Error::unsupported(at, format_args!("output '{name}'"))
 }

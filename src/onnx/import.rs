@@ -3,7 +3,7 @@
 
 use super::control;
 use super::draw::Draw;
-use super::host::{self, HostCall};
+use super::host::{self, HostCall, HostWork};
 use super::memo::Memo;
 use super::model::rows_of;
 use super::node::{Needed, NodeCx};
@@ -82,15 +82,6 @@ pub(super) enum Wanted {
     Gathered,
     /// What the host computes.
     Host(HostWork),
-}
-
-/// A node that the host is to compute.
-#[derive(Debug)]
-pub(super) struct HostWork {
-    pub(super) call: Arc<HostCall>,
-    pub(super) inputs: Vec<Option<Value>>,
-    /// What its results are called; empty where one is not wanted.
-    pub(super) names: Vec<String>,
 }
 
 /// A graph in the making.
@@ -375,7 +366,17 @@ impl Importer<'_> {
             Error::unsupported(at, format_args!("the operator at opset {}", node.opset))
         })?;
         let mut inputs = Vec::with_capacity(values.len());
-        for value in values {
+        let extents_only = node.domain.is_empty() && matches!(&*node.op_type, "Shape" | "Size");
+        for (value, dtype) in values.into_iter().zip(dtypes) {
+            // Of strings the extents are known as they are of numbers.
+            let value = match value {
+                Some(value) if extents_only && dtype == Some(DType::String) => {
+                    let extents = self.kind(&value)?.extents;
+                    let zeros = vec![0; extents.iter().product()];
+                    Some(Value::Known(Tensor::new(DType::U8, &extents, zeros)?))
+                }
+                value => value,
+            };
             let placed = value.map(|value| self.place(&value)).transpose();
             inputs.push(placed.map_err(|e| named(e, node, &name))?);
         }
@@ -433,51 +434,6 @@ impl Importer<'_> {
         }
     }
 
-    /// Ends a node one of whose outputs is strings that numbers stand for.
-    fn labelled(
-        &mut self,
-        node: &OnnxNode,
-        name: &str,
-        mut outputs: Vec<Option<Value>>,
-        (index, places, labels): (usize, ValueId, Tensor),
-    ) -> Result<Flow> {
-        if outputs.len() <= index {
-            outputs.resize(index + 1, None);
-        }
-        outputs[index] = Some(Value::Nothing);
-        let inputs = vec![Some(Value::Here(places)), Some(Value::Known(labels))];
-        let names = vec![node.outputs.get(index).cloned().unwrap_or_default()];
-        let call = HostCall::labels(node, name);
-        self.on_host(node, outputs, HostWork { call, inputs, names })
-    }
-
-    /// Ends a node that the host computes, or a part of one: at once where all is
-    /// known, else when a stage has run.
-    fn on_host(
-        &mut self,
-        node: &OnnxNode,
-        outputs: Vec<Option<Value>>,
-        work: HostWork,
-    ) -> Result<Flow> {
-        self.bind(node, outputs)?;
-        let known = work.inputs.iter().map(|value| match value {
-            None => Some(None),
-            Some(value) => self.host(value).map(Some),
-        });
-        let Some(known) = known.collect::<Option<Vec<_>>>() else {
-            return Ok(Flow::Look(Wanted::Host(work)));
-        };
-        let mut results = work.call.run(&known)?.into_iter();
-        for name in work.names {
-            let result = results.next().flatten();
-            if !name.is_empty() {
-                let result = result.ok_or_else(|| missing(node, &name))?;
-                self.frame_mut()?.names.insert(name, Value::Known(result));
-            }
-        }
-        Ok(Flow::On)
-    }
-
     /// Gives the outputs of the current node their values and goes on.
     pub(super) fn bind(&mut self, node: &OnnxNode, values: Vec<Option<Value>>) -> Result<()> {
         let mut values = values.into_iter();
@@ -517,11 +473,6 @@ fn as_it_is(node: &OnnxNode, inputs: &[Option<Value>]) -> Result<Option<Value>> 
 
 fn no_numbers() -> Error {
     Error::rule("", "a tensor of numbers is expected, not one of strings")
-}
-
-fn missing(node: &OnnxNode, name: &str) -> Error {
-    let at = format!("node '{}' ({})", node.name, node.op_type);
-    Error::unsupported(at, format_args!("output '{name}'"))
 }
 
 pub(super) fn no_tensor() -> Error {

@@ -85,6 +85,8 @@ pub(super) enum Role {
     Scan(Box<ScanState>),
     /// The body of a `SequenceMap`.
     Map(Box<MapState>),
+    /// A body of a `FlexAttention`.
+    Flex(Box<FlexState>),
 }
 
 /// Where a `Loop` stands.
@@ -155,6 +157,17 @@ pub(super) struct Scanned {
     pub(super) reverse: bool,
 }
 
+/// Where a `FlexAttention` stands.
+#[derive(Debug, Clone)]
+pub(super) struct FlexState {
+    /// The values, one head for each head of queries, F32.
+    pub(super) v: Value,
+    /// The type of the result.
+    pub(super) dtype: DType,
+    /// Whether the body changes probabilities, or scores.
+    pub(super) probabilities: bool,
+}
+
 /// Where a `SequenceMap` stands.
 #[derive(Debug, Clone)]
 pub(super) struct MapState {
@@ -191,6 +204,7 @@ impl State {
                         batch.done.iter_mut().flatten().for_each(&mut *visit);
                     }
                 }
+                Role::Flex(state) => visit(&mut state.v),
                 Role::Map(state) => {
                     state.inputs.iter_mut().for_each(&mut *visit);
                     state.outputs.iter_mut().flatten().for_each(&mut *visit);
@@ -254,6 +268,11 @@ impl State {
                 Role::Loop(state) => key.number(2).looped(state),
                 Role::Scan(state) => key.number(3).scanned(state),
                 Role::Map(state) => key.number(4).mapped(state),
+                Role::Flex(state) => {
+                    key.number(5).number(usize::from(state.probabilities));
+                    key.kind(state.dtype, &[]).value(&state.v);
+                    &mut key
+                }
             };
         }
         key.list(self.answers.iter(), |key, answer| {

@@ -1,7 +1,7 @@
 //! `wginfer inspect` and `wginfer visualize` on ONNX models.
 
 use crate::assert_fits;
-use crate::build::{D, FLOAT, bytes, info, net, node};
+use crate::build::{D, FLOAT, bytes, info, ints, net, node, with};
 use crate::start::{Run, wginfer};
 use std::path::{Path, PathBuf};
 
@@ -133,4 +133,70 @@ fn layers_are_listed_and_named() {
     let run = on("visualize", &path, &["--layers", "nobody*"]);
     assert_eq!(run.code, Some(2), "{run:?}");
     assert!(run.stderr.contains("nobody*") && run.stderr.contains("--list"), "{run:?}");
+}
+
+#[test]
+fn what_a_model_draws_follows_the_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("random.onnx");
+    let nodes = vec![with(node("RandomNormal", &[], &["y"]), vec![ints("shape", &[6])])];
+    std::fs::write(&path, bytes(net(nodes, vec![], &["y"], vec![]))).unwrap();
+    let drawn = |options: &[&str]| {
+        let options = [&["--adapter", "cpu", "--json"][..], options].concat();
+        on("run", &path, &options).json()["outputs"][0]["first"].clone()
+    };
+    assert_eq!(drawn(&["--seed", "5"]), drawn(&["--seed", "5"]));
+    assert_ne!(drawn(&["--seed", "5"]), drawn(&["--seed", "6"]));
+    assert_ne!(drawn(&[]), drawn(&[]));
+}
+
+/// ONNX's number of the type.
+const STRING: i32 = 8;
+
+#[test]
+fn strings_are_given_shown_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("words.onnx");
+    let nodes = vec![node("Identity", &["x"], &["y"])];
+    let inputs = vec![info("x", STRING, &[D::Any])];
+    std::fs::write(&path, bytes(net(nodes, inputs, &["y"], vec![]))).unwrap();
+    let words = folder.path().join("words.npz");
+    let words = words.to_str().unwrap();
+    let given = ["--text", "x=two words", "--text", "x=\u{e4}", "--output", words];
+    let run = on("run", &path, &[&["--adapter", "cpu"][..], &given].concat());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stdout.contains("STRING[2]") && run.stdout.contains("\"two words\""), "{run:?}");
+    let archive = format!("x={words}:y");
+    let read = on("run", &path, &["--adapter", "cpu", "--json", "--input", &archive]).json();
+    assert_eq!(read["outputs"][0]["first"], serde_json::json!(["two words", "\u{e4}"]));
+    let run = on("run", &path, &["--adapter", "cpu"]);
+    assert!(run.code == Some(1) && run.stderr.contains("--text"), "{run:?}");
+}
+
+/// A model that takes a sequence says how its elements are named.
+#[test]
+fn elements_of_a_sequence_are_inputs() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_values/sequence_mapped.onnx");
+    let run = on("run", &path, &["--adapter", "cpu"]);
+    assert!(run.code == Some(1) && run.stderr.contains("s[0]"), "{run:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("in.npz");
+    let saved = saved.to_str().unwrap();
+    let block = model("mobilenet_block.onnx");
+    let made = on("run", &block, &["--adapter", "cpu", "--save-inputs", saved, "--json"]).json();
+    assert!(made["outputs"].is_array());
+    let input = inputs_of(&block);
+    let [first, second] = [0, 1].map(|at| format!("s[{at}]={saved}:{input}"));
+    let given = ["--adapter", "cpu", "--json", "--input", &first, "--input", &second];
+    let report = on("run", &path, &given).json();
+    let names: Vec<_> =
+        report["outputs"].as_array().unwrap().iter().map(|o| o["name"].clone()).collect();
+    assert_eq!(names, ["t[0]", "t[1]", "count"]);
+}
+
+/// The name of a model's only input.
+fn inputs_of(path: &Path) -> String {
+    let report = on("inspect", path, &["--json"]).json();
+    report["inputs"][0]["name"].as_str().unwrap().to_string()
 }

@@ -146,7 +146,14 @@ fn all_types() -> Result<(), Failed> {
         string_data: vec![(&b"text"[..]).into()],
         ..TensorProto::default()
     };
-    assert!(matches!(constant(text)?, Constant::Unsupported(what) if what == "STRING"));
+    let Constant::Tensor(tensor) = constant(text.clone())? else { panic!("no strings") };
+    assert_eq!(tensor.to_strings()?, ["text"]);
+    let broken = TensorProto { string_data: vec![(&b"\xff"[..]).into()], ..text.clone() };
+    assert!(constant(broken).unwrap_err().to_string().contains("UTF-8"));
+    let raw = TensorProto { raw_data: Some(vec![0; 8].into()), ..text.clone() };
+    assert!(constant(raw).is_err());
+    let complex = TensorProto { data_type: 14, string_data: vec![], ..text };
+    assert!(matches!(constant(complex)?, Constant::Unsupported(what) if what == "COMPLEX64"));
     Ok(())
 }
 

@@ -84,7 +84,8 @@ fn tensor(json: &Json) -> Tensor {
     }
     let dtype = DType::ALL.into_iter().find(|dtype| dtype.name() == name).unwrap();
     let data = if dtype.is_float() {
-        let real = |value: &Json| value.as_f64().unwrap_or(f64::NAN);
+        let named = |value: &Json| value.as_str().unwrap().parse().unwrap();
+        let real = |value: &Json| value.as_f64().unwrap_or_else(|| named(value));
         RefData::Real(values.iter().map(real).collect())
     } else {
         let whole = |value: &Json| value.as_i64().or(value.as_bool().map(i64::from)).unwrap();

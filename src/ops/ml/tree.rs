@@ -8,7 +8,7 @@ use crate::graph::ValueId;
 use crate::onnx::NodeCx;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::reduce::Reduction;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
 
 /// Where a node is in the list, by its tree and its number there.
@@ -88,15 +88,18 @@ fn weigh(
         let leaf = index.get(&(trees[at], numbers[at]));
         let leaf = leaf.filter(|_| id < forest.targets);
         let leaf = leaf.ok_or_else(|| cx.broken(format!("weight {at} is of no leaf or target")))?;
-        forest.weights[leaf * forest.targets + id] += weights[at] as f32;
+        forest.weights[leaf * forest.targets + id] += weights[at];
     }
     Ok((ids, weights))
 }
 
-/// The features as a matrix in F32.
+/// The features as a matrix, in F64 if they are F64 and in F32 otherwise.
 fn features(cx: &mut NodeCx<'_>) -> Result<ValueId> {
     let (rows, columns) = rows(cx)?;
-    let x = cx.input_f32(0)?;
+    let x = match cx.dtype(0)? {
+        DType::F64 => cx.input(0)?,
+        _ => cx.input_f32(0)?,
+    };
     cx.reshaped(x, &[rows, columns])
 }
 
@@ -130,6 +133,7 @@ pub(super) fn regressor(cx: &mut NodeCx<'_>) -> Result<()> {
     let transform = Transform::of(cx)?;
     let x = features(cx)?;
     let scores = forest.scores(cx, x)?;
+    let scores = cx.cast(scores, DType::F32)?;
     let scores = based(cx, scores, &base)?;
     let y = transform.apply(cx, scores)?;
     cx.output(0, y);
@@ -145,6 +149,7 @@ pub(super) fn classifier(cx: &mut NodeCx<'_>) -> Result<()> {
     let transform = Transform::of(cx)?;
     let x = features(cx)?;
     let scores = forest.scores(cx, x)?;
+    let scores = cx.cast(scores, DType::F32)?;
     let one = ids.first().filter(|&first| classes == 2 && ids.iter().all(|id| id == first));
     if let Some(&at) = one {
         let positive = weights.iter().all(|&weight| weight >= 0.0);
@@ -201,7 +206,10 @@ pub(super) fn ensemble(cx: &mut NodeCx<'_>) -> Result<()> {
     let name = name.ok_or_else(|| cx.broken(format!("post_transform {number}")))?;
     let transform = Transform::named(cx, name)?;
     let x = features(cx)?;
-    let scores = forest.scores(cx, x)?;
+    let mut scores = forest.scores(cx, x)?;
+    if transform != Transform::None {
+        scores = cx.cast(scores, DType::F32)?;
+    }
     let y = transform.apply(cx, scores)?;
     cx.output_as(0, y, dtype)
 }
@@ -247,7 +255,7 @@ fn listed(cx: &NodeCx<'_>) -> Result<Forest> {
         if id >= targets {
             return Err(cx.broken(format!("target {id} of {targets}")));
         }
-        all[(count + leaf) * targets + id] = weight as f32;
+        all[(count + leaf) * targets + id] = weight;
     }
     members.unfold(&mut steps);
     all.resize(steps.len().saturating_mul(targets), 0.0);

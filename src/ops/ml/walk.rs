@@ -3,10 +3,11 @@
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::NodeCx;
+use crate::ops::RefTensor;
 use crate::ops::elementwise::{Binary, Test, Where};
 use crate::ops::gather::{GatherElements, Take};
 use crate::ops::reduce::{Reduce, Reduction};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// How a node compares a feature with its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +61,7 @@ pub(super) struct Forest {
     pub(super) steps: Vec<Step>,
     pub(super) roots: Vec<usize>,
     /// For each node and target what a leaf adds.
-    pub(super) weights: Vec<f32>,
+    pub(super) weights: Vec<f64>,
     pub(super) targets: usize,
     pub(super) reduction: Reduction,
 }
@@ -69,8 +70,8 @@ pub(super) struct Forest {
 const DEEPEST: usize = 1 << 12;
 
 impl Forest {
-    /// What the leaves say together, F32 `[rows, targets]`, for features F32
-    /// `[rows, columns]`.
+    /// What the leaves say together, `[rows, targets]`, for features `[rows, columns]`:
+    /// F64 if those are, else F32.
     ///
     /// # Errors
     /// If nodes lead nowhere or around, or ask for features that are not there.
@@ -82,15 +83,16 @@ impl Forest {
             return Err(cx.broken(format!("feature {feature} of {columns}")));
         }
         let depth = self.depth().map_err(|what| cx.broken(what))?;
-        let tables = Tables::new(self, cx)?;
+        let wide = cx.builder().ty(x).dtype == DType::F64;
+        let tables = Tables::new(self, cx, wide)?;
         let roots: Vec<i32> = self.roots.iter().map(|&root| root as i32).collect();
         let roots = cx.constant(Tensor::from_i32(&[1, roots.len()], &roots)?)?;
         let mut at = cx.expanded(roots, &[rows, self.roots.len()])?;
         for _ in 0..depth {
             at = tables.down(cx, x, at)?;
         }
-        let weights = Tensor::from_f32(&[self.steps.len(), self.targets], &self.weights)?;
-        let weights = cx.constant(weights)?;
+        let dtype = cx.builder().ty(x).dtype;
+        let weights = reals(cx, dtype, &[self.steps.len(), self.targets], &self.weights)?;
         let said = cx.op1(Take { axis: 0, batch_dims: 0 }, &[weights, at])?;
         let reduction = self.reduction;
         cx.op1(Reduce { reduction, axes: vec![1], keepdims: false }, &[said])
@@ -120,6 +122,12 @@ impl Forest {
     }
 }
 
+/// Numbers of a type as a constant.
+fn reals(cx: &mut NodeCx<'_>, dtype: DType, extents: &[usize], values: &[f64]) -> Result<ValueId> {
+    let tensor = RefTensor::real(dtype, extents, values.to_vec()).to_tensor()?;
+    cx.constant(tensor)
+}
+
 /// The columns of the list of nodes, each a constant.
 struct Tables {
     feature: ValueId,
@@ -134,7 +142,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(forest: &Forest, cx: &mut NodeCx<'_>) -> Result<Self> {
+    fn new(forest: &Forest, cx: &mut NodeCx<'_>, wide: bool) -> Result<Self> {
         let steps = &forest.steps;
         let mut ints = |of: &dyn Fn(&Step) -> usize| -> Result<ValueId> {
             let values: Vec<i32> = steps.iter().map(|step| of(step) as i32).collect();
@@ -145,9 +153,14 @@ impl Tables {
         let mode = ints(&|step| step.mode.unwrap_or(Mode::LessOrEqual) as usize)?;
         let any = steps.iter().any(|step| step.missing);
         let missing = if any { Some(ints(&|step| usize::from(step.missing))?) } else { None };
-        let value = |step: &Step| step.mode.map_or(0.0, |mode| mode.narrow(step.value));
-        let values: Vec<f32> = steps.iter().map(value).collect();
-        let value = cx.constant(Tensor::from_f32(&[values.len()], &values)?)?;
+        let value = |step: &Step| match step.mode {
+            None => 0.0,
+            Some(_) if wide => step.value,
+            Some(mode) => f64::from(mode.narrow(step.value)),
+        };
+        let values: Vec<f64> = steps.iter().map(value).collect();
+        let dtype = if wide { DType::F64 } else { DType::F32 };
+        let value = reals(cx, dtype, &[values.len()], &values)?;
         let mut modes: Vec<Mode> = steps.iter().filter_map(|step| step.mode).collect();
         modes.sort_unstable();
         modes.dedup();

@@ -58,8 +58,6 @@ pub(crate) const HOST: &[HostOperator] = &[
     strings("Reshape", first),
     strings("ScatterElements", first),
     strings("ScatterND", first),
-    strings("Shape", none),
-    strings("Size", none),
     strings("Slice", first),
     strings("Split", all),
     strings("Squeeze", first),

@@ -46,6 +46,14 @@ pub(crate) fn gather(
             // The elements of a sequence are called `name[0]` and so on.
             let own = |name: &&String| name.strip_prefix(&info.name).is_some_and(is_place);
             let names: Vec<String> = given.keys().filter(own).cloned().collect();
+            if names.is_empty() && info.form == Form::Sequence {
+                let name = &info.name;
+                return Err(Error::Input {
+                    name: format!("input '{name}'"),
+                    expected: format!("{info}: its elements as {name}[0]=FILE, {name}[1]=FILE"),
+                    got: "nothing".into(),
+                });
+            }
             inputs.extend(names.into_iter().filter_map(|name| given.remove_entry(&name)));
         } else if model.default_of(&info.name).is_none() {
             let tensor = random(args, info, &dims)?;
@@ -234,6 +242,9 @@ fn random(
         got: got.into(),
     };
     let dtype = info.dtype.ok_or_else(|| unfit(&info.to_string()))?;
+    if dtype == DType::String {
+        return Err(unfit(&format!("{info}; or give strings with --text {name}=TEXT")));
+    }
     let extents = match args.shapes.iter().find(|shape| shape.name == *name) {
         Some(shape) => shape.extents.clone(),
         None => {
