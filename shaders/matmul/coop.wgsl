@@ -83,6 +83,11 @@ fn main(
         return;
     }
     let tile = tile_of(number, SIDE, WIDTH);
+    @if(experts) {
+        if !tile.here {
+            return;
+        }
+    }
     let quarter = subgroup & 3u;
     let down = (quarter >> 1u) * 2u * SIZE;
     let right = (quarter & 1u) * 2u * SIZE;

@@ -1,5 +1,6 @@
 //! The table of variants, and which one suits a product.
 
+use super::request::{Meeting, meeting};
 use crate::error::Result;
 use crate::gpu::ConstValue::U32;
 use crate::kernels::{GpuCx, Language, Needs, Variant};
@@ -133,6 +134,10 @@ pub(super) struct Shape {
     pub(super) matrices: u64,
     /// Whether B is `[n, k]`.
     pub(super) rows_b: bool,
+    /// Where rows choose their matrices one by one, the buffers that are bound.
+    pub(super) buffers: u32,
+    /// Where rows choose their matrices, the loop iterations that grouping them takes.
+    pub(super) grouping: Option<u64>,
 }
 
 /// The most rows of A that one row of B is read for.
@@ -144,6 +149,11 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
     let lanes = coop_lanes(cx);
     let can = |v: &Variant| {
         cx.caps.loops_fit(iterations(v, shape.k))
+            && shape.grouping.is_none_or(|loops| match meeting(v) {
+                Some(Meeting::Grouped) => cx.caps.loops_fit(loops),
+                Some(_) => shape.buffers <= cx.caps.limits.max_storage_buffers_per_shader_stage,
+                None => false,
+            })
             && match v.shader {
                 "matmul/direct_columns" => !shape.rows_b,
                 "matmul/direct_rows" | "matmul/matvec" | "matmul/matvec_serial" => shape.rows_b,
