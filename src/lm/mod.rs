@@ -3,6 +3,7 @@
 mod architecture;
 pub mod chat;
 pub mod decoder;
+pub mod experts;
 pub mod generate;
 pub mod model;
 pub mod sampler;

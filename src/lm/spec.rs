@@ -1,6 +1,7 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
-use super::architecture::{Architecture, KNOWN, Windows};
+use super::architecture::{Architecture, KNOWN, LogitScale, Parallel, Unrotated, Windows};
+use super::experts::Experts;
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
 use crate::ops::elementwise::Unary;
@@ -41,8 +42,12 @@ pub struct DecoderSpec {
     pub vocabulary: usize,
     /// The longest sequence the model was made for, in tokens.
     pub context: usize,
-    /// Added to the mean square in RMS normalisation.
+    /// How values are normalised.
+    pub norm: Norm,
+    /// Added to the mean square, or to the variance, in normalisation.
     pub norm_epsilon: f32,
+    /// Whether attention and feed-forward read normalised values.
+    pub pre_norms: bool,
     /// Rotary position embedding.
     pub rope: RopeSpec,
     /// That of blocks with a window, where it is another.
@@ -51,16 +56,34 @@ pub struct DecoderSpec {
     pub layers: Vec<Layer>,
     /// Applied to the gate of the feed-forward layer.
     pub activation: Unary,
+    /// Whether the result of the activation is multiplied with itself.
+    pub squared: bool,
+    /// Whether the feed-forward layer has a gate.
+    pub gated: bool,
+    /// Whether attention and feed-forward read the same residual stream.
+    pub parallel: bool,
+    /// Networks that a router chooses from, in the blocks that have one.
+    pub experts: Option<Experts>,
     /// Whether one tensor holds the rows of q, k and v.
     pub fused_qkv: bool,
     /// Whether one tensor holds the rows of the gate and of `up`.
     pub fused_gate: bool,
-    /// Whether query and key heads are normalised before they are rotated.
+    /// Whether query and key heads are normalised.
     pub qk_norm: bool,
+    /// Whether that is done after they are rotated.
+    pub qk_norm_rotated: bool,
+    /// The bound that queries, keys and values are clipped to.
+    pub clamp_qkv: Option<f32>,
     /// Whether what is added to the residual stream is normalised first.
     pub post_norms: bool,
     /// What embeddings are multiplied with.
     pub embedding_scale: Option<f32>,
+    /// Whether embeddings of positions are added to those of tokens.
+    pub positions: bool,
+    /// What attention and feed-forward are multiplied with before they are added.
+    pub residual_scale: Option<f32>,
+    /// What logits are multiplied with.
+    pub logit_scale: Option<f32>,
     /// What attention scores are multiplied with; `None` for the usual
     /// `1 / sqrt(key_size)`.
     pub attention_scale: Option<f32>,
@@ -71,6 +94,17 @@ pub struct DecoderSpec {
     /// Whether rotated pairs are neighbours (`2i`, `2i+1`) rather than half a
     /// head apart.
     pub rope_interleaved: bool,
+}
+
+/// How values are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// By the root of the mean square, then weights.
+    Rms,
+    /// By mean and variance, then weights and, where the file has one, a bias.
+    Layer,
+    /// By mean and variance alone.
+    Bare,
 }
 
 /// What is particular to one block.
@@ -108,7 +142,6 @@ impl DecoderSpec {
             return Err(Error::unsupported(file.name(), what));
         };
         let keys = Keys { meta, architecture: name };
-        refuse_experts(&keys, file)?;
         let width = keys.size("embedding_length", 1 << 20)?;
         let heads = keys.size("attention.head_count", 1 << 14)?;
         let kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
@@ -117,7 +150,7 @@ impl DecoderSpec {
         let context = keys.size("context_length", 1 << 27)?;
         let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
         let blocks = keys.size("block_count", 1 << 12)?;
-        let wide = architecture.width_scaled_blocks == Some(blocks);
+        let has = |name: &str| file.tensor_info(name).is_some();
         let layers = layers(&keys, architecture, blocks)?;
         let base = keys.number_or("rope.freq_base", architecture.rope_base)?;
         let spec = DecoderSpec {
@@ -132,7 +165,12 @@ impl DecoderSpec {
             feed_forward: keys.size("feed_forward_length", 1 << 22)?,
             vocabulary: vocabulary(file)?,
             context,
-            norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon")?,
+            norm: architecture.norm,
+            norm_epsilon: keys.positive(match architecture.norm {
+                Norm::Rms => "attention.layer_norm_rms_epsilon",
+                Norm::Layer | Norm::Bare => "attention.layer_norm_epsilon",
+            })?,
+            pre_norms: architecture.pre_norms,
             rope: RopeSpec {
                 rotary_dim,
                 base,
@@ -141,12 +179,30 @@ impl DecoderSpec {
             local_rope: local_rope(&keys, architecture, rotary_dim)?,
             layers,
             activation: architecture.activation,
-            fused_qkv: architecture.fused_qkv,
+            squared: architecture.squared,
+            gated: architecture.gated,
+            parallel: parallel(&keys, architecture, has("blk.0.ffn_norm.weight"))?,
+            experts: Experts::read(&keys, file, architecture)?,
+            fused_qkv: has("blk.0.attn_qkv.weight"),
             fused_gate: architecture.fused_gate,
-            qk_norm: architecture.qk_norm,
+            qk_norm: architecture.qk_norm || has("blk.0.attn_q_norm.weight"),
+            qk_norm_rotated: architecture.qk_norm_rotated,
+            clamp_qkv: keys.softcap("attention.clamp_kqv", None)?,
             post_norms: architecture.post_norms,
-            embedding_scale: architecture.scaled_embedding.then(|| (width as f32).sqrt()),
-            attention_scale: wide.then(|| (heads as f32 / width as f32).sqrt()),
+            embedding_scale: match architecture.scaled_embedding {
+                true => Some((width as f32).sqrt()),
+                false => keys.scale("embedding_scale")?,
+            },
+            positions: architecture.positions,
+            residual_scale: keys.scale("residual_scale")?,
+            logit_scale: keys.scale("logit_scale")?.map(|scale| match architecture.logit_scale {
+                LogitScale::Factor => scale,
+                LogitScale::Divisor => 1.0 / scale,
+            }),
+            attention_scale: match architecture.width_scaled_blocks == Some(blocks) {
+                true => Some((heads as f32 / width as f32).sqrt()),
+                false => keys.scale("attention.scale")?,
+            },
             attention_softcap: keys
                 .softcap("attn_logit_softcapping", architecture.attention_softcap)?,
             final_softcap: keys.softcap("final_logit_softcapping", architecture.final_softcap)?,
@@ -182,15 +238,14 @@ impl DecoderSpec {
     }
 }
 
-/// Mixtures of experts have other tensors; said before one of them is missing.
-fn refuse_experts(keys: &Keys<'_>, file: &GgufFile) -> Result<()> {
-    match keys.meta.opt_u64(&keys.key("expert_count"))? {
-        None | Some(0) => Ok(()),
-        Some(count) => {
-            let at = format!("{}: key '{}'", file.name(), keys.key("expert_count"));
-            Err(Error::unsupported(at, format!("a mixture of {count} experts")))
-        }
-    }
+/// Whether attention and feed-forward are side by side.
+fn parallel(keys: &Keys<'_>, architecture: &Architecture, norm: bool) -> Result<bool> {
+    Ok(match architecture.parallel {
+        Parallel::Never => false,
+        Parallel::Always => true,
+        Parallel::ByKey => keys.meta.opt_bool(&keys.key("use_parallel_residual"))?.unwrap_or(true),
+        Parallel::WithoutNorm => !norm,
+    })
 }
 
 fn layers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Vec<Layer>> {
@@ -209,13 +264,17 @@ fn layers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result
         }
     };
     let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
+    let window_of_others = window;
     let layer = |block: usize| {
         let window = match architecture.windows {
             Windows::AllBut(every) if nth(block, every) => None,
             _ => window,
         };
-        let rotation = match architecture.unrotated_every {
-            Some(every) if nth(block, every) => Rotation::None,
+        let others = window_of_others.is_some();
+        let rotation = match architecture.unrotated {
+            Unrotated::Everywhere => Rotation::None,
+            Unrotated::Each(every) if nth(block, every) => Rotation::None,
+            Unrotated::Unwindowed if others && window.is_none() => Rotation::None,
             _ if window.is_some() && architecture.local_rope_base.is_some() => Rotation::Local,
             _ => Rotation::Global,
         };
@@ -235,21 +294,21 @@ fn local_rope(
 }
 
 /// Metadata under the architecture's prefix.
-struct Keys<'a> {
-    meta: Metadata<'a>,
-    architecture: &'a str,
+pub(super) struct Keys<'a> {
+    pub(super) meta: Metadata<'a>,
+    pub(super) architecture: &'a str,
 }
 
 impl Keys<'_> {
-    fn key(&self, name: &str) -> String {
+    pub(super) fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.architecture)
     }
 
-    fn wrong(&self, name: &str, what: impl std::fmt::Display) -> Error {
+    pub(super) fn wrong(&self, name: &str, what: impl std::fmt::Display) -> Error {
         self.meta.error(&self.key(name), what)
     }
 
-    fn size(&self, name: &str, most: u64) -> Result<usize> {
+    pub(super) fn size(&self, name: &str, most: u64) -> Result<usize> {
         let value = self.meta.u64_of(&self.key(name))?;
         self.in_range(name, value, most)
     }
@@ -282,6 +341,15 @@ impl Keys<'_> {
 
     fn positive_or(&self, name: &str, default: f64) -> Result<f64> {
         self.above_zero(name, self.number_or(name, default)?)
+    }
+
+    /// A factor; a file says 0 or 1 for none.
+    pub(super) fn scale(&self, name: &str) -> Result<Option<f32>> {
+        match self.meta.opt_f32(&self.key(name))? {
+            None => Ok(None),
+            Some(scale) if scale == 0.0 || scale == 1.0 => Ok(None),
+            Some(scale) => self.above_zero(name, scale.into()).map(|_| Some(scale)),
+        }
     }
 
     /// A bound of scores or logits; a file says 0 for none.
