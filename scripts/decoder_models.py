@@ -21,6 +21,8 @@ TWO = dict(num_hidden_layers=2, rope_theta=700.0)
 LAYER = {k: v for k, v in {**COMMON, **TWO}.items() if k != "rms_norm_eps"}
 EXPERTS = dict(moe_intermediate_size=12, num_experts_per_tok=2)
 COUNTS = {"expert_count": 5, "expert_used_count": 2}
+INNER = {**COUNTS, "expert_feed_forward_length": 12}
+SHARED = {**INNER, "expert_shared_count": 1, "leading_dense_block_count": 1}
 EIGHT = dict(head_dim=HEAD)
 
 
@@ -58,6 +60,15 @@ def configurations():
         **HALF_WIDTH, num_hidden_layers=2, sliding_window=6, rope_theta=700.0,
         original_max_position_embeddings=256, resid_pdrop=0.0, embd_pdrop=0.0), {
             "attention.sliding_window": 6}
+    long = dict(short_factor=[1.0, 1.25, 1.5, 2.0], long_factor=[1.5, 3.0, 5.0, 9.0])
+    yield "phi3--longrope", hf.Phi3Config(
+        **HALF_WIDTH, num_hidden_layers=2, sliding_window=None, original_max_position_embeddings=5,
+        rope_parameters={"rope_type": "longrope", "rope_theta": 700.0, **long},
+        resid_pdrop=0.0, embd_pdrop=0.0), {
+            "rope.scaling.original_context_length": 5,
+            "rope.scaling.attn_factor": float((1 + np.log(256 / 5) / np.log(5)) ** 0.5),
+            "lengths": [7, 13, 24],
+            "tensors": {f"rope_factors_{k.split('_')[0]}.weight": v for k, v in long.items()}}
     yield "smollm3", hf.SmolLM3Config(
         **HALF_WIDTH, num_hidden_layers=5, rope_theta=700.0, no_rope_layer_interval=4,
         use_sliding_window=False), {}
@@ -66,53 +77,58 @@ def configurations():
     yield from classic()
 
 
+GRANITE = dict(embedding_multiplier=3.0, logits_scaling=2.0, residual_multiplier=0.5)
+SCALES = {"embedding_scale": 3.0, "logit_scale": 2.0, "residual_scale": 0.5}
+
+
 def experts():
     yield "llama--mixtral", hf.MixtralConfig(
         **COMMON, **TWO, num_local_experts=5, num_experts_per_tok=2), COUNTS
     yield "qwen2moe", hf.Qwen2MoeConfig(
-        **COMMON, **TWO, **EXPERTS, num_experts=5, shared_expert_intermediate_size=20), COUNTS
+        **COMMON, **TWO, **EXPERTS, num_experts=5, shared_expert_intermediate_size=20), {
+            **INNER, "expert_shared_feed_forward_length": 20}
     yield "qwen3moe", hf.Qwen3MoeConfig(
-        **COMMON, **TWO, **EXPERTS, **EIGHT, num_experts=5, norm_topk_prob=True), COUNTS
+        **COMMON, **TWO, **EXPERTS, **EIGHT, num_experts=5, norm_topk_prob=True), INNER
     yield "qwen3moe--mixed", hf.Qwen3MoeConfig(
         **{**COMMON, "hidden_size": 256}, **TWO, head_dim=64, num_experts=4,
         num_experts_per_tok=2, moe_intermediate_size=256, norm_topk_prob=True), {
-            "expert_count": 4, "expert_used_count": 2, "types": MIXED}
+            "expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 256,
+            "types": MIXED}
     yield "olmoe", hf.OlmoeConfig(
-        **COMMON, **TWO, num_experts=5, num_experts_per_tok=2, norm_topk_prob=False), COUNTS
-    granite = dict(embedding_multiplier=3.0, logits_scaling=2.0, residual_multiplier=0.5,
-                   attention_multiplier=0.3)
-    scales = {"embedding_scale": 3.0, "logit_scale": 2.0, "residual_scale": 0.5,
-              "attention.scale": 0.3}
-    yield "granite", hf.GraniteConfig(**COMMON, **TWO, **granite), scales
+        **{**COMMON, "num_key_value_heads": HEADS}, **TWO, num_experts=5, num_experts_per_tok=2,
+        norm_topk_prob=False), COUNTS
+    scaled = {**SCALES, "attention.scale": 0.3}
+    yield "granite", hf.GraniteConfig(**COMMON, **TWO, **GRANITE, attention_multiplier=0.3), scaled
     yield "granitemoe", hf.GraniteMoeConfig(
-        **COMMON, **TWO, **granite, num_local_experts=5, num_experts_per_tok=2), {
-            **scales, **COUNTS}
+        **COMMON, **TWO, **GRANITE, attention_multiplier=0.3, num_local_experts=5, num_experts_per_tok=2), {
+            **scaled, **COUNTS}
     yield "granitemoe--shared", hf.GraniteMoeSharedConfig(
-        **COMMON, **TWO, **granite, num_local_experts=5, num_experts_per_tok=2,
-        shared_intermediate_size=20), {**scales, **COUNTS}
+        **COMMON, **TWO, **GRANITE, attention_multiplier=0.3, num_local_experts=5, num_experts_per_tok=2,
+        shared_intermediate_size=20), {
+            **scaled, **COUNTS, "expert_shared_feed_forward_length": 20}
     groups = dict(n_group=1, topk_group=1, first_k_dense_replace=1)
     yield "dots1", hf.Dots1Config(
-        **COMMON, **TWO, **EXPERTS, **groups, n_routed_experts=5, n_shared_experts=1,
+        **{**COMMON, "num_key_value_heads": HEADS}, **TWO, **EXPERTS, **groups, n_routed_experts=5, n_shared_experts=1,
         norm_topk_prob=True, routed_scaling_factor=1.5), {
-            **COUNTS, "expert_gating_func": 2, "expert_weights_norm": True,
-            "expert_weights_scale": 1.5, "leading_dense_block_count": 1}
+            **SHARED, "expert_gating_func": 2, "expert_weights_norm": True,
+            "expert_weights_scale": 1.5}
     yield "glm4moe", hf.Glm4MoeConfig(
         **COMMON, **EXPERTS, **EIGHT, **groups, **partial(0.5), num_hidden_layers=2,
         n_routed_experts=5, n_shared_experts=1, norm_topk_prob=True, use_qk_norm=True,
         routed_scaling_factor=1.5), {
-            **COUNTS, "expert_gating_func": 2, "expert_weights_norm": True,
-            "expert_weights_scale": 1.5, "leading_dense_block_count": 1,
+            **SHARED, "expert_gating_func": 2, "expert_weights_norm": True,
+            "expert_weights_scale": 1.5,
             "rope.dimension_count": 4}
     yield "ernie4_5-moe", hf.Ernie4_5_MoeConfig(
         **COMMON, **TWO, moe_num_experts=5, moe_k=2, moe_intermediate_size=12,
         moe_num_shared_experts=1, moe_layer_start_index=1), {
-            **COUNTS, "leading_dense_block_count": 1}
+            **SHARED, "expert_shared_feed_forward_length": 12, "interleave_moe_layer_step": 1}
 
 
 def dense():
     yield "arcee", hf.ArceeConfig(**COMMON, **TWO), {}
     yield "chatglm", hf.GlmConfig(
-        **COMMON, **EIGHT, **partial(0.5), num_hidden_layers=2), {"rope.dimension_count": 4}
+        **COMMON, head_dim=4, **partial(0.5), num_hidden_layers=2), {"rope.dimension_count": 2}
     yield "glm4", hf.Glm4Config(
         **COMMON, **EIGHT, **partial(0.5), num_hidden_layers=2, attention_bias=True), {
             "rope.dimension_count": 4}
@@ -124,12 +140,16 @@ def dense():
     yield "gemma", hf.GemmaConfig(**COMMON, **TWO, **EIGHT), {}
     yield "hunyuan-dense", hf.HunYuanDenseV1Config(**COMMON, **TWO, **EIGHT), {}
     yield "internlm2", hf.LlamaConfig(**COMMON, **TWO), {}
+    yield "minicpm", hf.GraniteConfig(
+        **COMMON, **TWO, **GRANITE, attention_multiplier=(WIDTH / HEADS) ** -0.5), SCALES
     yield "mistral3", hf.MistralConfig(**COMMON, **TWO, sliding_window=None), {}
     yield "olmo", hf.OlmoConfig(**LAYER, clip_qkv=1.0), {
         "layer_norm_eps": 1e-5, "attention.clamp_kqv": 1.0}
     yield "olmo2", hf.Olmo2Config(**COMMON, **TWO), {}
     yield "olmo2--olmo3", hf.Olmo3Config(
-        **COMMON, num_hidden_layers=4, rope_theta=700.0, sliding_window=5), {
+        **COMMON, num_hidden_layers=4, sliding_window=5, rope_parameters={
+            kind: {"rope_type": "default", "rope_theta": 700.0}
+            for kind in ("full_attention", "sliding_attention")}), {
             "attention.sliding_window": 5}
     yield "seed_oss", hf.SeedOssConfig(**COMMON, **TWO, **EIGHT), {}
 
@@ -137,8 +157,9 @@ def dense():
 def classic():
     """Layer norms, and mostly no gate."""
     eps = {"layer_norm_eps": 1e-5}
-    yield "command-r", hf.CohereConfig(
-        **LAYER, use_qk_norm=True, logit_scale=0.25), {**eps, "logit_scale": 0.25}
+    for name, norms in ("command-r", False), ("command-r--plus", True):
+        yield name, hf.CohereConfig(
+            **LAYER, use_qk_norm=norms, logit_scale=0.25), {**eps, "logit_scale": 0.25}
     yield "cohere2", hf.Cohere2Config(
         **{**LAYER, "num_hidden_layers": 4}, sliding_window=5, sliding_window_pattern=4,
         logit_scale=0.25), {**eps, "logit_scale": 0.25, "attention.sliding_window": 5}
@@ -236,7 +257,7 @@ POST_NORMS = ("gemma2", "gemma3", "olmo2", "exaone4")
 # Whose norm before the feed-forward layer has the other name in files.
 OTHER_NAME = ("glm4moe", "seed_oss")
 # Whose rotated pairs are neighbours in files, and halves in transformers.
-REARRANGED = ("llama", "smollm3", "granite", "granitemoe", "olmo", "arcee", "internlm2", "mistral3")
+REARRANGED = ("llama", "smollm3", "granite", "granitemoe", "olmo", "arcee", "internlm2", "minicpm", "mistral3")
 
 
 def gguf_name(name, architecture):

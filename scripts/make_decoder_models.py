@@ -96,11 +96,14 @@ def write(name, architecture, config, keys):
     if config.tie_word_embeddings:
         model.tie_weights()
     tokens = torch.randint(8, VOCAB, (max(LENGTHS),), generator=generator)
-    weights = dict(tensors(model, architecture, config, keys.pop("types", None)))
-    with torch.no_grad():
-        logits = [model(tokens[None, :n]).logits[0, -1].numpy() for n in LENGTHS]
-    writer = gguf.GGUFWriter(OUT / f"{name}.gguf", architecture)
     keys = dict(keys)
+    lengths = keys.pop("lengths", LENGTHS)
+    weights = dict(tensors(model, architecture, config, keys.pop("types", None)))
+    for tensor, values in keys.pop("tensors", {}).items():
+        weights[tensor] = (np.array(values, np.float32), None)
+    with torch.no_grad():
+        logits = [model(tokens[None, :n]).logits[0, -1].numpy() for n in lengths]
+    writer = gguf.GGUFWriter(OUT / f"{name}.gguf", architecture)
     sizes(writer, config, keys)
     add = {
         int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
@@ -116,7 +119,7 @@ def write(name, architecture, config, keys):
     writer.write_tensors_to_file()
     writer.close()
     shortest = [[float(str(logit)) for logit in row] for row in logits]
-    judged = {"tokens": tokens.tolist(), "lengths": LENGTHS, "logits": shortest}
+    judged = {"tokens": tokens.tolist(), "lengths": lengths, "logits": shortest}
     (OUT / f"{name}.json").write_text(json.dumps(judged) + "\n")
     print(name, "theta", theta_of(config), "largest logit", max(map(abs, shortest[-1])))
 

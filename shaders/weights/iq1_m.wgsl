@@ -1,4 +1,4 @@
-import package::common::eight::{Eight, bytes_minus, eight_affine, eight_element, eight_from_i8};
+import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::codes::eight_twos;
 import package::common::f16::half_to_f32;
 import super::weight_body::body_word;
@@ -27,14 +27,18 @@ fn nibble(block: u32, part: u32) -> u32 {
     return (body_word(block * 14u + 8u + (part >> 3u)) >> ((part & 7u) << 2u)) & 0xfu;
 }
 
+// What is added to the quants of part `part`: an eighth, or its negative.
+fn delta(block: u32, part: u32) -> f32 {
+    return select(0.125, -0.125, (nibble(block, part) & 8u) != 0u);
+}
+
 // (scale, offset) of part `part`.
 fn affine(block: u32, part: u32) -> vec2<f32> {
     let group = part >> 1u;
     let half = body_word(block * 14u + 12u + (group >> 3u)) >> ((group & 4u) << 2u);
     let s = (half >> ((group & 3u) * 3u)) & 7u;
     let scale = block_scale(block) * f32(2u * s + 1u);
-    let negative = (nibble(block, part) & 8u) != 0u;
-    return vec2<f32>(scale, scale * select(0.125, -0.125, negative));
+    return vec2<f32>(scale, scale * delta(block, part));
 }
 
 // The quants of part `part`, one per byte, signed.
@@ -51,7 +55,10 @@ fn quants8(block: u32, part: u32) -> Eight {
 
 // Elements 8 * part .. 8 * part + 7 of a block.
 fn decode8(block: u32, part: u32) -> Eight {
-    return eight_affine(quants8(block, part), affine(block, part));
+    // The sum is exact, and the product keeps the sign of a zero.
+    let q = quants8(block, part);
+    let moved = vec4<f32>(delta(block, part));
+    return eight_scaled(Eight(q.lo + moved, q.hi + moved), affine(block, part).x);
 }
 
 // Eight elements from global element `index`, a multiple of 8.

@@ -1,4 +1,4 @@
-import package::common::eight::{Eight, bytes_minus, eight_affine, eight_element, eight_from_i8};
+import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::codes::eight_twos;
 import package::common::f16::half_to_f32;
 import super::weight_body::body_word;
@@ -19,11 +19,16 @@ fn group_bits(block: u32, part: u32) -> u32 {
     return (body_word(block * 12u + 8u + (part >> 3u)) >> ((part & 4u) << 2u)) & 0xffffu;
 }
 
+// What is added to the quants of part `part`: an eighth, or its negative.
+fn delta(block: u32, part: u32) -> f32 {
+    return select(0.125, -0.125, (group_bits(block, part) & 0x8000u) != 0u);
+}
+
 // (scale, offset) of the group that has part `part`.
 fn affine(block: u32, part: u32) -> vec2<f32> {
     let bits = group_bits(block, part);
     let scale = half_to_f32(head_bits(block)) * f32(((bits >> 11u) & 14u) + 1u);
-    return vec2<f32>(scale, scale * select(0.125, -0.125, (bits & 0x8000u) != 0u));
+    return vec2<f32>(scale, scale * delta(block, part));
 }
 
 // The quants of part `part`, one per byte, signed.
@@ -40,7 +45,10 @@ fn quants8(block: u32, part: u32) -> Eight {
 
 // Elements 8 * part .. 8 * part + 7 of a block.
 fn decode8(block: u32, part: u32) -> Eight {
-    return eight_affine(quants8(block, part), affine(block, part));
+    // The sum is exact, and the product keeps the sign of a zero.
+    let q = quants8(block, part);
+    let moved = vec4<f32>(delta(block, part));
+    return eight_scaled(Eight(q.lo + moved, q.hi + moved), affine(block, part).x);
 }
 
 // Eight elements from global element `index`, a multiple of 8.

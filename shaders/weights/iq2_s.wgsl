@@ -26,9 +26,9 @@ fn signed_values(codes: u32, signs: u32) -> vec2<u32> {
     return negated(values, bits_to_bytes(signs));
 }
 
-// A byte of the block, `at` bytes from the word `from`.
-fn body_byte(from: u32, at: u32) -> u32 {
-    return (body_word(from + (at >> 2u)) >> ((at & 3u) << 3u)) & 0xffu;
+// A byte of the block, `at` bytes from the word `start`.
+fn body_byte(start: u32, at: u32) -> u32 {
+    return (body_word(start + (at >> 2u)) >> ((at & 3u) << 3u)) & 0xffu;
 }
 
 // The quants of part `part`, one per byte, signed.

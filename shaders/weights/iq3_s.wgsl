@@ -20,9 +20,9 @@ fn affine(block: u32, part: u32) -> vec2<f32> {
     return vec2<f32>(half_to_f32(head_bits(block)) * f32(2u * scale + 1u), 0.0);
 }
 
-// A byte of the block, `at` bytes from the word `from`.
-fn body_byte(from: u32, at: u32) -> u32 {
-    return (body_word(from + (at >> 2u)) >> ((at & 3u) << 3u)) & 0xffu;
+// A byte of the block, `at` bytes from the word `start`.
+fn body_byte(start: u32, at: u32) -> u32 {
+    return (body_word(start + (at >> 2u)) >> ((at & 3u) << 3u)) & 0xffu;
 }
 
 // The quants of part `part`, one per byte, signed.

@@ -115,6 +115,8 @@ pub(super) struct Architecture {
     /// Models of so many blocks scale scores by `1 / sqrt(width / heads)`, not by
     /// the size of a head.
     pub(super) width_scaled_blocks: Option<usize>,
+    /// Whether a file must give the scales of embeddings, residuals and logits.
+    pub(super) scales_required: bool,
     /// What `logit_scale` means.
     pub(super) logit_scale: LogitScale,
 }
@@ -143,6 +145,7 @@ const LLAMA: Architecture = Architecture {
     attention_softcap: None,
     final_softcap: None,
     width_scaled_blocks: None,
+    scales_required: false,
     logit_scale: LogitScale::Factor,
 };
 
@@ -176,7 +179,6 @@ pub(super) const KNOWN: &[Architecture] = &[
         unrotated: Unrotated::Unwindowed,
         ..COHERE
     },
-    Architecture { name: "deepseek", routing: Some(AS_THEY_ARE), ..LLAMA },
     Architecture { name: "dots1", qk_norm: true, routing: Some(SIGMOID), ..HALVES },
     Architecture { name: "ernie4_5", ..LLAMA },
     Architecture { name: "ernie4_5-moe", ..LLAMA },
@@ -221,6 +223,7 @@ pub(super) const KNOWN: &[Architecture] = &[
     Architecture { name: "granitemoe", ..GRANITE },
     Architecture { name: "hunyuan-dense", qk_norm: true, qk_norm_rotated: true, ..HALVES },
     Architecture { name: "internlm2", routing: None, ..LLAMA },
+    Architecture { name: "minicpm", scales_required: true, ..GRANITE },
     Architecture { name: "mistral3", ..LLAMA },
     Architecture { name: "nemotron", activation: Unary::Relu, squared: true, ..CLASSIC },
     Architecture { name: "olmo", norm: Norm::Bare, routing: None, ..LLAMA },
@@ -233,7 +236,6 @@ pub(super) const KNOWN: &[Architecture] = &[
         ..HALVES
     },
     Architecture { name: "olmoe", qk_norm: true, routing: Some(AS_THEY_ARE), ..HALVES },
-    Architecture { name: "orion", norm: Norm::Layer, ..HALVES },
     Architecture { name: "phi2", parallel: Parallel::Always, ..CLASSIC },
     Architecture { name: "phi3", fused_gate: true, windows: Windows::Everywhere, ..HALVES },
     Architecture { name: "qwen2", ..HALVES },

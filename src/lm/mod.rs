@@ -6,6 +6,7 @@ pub mod decoder;
 pub mod experts;
 pub mod generate;
 pub mod model;
+mod rope;
 pub mod sampler;
 pub mod spec;
 pub mod stream;

@@ -2,11 +2,11 @@
 
 use super::architecture::{Architecture, KNOWN, LogitScale, Parallel, Unrotated, Windows};
 use super::experts::Experts;
+use super::rope::scaling;
 use crate::error::{Error, Result};
-use crate::formats::gguf::{GgufFile, Metadata};
+use crate::formats::gguf::{GgufFile, Metadata, Value};
 use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
-use crate::tensor::DType;
 
 /// The architectures this version knows, by their GGUF name.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
@@ -151,6 +151,12 @@ impl DecoderSpec {
         let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
         let blocks = keys.size("block_count", 1 << 12)?;
         let has = |name: &str| file.tensor_info(name).is_some();
+        if architecture.scales_required {
+            // Older files leave them to the program, each version to its own.
+            for name in ["embedding_scale", "residual_scale", "logit_scale"] {
+                keys.positive(name)?;
+            }
+        }
         let layers = layers(&keys, architecture, blocks)?;
         let base = keys.number_or("rope.freq_base", architecture.rope_base)?;
         let spec = DecoderSpec {
@@ -263,11 +269,14 @@ fn layers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result
             default.map(|window| window as u32)
         }
     };
+    let pattern = pattern(keys, blocks)?;
     let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
     let window_of_others = window;
     let layer = |block: usize| {
-        let window = match architecture.windows {
-            Windows::AllBut(every) if nth(block, every) => None,
+        let window = match (&pattern, architecture.windows) {
+            (Some(Pattern::Each(windowed)), _) => window.filter(|_| windowed[block]),
+            (Some(Pattern::AllBut(every)), _) if nth(block, *every) => None,
+            (None, Windows::AllBut(every)) if nth(block, every) => None,
             _ => window,
         };
         let others = window_of_others.is_some();
@@ -281,6 +290,28 @@ fn layers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result
         Layer { window, rotation }
     };
     Ok((0..blocks).map(layer).collect())
+}
+
+/// What a file says of which blocks have a window.
+enum Pattern {
+    Each(Vec<bool>),
+    AllBut(usize),
+}
+
+fn pattern(keys: &Keys<'_>, blocks: usize) -> Result<Option<Pattern>> {
+    let name = "attention.sliding_window_pattern";
+    let Some(value) = keys.meta.get(&keys.key(name)) else { return Ok(None) };
+    let Value::Array(array) = value else {
+        return Ok(Some(Pattern::AllBut(keys.size(name, 1 << 12)?)));
+    };
+    let truth = |value: Value<'_>| match value {
+        Value::Bool(value) => Some(value),
+        other => other.as_integer().map(|number| number != 0),
+    };
+    match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
+        Some(windowed) if windowed.len() == blocks => Ok(Some(Pattern::Each(windowed))),
+        _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
+    }
 }
 
 fn local_rope(
@@ -309,12 +340,14 @@ impl Keys<'_> {
     }
 
     pub(super) fn size(&self, name: &str, most: u64) -> Result<usize> {
-        let value = self.meta.u64_of(&self.key(name))?;
-        self.in_range(name, value, most)
+        match self.number(name)? {
+            Some(value) => self.in_range(name, value, most),
+            None => Err(self.wrong(name, "missing")),
+        }
     }
 
-    fn size_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
-        match self.meta.opt_u64(&self.key(name))? {
+    pub(super) fn size_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
+        match self.number(name)? {
             Some(value) => self.in_range(name, value, most),
             None => {
                 log::info!("{} is not given: {default}", self.key(name));
@@ -323,23 +356,38 @@ impl Keys<'_> {
         }
     }
 
-    fn in_range(&self, name: &str, value: u64, most: u64) -> Result<usize> {
+    /// A whole number, or an array that gives all blocks the same.
+    fn number(&self, name: &str) -> Result<Option<u64>> {
+        let key = self.key(name);
+        if !matches!(self.meta.get(&key), Some(Value::Array(_))) {
+            return self.meta.opt_u64(&key);
+        }
+        let mut numbers = self.meta.i64s_of(&key)?;
+        let first = numbers.next();
+        if numbers.any(|number| Some(number) != first) {
+            return Err(Error::unsupported(&key, "blocks of different sizes"));
+        }
+        let number = first.and_then(|number| u64::try_from(number).ok());
+        number.map(Some).ok_or_else(|| self.wrong(name, "no number from 0"))
+    }
+
+    pub(super) fn in_range(&self, name: &str, value: u64, most: u64) -> Result<usize> {
         if (1..=most).contains(&value) {
             return Ok(value as usize);
         }
         Err(self.wrong(name, format!("{value} is not between 1 and {most}")))
     }
 
-    fn number_or(&self, name: &str, default: f64) -> Result<f64> {
+    pub(super) fn number_or(&self, name: &str, default: f64) -> Result<f64> {
         Ok(self.meta.opt_f32(&self.key(name))?.map_or(default, f64::from))
     }
 
-    fn positive(&self, name: &str) -> Result<f32> {
+    pub(super) fn positive(&self, name: &str) -> Result<f32> {
         let value = self.meta.f32_of(&self.key(name))?;
         self.above_zero(name, f64::from(value)).map(|_| value)
     }
 
-    fn positive_or(&self, name: &str, default: f64) -> Result<f64> {
+    pub(super) fn positive_or(&self, name: &str, default: f64) -> Result<f64> {
         self.above_zero(name, self.number_or(name, default)?)
     }
 
@@ -361,7 +409,7 @@ impl Keys<'_> {
         }
     }
 
-    fn above_zero(&self, name: &str, value: f64) -> Result<f64> {
+    pub(super) fn above_zero(&self, name: &str, value: f64) -> Result<f64> {
         if value.is_finite() && value > 0.0 {
             return Ok(value);
         }
@@ -382,79 +430,4 @@ fn vocabulary(file: &GgufFile) -> Result<usize> {
             Err(Error::format(file.name(), format!("tensor '{name}'"), what))
         }
     }
-}
-
-fn scaling(
-    keys: &Keys<'_>,
-    file: &GgufFile,
-    rotary_dim: usize,
-    context: usize,
-) -> Result<RopeScaling> {
-    let pairs = rotary_dim / 2;
-    // Llama 3 files carry per-frequency divisors as a tensor instead of keys.
-    if let Some(factors) = rope_factors(file, "rope_freqs.weight", pairs)? {
-        return Ok(RopeScaling::Factors { factors });
-    }
-    let long = rope_factors(file, "rope_factors_long.weight", pairs)?;
-    if let (Some(long), Some(short)) = (long, rope_factors(file, SHORT_FACTORS, pairs)?) {
-        return long_rope(keys, short, long, context);
-    }
-    let factor = keys.positive_or("rope.scaling.factor", 1.0)?;
-    match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
-        None | Some("none") => Ok(RopeScaling::None),
-        Some("linear") => Ok(RopeScaling::Linear { factor }),
-        Some("yarn") => Ok(RopeScaling::Yarn {
-            factor,
-            original_context: keys.size("rope.scaling.original_context_length", 1 << 27)?,
-            beta_fast: keys.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
-            beta_slow: keys.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
-            attention_factor: None,
-        }),
-        Some(other) => {
-            let what =
-                format!("rotary scaling '{}' (known: none, linear, yarn)", other.escape_debug());
-            let at = format!("{}: key '{}'", file.name(), keys.key("rope.scaling.type"));
-            Err(Error::unsupported(at, what))
-        }
-    }
-}
-
-const SHORT_FACTORS: &str = "rope_factors_short.weight";
-
-fn long_rope(
-    keys: &Keys<'_>,
-    short: Vec<f64>,
-    long: Vec<f64>,
-    context: usize,
-) -> Result<RopeScaling> {
-    let original = keys.size_or("rope.scaling.original_context_length", 1 << 27, context)?;
-    let factor = match keys.meta.opt_f32(&keys.key("rope.scaling.attn_factor"))? {
-        Some(factor) => Some(keys.above_zero("rope.scaling.attn_factor", factor.into())?),
-        None => None,
-    };
-    Ok(RopeScaling::LongRope {
-        short,
-        long,
-        original_context: original,
-        max_context: context,
-        attention_factor: factor,
-    })
-}
-
-/// A divisor for each rotated pair, where the file has them.
-fn rope_factors(file: &GgufFile, name: &str, pairs: usize) -> Result<Option<Vec<f64>>> {
-    let Some(info) = file.tensor_info(name) else { return Ok(None) };
-    let wrong = |what: String| Err(Error::format(file.name(), format!("tensor '{name}'"), what));
-    // Before anything is read: the tensor can be as large as the file.
-    if info.extents() != [pairs] {
-        return wrong(format!("extents {:?}, expected [{pairs}]", info.extents()));
-    }
-    if info.dtype() != Some(DType::F32) {
-        return wrong(format!("{}, expected F32", info.ggml_type()));
-    }
-    let factors = info.load()?.to_f32()?;
-    if let Some(factor) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
-        return wrong(format!("{factor} is not a positive number"));
-    }
-    Ok(Some(factors.into_iter().map(f64::from).collect()))
 }

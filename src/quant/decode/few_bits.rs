@@ -28,7 +28,7 @@ pub(super) fn iq4_xs(block: &[u8; 136], out: &mut [f32; 256]) {
 /// three moves to the top: -1, 0 or 1.
 #[inline(always)]
 fn trit(byte: u8, power: u8) -> f32 {
-    let top = u16::from(byte.wrapping_mul(power)) * 3 >> 8;
+    let top = (u16::from(byte.wrapping_mul(power)) * 3) >> 8;
     f32::from(top as i8 - 1)
 }
 
