@@ -10,6 +10,7 @@ mod rope;
 pub mod sampler;
 pub mod spec;
 pub mod stream;
+mod tensors;
 pub mod tokenizer;
 
 pub use chat::{ChatMessage, ChatTemplate};

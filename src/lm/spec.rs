@@ -3,6 +3,7 @@
 use super::architecture::{Architecture, KNOWN, LogitScale, Parallel, Unrotated, Windows};
 use super::experts::Experts;
 use super::rope::scaling;
+use super::tensors;
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata, Value};
 use crate::ops::elementwise::Unary;
@@ -149,7 +150,7 @@ impl DecoderSpec {
         let value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
         let context = keys.size("context_length", 1 << 27)?;
         let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
-        let blocks = keys.size("block_count", 1 << 12)?;
+        let blocks = blocks(&keys)?;
         let has = |name: &str| file.tensor_info(name).is_some();
         if architecture.scales_required {
             // Older files leave them to the program, each version to its own.
@@ -215,6 +216,7 @@ impl DecoderSpec {
             rope_interleaved: architecture.interleaved,
         };
         spec.check(&keys)?;
+        tensors::check(&keys, file, spec.norm, blocks)?;
         Ok(spec)
     }
 
@@ -241,6 +243,19 @@ impl DecoderSpec {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The blocks that give the next token. Files may count those that predict the
+/// tokens after it, which come last.
+fn blocks(keys: &Keys<'_>) -> Result<usize> {
+    let all = keys.size("block_count", 1 << 12)?;
+    let name = "nextn_predict_layers";
+    let further = keys.meta.opt_u64(&keys.key(name))?.unwrap_or(0);
+    let blocks = (all as u64).checked_sub(further).filter(|&blocks| blocks > 0);
+    match blocks {
+        Some(blocks) => Ok(blocks as usize),
+        None => Err(keys.wrong(name, format!("{further} of {all} blocks"))),
     }
 }
 
