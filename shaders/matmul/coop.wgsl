@@ -40,6 +40,7 @@ const STEP: u32 = 32u;
 var<workgroup> tile_a: array<f16, SIDE * STEP>;
 var<workgroup> tile_b: array<f16, SIDE * STEP>;
 var<workgroup> tile_c: array<f32, SIDE * SIDE>;
+@if(experts) var<workgroup> has_work: u32;
 
 fn load(base_a: u32, base_b: u32, row: u32, column: u32, k0: u32, index: u32) {
     for (var i = index; i < SIDE * 4u; i += THREADS) {
@@ -84,7 +85,11 @@ fn main(
     }
     let tile = tile_of(number, SIDE, WIDTH);
     @if(experts) {
-        if !tile.here {
+        // Cooperative matrices need to be told that all invocations agree.
+        if index == 0u {
+            has_work = u32(tile.here);
+        }
+        if workgroupUniformLoad(&has_work) == 0u {
             return;
         }
     }

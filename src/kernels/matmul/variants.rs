@@ -69,7 +69,7 @@ pub static VARIANTS: &[Variant] = &[
             subgroups: true,
             coop: Some(16),
             invocations: 128,
-            workgroup_bytes: 24576,
+            workgroup_bytes: 24592,
         },
         // HLSL has no cooperative matrices. naga writes these for Metal, whose
         // devices report only 8 by 8, so `needs` keeps them off there.
@@ -86,7 +86,7 @@ pub static VARIANTS: &[Variant] = &[
             subgroups: true,
             coop: Some(8),
             invocations: 32,
-            workgroup_bytes: 8192,
+            workgroup_bytes: 8208,
         },
         // HLSL has no cooperative matrices.
         languages: &[Spirv, Msl],
