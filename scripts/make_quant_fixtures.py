@@ -35,6 +35,18 @@ TYPES = {
     "Q4_K": (27, (0, 2)),
     "Q5_K": (27, (0, 2)),
     "Q6_K": (27, (208,)),
+    "IQ4_XS": (27, (0,)),
+    "IQ2_XXS": (27, (0,)),
+    "IQ2_XS": (27, (0,)),
+    "IQ2_S": (27, (0,)),
+    "IQ3_XXS": (27, (0,)),
+    "IQ3_S": (27, (0,)),
+    "IQ1_S": (27, (0,)),
+    "IQ1_M": (27, ()),
+    "TQ1_0": (27, (52,)),
+    "TQ2_0": (27, (64,)),
+    "MXFP4": (49, ()),
+    "NVFP4": (49, ()),
 }
 
 # Smallest and largest subnormal, smallest and largest normal, zero; both signs.
@@ -69,6 +81,19 @@ def blocks(name: str, rng: np.random.Generator, count: int, scales: tuple[int, .
     for k, at in enumerate(scales):
         # The second scale is turned, so that edges meet different partners.
         data[:, at : at + 2] = np.roll(halves(rng, count), 3 * k).view(np.uint8).reshape(count, 2)
+    if name == "IQ1_M":
+        # A quarter of the half in the top of each of the last four half words.
+        bits = halves(rng, count).astype(np.uint16)
+        for i in range(4):
+            quarter = (bits >> (4 * i) & 0xF).astype(np.uint8)
+            data[:, 49 + 2 * i] = data[:, 49 + 2 * i] & 0x0F | quarter << 4
+    if name == "MXFP4":
+        # Powers of two that give finite normal numbers.
+        data[:, 0] = rng.integers(2, 250, count)
+    if name == "NVFP4":
+        # Scales of all sizes, and the one that is not a number.
+        data[:, :4] &= 0x7F
+        data[0, :4] = (0, 0x7F, 0x07, 0x7E)
     return data
 
 

@@ -13,3 +13,8 @@ fn head_word(at: u32) -> u32 {
 fn head_bits(block: u32) -> u32 {
     return (w_head[block >> 1u] >> ((block & 1u) << 4u)) & 0xffffu;
 }
+
+// The byte of a block's scale: four blocks share a word.
+fn head_byte(block: u32) -> u32 {
+    return (w_head[block >> 2u] >> ((block & 3u) << 3u)) & 0xffu;
+}

@@ -53,20 +53,36 @@ fn main() {
     };
     let mut trials: Vec<Trial> = vocabularies.map(judge).into();
     for backend in backends::all() {
-        for architecture in architectures() {
+        for model in models() {
             let backend = backend.clone();
-            let name = format!("decoders::{}::{architecture}", backend.name);
-            trials.push(Trial::test(name, move || agrees(&backend, architecture)));
+            let name = format!("decoders::{}::{model}", backend.name);
+            trials.push(Trial::test(name, move || agrees(&backend, &model)));
         }
     }
+    trials.push(Trial::test("decoders::every_architecture_is_judged", || {
+        let judged: Vec<String> = models();
+        let of = |name: &&str| judged.iter().any(|model| model.split("--").next() == Some(name));
+        let missing: Vec<&str> = architectures().filter(|name| !of(name)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("no model of {missing:?}").into()) }
+    }));
     backends::conclude(&arguments, trials);
 }
 
+/// The models there are: an architecture, or one of its forms behind two dashes.
+fn models() -> Vec<String> {
+    let files = std::fs::read_dir(path("decoders")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut models: Vec<String> =
+        names.filter_map(|name| name.strip_suffix(".gguf").map(String::from)).collect();
+    models.sort();
+    models
+}
+
 /// Whole prompts, and the longest token by token behind the shortest.
-fn agrees(backend: &Named, architecture: &str) -> Result<(), Failed> {
+fn agrees(backend: &Named, model_name: &str) -> Result<(), Failed> {
     let judged: Judged =
-        serde_json::from_slice(&std::fs::read(path(&format!("decoders/{architecture}.json")))?)?;
-    let file = wginfer::formats::gguf::open(path(&format!("decoders/{architecture}.gguf")))?;
+        serde_json::from_slice(&std::fs::read(path(&format!("decoders/{model_name}.json")))?)?;
+    let file = wginfer::formats::gguf::open(path(&format!("decoders/{model_name}.gguf")))?;
     let options = ModelOptions { cache: DType::F32, ..ModelOptions::default() };
     let runner = &backend.backend;
     let mut model = runner.block_on(LanguageModel::load(file, runner, &options, &mut |_, _| {}))?;
@@ -83,7 +99,7 @@ fn agrees(backend: &Named, architecture: &str) -> Result<(), Failed> {
             worst = worst.max(relative_l2(&got, &judged.logits[i])?);
         }
     }
-    println!("{}: {architecture}: {worst:.2e}", backend.name);
+    println!("{}: {model_name}: {worst:.2e}", backend.name);
     if worst > TOLERANCE {
         return Err(format!("logits are off by {worst:.2e}, at most {TOLERANCE:.0e}").into());
     }

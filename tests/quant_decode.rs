@@ -114,6 +114,9 @@ impl Harness {
         if layout.has_head() {
             buffers.push((21, self.upload(&head, storage)));
         }
+        if layout.has_codebook() {
+            buffers.push((24, self.upload(bytemuck::cast_slice(layout.codebook()), storage)));
+        }
         let source = compile(&layout, KERNEL);
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(fixture.dtype.name()),
@@ -188,6 +191,7 @@ fn every_decoder_is_valid_wgsl_with_its_own_bindings() {
         };
         assert!(bound("w_body"), "{dtype}");
         assert_eq!(bound("w_head"), layout.has_head(), "{dtype}");
+        assert_eq!(bound("w_table"), layout.has_codebook(), "{dtype}");
         let constant = |name: &str| {
             module.constants.iter().any(|(_, c)| {
                 c.name.as_deref() == Some(name)

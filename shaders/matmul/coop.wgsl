@@ -40,6 +40,7 @@ const STEP: u32 = 32u;
 var<workgroup> tile_a: array<f16, SIDE * STEP>;
 var<workgroup> tile_b: array<f16, SIDE * STEP>;
 var<workgroup> tile_c: array<f32, SIDE * SIDE>;
+@if(experts) var<workgroup> has_work: u32;
 
 fn load(base_a: u32, base_b: u32, row: u32, column: u32, k0: u32, index: u32) {
     for (var i = index; i < SIDE * 4u; i += THREADS) {
@@ -83,6 +84,15 @@ fn main(
         return;
     }
     let tile = tile_of(number, SIDE, WIDTH);
+    @if(experts) {
+        // Cooperative matrices need to be told that all invocations agree.
+        if index == 0u {
+            has_work = u32(tile.here);
+        }
+        if workgroupUniformLoad(&has_work) == 0u {
+            return;
+        }
+    }
     let quarter = subgroup & 3u;
     let down = (quarter >> 1u) * 2u * SIZE;
     let right = (quarter & 1u) * 2u * SIZE;

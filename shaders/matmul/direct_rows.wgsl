@@ -82,6 +82,11 @@ fn main(
         return;
     }
     let tile = tile_of(number, 8u, PER_LANE * LANES);
+    @if(experts) {
+        if !tile.here {
+            return;
+        }
+    }
     let a0 = row_start(tile.a, tile.row);
     let a1 = row_start(tile.a, tile.row + 1u);
     let a2 = row_start(tile.a, tile.row + 2u);

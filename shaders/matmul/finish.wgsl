@@ -1,4 +1,5 @@
 import package::matmul::params::params;
+@if(experts) import package::matmul::experts::{NOWHERE, pair_of};
 @if(activated) import package::common::activation::activate;
 
 // Writing C: earlier parts along k, bias, activation.
@@ -8,7 +9,14 @@ import package::matmul::params::params;
 
 // Writes the sum of a row and column that exist. `base` is where the matrix starts.
 fn finish(base: u32, row: u32, column: u32, sum: f32) {
-    let at = base + row * params.c_stride + column;
+    @if(!experts) let place = row;
+    @if(experts) let place = pair_of(row);
+    @if(experts) {
+        if place == NOWHERE {
+            return;
+        }
+    }
+    let at = base + place * params.c_stride + column;
     var value = sum;
     @if(staged) {
         if (params.stage & 1u) == 0u {
@@ -30,5 +38,12 @@ fn finish(base: u32, row: u32, column: u32, sum: f32) {
 
 // Writes a gated pair: the activated first product times the second.
 @if(gated) fn finish_gated(base: u32, row: u32, column: u32, gate: f32, up: f32) {
-    c[base + row * params.c_stride + column] = activate(gate) * up;
+    @if(!experts) let place = row;
+    @if(experts) let place = pair_of(row);
+    @if(experts) {
+        if place == NOWHERE {
+            return;
+        }
+    }
+    c[base + place * params.c_stride + column] = activate(gate) * up;
 }

@@ -1,5 +1,6 @@
 import package::common::eight::Eight;
 import package::matmul::params::params;
+@if(experts) import package::matmul::experts::shared_row;
 
 // Reading A: [m, k], or [k, m] if `trans_a`. `a_vec4`: rows are whole vectors.
 
@@ -9,7 +10,8 @@ import package::matmul::params::params;
 // Where a row starts.
 fn left_row(base: u32, row: u32) -> u32 {
     @if(trans_a) return base + row;
-    @if(!trans_a) return base + row * params.a_stride;
+    @if(experts) return base + shared_row(row) * params.a_stride;
+    @if(!trans_a && !experts) return base + row * params.a_stride;
 }
 
 // One element of the row at `start`; zero past the end.

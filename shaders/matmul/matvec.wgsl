@@ -68,6 +68,11 @@ fn main(
         return;
     }
     let tile = tile_of(number, ROWS, WIDTH);
+    @if(experts) {
+        if !tile.here {
+            return;
+        }
+    }
     let b0 = column_start(tile.b, tile.column);
     let b1 = column_start(tile.b, tile.column + 1u);
     @if(!gated) let b2 = column_start(tile.b, tile.column + 2u);

@@ -31,6 +31,11 @@ fn main(
         return;
     }
     let tile = tile_of(number, 1u, LANES);
+    @if(experts) {
+        if !tile.here {
+            return;
+        }
+    }
     let x = left_row(tile.a, tile.row);
     let column = tile.column + lane;
     let w = right_column(tile.b, min(column, params.n - 1u));

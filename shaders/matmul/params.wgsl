@@ -1,3 +1,5 @@
+@if(experts) import package::matmul::experts::expert_of;
+
 // Parameters of the matrix product kernels, and how work is numbered.
 
 // C[m, n] = A[m, k] * B[k, n], a part of a larger product. Bases and strides
@@ -30,6 +32,17 @@ struct Params {
     @if(batched) b_mid: u32,
     @if(batched) b_inner: u32,
     @if(batched) c_batch: u32,
+    // The matrices of B that are bound, and elements or blocks between them.
+    @if(experts) first_expert: u32,
+    @if(experts) experts: u32,
+    @if(experts) b_expert: u32,
+    // Rows of C that have a row of A in common.
+    @if(experts) a_share: u32,
+    // All matrices, and what the status is raised to for one that is not there.
+    @if(experts && !grouped) all_experts: u32,
+    @if(experts && !grouped) index_code: u32,
+    // Tiles along the rows, unused ones included.
+    @if(grouped) row_tiles: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -41,6 +54,8 @@ struct Tile {
     a: u32,
     b: u32,
     c: u32,
+    // Whether the tile has work, and its matrix of B is bound.
+    @if(experts) here: bool,
 }
 
 // The tile of a number, rows first: neighbours read the same part of B.
@@ -64,5 +79,10 @@ fn tile_of(number: u32, rows: u32, columns: u32) -> Tile {
     }
     tile.row = (rest % down) * rows;
     tile.column = (rest / down) * columns;
+    @if(experts) {
+        let bound = expert_of(rest % down) - params.first_expert;
+        tile.b += bound * params.b_expert;
+        tile.here = bound < params.experts;
+    }
     return tile;
 }

@@ -118,6 +118,11 @@ fn main(
         return;
     }
     let tile = tile_of(number, ROWS, WIDTH);
+    @if(experts) {
+        if !tile.here {
+            return;
+        }
+    }
     let x = index % TX;
     let y = index / TX;
     var s0 = vec4<f32>();

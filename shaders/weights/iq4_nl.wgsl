@@ -1,4 +1,5 @@
 import package::common::eight::{Eight, eight_element, eight_from_i8, eight_scaled};
+import package::common::codes::{IQ4, eight_of_table};
 import package::common::f16::half_to_f32;
 import super::weight_body::body_pair;
 import super::weight_head::head_bits;
@@ -15,32 +16,12 @@ fn affine(block: u32, part: u32) -> vec2<f32> {
     return vec2<f32>(half_to_f32(head_bits(block)), 0.0);
 }
 
-// The table, four signed bytes per word (ggml-common.h, kvalues_iq4nl):
-// -127 -104 -83 -65, -49 -35 -22 -10, 1 13 25 38, 53 69 89 113.
-// Words are selected rather than indexed: drivers put indexed constants in memory.
-const TABLE_0: u32 = 0xbfad9881u;
-const TABLE_1: u32 = 0xf6eaddcfu;
-const TABLE_2: u32 = 0x26190d01u;
-const TABLE_3: u32 = 0x71594535u;
-
-// The table's entries for the four bytes of `nibbles`, as signed bytes.
-fn table_bytes(nibbles: u32) -> u32 {
-    let q = unpack4xU8(nibbles);
-    let bit_2 = (q & vec4<u32>(4u)) != vec4<u32>(0u);
-    let bit_3 = (q & vec4<u32>(8u)) != vec4<u32>(0u);
-    let low = select(vec4<u32>(TABLE_0), vec4<u32>(TABLE_1), bit_2);
-    let high = select(vec4<u32>(TABLE_2), vec4<u32>(TABLE_3), bit_2);
-    let word = select(low, high, bit_3);
-    let bytes = (word >> ((q & vec4<u32>(3u)) << vec4<u32>(3u))) & vec4<u32>(0xffu);
-    return bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
-}
-
 // The quants of part `part`, one per byte, signed.
 fn packed8(block: u32, part: u32) -> vec2<u32> {
     // Byte j of the body has elements j (low nibble) and j + 16 (high nibble).
     let words = body_pair(block * 4u + (part & 1u) * 2u);
     let nibbles = (words >> vec2<u32>((part >> 1u) * 4u)) & vec2<u32>(0x0f0f0f0fu);
-    return vec2<u32>(table_bytes(nibbles.x), table_bytes(nibbles.y));
+    return eight_of_table(nibbles, IQ4);
 }
 
 // The quants of part `part`, as floats.

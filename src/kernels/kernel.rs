@@ -6,6 +6,7 @@ use super::variant::{Policy, Variant};
 use crate::error::{Error, Result};
 use crate::gpu::{DeviceCaps, ShaderRequest};
 use crate::graph::{Bindings, Dim, TensorType};
+use crate::tensor::DType;
 use std::any::Any;
 use std::fmt;
 
@@ -128,6 +129,9 @@ pub enum Place {
     /// Scratch memory that only this call's dispatches share, by number. Its
     /// size is the largest `offset + size` asked for.
     Scratch(usize),
+    /// The codebook of a weight type that has one
+    /// ([`DeviceLayout::codebook`](crate::quant::DeviceLayout::codebook)).
+    Codebook(DType),
     /// One word that is 0 when a run begins and is read with its results: a
     /// kernel that meets a [`Fault`] raises it to the value of its parameter
     /// [`Param::Status`] (`common/status.wgsl`), and the run is an error.

@@ -4,6 +4,8 @@
 //! llama.cpp's `llama-model.cpp`, whose GGUF names and conventions (norm
 //! weights of Gemma with 1 added, say) files follow.
 
+use super::experts::Gate;
+use super::spec::Norm;
 use crate::ops::elementwise::Unary;
 
 /// Which blocks see only the latest keys, if the file gives a window.
@@ -17,32 +19,91 @@ pub(super) enum Windows {
     AllBut(usize),
 }
 
+/// Which blocks do not rotate queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unrotated {
+    /// None.
+    Nowhere,
+    /// All.
+    Everywhere,
+    /// Each `n`th.
+    Each(usize),
+    /// Those that see the whole sequence where others have a window.
+    Unwindowed,
+}
+
+/// Whether attention and feed-forward read the same residual stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parallel {
+    /// One after the other.
+    Never,
+    /// Side by side.
+    Always,
+    /// Side by side, unless the file's `use_parallel_residual` says otherwise.
+    ByKey,
+    /// Side by side where the feed-forward layer has no norm of its own.
+    WithoutNorm,
+}
+
+/// What becomes of the file's `logit_scale`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogitScale {
+    /// Logits are multiplied with it.
+    Factor,
+    /// Logits are divided by it.
+    Divisor,
+}
+
+/// How the weights of experts come about where the file does not say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Routing {
+    /// From the router's numbers to weights.
+    pub(super) gate: Gate,
+    /// Whether the weights of the chosen experts are made to add up to 1.
+    pub(super) normalised: bool,
+}
+
 /// An architecture: where its block differs from Llama's.
 #[derive(Debug)]
 pub(super) struct Architecture {
     /// The value of `general.architecture`.
     pub(super) name: &'static str,
+    /// How values are normalised.
+    pub(super) norm: Norm,
+    /// Whether attention and feed-forward read normalised values.
+    pub(super) pre_norms: bool,
+    /// Whether what attention and feed-forward give is normalised before it is
+    /// added to the residual stream.
+    pub(super) post_norms: bool,
+    /// Whether query and key heads are normalised. Where a file has norms for
+    /// them, they are in any case.
+    pub(super) qk_norm: bool,
+    /// Whether that is done after they are rotated.
+    pub(super) qk_norm_rotated: bool,
+    /// Whether attention and feed-forward are side by side.
+    pub(super) parallel: Parallel,
     /// Whether rotated pairs are neighbours rather than half a head apart.
     pub(super) interleaved: bool,
     /// The base of rotary frequencies where the file gives none.
     pub(super) rope_base: f64,
     /// The base in blocks with a window, which do not share the file's scaling.
     pub(super) local_rope_base: Option<f64>,
-    /// Each `n`th block does not rotate at all.
-    pub(super) unrotated_every: Option<usize>,
-    /// Applied to the gate of the feed-forward layer.
+    /// Which blocks do not rotate at all.
+    pub(super) unrotated: Unrotated,
+    /// Applied to the gate of the feed-forward layer, or to its inner values.
     pub(super) activation: Unary,
-    /// Whether `attn_qkv` holds the rows of q, k and v, one after another.
-    pub(super) fused_qkv: bool,
+    /// Whether that is multiplied with itself.
+    pub(super) squared: bool,
+    /// Whether the feed-forward layer has a gate.
+    pub(super) gated: bool,
     /// Whether `ffn_up` holds the rows of the gate and of `up`.
     pub(super) fused_gate: bool,
-    /// Whether query and key heads are normalised before they are rotated.
-    pub(super) qk_norm: bool,
-    /// Whether what attention and feed-forward give is normalised before it is
-    /// added to the residual stream.
-    pub(super) post_norms: bool,
+    /// The experts of files that have some.
+    pub(super) routing: Option<Routing>,
     /// Whether embeddings are multiplied with the root of the width.
     pub(super) scaled_embedding: bool,
+    /// Whether there is a table of embeddings of positions.
+    pub(super) positions: bool,
     /// Which blocks see a window.
     pub(super) windows: Windows,
     /// The window in tokens where the file gives none.
@@ -54,67 +115,137 @@ pub(super) struct Architecture {
     /// Models of so many blocks scale scores by `1 / sqrt(width / heads)`, not by
     /// the size of a head.
     pub(super) width_scaled_blocks: Option<usize>,
+    /// Whether a file must give the scales of embeddings, residuals and logits.
+    pub(super) scales_required: bool,
+    /// What `logit_scale` means.
+    pub(super) logit_scale: LogitScale,
 }
 
 const LLAMA: Architecture = Architecture {
     name: "llama",
+    norm: Norm::Rms,
+    pre_norms: true,
+    post_norms: false,
+    qk_norm: false,
+    qk_norm_rotated: false,
+    parallel: Parallel::Never,
     interleaved: true,
     rope_base: 10_000.0,
     local_rope_base: None,
-    unrotated_every: None,
+    unrotated: Unrotated::Nowhere,
     activation: Unary::Silu,
-    fused_qkv: false,
+    squared: false,
+    gated: true,
     fused_gate: false,
-    qk_norm: false,
-    post_norms: false,
+    routing: Some(NORMALISED),
     scaled_embedding: false,
+    positions: false,
     windows: Windows::Nowhere,
     window: None,
     attention_softcap: None,
     final_softcap: None,
     width_scaled_blocks: None,
+    scales_required: false,
+    logit_scale: LogitScale::Factor,
 };
+
+/// Llama with rotated pairs half a head apart.
+const HALVES: Architecture = Architecture { interleaved: false, routing: None, ..LLAMA };
+
+/// Layer norms, and a feed-forward layer without a gate.
+const CLASSIC: Architecture =
+    Architecture { norm: Norm::Layer, activation: Unary::GeluTanh, gated: false, ..HALVES };
+
+const NORMALISED: Routing = Routing { gate: Gate::Softmax, normalised: true };
+const AS_THEY_ARE: Routing = Routing { gate: Gate::Softmax, normalised: false };
+const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, normalised: true };
+
+const GEMMA: Architecture =
+    Architecture { name: "gemma", activation: Unary::GeluTanh, scaled_embedding: true, ..HALVES };
+
+const GRANITE: Architecture = Architecture { logit_scale: LogitScale::Divisor, ..LLAMA };
+
+const COHERE: Architecture =
+    Architecture { norm: Norm::Layer, parallel: Parallel::Always, routing: None, ..LLAMA };
 
 /// The architectures this version knows.
 pub(super) const KNOWN: &[Architecture] = &[
     LLAMA,
-    Architecture { name: "qwen2", interleaved: false, ..LLAMA },
-    Architecture { name: "qwen3", interleaved: false, qk_norm: true, ..LLAMA },
+    Architecture { name: "arcee", activation: Unary::Relu, squared: true, gated: false, ..LLAMA },
+    Architecture { name: "command-r", ..COHERE },
+    Architecture {
+        name: "cohere2",
+        windows: Windows::AllBut(4),
+        unrotated: Unrotated::Unwindowed,
+        ..COHERE
+    },
+    Architecture { name: "dots1", qk_norm: true, routing: Some(SIGMOID), ..HALVES },
+    Architecture { name: "ernie4_5", ..LLAMA },
+    Architecture { name: "ernie4_5-moe", ..LLAMA },
+    Architecture { name: "exaone", ..HALVES },
+    Architecture {
+        name: "exaone4",
+        pre_norms: false,
+        post_norms: true,
+        qk_norm: true,
+        windows: Windows::AllBut(4),
+        unrotated: Unrotated::Unwindowed,
+        ..HALVES
+    },
+    Architecture { name: "falcon", activation: Unary::Gelu, parallel: Parallel::Always, ..CLASSIC },
+    GEMMA,
     Architecture {
         name: "gemma2",
-        interleaved: false,
-        activation: Unary::GeluTanh,
         post_norms: true,
-        scaled_embedding: true,
         windows: Windows::AllBut(2),
         window: Some(4096),
         attention_softcap: Some(50.0),
         final_softcap: Some(30.0),
         width_scaled_blocks: Some(46),
-        ..LLAMA
+        ..GEMMA
     },
     Architecture {
         name: "gemma3",
-        interleaved: false,
         rope_base: 1_000_000.0,
         local_rope_base: Some(10_000.0),
-        activation: Unary::GeluTanh,
         qk_norm: true,
         post_norms: true,
-        scaled_embedding: true,
         windows: Windows::AllBut(6),
         width_scaled_blocks: Some(62),
-        ..LLAMA
+        ..GEMMA
     },
+    Architecture { name: "chatglm", fused_gate: true, routing: None, ..LLAMA },
+    Architecture { name: "glm4", fused_gate: true, post_norms: true, routing: None, ..LLAMA },
+    Architecture { name: "glm4moe", routing: Some(SIGMOID), ..HALVES },
+    Architecture { name: "gpt2", positions: true, unrotated: Unrotated::Everywhere, ..CLASSIC },
+    Architecture { name: "gptneox", activation: Unary::Gelu, parallel: Parallel::ByKey, ..CLASSIC },
+    Architecture { name: "granite", ..GRANITE },
+    Architecture { name: "granitemoe", ..GRANITE },
+    Architecture { name: "hunyuan-dense", qk_norm: true, qk_norm_rotated: true, ..HALVES },
+    Architecture { name: "internlm2", routing: None, ..LLAMA },
+    Architecture { name: "minicpm", scales_required: true, ..GRANITE },
+    Architecture { name: "mistral3", ..LLAMA },
+    Architecture { name: "nemotron", activation: Unary::Relu, squared: true, ..CLASSIC },
+    Architecture { name: "olmo", norm: Norm::Bare, routing: None, ..LLAMA },
     Architecture {
-        name: "phi3",
-        interleaved: false,
-        fused_qkv: true,
-        fused_gate: true,
-        windows: Windows::Everywhere,
-        ..LLAMA
+        name: "olmo2",
+        pre_norms: false,
+        post_norms: true,
+        qk_norm: true,
+        windows: Windows::AllBut(4),
+        ..HALVES
     },
-    Architecture { name: "smollm3", unrotated_every: Some(4), ..LLAMA },
+    Architecture { name: "olmoe", qk_norm: true, routing: Some(AS_THEY_ARE), ..HALVES },
+    Architecture { name: "phi2", parallel: Parallel::Always, ..CLASSIC },
+    Architecture { name: "phi3", fused_gate: true, windows: Windows::Everywhere, ..HALVES },
+    Architecture { name: "qwen2", ..HALVES },
+    Architecture { name: "qwen2moe", routing: Some(AS_THEY_ARE), ..HALVES },
+    Architecture { name: "qwen3", qk_norm: true, ..HALVES },
+    Architecture { name: "qwen3moe", qk_norm: true, routing: Some(NORMALISED), ..HALVES },
+    Architecture { name: "seed_oss", ..HALVES },
+    Architecture { name: "smollm3", unrotated: Unrotated::Each(4), routing: None, ..LLAMA },
+    Architecture { name: "stablelm", norm: Norm::Layer, parallel: Parallel::WithoutNorm, ..HALVES },
+    Architecture { name: "starcoder2", ..CLASSIC },
 ];
 
 impl Architecture {

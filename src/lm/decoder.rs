@@ -1,6 +1,6 @@
 //! The graph of a decoder: one general block, repeated.
 
-use super::spec::{DecoderSpec, Rotation};
+use super::spec::{DecoderSpec, Norm, Rotation};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, GraphBuilder, Symbol, ValueId};
 use crate::ops::attention::Attention;
@@ -80,38 +80,32 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         local,
     };
     let mut x = b.g.gather(embedding, tokens, 0)?;
-    if let Some(scale) = spec.embedding_scale {
-        let scale = b.g.constant("embedding_scale", Tensor::from_f32(&[], &[scale])?)?;
-        x = b.g.mul(x, scale)?;
+    x = b.scaled("embedding_scale", x, spec.embedding_scale)?;
+    if spec.positions {
+        x = b.with_positions(x)?;
     }
     for block in 0..spec.blocks {
         x = b.block(block, x)?;
     }
-    let mut g = b.g;
-    g.scope("output.");
+    b.g.scope("output.");
     // Only the rows asked for go through the head, which is the largest matrix.
     let width = Dim::from(spec.width);
-    let flat = g.reshape(x, &[Dim::from(batch) * Dim::from(query), width])?;
-    let x = g.gather(flat, rows, 0)?;
-    let norm = weight(&mut g, spec, weights, "output_norm.weight", &[spec.width])?;
-    let x = g.rms_normalization(x, norm, spec.norm_epsilon)?;
-    let head = match weights("output.weight")? {
-        Some(_) => weight(&mut g, spec, weights, "output.weight", &[spec.vocabulary, spec.width])?,
-        None => embedding,
-    };
-    let logits = g.linear(x, head, None)?;
-    let logits = softcapped(&mut g, logits, spec.final_softcap)?;
+    let flat = b.g.reshape(x, &[Dim::from(batch) * Dim::from(query), width])?;
+    let x = b.g.gather(flat, rows, 0)?;
+    let logits = b.head(x, embedding)?;
+    let mut g = b.g;
     g.output(names::LOGITS, logits)?;
     g.finish()
 }
 
-struct Blocks<'a> {
-    g: GraphBuilder,
-    spec: &'a DecoderSpec,
-    weights: Weights<'a>,
+/// What the blocks of a decoder are built from.
+pub(super) struct Blocks<'a> {
+    pub(super) g: GraphBuilder,
+    pub(super) spec: &'a DecoderSpec,
+    pub(super) weights: Weights<'a>,
     cache: DType,
-    batch: Symbol,
-    query: Symbol,
+    pub(super) batch: Symbol,
+    pub(super) query: Symbol,
     capacity: Symbol,
     positions: ValueId,
     past: ValueId,
@@ -122,41 +116,101 @@ struct Blocks<'a> {
 
 impl Blocks<'_> {
     fn block(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
+        let spec = self.spec;
         self.g.scope(format!("blk.{index}."));
-        let normed = self.norm(index, "attn_norm", x)?;
-        let mut attended = self.attention(index, normed)?;
-        if self.spec.post_norms {
+        let normed = if spec.pre_norms { self.norm(index, "attn_norm", x)? } else { x };
+        // Some have a norm for attention beside the one that both share.
+        let read = match self.has(index, "attn_norm_2.weight")? {
+            true => self.norm(index, "attn_norm_2", x)?,
+            false => normed,
+        };
+        let mut attended = self.attention(index, read)?;
+        if spec.post_norms {
             attended = self.norm(index, "post_attention_norm", attended)?;
         }
-        let x = self.g.add(x, attended)?;
-        let normed = self.norm(index, "ffn_norm", x)?;
-        let mut fed = self.feed_forward(index, normed)?;
-        if self.spec.post_norms {
+        let attended = self.scaled("residual_scale", attended, spec.residual_scale)?;
+        let stream = self.g.add(x, attended)?;
+        let read = match (spec.parallel, self.feed_norm(index)?) {
+            (true, Some(name)) => self.norm(index, name, x)?,
+            (true, None) => normed,
+            (false, Some(name)) => self.norm(index, name, stream)?,
+            (false, None) => stream,
+        };
+        let mut fed = match self.has_experts(index)? {
+            true => self.experts(index, read)?,
+            false => self.feed_forward(index, read)?,
+        };
+        if spec.post_norms {
             fed = self.norm(index, "post_ffw_norm", fed)?;
         }
-        self.g.add(x, fed)
+        let fed = self.scaled("residual_scale", fed, spec.residual_scale)?;
+        self.g.add(stream, fed)
     }
 
-    /// Over the last dimension, which is the width or a head.
+    /// The norm before the feed-forward layer, which has two names in files.
+    fn feed_norm(&self, block: usize) -> Result<Option<&'static str>> {
+        let spec = self.spec;
+        let other = !spec.post_norms && self.has(block, "post_attention_norm.weight")?;
+        Ok(match self.has(block, "ffn_norm.weight")? {
+            true => Some("ffn_norm"),
+            false if other => Some("post_attention_norm"),
+            false if !spec.pre_norms || spec.parallel => None,
+            false => Some("ffn_norm"),
+        })
+    }
+
     fn norm(&mut self, block: usize, name: &str, x: ValueId) -> Result<ValueId> {
-        let size = if name.ends_with("_q_norm") || name.ends_with("_k_norm") {
-            self.spec.key_size
-        } else {
-            self.spec.width
+        self.normalised(&format!("blk.{block}.{name}"), x, self.spec.width)
+    }
+
+    /// Normalisation over the last dimension, of so many elements.
+    fn normalised(&mut self, name: &str, x: ValueId, size: usize) -> Result<ValueId> {
+        let epsilon = self.spec.norm_epsilon;
+        let scale = match self.spec.norm {
+            Norm::Bare => {
+                self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?
+            }
+            Norm::Rms | Norm::Layer => self.named(&format!("{name}.weight"), &[size])?,
         };
-        let weight = self.weight(block, name, &[size])?;
-        self.g.rms_normalization(x, weight, self.spec.norm_epsilon)
+        if self.spec.norm == Norm::Rms {
+            return self.g.rms_normalization(x, scale, epsilon);
+        }
+        let bias = self.named_if_there(&format!("{name}.bias"), &[size])?;
+        self.g.layer_normalization(x, scale, bias, epsilon)
+    }
+
+    /// Adds the embeddings of positions.
+    fn with_positions(&mut self, x: ValueId) -> Result<ValueId> {
+        let spec = self.spec;
+        let table = self.named("position_embd.weight", &[spec.context, spec.width])?;
+        let places = self.g.gather(table, self.positions, 0)?;
+        self.g.add(x, places)
+    }
+
+    /// From rows of the residual stream to logits.
+    fn head(&mut self, x: ValueId, embedding: ValueId) -> Result<ValueId> {
+        let spec = self.spec;
+        let x = self.normalised("output_norm", x, spec.width)?;
+        let head = self.named_if_there("output.weight", &[spec.vocabulary, spec.width])?;
+        let bias = self.named_if_there("output.bias", &[spec.vocabulary])?;
+        let logits = self.g.linear(x, head.unwrap_or(embedding), bias)?;
+        let logits = self.scaled("logit_scale", logits, spec.logit_scale)?;
+        softcapped(&mut self.g, logits, spec.final_softcap)
     }
 
     fn attention(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
         let [mut q, mut k, v] = self.heads(block, x)?;
-        if spec.qk_norm {
-            q = self.norm(block, "attn_q_norm", q)?;
-            k = self.norm(block, "attn_k_norm", k)?;
+        if spec.qk_norm_rotated {
+            (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
         }
-        let q = self.rotate(block, q)?;
-        let k = self.rotate(block, k)?;
+        if spec.qk_norm {
+            q = self.head_norm(block, "attn_q_norm", q, spec.heads)?;
+            k = self.head_norm(block, "attn_k_norm", k, spec.kv_heads)?;
+        }
+        if !spec.qk_norm_rotated {
+            (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
+        }
         let keys = self.append(block, "k", k, spec.key_size)?;
         let values = self.append(block, "v", v, spec.value_size)?;
         let op = Attention {
@@ -169,6 +223,29 @@ impl Blocks<'_> {
         let width = spec.heads * spec.value_size;
         let mixed = self.g.reshape(mixed, &[self.batch.into(), self.query.into(), width.into()])?;
         self.linear(block, "attn_output", mixed, spec.width, width)
+    }
+
+    /// Normalises heads `[batch, query, heads, key_size]`: each by itself, with
+    /// weights that all share or that each has, or all of a token together.
+    fn head_norm(&mut self, block: usize, name: &str, x: ValueId, heads: usize) -> Result<ValueId> {
+        let (size, name) = (self.spec.key_size, format!("blk.{block}.{name}"));
+        let weight = (self.weights)(&format!("{name}.weight"))?;
+        let extents = weight.map(|weight| weight.extents().to_vec()).unwrap_or_default();
+        if extents == [heads * size] && heads > 1 {
+            let shape = [self.batch.into(), self.query.into(), Dim::from(heads * size)];
+            let flat = self.g.reshape(x, &shape)?;
+            let flat = self.normalised(&name, flat, heads * size)?;
+            let shape = [self.batch.into(), self.query.into(), heads.into(), size.into()];
+            return self.g.reshape(flat, &shape);
+        }
+        if extents == [heads, size] && self.spec.norm == Norm::Layer {
+            let weight = self.named(&format!("{name}.weight"), &[heads, size])?;
+            let ones =
+                self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
+            let x = self.g.layer_normalization(x, ones, None, self.spec.norm_epsilon)?;
+            return self.g.mul(x, weight);
+        }
+        self.normalised(&name, x, size)
     }
 
     /// Queries, keys and values: F32 `[batch, query, heads, size]` each.
@@ -189,6 +266,10 @@ impl Blocks<'_> {
             } else {
                 let name = ["attn_q", "attn_k", "attn_v"][i];
                 self.linear(block, name, x, heads * size, spec.width)?
+            };
+            let y = match spec.clamp_qkv {
+                Some(most) => self.g.unary(Unary::Clip { min: -most, max: most }, y)?,
+                None => y,
             };
             let shape = [self.batch.into(), self.query.into(), heads.into(), size.into()];
             projected[i] = self.g.reshape(y, &shape)?;
@@ -221,6 +302,14 @@ impl Blocks<'_> {
 
     fn feed_forward(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         let (width, inner) = (self.spec.width, self.spec.feed_forward);
+        if !self.spec.gated {
+            let up = self.linear(block, "ffn_up", x, inner, width)?;
+            let mut active = self.g.unary(self.spec.activation, up)?;
+            if self.spec.squared {
+                active = self.g.mul(active, active)?;
+            }
+            return self.linear(block, "ffn_down", active, width, inner);
+        }
         let (gate, up) = if self.spec.fused_gate {
             let both = (2 * inner, width);
             let gate = self.rows(block, "ffn_up", x, 0..inner, both)?;
@@ -235,7 +324,7 @@ impl Blocks<'_> {
     }
 
     /// `x * weightᵀ`, plus a bias where the file has one.
-    fn linear(
+    pub(super) fn linear(
         &mut self,
         block: usize,
         name: &str,
@@ -245,10 +334,7 @@ impl Blocks<'_> {
     ) -> Result<ValueId> {
         let matrix = self.weight(block, name, &[outputs, inputs])?;
         let bias = format!("blk.{block}.{name}.bias");
-        let bias = match (self.weights)(&bias)? {
-            Some(_) => Some(weight(&mut self.g, self.spec, self.weights, &bias, &[outputs])?),
-            None => None,
-        };
+        let bias = self.named_if_there(&bias, &[outputs])?;
         self.g.linear(x, matrix, bias)
     }
 
@@ -276,9 +362,39 @@ impl Blocks<'_> {
         self.g.linear(x, matrix, bias)
     }
 
-    fn weight(&mut self, block: usize, name: &str, extents: &[usize]) -> Result<ValueId> {
-        let name = format!("blk.{block}.{name}.weight");
-        weight(&mut self.g, self.spec, self.weights, &name, extents)
+    pub(super) fn weight(
+        &mut self,
+        block: usize,
+        name: &str,
+        extents: &[usize],
+    ) -> Result<ValueId> {
+        self.named(&format!("blk.{block}.{name}.weight"), extents)
+    }
+
+    /// Whether a block has a tensor.
+    pub(super) fn has(&self, block: usize, name: &str) -> Result<bool> {
+        Ok((self.weights)(&format!("blk.{block}.{name}"))?.is_some())
+    }
+
+    /// A tensor that a block may lack.
+    pub(super) fn optional(
+        &mut self,
+        block: usize,
+        name: &str,
+        extents: &[usize],
+    ) -> Result<Option<ValueId>> {
+        self.named_if_there(&format!("blk.{block}.{name}"), extents)
+    }
+
+    fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {
+        weight(&mut self.g, self.spec, self.weights, name, extents)
+    }
+
+    fn named_if_there(&mut self, name: &str, extents: &[usize]) -> Result<Option<ValueId>> {
+        match (self.weights)(name)? {
+            Some(_) => self.named(name, extents).map(Some),
+            None => Ok(None),
+        }
     }
 }
 

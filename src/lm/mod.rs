@@ -3,11 +3,14 @@
 mod architecture;
 pub mod chat;
 pub mod decoder;
+pub mod experts;
 pub mod generate;
 pub mod model;
+mod rope;
 pub mod sampler;
 pub mod spec;
 pub mod stream;
+mod tensors;
 pub mod tokenizer;
 
 pub use chat::{ChatMessage, ChatTemplate};

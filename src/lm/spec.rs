@@ -1,11 +1,13 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
-use super::architecture::{Architecture, KNOWN, Windows};
+use super::architecture::{Architecture, KNOWN, LogitScale, Parallel, Unrotated, Windows};
+use super::experts::Experts;
+use super::rope::scaling;
+use super::tensors;
 use crate::error::{Error, Result};
-use crate::formats::gguf::{GgufFile, Metadata};
+use crate::formats::gguf::{GgufFile, Metadata, Value};
 use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
-use crate::tensor::DType;
 
 /// The architectures this version knows, by their GGUF name.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
@@ -41,8 +43,12 @@ pub struct DecoderSpec {
     pub vocabulary: usize,
     /// The longest sequence the model was made for, in tokens.
     pub context: usize,
-    /// Added to the mean square in RMS normalisation.
+    /// How values are normalised.
+    pub norm: Norm,
+    /// Added to the mean square, or to the variance, in normalisation.
     pub norm_epsilon: f32,
+    /// Whether attention and feed-forward read normalised values.
+    pub pre_norms: bool,
     /// Rotary position embedding.
     pub rope: RopeSpec,
     /// That of blocks with a window, where it is another.
@@ -51,16 +57,34 @@ pub struct DecoderSpec {
     pub layers: Vec<Layer>,
     /// Applied to the gate of the feed-forward layer.
     pub activation: Unary,
+    /// Whether the result of the activation is multiplied with itself.
+    pub squared: bool,
+    /// Whether the feed-forward layer has a gate.
+    pub gated: bool,
+    /// Whether attention and feed-forward read the same residual stream.
+    pub parallel: bool,
+    /// Networks that a router chooses from, in the blocks that have one.
+    pub experts: Option<Experts>,
     /// Whether one tensor holds the rows of q, k and v.
     pub fused_qkv: bool,
     /// Whether one tensor holds the rows of the gate and of `up`.
     pub fused_gate: bool,
-    /// Whether query and key heads are normalised before they are rotated.
+    /// Whether query and key heads are normalised.
     pub qk_norm: bool,
+    /// Whether that is done after they are rotated.
+    pub qk_norm_rotated: bool,
+    /// The bound that queries, keys and values are clipped to.
+    pub clamp_qkv: Option<f32>,
     /// Whether what is added to the residual stream is normalised first.
     pub post_norms: bool,
     /// What embeddings are multiplied with.
     pub embedding_scale: Option<f32>,
+    /// Whether embeddings of positions are added to those of tokens.
+    pub positions: bool,
+    /// What attention and feed-forward are multiplied with before they are added.
+    pub residual_scale: Option<f32>,
+    /// What logits are multiplied with.
+    pub logit_scale: Option<f32>,
     /// What attention scores are multiplied with; `None` for the usual
     /// `1 / sqrt(key_size)`.
     pub attention_scale: Option<f32>,
@@ -71,6 +95,17 @@ pub struct DecoderSpec {
     /// Whether rotated pairs are neighbours (`2i`, `2i+1`) rather than half a
     /// head apart.
     pub rope_interleaved: bool,
+}
+
+/// How values are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// By the root of the mean square, then weights.
+    Rms,
+    /// By mean and variance, then weights and, where the file has one, a bias.
+    Layer,
+    /// By mean and variance alone.
+    Bare,
 }
 
 /// What is particular to one block.
@@ -108,7 +143,6 @@ impl DecoderSpec {
             return Err(Error::unsupported(file.name(), what));
         };
         let keys = Keys { meta, architecture: name };
-        refuse_experts(&keys, file)?;
         let width = keys.size("embedding_length", 1 << 20)?;
         let heads = keys.size("attention.head_count", 1 << 14)?;
         let kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
@@ -116,8 +150,14 @@ impl DecoderSpec {
         let value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
         let context = keys.size("context_length", 1 << 27)?;
         let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
-        let blocks = keys.size("block_count", 1 << 12)?;
-        let wide = architecture.width_scaled_blocks == Some(blocks);
+        let blocks = blocks(&keys)?;
+        let has = |name: &str| file.tensor_info(name).is_some();
+        if architecture.scales_required {
+            // Older files leave them to the program, each version to its own.
+            for name in ["embedding_scale", "residual_scale", "logit_scale"] {
+                keys.positive(name)?;
+            }
+        }
         let layers = layers(&keys, architecture, blocks)?;
         let base = keys.number_or("rope.freq_base", architecture.rope_base)?;
         let spec = DecoderSpec {
@@ -132,7 +172,12 @@ impl DecoderSpec {
             feed_forward: keys.size("feed_forward_length", 1 << 22)?,
             vocabulary: vocabulary(file)?,
             context,
-            norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon")?,
+            norm: architecture.norm,
+            norm_epsilon: keys.positive(match architecture.norm {
+                Norm::Rms => "attention.layer_norm_rms_epsilon",
+                Norm::Layer | Norm::Bare => "attention.layer_norm_epsilon",
+            })?,
+            pre_norms: architecture.pre_norms,
             rope: RopeSpec {
                 rotary_dim,
                 base,
@@ -141,18 +186,37 @@ impl DecoderSpec {
             local_rope: local_rope(&keys, architecture, rotary_dim)?,
             layers,
             activation: architecture.activation,
-            fused_qkv: architecture.fused_qkv,
+            squared: architecture.squared,
+            gated: architecture.gated,
+            parallel: parallel(&keys, architecture, has("blk.0.ffn_norm.weight"))?,
+            experts: Experts::read(&keys, file, architecture)?,
+            fused_qkv: has("blk.0.attn_qkv.weight"),
             fused_gate: architecture.fused_gate,
-            qk_norm: architecture.qk_norm,
+            qk_norm: architecture.qk_norm || has("blk.0.attn_q_norm.weight"),
+            qk_norm_rotated: architecture.qk_norm_rotated,
+            clamp_qkv: keys.softcap("attention.clamp_kqv", None)?,
             post_norms: architecture.post_norms,
-            embedding_scale: architecture.scaled_embedding.then(|| (width as f32).sqrt()),
-            attention_scale: wide.then(|| (heads as f32 / width as f32).sqrt()),
+            embedding_scale: match architecture.scaled_embedding {
+                true => Some((width as f32).sqrt()),
+                false => keys.scale("embedding_scale")?,
+            },
+            positions: architecture.positions,
+            residual_scale: keys.scale("residual_scale")?,
+            logit_scale: keys.scale("logit_scale")?.map(|scale| match architecture.logit_scale {
+                LogitScale::Factor => scale,
+                LogitScale::Divisor => 1.0 / scale,
+            }),
+            attention_scale: match architecture.width_scaled_blocks == Some(blocks) {
+                true => Some((heads as f32 / width as f32).sqrt()),
+                false => keys.scale("attention.scale")?,
+            },
             attention_softcap: keys
                 .softcap("attn_logit_softcapping", architecture.attention_softcap)?,
             final_softcap: keys.softcap("final_logit_softcapping", architecture.final_softcap)?,
             rope_interleaved: architecture.interleaved,
         };
         spec.check(&keys)?;
+        tensors::check(&keys, file, spec.norm, blocks)?;
         Ok(spec)
     }
 
@@ -182,15 +246,27 @@ impl DecoderSpec {
     }
 }
 
-/// Mixtures of experts have other tensors; said before one of them is missing.
-fn refuse_experts(keys: &Keys<'_>, file: &GgufFile) -> Result<()> {
-    match keys.meta.opt_u64(&keys.key("expert_count"))? {
-        None | Some(0) => Ok(()),
-        Some(count) => {
-            let at = format!("{}: key '{}'", file.name(), keys.key("expert_count"));
-            Err(Error::unsupported(at, format!("a mixture of {count} experts")))
-        }
+/// The blocks that give the next token. Files may count those that predict the
+/// tokens after it, which come last.
+fn blocks(keys: &Keys<'_>) -> Result<usize> {
+    let all = keys.size("block_count", 1 << 12)?;
+    let name = "nextn_predict_layers";
+    let further = keys.meta.opt_u64(&keys.key(name))?.unwrap_or(0);
+    let blocks = (all as u64).checked_sub(further).filter(|&blocks| blocks > 0);
+    match blocks {
+        Some(blocks) => Ok(blocks as usize),
+        None => Err(keys.wrong(name, format!("{further} of {all} blocks"))),
     }
+}
+
+/// Whether attention and feed-forward are side by side.
+fn parallel(keys: &Keys<'_>, architecture: &Architecture, norm: bool) -> Result<bool> {
+    Ok(match architecture.parallel {
+        Parallel::Never => false,
+        Parallel::Always => true,
+        Parallel::ByKey => keys.meta.opt_bool(&keys.key("use_parallel_residual"))?.unwrap_or(true),
+        Parallel::WithoutNorm => !norm,
+    })
 }
 
 fn layers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Vec<Layer>> {
@@ -208,20 +284,49 @@ fn layers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result
             default.map(|window| window as u32)
         }
     };
+    let pattern = pattern(keys, blocks)?;
     let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
+    let window_of_others = window;
     let layer = |block: usize| {
-        let window = match architecture.windows {
-            Windows::AllBut(every) if nth(block, every) => None,
+        let window = match (&pattern, architecture.windows) {
+            (Some(Pattern::Each(windowed)), _) => window.filter(|_| windowed[block]),
+            (Some(Pattern::AllBut(every)), _) if nth(block, *every) => None,
+            (None, Windows::AllBut(every)) if nth(block, every) => None,
             _ => window,
         };
-        let rotation = match architecture.unrotated_every {
-            Some(every) if nth(block, every) => Rotation::None,
+        let others = window_of_others.is_some();
+        let rotation = match architecture.unrotated {
+            Unrotated::Everywhere => Rotation::None,
+            Unrotated::Each(every) if nth(block, every) => Rotation::None,
+            Unrotated::Unwindowed if others && window.is_none() => Rotation::None,
             _ if window.is_some() && architecture.local_rope_base.is_some() => Rotation::Local,
             _ => Rotation::Global,
         };
         Layer { window, rotation }
     };
     Ok((0..blocks).map(layer).collect())
+}
+
+/// What a file says of which blocks have a window.
+enum Pattern {
+    Each(Vec<bool>),
+    AllBut(usize),
+}
+
+fn pattern(keys: &Keys<'_>, blocks: usize) -> Result<Option<Pattern>> {
+    let name = "attention.sliding_window_pattern";
+    let Some(value) = keys.meta.get(&keys.key(name)) else { return Ok(None) };
+    let Value::Array(array) = value else {
+        return Ok(Some(Pattern::AllBut(keys.size(name, 1 << 12)?)));
+    };
+    let truth = |value: Value<'_>| match value {
+        Value::Bool(value) => Some(value),
+        other => other.as_integer().map(|number| number != 0),
+    };
+    match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
+        Some(windowed) if windowed.len() == blocks => Ok(Some(Pattern::Each(windowed))),
+        _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
+    }
 }
 
 fn local_rope(
@@ -235,27 +340,29 @@ fn local_rope(
 }
 
 /// Metadata under the architecture's prefix.
-struct Keys<'a> {
-    meta: Metadata<'a>,
-    architecture: &'a str,
+pub(super) struct Keys<'a> {
+    pub(super) meta: Metadata<'a>,
+    pub(super) architecture: &'a str,
 }
 
 impl Keys<'_> {
-    fn key(&self, name: &str) -> String {
+    pub(super) fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.architecture)
     }
 
-    fn wrong(&self, name: &str, what: impl std::fmt::Display) -> Error {
+    pub(super) fn wrong(&self, name: &str, what: impl std::fmt::Display) -> Error {
         self.meta.error(&self.key(name), what)
     }
 
-    fn size(&self, name: &str, most: u64) -> Result<usize> {
-        let value = self.meta.u64_of(&self.key(name))?;
-        self.in_range(name, value, most)
+    pub(super) fn size(&self, name: &str, most: u64) -> Result<usize> {
+        match self.number(name)? {
+            Some(value) => self.in_range(name, value, most),
+            None => Err(self.wrong(name, "missing")),
+        }
     }
 
-    fn size_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
-        match self.meta.opt_u64(&self.key(name))? {
+    pub(super) fn size_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
+        match self.number(name)? {
             Some(value) => self.in_range(name, value, most),
             None => {
                 log::info!("{} is not given: {default}", self.key(name));
@@ -264,24 +371,48 @@ impl Keys<'_> {
         }
     }
 
-    fn in_range(&self, name: &str, value: u64, most: u64) -> Result<usize> {
+    /// A whole number, or an array that gives all blocks the same.
+    fn number(&self, name: &str) -> Result<Option<u64>> {
+        let key = self.key(name);
+        if !matches!(self.meta.get(&key), Some(Value::Array(_))) {
+            return self.meta.opt_u64(&key);
+        }
+        let mut numbers = self.meta.i64s_of(&key)?;
+        let first = numbers.next();
+        if numbers.any(|number| Some(number) != first) {
+            return Err(Error::unsupported(&key, "blocks of different sizes"));
+        }
+        let number = first.and_then(|number| u64::try_from(number).ok());
+        number.map(Some).ok_or_else(|| self.wrong(name, "no number from 0"))
+    }
+
+    pub(super) fn in_range(&self, name: &str, value: u64, most: u64) -> Result<usize> {
         if (1..=most).contains(&value) {
             return Ok(value as usize);
         }
         Err(self.wrong(name, format!("{value} is not between 1 and {most}")))
     }
 
-    fn number_or(&self, name: &str, default: f64) -> Result<f64> {
+    pub(super) fn number_or(&self, name: &str, default: f64) -> Result<f64> {
         Ok(self.meta.opt_f32(&self.key(name))?.map_or(default, f64::from))
     }
 
-    fn positive(&self, name: &str) -> Result<f32> {
+    pub(super) fn positive(&self, name: &str) -> Result<f32> {
         let value = self.meta.f32_of(&self.key(name))?;
         self.above_zero(name, f64::from(value)).map(|_| value)
     }
 
-    fn positive_or(&self, name: &str, default: f64) -> Result<f64> {
+    pub(super) fn positive_or(&self, name: &str, default: f64) -> Result<f64> {
         self.above_zero(name, self.number_or(name, default)?)
+    }
+
+    /// A factor; a file says 0 or 1 for none.
+    pub(super) fn scale(&self, name: &str) -> Result<Option<f32>> {
+        match self.meta.opt_f32(&self.key(name))? {
+            None => Ok(None),
+            Some(scale) if scale == 0.0 || scale == 1.0 => Ok(None),
+            Some(scale) => self.above_zero(name, scale.into()).map(|_| Some(scale)),
+        }
     }
 
     /// A bound of scores or logits; a file says 0 for none.
@@ -293,7 +424,7 @@ impl Keys<'_> {
         }
     }
 
-    fn above_zero(&self, name: &str, value: f64) -> Result<f64> {
+    pub(super) fn above_zero(&self, name: &str, value: f64) -> Result<f64> {
         if value.is_finite() && value > 0.0 {
             return Ok(value);
         }
@@ -314,79 +445,4 @@ fn vocabulary(file: &GgufFile) -> Result<usize> {
             Err(Error::format(file.name(), format!("tensor '{name}'"), what))
         }
     }
-}
-
-fn scaling(
-    keys: &Keys<'_>,
-    file: &GgufFile,
-    rotary_dim: usize,
-    context: usize,
-) -> Result<RopeScaling> {
-    let pairs = rotary_dim / 2;
-    // Llama 3 files carry per-frequency divisors as a tensor instead of keys.
-    if let Some(factors) = rope_factors(file, "rope_freqs.weight", pairs)? {
-        return Ok(RopeScaling::Factors { factors });
-    }
-    let long = rope_factors(file, "rope_factors_long.weight", pairs)?;
-    if let (Some(long), Some(short)) = (long, rope_factors(file, SHORT_FACTORS, pairs)?) {
-        return long_rope(keys, short, long, context);
-    }
-    let factor = keys.positive_or("rope.scaling.factor", 1.0)?;
-    match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
-        None | Some("none") => Ok(RopeScaling::None),
-        Some("linear") => Ok(RopeScaling::Linear { factor }),
-        Some("yarn") => Ok(RopeScaling::Yarn {
-            factor,
-            original_context: keys.size("rope.scaling.original_context_length", 1 << 27)?,
-            beta_fast: keys.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
-            beta_slow: keys.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
-            attention_factor: None,
-        }),
-        Some(other) => {
-            let what =
-                format!("rotary scaling '{}' (known: none, linear, yarn)", other.escape_debug());
-            let at = format!("{}: key '{}'", file.name(), keys.key("rope.scaling.type"));
-            Err(Error::unsupported(at, what))
-        }
-    }
-}
-
-const SHORT_FACTORS: &str = "rope_factors_short.weight";
-
-fn long_rope(
-    keys: &Keys<'_>,
-    short: Vec<f64>,
-    long: Vec<f64>,
-    context: usize,
-) -> Result<RopeScaling> {
-    let original = keys.size_or("rope.scaling.original_context_length", 1 << 27, context)?;
-    let factor = match keys.meta.opt_f32(&keys.key("rope.scaling.attn_factor"))? {
-        Some(factor) => Some(keys.above_zero("rope.scaling.attn_factor", factor.into())?),
-        None => None,
-    };
-    Ok(RopeScaling::LongRope {
-        short,
-        long,
-        original_context: original,
-        max_context: context,
-        attention_factor: factor,
-    })
-}
-
-/// A divisor for each rotated pair, where the file has them.
-fn rope_factors(file: &GgufFile, name: &str, pairs: usize) -> Result<Option<Vec<f64>>> {
-    let Some(info) = file.tensor_info(name) else { return Ok(None) };
-    let wrong = |what: String| Err(Error::format(file.name(), format!("tensor '{name}'"), what));
-    // Before anything is read: the tensor can be as large as the file.
-    if info.extents() != [pairs] {
-        return wrong(format!("extents {:?}, expected [{pairs}]", info.extents()));
-    }
-    if info.dtype() != Some(DType::F32) {
-        return wrong(format!("{}, expected F32", info.ggml_type()));
-    }
-    let factors = info.load()?.to_f32()?;
-    if let Some(factor) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
-        return wrong(format!("{factor} is not a positive number"));
-    }
-    Ok(Some(factors.into_iter().map(f64::from).collect()))
 }

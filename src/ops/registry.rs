@@ -101,6 +101,8 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("Chain", "elementwise", elementwise::chain_cases),
     operator("MatMul", "matmul", matmul::matmul_cases),
     operator("GatedMatMul", "matmul", matmul::gated_cases),
+    operator("ExpertMatMul", "matmul", matmul::expert_cases),
+    operator("GatedExpertMatMul", "matmul", matmul::gated_expert_cases),
     operator("Attention", "attention", attention::cases),
     operator("Conv", "conv", conv::conv_cases),
     operator("ConvTranspose", "conv", conv::conv_transpose_cases),

@@ -6,12 +6,13 @@
 //!
 //! - the *body*: all parts of a block that are whole words, a fixed number of
 //!   words per block;
-//! - the *head*: the f16 scale (2 bytes, two blocks per word) or the f16 pair
-//!   of scale and minimum (4 bytes, one block per word).
+//! - the *head*: the f16 scale (2 bytes, two blocks per word), the f16 pair of
+//!   scale and minimum (4 bytes, one block per word), or a scale of one byte.
 //!
 //! Both parts are contiguous in the source block too, so splitting is two copies.
 //! Plain types have a body only: their elements as they are.
 
+use super::codebooks;
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
@@ -25,7 +26,7 @@ pub struct DeviceLayout {
     /// Bytes of a block in the body: a multiple of 4 for block types, the
     /// element's size for plain ones.
     pub body_bytes_per_block: usize,
-    /// Bytes of a block in the head: 0, 2 or 4.
+    /// Bytes of a block in the head: 0, 1, 2 or 4.
     pub head_bytes_per_block: usize,
     body_at: usize,
     head_at: usize,
@@ -44,6 +45,16 @@ impl DeviceLayout {
             DType::Q2_K => (80, 4),
             DType::Q3_K => (108, 2),
             DType::Q6_K => (208, 2),
+            DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S => (0, 2),
+            DType::IQ3_XXS | DType::IQ3_S | DType::IQ1_S => (0, 2),
+            // The scale and the high bits of the scales of groups.
+            DType::IQ4_XS => (0, 4),
+            // Its scale is in pieces among those of the groups.
+            DType::IQ1_M => (0, 0),
+            DType::TQ1_0 => (52, 2),
+            DType::TQ2_0 => (64, 2),
+            DType::MXFP4 => (0, 1),
+            DType::NVFP4 => (0, 4),
             _ => {
                 return None;
             }
@@ -75,6 +86,18 @@ impl DeviceLayout {
             DType::Q5_K => "weights/q5_k.wgsl",
             DType::Q6_K => "weights/q6_k.wgsl",
             DType::IQ4_NL => "weights/iq4_nl.wgsl",
+            DType::IQ4_XS => "weights/iq4_xs.wgsl",
+            DType::IQ2_XXS => "weights/iq2_xxs.wgsl",
+            DType::IQ2_XS => "weights/iq2_xs.wgsl",
+            DType::IQ2_S => "weights/iq2_s.wgsl",
+            DType::IQ3_XXS => "weights/iq3_xxs.wgsl",
+            DType::IQ3_S => "weights/iq3_s.wgsl",
+            DType::IQ1_S => "weights/iq1_s.wgsl",
+            DType::IQ1_M => "weights/iq1_m.wgsl",
+            DType::TQ1_0 => "weights/tq1_0.wgsl",
+            DType::TQ2_0 => "weights/tq2_0.wgsl",
+            DType::MXFP4 => "weights/mxfp4.wgsl",
+            DType::NVFP4 => "weights/nvfp4.wgsl",
             // `of` makes no layout of these.
             _ => "",
         }
@@ -93,6 +116,25 @@ impl DeviceLayout {
     /// Whether the type has a head region, and its shader the binding `w_head`.
     pub const fn has_head(&self) -> bool {
         self.head_bytes_per_block != 0
+    }
+
+    /// The entries of the type's codebook, two in a word on a device; none for
+    /// most types.
+    pub const fn codebook(&self) -> &'static [u16] {
+        match self.dtype {
+            DType::IQ2_XXS => &codebooks::IQ2_XXS,
+            DType::IQ2_XS => &codebooks::IQ2_XS,
+            DType::IQ2_S => &codebooks::IQ2_S,
+            DType::IQ3_XXS => &codebooks::IQ3_XXS,
+            DType::IQ3_S => &codebooks::IQ3_S,
+            DType::IQ1_S | DType::IQ1_M => &codebooks::IQ1,
+            _ => &[],
+        }
+    }
+
+    /// Whether the type's shader has the binding `w_table`.
+    pub const fn has_codebook(&self) -> bool {
+        !self.codebook().is_empty()
     }
 
     /// Bytes of the body region of so many blocks, rounded up to whole words.
@@ -140,7 +182,7 @@ impl DeviceLayout {
     /// Writes the head of a run of blocks.
     ///
     /// As [`repack_body`](Self::repack_body). Where a chunk is uploaded by itself
-    /// it must start at an even block, for two blocks may share a word.
+    /// it must start at a multiple of four blocks, for they may share a word.
     ///
     /// # Errors
     /// If `src_blocks` is not a whole number of blocks or `dst` has another size.
@@ -219,7 +261,7 @@ mod tests {
     use crate::quant::WEIGHT_TYPES;
 
     /// The table of `DeviceLayout`, written out: words of the body, bytes of the head.
-    const TABLE: [(DType, usize, usize); 11] = [
+    const TABLE: [(DType, usize, usize); 23] = [
         (DType::Q4_0, 4, 2),
         (DType::Q4_1, 4, 4),
         (DType::Q5_0, 5, 2),
@@ -231,6 +273,18 @@ mod tests {
         (DType::Q5_K, 43, 4),
         (DType::Q6_K, 52, 2),
         (DType::IQ4_NL, 4, 2),
+        (DType::IQ4_XS, 33, 4),
+        (DType::IQ2_XXS, 16, 2),
+        (DType::IQ2_XS, 18, 2),
+        (DType::IQ2_S, 20, 2),
+        (DType::IQ3_XXS, 24, 2),
+        (DType::IQ3_S, 27, 2),
+        (DType::IQ1_S, 12, 2),
+        (DType::IQ1_M, 14, 0),
+        (DType::TQ1_0, 13, 2),
+        (DType::TQ2_0, 16, 2),
+        (DType::MXFP4, 4, 1),
+        (DType::NVFP4, 8, 4),
     ];
 
     #[test]

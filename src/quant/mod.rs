@@ -21,8 +21,8 @@
 //!
 //! | Name | Meaning |
 //! |---|---|
-//! | `const BLOCK_LEN: u32` | elements per block: 32 or 256; 8 for plain types |
-//! | `const GROUP_LEN: u32` | consecutive elements that share one scale: 16 or 32; 8 for plain types |
+//! | `const BLOCK_LEN: u32` | elements per block: 32, 64 or 256; 8 for plain types |
+//! | `const GROUP_LEN: u32` | consecutive elements that share scale and offset: 8, 16 or 32; 8 for plain types |
 //! | `decode8(block, part) -> Eight` | elements `8 * part ..+ 8` of a block |
 //! | `decode8_at(index) -> Eight` | eight elements from a global element index: a multiple of 8, any number for plain types |
 //! | `element(index) -> f32` | one element by global index (a tail, a gather of one) |
@@ -40,11 +40,15 @@
 //! `decode8_at(row * row_len + 8 * i)` and `element` for the rest of the row;
 //! both work for every type.
 //!
+//! The codebooks of the IQ types are in a buffer of their own, bound as `w_table`
+//! ([`layout::DeviceLayout::codebook`], `shaders/weight_table.wgsl`).
+//!
 //! `decode8`, `decode8_at` and `element` give exactly the bits that [`decode()`]
 //! gives. Each module says why in a comment: the only operation that rounds is
 //! the last one, so it does not matter whether a driver fuses it. (The sign of a
 //! zero and subnormal results of `F32` and `BF16` are the driver's.)
 
+mod codebooks;
 pub mod decode;
 pub mod encode;
 pub mod layout;
@@ -57,7 +61,7 @@ pub use layout::DeviceLayout;
 use crate::tensor::DType;
 
 /// Every type a weight may have: the block types and the plain floating-point ones.
-pub const WEIGHT_TYPES: [DType; 14] = [
+pub const WEIGHT_TYPES: [DType; 26] = [
     DType::F32,
     DType::F16,
     DType::BF16,
@@ -72,4 +76,30 @@ pub const WEIGHT_TYPES: [DType; 14] = [
     DType::Q5_K,
     DType::Q6_K,
     DType::IQ4_NL,
+    DType::IQ4_XS,
+    DType::IQ2_XXS,
+    DType::IQ2_XS,
+    DType::IQ2_S,
+    DType::IQ3_XXS,
+    DType::IQ3_S,
+    DType::IQ1_S,
+    DType::IQ1_M,
+    DType::TQ1_0,
+    DType::TQ2_0,
+    DType::MXFP4,
+    DType::NVFP4,
+];
+
+/// One type of every kind that kernels tell apart: plain and of blocks, with a
+/// minimum and without, with a head and without, with a codebook.
+pub(crate) const KINDS: [DType; 9] = [
+    DType::F32,
+    DType::F16,
+    DType::Q4_0,
+    DType::Q8_0,
+    DType::Q4_K,
+    DType::Q6_K,
+    DType::IQ2_XXS,
+    DType::IQ1_M,
+    DType::MXFP4,
 ];

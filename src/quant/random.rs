@@ -29,7 +29,7 @@ pub fn random_blocks(dtype: DType, blocks: usize, seed: u64, scales: Scales) -> 
     let mut rng = Pcg32::seed_from_u64(seed);
     let size = dtype.block_bytes();
     let mut bytes = vec![0; dtype.bytes(&[blocks.saturating_mul(dtype.block_len())])?];
-    if !layout.has_head() {
+    if !dtype.is_quantised() {
         for element in bytes.chunks_exact_mut(size) {
             random_element(dtype, &mut rng, scales, element);
         }
@@ -37,12 +37,47 @@ pub fn random_blocks(dtype: DType, blocks: usize, seed: u64, scales: Scales) -> 
     }
     rng.fill_bytes(&mut bytes);
     for block in bytes.chunks_exact_mut(size) {
+        if other_scales(dtype, &mut rng, scales, block) {
+            continue;
+        }
         let largest = largest_factors(dtype);
         for (half, largest) in layout.head_of(block).chunks_exact_mut(2).zip(largest) {
             half.copy_from_slice(&random_half(&mut rng, scales, largest).to_le_bytes());
         }
     }
     Ok(bytes)
+}
+
+/// Gives a block finite scales where they are no halves in the head; whether so.
+fn other_scales(dtype: DType, rng: &mut Pcg32, scales: Scales, block: &mut [u8]) -> bool {
+    let unit = scales == Scales::Unit;
+    match dtype {
+        // 2^-5 to 2^-4 times 12, or any power that gives normal finite values.
+        DType::MXFP4 => {
+            let (least, count) = if unit { (123, 2) } else { (2, 240) };
+            block[0] = (least + rng.next_u32() % count) as u8;
+        }
+        // 2^-4 to 2^-3 times 12, halved, or anything.
+        DType::NVFP4 => {
+            for scale in &mut block[..4] {
+                *scale = if unit { 0x18 + (rng.next_u32() % 8) as u8 } else { *scale & 0x7f };
+            }
+        }
+        // The rest of its head are bits of the scales of groups.
+        DType::IQ4_XS => {
+            let half = random_half(rng, scales, 32.0 * 127.0);
+            block[..2].copy_from_slice(&half.to_le_bytes());
+        }
+        DType::IQ1_M => {
+            let half = random_half(rng, scales, 15.0 * 1.125);
+            for (i, scale) in block[48..].chunks_exact_mut(2).enumerate() {
+                let quarter = (half >> (4 * i)) as u8 & 0xf;
+                scale[1] = scale[1] & 0x0f | quarter << 4;
+            }
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// The largest integers that the scale and the minimum of a block multiply.
@@ -59,6 +94,10 @@ pub(super) fn largest_factors(dtype: DType) -> [f32; 2] {
         DType::Q5_K => [63.0 * 31.0, 63.0],
         DType::Q6_K => [128.0 * 32.0, 1.0],
         DType::IQ4_NL => [127.0, 1.0],
+        DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S => [15.5 * 0.25 * 43.0, 1.0],
+        DType::IQ3_XXS => [15.5 * 0.5 * 62.0, 1.0],
+        DType::IQ3_S => [31.0 * 15.0, 1.0],
+        DType::IQ1_S => [15.0 * 1.125, 1.0],
         _ => [1.0, 1.0],
     }
 }

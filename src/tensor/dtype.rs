@@ -80,6 +80,33 @@ pub enum DType {
     Q6_K,
     /// 32 elements: f16 scale, 4-bit indices into a fixed table.
     IQ4_NL,
+    /// 256 elements: 8 sub-blocks, 4-bit indices into the table of IQ4_NL, 6-bit
+    /// scales.
+    IQ4_XS,
+    /// 256 elements: 8-bit indices of eights in a codebook of 256, signs, 4-bit
+    /// scales of 32.
+    IQ2_XXS,
+    /// 256 elements: 9-bit indices of eights, signs, 4-bit scales of 16.
+    IQ2_XS,
+    /// 256 elements: 10-bit indices of eights, signs, 4-bit scales of 16.
+    IQ2_S,
+    /// 256 elements: 8-bit indices of fours, signs, 4-bit scales of 32.
+    IQ3_XXS,
+    /// 256 elements: 9-bit indices of fours, signs, 4-bit scales of 32.
+    IQ3_S,
+    /// 256 elements: 11-bit indices of eights, 3-bit scales of 32, and which of two
+    /// offsets they have.
+    IQ1_S,
+    /// 256 elements: 11-bit indices of eights with their offset, 3-bit scales of 16.
+    IQ1_M,
+    /// 256 elements of -1, 0 and 1: f16 scale, five of them in a byte.
+    TQ1_0,
+    /// 256 elements of -1, 0 and 1: f16 scale, four of them in a byte.
+    TQ2_0,
+    /// 32 elements: a power of two, 4-bit floats (OCP Microscaling).
+    MXFP4,
+    /// 64 elements: 8-bit float scales of 16, 4-bit floats.
+    NVFP4,
     /// Text, on the host only: not among [`DType::ALL`], as nothing computes with it.
     /// [`Tensor::from_strings`](super::Tensor::from_strings) and `to_strings` write
     /// and read it.
@@ -90,10 +117,11 @@ use DType::*;
 
 impl DType {
     /// Every type of numbers, for tables and tests.
-    pub const ALL: [DType; 34] = [
+    pub const ALL: [DType; 46] = [
         F32, F16, BF16, I8, U8, I32, U32, I64, I16, U16, U64, F64, Bool, F8E4M3FN, F8E4M3FNUZ,
         F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, I4, U4, I2, U2, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K,
-        Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL,
+        Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ1_S,
+        IQ1_M, TQ1_0, TQ2_0, MXFP4, NVFP4,
     ];
 
     /// The name GGUF and this crate's messages use.
@@ -134,14 +162,28 @@ impl DType {
             Q6_K => "Q6_K",
             IQ4_NL => "IQ4_NL",
             String => "STRING",
+            IQ4_XS => "IQ4_XS",
+            IQ2_XXS => "IQ2_XXS",
+            IQ2_XS => "IQ2_XS",
+            IQ2_S => "IQ2_S",
+            IQ3_XXS => "IQ3_XXS",
+            IQ3_S => "IQ3_S",
+            IQ1_S => "IQ1_S",
+            IQ1_M => "IQ1_M",
+            TQ1_0 => "TQ1_0",
+            TQ2_0 => "TQ2_0",
+            MXFP4 => "MXFP4",
+            NVFP4 => "NVFP4",
         }
     }
 
     /// Elements in one block; 1 for plain types.
     pub const fn block_len(self) -> usize {
         match self {
-            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | IQ4_NL => 32,
-            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K => 256,
+            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | IQ4_NL | MXFP4 => 32,
+            NVFP4 => 64,
+            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_XS | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS
+            | IQ3_S | IQ1_S | IQ1_M | TQ1_0 | TQ2_0 => 256,
             _ => 1,
         }
     }
@@ -168,6 +210,17 @@ impl DType {
             Q4_K => 144,
             Q5_K => 176,
             Q6_K => 210,
+            IQ4_XS => 136,
+            IQ2_XXS | TQ2_0 => 66,
+            IQ2_XS => 74,
+            IQ2_S => 82,
+            IQ3_XXS => 98,
+            IQ3_S => 110,
+            IQ1_S => 50,
+            IQ1_M => 56,
+            TQ1_0 => 54,
+            MXFP4 => 17,
+            NVFP4 => 36,
         }
     }
 

@@ -92,7 +92,9 @@ const COUNTS: &[(&str, usize)] = &[
 /// judged here.
 const NOT_IN_ONNX: &[&str] = &[
     "Chain",
+    "ExpertMatMul",
     "GatedActivation",
+    "GatedExpertMatMul",
     "GatedMatMul",
     "Patches",
     "QuantizeRange",

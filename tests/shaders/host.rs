@@ -423,6 +423,10 @@ fn check_view(plan: &Plan, call: &Call, view: &View, caps: &DeviceCaps) -> Resul
             (format!("scratch {number}"), view.offset + size)
         }
         Place::Status => ("the status word".into(), 4),
+        Place::Codebook(dtype) => {
+            let layout = wginfer::quant::DeviceLayout::of(dtype).ok_or_else(missing)?;
+            (format!("the codebook of {dtype}"), layout.codebook().len() as u64 * 2)
+        }
         Place::Input(i) | Place::Head(i) => {
             let id = call.inputs.get(i).copied().flatten().ok_or_else(missing)?;
             let operand = &plan.operands[id.index()];

@@ -7,6 +7,7 @@ use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose, Scalar};
 use crate::graph::{Dim, TensorType, ValueId};
 use crate::kernels::{Dispatch, Fault, GpuCx, Grid, Param, Place, View};
 use crate::plan::{Call, Home, OperandId, Plan};
+use crate::quant::DeviceLayout;
 use std::sync::Arc;
 
 /// A plan, and what it has on the device.
@@ -90,6 +91,7 @@ impl GpuEngine {
         for call in plan.calls() {
             let dispatches = self.dispatches(plan, call).map_err(|e| e.at_node(&call.node))?;
             self.reserve_scratch(&dispatches)?;
+            self.reserve_codebooks(&dispatches).await?;
             calls.push((call, dispatches));
         }
         let align = self.gpu.caps().uniform_alignment() as usize;
@@ -167,6 +169,24 @@ impl GpuEngine {
             let buffer = self.gpu.alloc(Purpose::Scratch, bytes, usage, "poison")?;
             self.gpu.upload(&buffer, 0, &vec![0xff; bytes as usize]).await?;
             self.poison = Some(buffer);
+        }
+        Ok(())
+    }
+
+    /// Uploads the codebooks that dispatches read and that are not there.
+    async fn reserve_codebooks(&mut self, dispatches: &[Dispatch]) -> Result<()> {
+        for (_, view) in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
+            let Place::Codebook(dtype) = view.place else { continue };
+            if self.codebooks.contains_key(&dtype) {
+                continue;
+            }
+            let layout = DeviceLayout::of(dtype)
+                .ok_or_else(|| Error::internal(format!("a codebook of {dtype}")))?;
+            let bytes: &[u8] = bytemuck::cast_slice(layout.codebook());
+            let usage = Purpose::Weights.usage();
+            let buffer = self.gpu.alloc(Purpose::Weights, bytes.len() as u64, usage, "codebook")?;
+            self.gpu.upload(&buffer, 0, bytes).await?;
+            self.codebooks.insert(dtype, buffer);
         }
         Ok(())
     }
@@ -254,6 +274,10 @@ impl Binder<'_> {
             }
             Place::Status => {
                 let buffer = self.engine.status.as_ref().ok_or_else(missing)?;
+                return Ok((buffer, 0, buffer.len()));
+            }
+            Place::Codebook(dtype) => {
+                let buffer = self.engine.codebooks.get(&dtype).ok_or_else(missing)?;
                 return Ok((buffer, 0, buffer.len()));
             }
             Place::Input(i) | Place::Head(i) => self.call.inputs.get(i).copied().flatten(),

@@ -18,12 +18,13 @@ use crate::gpu::{Buffer, Gpu, Purpose, StepWriter, Uploader};
 use crate::graph::{Bindings, Graph, StateId, StateInfo};
 use crate::kernels::Policy;
 use crate::plan::Plan;
+use crate::tensor::DType;
 use arena::Arena;
 pub use arena::SharedMemory;
 use compile::Compiled;
 pub(crate) use kept::{DeviceTensor, Given, Kept};
 use run::Pace;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 pub use weights::SharedWeights;
 use weights::Weights;
@@ -51,6 +52,8 @@ pub(crate) struct GpuEngine {
     /// One word that kernels set when something is wrong; made when a plan
     /// first has such a kernel.
     status: Option<Buffer>,
+    /// The codebooks of weight types, once a plan reads them.
+    codebooks: BTreeMap<DType, Buffer>,
     plans: Vec<Compiled>,
     writer: StepWriter,
     pace: Pace,
@@ -89,6 +92,7 @@ impl GpuEngine {
             arena,
             scratch: Vec::new(),
             status: None,
+            codebooks: BTreeMap::new(),
             plans: Vec::new(),
             writer,
             pace,

@@ -168,6 +168,9 @@ impl GatherKernel {
             ("result", result.view(Place::Output(0))),
         ];
         bindings.extend(source.head.clone().map(|head| ("w_head", head)));
+        if DeviceLayout::of(data.dtype).is_some_and(|layout| layout.has_codebook()) {
+            bindings.push(("w_table", View::all(Place::Codebook(data.dtype))));
+        }
         let groups = layout.inner.ceil_div(group_len(variant));
         let units = &result.live * &groups;
         parts::fits_u32(cx, "invocations of Gather", &units)?;

@@ -69,7 +69,7 @@ pub(in crate::kernels) fn rows_product(x: &[f32], w: &[f32], c: &mut [f32], n: u
 }
 
 /// `c = activation(c + bias)`, a row of `n` at a time.
-fn finish(c: &mut [f32], n: usize, bias: Option<&[f32]>, activation: Option<Unary>) {
+pub(super) fn finish(c: &mut [f32], n: usize, bias: Option<&[f32]>, activation: Option<Unary>) {
     if (bias.is_none() && activation.is_none()) || n == 0 {
         return;
     }
@@ -89,7 +89,7 @@ fn finish(c: &mut [f32], n: usize, bias: Option<&[f32]>, activation: Option<Unar
 }
 
 /// `c = activation(c) * up`.
-fn gate(c: &mut [f32], up: &[f32], activation: Option<Unary>) {
+pub(super) fn gate(c: &mut [f32], up: &[f32], activation: Option<Unary>) {
     let f = activation.unwrap_or(Unary::Identity);
     let pairs = |(c, up): (&mut [f32], &[f32])| {
         c.iter_mut().zip(up).for_each(|(c, up)| *c = f.eval_f32(*c) * up);
@@ -99,7 +99,7 @@ fn gate(c: &mut [f32], up: &[f32], activation: Option<Unary>) {
 }
 
 /// A product with run-time extents.
-struct Product<'a> {
+pub(super) struct Product<'a> {
     g: Geometry,
     m: usize,
     n: usize,
@@ -136,7 +136,7 @@ impl Right<'_> {
 }
 
 impl<'a> Product<'a> {
-    fn new(kernel: &MatMulKernel, a: &CpuTensor<'a>, b: &CpuTensor<'a>) -> Result<Self> {
+    pub(super) fn new(kernel: &MatMulKernel, a: &CpuTensor<'a>, b: &CpuTensor<'a>) -> Result<Self> {
         let ty = |tensor: &CpuTensor<'_>| {
             let shape: Vec<Dim> = tensor.extents.iter().map(|&n| n.into()).collect();
             TensorType::new(tensor.dtype, shape)
@@ -148,7 +148,7 @@ impl<'a> Product<'a> {
     }
 
     /// Writes `a · b` to `c`, matrix by matrix.
-    fn compute(&self, b: &CpuTensor<'_>, c: &mut [f32]) -> Result<()> {
+    pub(super) fn compute(&self, b: &CpuTensor<'_>, c: &mut [f32]) -> Result<()> {
         let (m, n, k) = (self.m, self.n, self.k);
         if m * n == 0 {
             return Ok(());

@@ -1,7 +1,7 @@
 //! A product as dispatches.
 
 use super::MatMulKernel;
-use super::request::Options;
+use super::request::{Meeting, Options};
 use super::split::{self, BATCH_DIMS, Bounds, Part};
 use super::variants::{self, FAMILY, Shape};
 use crate::error::{Error, Result};
@@ -23,8 +23,15 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         cx.bound(&Dim::product(dims))
     };
     let matrices = [of(|dim| dim.a)?, of(|dim| dim.b)?, of(|_| true)?];
-    let shape =
-        Shape { m: bounds.m, n: bounds.n, k: bounds.k, matrices: matrices[2], rows_b: g.rows_b };
+    let shape = Shape {
+        m: bounds.m,
+        n: bounds.n,
+        k: bounds.k,
+        matrices: matrices[2],
+        rows_b: g.rows_b,
+        buffers: 0,
+        grouping: None,
+    };
     let product = Product {
         kernel,
         variant: variants::choose(cx, &shape)?,
@@ -113,6 +120,7 @@ impl Product<'_> {
             weight: self.layout.dtype,
             activation: self.kernel.activation,
             gated: self.kernel.gated,
+            meeting: Meeting::Batch,
             bias: self.bias,
             batched: part.matrix.is_none() && !self.g.batch.is_empty(),
             staged: part.stage != 3,
@@ -190,6 +198,9 @@ impl Product<'_> {
                 bindings.push((head, view(Place::Head(input), head_at, head_len)));
             }
             base = extra / self.layout.block_len as u64;
+        }
+        if self.layout.has_codebook() {
+            bindings.push(("w_table", View::all(Place::Codebook(self.layout.dtype))));
         }
         (bindings, base)
     }

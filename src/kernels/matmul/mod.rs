@@ -9,9 +9,14 @@
 //!
 //! All read B through the weight decoders, so every type goes through the same
 //! sources. Products over the binding limit are cut (`split`).
+//!
+//! Where rows choose their matrices (`experts`), the algorithms for few rows take
+//! them one by one and the others in groups of the same matrix, which a shader
+//! makes first. Matrices that no row chose are not read.
 
 mod cpu;
 mod dot;
+mod experts;
 mod gpu;
 mod request;
 mod split;
@@ -20,6 +25,8 @@ mod tests;
 mod variants;
 
 pub(in crate::kernels) use cpu::{Left, Target, rows_product};
+pub use experts::ExpertsKernel;
+pub(crate) use experts::Extents;
 pub(crate) use request::requests;
 pub use variants::{FAMILY, VARIANTS};
 

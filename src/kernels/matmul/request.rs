@@ -5,8 +5,19 @@ use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
 use crate::kernels::Variant;
 use crate::ops::elementwise::Unary;
-use crate::quant::{DeviceLayout, WEIGHT_TYPES};
+use crate::quant::{DeviceLayout, KINDS, WEIGHT_TYPES};
 use crate::tensor::DType;
+
+/// How rows of A find their matrix of B.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meeting {
+    /// By their place in the batch.
+    Batch,
+    /// By an index of their own, one by one.
+    Each,
+    /// By an index of their own, those of the same matrix together.
+    Grouped,
+}
 
 /// What a shader is instantiated for, beside its variant.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +26,7 @@ pub(super) struct Options {
     pub(super) weight: DType,
     pub(super) activation: Option<Unary>,
     pub(super) gated: bool,
+    pub(super) meeting: Meeting,
     pub(super) bias: bool,
     /// There is more than one matrix.
     pub(super) batched: bool,
@@ -68,6 +80,9 @@ impl Options {
             if layout.has_head() {
                 request = request.module("up/weight_head", "matmul/up_head");
             }
+            if layout.has_codebook() {
+                request = request.module("up/weight_table", "matmul/up_table");
+            }
         }
         for (name, value) in variant.consts {
             request = request.with(*name, *value);
@@ -79,6 +94,8 @@ impl Options {
         }
         let flags = [
             ("gated", self.gated),
+            ("experts", self.meeting != Meeting::Batch),
+            ("grouped", self.meeting == Meeting::Grouped),
             ("bias", self.bias),
             ("batched", self.batched),
             ("staged", self.staged),
@@ -118,6 +135,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         weight: DType::F32,
         activation: None,
         gated: false,
+        meeting: Meeting::Batch,
         bias: false,
         batched: false,
         staged: false,
@@ -150,10 +168,30 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
                 all.push(Options { k_tail: true, a_vec4: false, ..gated });
             }
         }
+        if let Some(meeting) = meeting(variant).filter(|_| KINDS.contains(&weight)) {
+            all.push(Options { weight, meeting, ..plain });
+            all.push(Options { weight, meeting, gated: true, activation: silu, ..plain });
+        }
         if variant.shader == "matmul/tiled" || variant.shader == "matmul/coop" {
             all.push(Options { weight, rows_b: weight.is_quantised(), ..plain });
         }
     }
     // The options of this table are complete for its variants, so none fails.
-    all.iter().filter_map(|options| options.request(variant).ok()).collect()
+    let requests = all.iter().filter_map(|options| options.request(variant).ok());
+    requests.chain([false, true].map(grouping)).collect()
+}
+
+/// How a variant has rows meet matrices of their own; `None` if it cannot.
+pub(super) fn meeting(variant: &Variant) -> Option<Meeting> {
+    match variant.shader {
+        "matmul/matvec" | "matmul/matvec_serial" => Some(Meeting::Each),
+        "matmul/direct_columns" => None,
+        _ => Some(Meeting::Grouped),
+    }
+}
+
+/// The shader that counts the rows of each matrix, or the one that groups them.
+pub(super) fn grouping(placing: bool) -> ShaderRequest {
+    let request = ShaderRequest::new("matmul/group");
+    if placing { request.feature("placing") } else { request }
 }

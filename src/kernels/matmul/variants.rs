@@ -1,5 +1,6 @@
 //! The table of variants, and which one suits a product.
 
+use super::request::{Meeting, meeting};
 use crate::error::Result;
 use crate::gpu::ConstValue::U32;
 use crate::kernels::{GpuCx, Language, Needs, Variant};
@@ -68,7 +69,7 @@ pub static VARIANTS: &[Variant] = &[
             subgroups: true,
             coop: Some(16),
             invocations: 128,
-            workgroup_bytes: 24576,
+            workgroup_bytes: 24592,
         },
         // HLSL has no cooperative matrices. naga writes these for Metal, whose
         // devices report only 8 by 8, so `needs` keeps them off there.
@@ -85,7 +86,7 @@ pub static VARIANTS: &[Variant] = &[
             subgroups: true,
             coop: Some(8),
             invocations: 32,
-            workgroup_bytes: 8192,
+            workgroup_bytes: 8208,
         },
         // HLSL has no cooperative matrices.
         languages: &[Spirv, Msl],
@@ -133,6 +134,10 @@ pub(super) struct Shape {
     pub(super) matrices: u64,
     /// Whether B is `[n, k]`.
     pub(super) rows_b: bool,
+    /// Where rows choose their matrices one by one, the buffers that are bound.
+    pub(super) buffers: u32,
+    /// Where rows choose their matrices, the loop iterations that grouping them takes.
+    pub(super) grouping: Option<u64>,
 }
 
 /// The most rows of A that one row of B is read for.
@@ -144,6 +149,11 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
     let lanes = coop_lanes(cx);
     let can = |v: &Variant| {
         cx.caps.loops_fit(iterations(v, shape.k))
+            && shape.grouping.is_none_or(|loops| match meeting(v) {
+                Some(Meeting::Grouped) => cx.caps.loops_fit(loops),
+                Some(_) => shape.buffers <= cx.caps.limits.max_storage_buffers_per_shader_stage,
+                None => false,
+            })
             && match v.shader {
                 "matmul/direct_columns" => !shape.rows_b,
                 "matmul/direct_rows" | "matmul/matvec" | "matmul/matvec_serial" => shape.rows_b,

@@ -39,6 +39,16 @@ const END_TEXTS: [&str; 11] = [
     "<｜end▁of▁sentence｜>",
 ];
 
+/// The special tokens of Phi-3 that leave the white space behind them; its other
+/// ones take it. Files do not say so: llama.cpp goes by the name of the model, too
+/// (`llama-vocab.cpp`).
+const KEEP_SPACES: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
+
+fn strips_spaces(meta: &Metadata<'_>) -> Result<bool> {
+    let name = meta.opt_str("general.name")?.unwrap_or("").to_lowercase();
+    Ok(name.contains("phi-3") || name.contains("phi3"))
+}
+
 /// What makes tokens of text between special tokens.
 enum Merger {
     Bytes { bpe: BPE, pre: PreTokenizer },
@@ -142,8 +152,11 @@ impl Tokenizer {
         let add_eos = added("eos", false, eos)?;
 
         use TokenKind::{Control, Unknown, UserDefined};
-        let user_defined = Specials::new(&vocab, &[UserDefined], file.name())?;
-        let specials = Specials::new(&vocab, &[UserDefined, Control, Unknown], file.name())?;
+        let phi = strips_spaces(&meta)?;
+        let strips = |text: &[u8]| phi && !KEEP_SPACES.iter().any(|kept| kept.as_bytes() == text);
+        let user_defined = Specials::new(&vocab, &[UserDefined], &strips, file.name())?;
+        let kinds = &[UserDefined, Control, Unknown];
+        let specials = Specials::new(&vocab, kinds, &strips, file.name())?;
         let mut ends: Vec<u32> = vocab
             .of_kinds(&[Control, UserDefined])
             .filter(|(_, text)| END_TEXTS.iter().any(|end| end.as_bytes() == *text))

@@ -45,6 +45,9 @@ const fn plain(pattern: &'static str) -> Step {
     Step { pattern, trim: Trim::Nothing }
 }
 
+/// Ideographs, syllables and what else the ranges of DeepSeek's first models take in.
+const HAN_AND_HANGUL: &str = "[一-龥\u{800}-一가-\u{d7ff}]+";
+
 /// How the models that name a family cut text.
 pub(super) struct Family {
     /// The values of `tokenizer.ggml.pre`.
@@ -57,7 +60,7 @@ pub(super) struct Family {
     pub(super) add_bos: bool,
 }
 
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 13] = [
     Family {
         names: &["default"],
         steps: &[plain(r"[\p{P}\$\+<=>\^~\|]+"), GPT2, plain(r"\p{N}+"), plain("[0-9][0-9][0-9]")],
@@ -101,6 +104,37 @@ const FAMILIES: [Family; 10] = [
     Family {
         names: &["deepseek-v3"],
         steps: &[plain(r"\p{N}{1,3}"), plain("[一-龥\u{3040}-ゟ゠-ヿ]+"), DEEPSEEK3],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Family {
+        names: &["deepseek-llm"],
+        steps: &[
+            plain("[\r\n]"),
+            plain(r"\s?\p{LC}+"),
+            plain("\\s?[!-/:-~！-／：-～‘-‟\u{3000}-。]+"),
+            plain(r"\s+$"),
+            plain(HAN_AND_HANGUL),
+            plain(r"\p{N}+"),
+        ],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Family {
+        names: &["deepseek-coder"],
+        steps: &[
+            plain("[\r\n]"),
+            plain(r"\s?\p{L}+"),
+            plain(r"\s?\p{P}+"),
+            plain(HAN_AND_HANGUL),
+            plain(r"\p{N}"),
+        ],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Family {
+        names: &["falcon"],
+        steps: &[plain(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, plain("[0-9][0-9][0-9]")],
         ignore_merges: false,
         add_bos: false,
     },

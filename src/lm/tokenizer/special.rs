@@ -13,10 +13,18 @@ const MAX_BYTES: usize = 1 << 18;
 pub(super) struct Specials {
     finder: Option<AhoCorasick>,
     ids: Vec<u32>,
+    /// Whether a token takes the white space behind it.
+    strips: Vec<bool>,
 }
 
 impl Specials {
-    pub(super) fn new(vocab: &Vocab, kinds: &'static [TokenKind], file: &str) -> Result<Self> {
+    /// `strips`: whether the token of this text takes the white space behind it.
+    pub(super) fn new(
+        vocab: &Vocab,
+        kinds: &'static [TokenKind],
+        strips: &dyn Fn(&[u8]) -> bool,
+        file: &str,
+    ) -> Result<Self> {
         let found = || vocab.of_kinds(kinds).filter(|(_, text)| !text.is_empty());
         let at = || format!("{file}: key 'tokenizer.ggml.token_type'");
         let bytes: usize = found().map(|(_, text)| text.len()).sum();
@@ -25,14 +33,15 @@ impl Specials {
             return Err(Error::unsupported(at(), what));
         }
         let ids: Vec<u32> = found().map(|(id, _)| id).collect();
+        let strips = found().map(|(_, text)| strips(text)).collect();
         if ids.is_empty() {
-            return Ok(Specials { finder: None, ids });
+            return Ok(Specials { finder: None, ids, strips });
         }
         let finder = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(found().map(|(_, text)| text))
             .map_err(|e| Error::unsupported(at(), e))?;
-        Ok(Specials { finder: Some(finder), ids })
+        Ok(Specials { finder: Some(finder), ids, strips })
     }
 
     /// Calls `token` for each match and `text` for what lies between, in
@@ -48,11 +57,20 @@ impl Specials {
         if let Some(finder) = &self.finder {
             for found in finder.find_iter(input) {
                 // Tokens are UTF-8, so matches begin and end between characters.
-                text(state, &input[done..found.start()])?;
-                token(state, self.ids[found.pattern().as_usize()]);
+                let pattern = found.pattern().as_usize();
+                text(state, &input[done.min(found.start())..found.start()])?;
+                token(state, self.ids[pattern]);
                 done = found.end();
+                if self.strips[pattern] {
+                    done = input.len() - input[done..].trim_start_matches(is_space).len();
+                }
             }
         }
         text(state, &input[done..])
     }
+}
+
+/// White space as C has it.
+fn is_space(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\u{b}'
 }

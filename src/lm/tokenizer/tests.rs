@@ -164,6 +164,18 @@ fn user_defined_tokens_are_matched_in_any_text_the_longest_first() {
 }
 
 #[test]
+fn special_tokens_of_phi_3_take_the_space_behind_them() {
+    let (a, space) = (u32::from(b'a'), u32::from(b' '));
+    let text = "a <b> \n a<u> <b>";
+    let plain = [a, space, 256, space, u32::from(b'\n'), space, a, 258, space, 256];
+    assert_eq!(load(&tiny()).unwrap().encode(text, SPECIAL).unwrap(), plain);
+    let mut writer = tiny();
+    writer.metadata("general.name", "Phi-3 Mini").unwrap();
+    let t = load(&writer).unwrap();
+    assert_eq!(t.encode(text, SPECIAL).unwrap(), [a, space, 256, a, 258, 256]);
+}
+
+#[test]
 fn whole_pieces_are_tokens_where_merges_are_ignored() {
     // "abab" is a token that no merge reaches.
     let t = load(&tiny()).unwrap();

@@ -1,7 +1,9 @@
-//! Matrix products: with bias and activation, and gated.
+//! Matrix products: with bias and activation, gated, and with matrices that rows choose.
 
 mod cases;
 mod einsum;
+mod expert_cases;
+mod experts;
 pub(crate) mod geometry;
 mod host;
 mod nbits;
@@ -11,6 +13,9 @@ mod reference;
 mod tests;
 
 pub(crate) use cases::{gated_cases, matmul_cases};
+pub(crate) use expert_cases::{expert_cases, gated_expert_cases};
+pub(crate) use experts::expert;
+pub use experts::{ExpertMatMul, GatedExpertMatMul};
 pub(crate) use host::COMPUTED;
 pub(crate) use onnx::ONNX;
 

@@ -79,7 +79,7 @@ impl Product {
         Ok((at_a * self.m * self.k, at_b * self.k * self.n))
     }
 
-    fn sum(&self, a: &[f64], b: &[f64], row: usize, column: usize) -> Sum {
+    pub(super) fn sum(&self, a: &[f64], b: &[f64], row: usize, column: usize) -> Sum {
         let mut sum = Sum::default();
         for i in 0..self.k {
             let x = if self.geometry.trans_a { a[i * self.m + row] } else { a[row * self.k + i] };
@@ -158,18 +158,35 @@ pub(super) fn gated_bound(
     activation: Unary,
     cx: &BoundCx<'_>,
 ) -> Result<Vec<f64>> {
-    let unit = after(cx.arithmetic);
     let gates = product.sums(cx.input(0)?, cx.input(1)?)?;
     let ups = product.sums(cx.input(0)?, cx.input(2)?)?;
-    let of = |(gate, up): (&Sum, &Sum)| {
-        let value = activation.eval(gate.value).abs();
-        let gate_error = product.error(gate, cx.arithmetic);
-        let gate_error = activated(activation, gate.value, gate_error, cx.arithmetic);
-        let up_error = product.error(up, cx.arithmetic);
-        let moved = value * up_error + up.value.abs() * gate_error + gate_error * up_error;
-        moved + unit * (value * up.value.abs() + moved)
-    };
+    let of = |(gate, up)| gated_error(product, activation, (gate, up), cx.arithmetic);
     Ok(gates.iter().zip(&ups).map(of).collect())
+}
+
+/// How far an activated sum times another may be off.
+pub(super) fn gated_error(
+    product: &Product,
+    activation: Unary,
+    (gate, up): (&Sum, &Sum),
+    arithmetic: Arithmetic,
+) -> f64 {
+    let value = activation.eval(gate.value).abs();
+    let gate_error = activated_error(product, Some(activation), gate, arithmetic);
+    let up_error = product.error(up, arithmetic);
+    let moved = value * up_error + up.value.abs() * gate_error + gate_error * up_error;
+    moved + after(arithmetic) * (value * up.value.abs() + moved)
+}
+
+/// How far an activated sum may be off.
+pub(super) fn activated_error(
+    product: &Product,
+    activation: Option<Unary>,
+    sum: &Sum,
+    arithmetic: Arithmetic,
+) -> f64 {
+    let error = product.error(sum, arithmetic);
+    activation.map_or(error, |f| activated(f, sum.value, error, arithmetic))
 }
 
 /// The error of an activation whose argument is off by `error`.

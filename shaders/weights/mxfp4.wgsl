@@ -1,0 +1,47 @@
+import package::common::eight::{Eight, eight_element, eight_from_i8, eight_scaled};
+import package::common::codes::{FP4, eight_of_table};
+import super::weight_body::body_pair;
+import super::weight_head::head_byte;
+
+// MXFP4: 32 elements, value = 2^(e - 127) * q, q a float of 4 bits.
+// Exact: q has 2 significant bits.
+// The interface is described in `src/quant/mod.rs`.
+
+const BLOCK_LEN: u32 = 32u;
+const GROUP_LEN: u32 = 32u;
+
+// (scale, 0) of a part; the same for the whole block. Half of the power of two, for
+// the quants are doubled.
+fn affine(block: u32, part: u32) -> vec2<f32> {
+    let e = head_byte(block);
+    let bits = select((e - 1u) << 23u, 0x00200000u << min(e, 1u), e < 2u);
+    return vec2<f32>(bitcast<f32>(bits), 0.0);
+}
+
+// The quants of part `part`, one per byte, signed.
+fn packed8(block: u32, part: u32) -> vec2<u32> {
+    // Byte j of the body has elements j (low nibble) and j + 16 (high nibble).
+    let words = body_pair(block * 4u + (part & 1u) * 2u);
+    let nibbles = (words >> vec2<u32>((part >> 1u) * 4u)) & vec2<u32>(0x0f0f0f0fu);
+    return eight_of_table(nibbles, FP4);
+}
+
+// The quants of part `part`, as floats.
+fn quants8(block: u32, part: u32) -> Eight {
+    return eight_from_i8(packed8(block, part));
+}
+
+// Elements 8 * part .. 8 * part + 7 of a block.
+fn decode8(block: u32, part: u32) -> Eight {
+    return eight_scaled(quants8(block, part), affine(block, part).x);
+}
+
+// Eight elements from global element `index`, a multiple of 8.
+fn decode8_at(index: u32) -> Eight {
+    return decode8(index / BLOCK_LEN, (index % BLOCK_LEN) / 8u);
+}
+
+// One element, by global index.
+fn element(index: u32) -> f32 {
+    return eight_element(decode8_at(index & ~7u), index);
+}

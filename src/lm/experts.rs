@@ -1,0 +1,226 @@
+//! Mixtures of experts: feed-forward networks of which a router chooses a few for
+//! each token.
+
+use super::architecture::Architecture;
+use super::decoder::Blocks;
+use super::spec::Keys;
+use crate::error::{Error, Result};
+use crate::formats::gguf::GgufFile;
+use crate::graph::{Dim, ValueId};
+use crate::ops::elementwise::{Binary, Unary};
+use crate::ops::gather::GatherElements;
+use crate::ops::reduce::Reduction;
+use crate::tensor::Tensor;
+
+/// The experts of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experts {
+    /// How many a block has.
+    pub count: usize,
+    /// How many of them each token goes through.
+    pub used: usize,
+    /// From the router's numbers to the weights of experts.
+    pub gate: Gate,
+    /// Whether the weights of those used are made to add up to 1.
+    pub normalised: bool,
+    /// What the weights are multiplied with.
+    pub scale: Option<f32>,
+}
+
+/// From the router's numbers to the weights of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Their softmax.
+    Softmax,
+    /// The sigmoid of each.
+    Sigmoid,
+    /// The softmax of those that are used.
+    SoftmaxOfUsed,
+}
+
+/// The most experts of a block that are read; models in use stay below 600.
+const MOST: u64 = 1 << 14;
+
+impl Experts {
+    /// From a file's keys; `None` if it has no experts.
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming the key that is impossible, [`Error::Unsupported`]
+    /// for a way to choose that is not known.
+    pub(super) fn read(
+        keys: &Keys<'_>,
+        file: &GgufFile,
+        architecture: &Architecture,
+    ) -> Result<Option<Self>> {
+        let number = |name: &str| keys.meta.opt_u64(&keys.key(name));
+        let unsupported = |name: &str, what: String| {
+            let at = format!("{}: key '{}'", file.name(), keys.key(name));
+            Err(Error::unsupported(at, what))
+        };
+        let count = match number("expert_count")? {
+            None | Some(0) => return Ok(None),
+            Some(_) => keys.size("expert_count", MOST)?,
+        };
+        let Some(routing) = architecture.routing else {
+            return unsupported("expert_count", format!("{count} experts in this architecture"));
+        };
+        // Some models choose groups of experts first.
+        if let Some(groups @ 2..) = number("expert_group_count")? {
+            return unsupported("expert_group_count", format!("{groups} groups of experts"));
+        }
+        let gate = match number("expert_gating_func")? {
+            None | Some(0) => routing.gate,
+            Some(1) => Gate::Softmax,
+            Some(2) => Gate::Sigmoid,
+            Some(3) => Gate::SoftmaxOfUsed,
+            Some(other) => return unsupported("expert_gating_func", format!("function {other}")),
+        };
+        let normalised = keys.meta.opt_bool(&keys.key("expert_weights_norm"))?;
+        Ok(Some(Experts {
+            count,
+            used: keys.size("expert_used_count", count as u64)?,
+            gate,
+            normalised: normalised.unwrap_or(routing.normalised),
+            scale: keys.scale("expert_weights_scale")?,
+        }))
+    }
+}
+
+/// The extents of tensors of experts: so many of them, inner, width.
+const INNER: &str = "ffn_up_exps.weight";
+const SHARED_INNER: &str = "ffn_up_shexp.weight";
+
+/// Below this no sum of weights is divided by, as in llama.cpp.
+const LEAST_SUM: f32 = 6.103_515_6e-5;
+
+impl Blocks<'_> {
+    /// Whether a block has experts: the first ones may be without.
+    pub(super) fn has_experts(&self, block: usize) -> Result<bool> {
+        Ok(self.spec.experts.is_some() && self.has(block, "ffn_gate_inp.weight")?)
+    }
+
+    /// What the experts that a router chooses give, and the one that all share:
+    /// F32 `[batch, query, width]`.
+    pub(super) fn experts(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+        let Some(experts) = self.spec.experts.clone() else {
+            return Err(Error::internal("experts of a model without"));
+        };
+        let width = self.spec.width;
+        let tokens = Dim::from(self.batch) * Dim::from(self.query);
+        let flat = self.g.reshape(x, &[tokens.clone(), width.into()])?;
+        let (weights, chosen) = self.route(block, &experts, flat)?;
+        let inner = self.inner_size(block, INNER, 1)?;
+        let (count, activation) = (experts.count, self.spec.activation);
+        let gate = self.weight(block, "ffn_gate_exps", &[count, inner, width])?;
+        let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
+        let down = self.weight(block, "ffn_down_exps", &[count, width, inner])?;
+        let fed = self.gated(flat, chosen, [gate, up], activation)?;
+        let fed = self.g.expert_matmul(fed, chosen, down, None)?;
+        let shape = [tokens.clone(), experts.used.into(), 1u64.into()];
+        let weights = self.g.reshape(weights, &shape)?;
+        let fed = self.g.mul(fed, weights)?;
+        let mut sum = self.g.reduce(Reduction::Sum, fed, &[1], false)?;
+        if self.has(block, SHARED_INNER)? {
+            let shared = self.shared_expert(block, flat)?;
+            sum = self.g.add(sum, shared)?;
+        }
+        let shape = [self.batch.into(), self.query.into(), width.into()];
+        self.g.reshape(sum, &shape)
+    }
+
+    /// `activation(gate) * up` of the chosen experts. Files of many types may have
+    /// one of another type than the other.
+    fn gated(
+        &mut self,
+        x: ValueId,
+        chosen: ValueId,
+        [gate, up]: [ValueId; 2],
+        activation: Unary,
+    ) -> Result<ValueId> {
+        if self.g.ty(gate) == self.g.ty(up) {
+            return self.g.gated_expert_matmul((x, chosen), gate, up, activation);
+        }
+        let gate = self.g.expert_matmul(x, chosen, gate, Some(activation))?;
+        let up = self.g.expert_matmul(x, chosen, up, None)?;
+        self.g.mul(gate, up)
+    }
+
+    /// The weights of the experts used by each token, F32 `[tokens, used]`, and
+    /// which they are, I32.
+    fn route(&mut self, block: usize, experts: &Experts, x: ValueId) -> Result<(ValueId, ValueId)> {
+        let (count, width) = (experts.count, self.spec.width);
+        let scores = self.linear(block, "ffn_gate_inp", x, count, width)?;
+        let scores = match experts.gate {
+            Gate::Softmax => self.g.softmax(scores, -1)?,
+            Gate::Sigmoid => self.g.unary(Unary::Sigmoid, scores)?,
+            Gate::SoftmaxOfUsed => scores,
+        };
+        let (mut weights, chosen) = match self.optional(block, "exp_probs_b.bias", &[count])? {
+            // The bias has a say in the choice alone.
+            Some(bias) => {
+                let biased = self.g.add(scores, bias)?;
+                let (_, chosen) = self.g.top_k(biased, experts.used as u64, -1)?;
+                let pick = GatherElements { axis: -1 };
+                (self.g.op1(pick, &[scores, chosen])?, chosen)
+            }
+            None => self.g.top_k(scores, experts.used as u64, -1)?,
+        };
+        if experts.gate == Gate::SoftmaxOfUsed {
+            weights = self.g.softmax(weights, -1)?;
+        }
+        if experts.normalised {
+            let sum = self.g.reduce(Reduction::Sum, weights, &[-1], true)?;
+            let least = self.number("least_sum", LEAST_SUM)?;
+            let sum = self.g.binary(Binary::Max, sum, least)?;
+            weights = self.g.div(weights, sum)?;
+        }
+        if let Some(scale) = experts.scale {
+            weights = self.scaled("expert_scale", weights, Some(scale))?;
+        }
+        Ok((weights, chosen))
+    }
+
+    /// The expert that every token goes through: F32 `[tokens, width]`.
+    fn shared_expert(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+        let (width, inner) = (self.spec.width, self.inner_size(block, SHARED_INNER, 0)?);
+        let gate = self.linear(block, "ffn_gate_shexp", x, inner, width)?;
+        let up = self.linear(block, "ffn_up_shexp", x, inner, width)?;
+        let gate = self.g.unary(self.spec.activation, gate)?;
+        let gated = self.g.mul(gate, up)?;
+        let fed = self.linear(block, "ffn_down_shexp", gated, width, inner)?;
+        // Some have a gate of one number for all of it.
+        let Some(weight) = self.optional(block, "ffn_gate_inp_shexp.weight", &[width])? else {
+            return Ok(fed);
+        };
+        let share = self.g.matmul(x, weight)?;
+        let tokens = Dim::from(self.batch) * Dim::from(self.query);
+        let share = self.g.reshape(share, &[tokens, 1u64.into()])?;
+        let share = self.g.unary(Unary::Sigmoid, share)?;
+        self.g.mul(fed, share)
+    }
+
+    /// The inner width of experts: keys of different names give it, the tensors
+    /// have it.
+    fn inner_size(&self, block: usize, name: &str, axis: usize) -> Result<usize> {
+        let name = format!("blk.{block}.{name}");
+        let at = format!("tensor '{name}'");
+        let tensor = (self.weights)(&name)?;
+        let tensor = tensor.ok_or_else(|| Error::format(&self.spec.file, &at, "missing"))?;
+        tensor.extents().get(axis).copied().ok_or_else(|| {
+            let what = format!("extents {:?}", tensor.extents());
+            Error::format(&self.spec.file, at, what)
+        })
+    }
+
+    /// A constant number.
+    pub(super) fn number(&mut self, name: &str, value: f32) -> Result<ValueId> {
+        self.g.constant(name, Tensor::from_f32(&[], &[value])?)
+    }
+
+    /// `x` times a factor, where there is one.
+    pub(super) fn scaled(&mut self, name: &str, x: ValueId, by: Option<f32>) -> Result<ValueId> {
+        let Some(by) = by else { return Ok(x) };
+        let by = self.number(name, by)?;
+        self.g.mul(x, by)
+    }
+}

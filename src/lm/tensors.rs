@@ -1,0 +1,125 @@
+//! What a file may hold: a tensor or key that the decoder would pass over changes
+//! what a model computes, so it is refused by name.
+
+use super::spec::{Keys, Norm};
+use crate::error::{Error, Result};
+use crate::formats::gguf::{GgufFile, Value};
+
+/// Tensors outside of blocks.
+const WHOLE: [&str; 7] = [
+    "token_embd.weight",
+    "position_embd.weight",
+    "output.weight",
+    "output.bias",
+    "rope_freqs.weight",
+    "rope_factors_long.weight",
+    "rope_factors_short.weight",
+];
+
+/// Norms of a block and of the output, with `.weight` and `.bias`.
+const NORMS: [&str; 8] = [
+    "output_norm",
+    "attn_norm",
+    "attn_norm_2",
+    "attn_q_norm",
+    "attn_k_norm",
+    "post_attention_norm",
+    "ffn_norm",
+    "post_ffw_norm",
+];
+
+/// Matrices of a block, with `.weight` and `.bias`.
+const MATRICES: [&str; 12] = [
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_qkv",
+    "attn_output",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+    "ffn_gate_inp",
+    "ffn_gate_shexp",
+    "ffn_up_shexp",
+    "ffn_down_shexp",
+];
+
+/// What else a block may have.
+const OTHERS: [&str; 5] = [
+    "ffn_gate_exps.weight",
+    "ffn_up_exps.weight",
+    "ffn_down_exps.weight",
+    "ffn_gate_inp_shexp.weight",
+    "exp_probs_b.bias",
+];
+
+/// What nothing that is computed depends on: frequencies that the keys give too.
+const PASSED_OVER: [&str; 2] = ["attn_rot_embd.weight", "rope_freqs.weight"];
+
+/// Checks that nothing in a file is passed over. Blocks from `blocks` on predict
+/// tokens further ahead and are not used.
+///
+/// # Errors
+/// [`Error::Unsupported`] naming the tensor or key.
+pub(super) fn check(keys: &Keys<'_>, file: &GgufFile, norm: Norm, blocks: usize) -> Result<()> {
+    for info in file.tensors() {
+        if !known(info.name(), norm, blocks) {
+            let at = format!("{}: tensor '{}'", file.name(), info.name().escape_debug());
+            return Err(Error::unsupported(at, "nothing here uses it"));
+        }
+    }
+    let numbers = ["attention.temperature_scale", "attention.max_alibi_bias"];
+    for name in numbers {
+        let value = keys.meta.get(&keys.key(name)).and_then(|value| value.as_f32());
+        if let Some(value) = value.filter(|value| *value != 0.0) {
+            let at = format!("{}: key '{}'", file.name(), keys.key(name));
+            return Err(Error::unsupported(at, value));
+        }
+    }
+    match keys.meta.get(&keys.key("attention.causal")) {
+        Some(Value::Bool(false)) => {
+            let at = format!("{}: key '{}'", file.name(), keys.key("attention.causal"));
+            Err(Error::unsupported(at, "attention to later tokens"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn known(name: &str, norm: Norm, blocks: usize) -> bool {
+    let part = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+        Some((block, part)) => match block.parse::<usize>() {
+            Ok(block) if block >= blocks => return true,
+            Ok(_) => part,
+            Err(_) => return false,
+        },
+        None => name,
+    };
+    let Some((stem, end)) = part.rsplit_once('.') else { return false };
+    let both = |names: &[&str]| names.contains(&stem) && (end == "weight" || end == "bias");
+    // A norm by the mean square adds nothing.
+    let normed = both(&NORMS) && (end == "weight" || norm == Norm::Layer);
+    normed
+        || both(&MATRICES)
+        || [&WHOLE[..], &OTHERS, &PASSED_OVER].iter().any(|names| names.contains(&part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_decoder_reads_is_known_and_nothing_else() {
+        let known = |name: &str| known(name, Norm::Rms, 2);
+        for name in ["token_embd.weight", "blk.1.attn_q.bias", "blk.0.ffn_gate_exps.weight"] {
+            assert!(known(name), "{name}");
+        }
+        // Predicts tokens further ahead.
+        assert!(known("blk.2.nextn.eh_proj.weight"));
+        let others =
+            ["blk.0.attn_sinks.weight", "blk.1.attn_norm.bias", "blk.x.attn_q.weight", "cls"];
+        for name in others {
+            assert!(!known(name), "{name}");
+        }
+        assert!(super::known("blk.1.attn_norm.bias", Norm::Layer, 2));
+    }
+}
