@@ -25,7 +25,7 @@ use wginfer::gpu::{DeviceCaps, DeviceOptions};
 use wginfer::graph::Bindings;
 use wginfer::kernels::Policy;
 use wginfer::kernels::registry::FAMILIES;
-use wginfer::lm::decoder::{self, DecoderOptions, names};
+use wginfer::lm::decoder::{self, DecoderOptions, Layout, names};
 use wginfer::lm::spec::DecoderSpec;
 use wginfer::lm::{LanguageModel, ModelOptions};
 use wginfer::{Backend, DType, Tensor};
@@ -313,7 +313,8 @@ fn reference() -> Result<(), Failed> {
         Some(_) => file.tensor(name).map(Some),
         None => Ok(None),
     };
-    let options = DecoderOptions { cache: DType::F32, positions: PREFIX };
+    let options =
+        DecoderOptions { cache: DType::F32, positions: PREFIX, layout: Layout::Sequences };
     let graph = decoder::build(&spec, &weights, options)?;
     let mut fixed = Bindings::default();
     for (name, value) in [(names::CAPACITY, PREFIX as u64), (names::BATCH, 1)] {
