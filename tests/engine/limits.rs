@@ -89,7 +89,7 @@ pub fn memory(backend: &Named) -> Result<(), Failed> {
     let tight = own(backend, &limited)?;
     let mut engine = engine_of(&tight, file(&tiny)?, &options(2))?;
     let short = submit(&mut engine, &prompt(1, 9), &plain(60))?;
-    let long = submit(&mut engine, &prompt(2, 9000), &plain(2))?;
+    let long = submit(&mut engine, &prompt(2, 5000), &plain(2))?;
     let answers = finish(&mut engine)?;
     let failure = answers[&long].failure.as_ref().ok_or("it had room")?;
     assert!(failure.contains("memory_budget"), "{failure}");

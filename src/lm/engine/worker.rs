@@ -42,6 +42,7 @@ enum Command {
 struct Shared {
     file: Arc<ModelFile>,
     context: usize,
+    slots: usize,
     places: usize,
     next_key: AtomicU64,
     state: Mutex<State>,
@@ -135,6 +136,7 @@ impl EngineHandle {
         let shared = Arc::new(Shared {
             file: engine.file().clone(),
             context: engine.context(),
+            slots: options.slots,
             places: options.slots + options.queue,
             next_key: AtomicU64::new(0),
             state: Mutex::new(state),
@@ -155,6 +157,11 @@ impl EngineHandle {
     /// The longest sequence, in tokens.
     pub fn context(&self) -> usize {
         self.shared.context
+    }
+
+    /// How many sequences run at the same time.
+    pub fn slots(&self) -> usize {
+        self.shared.slots
     }
 
     /// Whether sequences are taken.
