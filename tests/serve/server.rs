@@ -118,8 +118,8 @@ pub fn chat(text: &str, more: Value) -> Value {
 pub fn alone(backend: &Named, prompt: Prompt, count: usize) -> Result<String> {
     let file = GgufFile::parse(TinyModel::default().bytes()?, "tiny.gguf")?;
     let runner = &backend.backend;
-    let model = LanguageModel::load(file, runner, &model_options(), &mut |_, _| {});
-    let mut model = runner.block_on(model)?;
+    let options = model_options();
+    let mut model = runner.block_on(LanguageModel::load(file, runner, &options, &mut |_, _| {}))?;
     let options = GenerateOptions { max_tokens: count, ignore_end: true, ..Default::default() };
     model.generate(prompt, &options)?.collect()
 }

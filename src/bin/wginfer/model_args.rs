@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use wginfer::formats::gguf::{self, GgufFile};
 use wginfer::kernels::Policy;
 use wginfer::lm::{LanguageModel, ModelOptions};
+use wginfer::session::Progress;
 use wginfer::{Backend, BackendChoice, DType, Result};
 
 /// What every command with a language model has.
@@ -103,7 +104,7 @@ impl ModelArgs {
 
 /// How a file is made into what computes, telling of its progress.
 pub(crate) type Load<'a, T> =
-    &'a mut dyn FnMut(GgufFile, &Backend, &mut dyn FnMut(u64, u64)) -> Result<T>;
+    &'a mut dyn FnMut(GgufFile, &Backend, Progress<'_>) -> Result<T>;
 
 /// Opens a file and a backend, and loads one onto the other; the text says why
 /// this backend was picked.

@@ -284,11 +284,13 @@ impl Worker {
                 continue;
             }
             let backend = self.engine.backend().clone();
-            match backend.block_on(self.engine.step()) {
+            let events = backend.block_on(self.engine.step());
+            // Whoever hears of a step finds it counted.
+            self.publish();
+            match events {
                 Ok(events) => self.pass_on(events),
                 Err(error) => log::warn!("a step failed: {error}"),
             }
-            self.publish();
         }
         self.end();
     }
