@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo model embed-model ocr-models onnx-nodes openai-clients onnx-coverage test test-all test-modern test-old test-examples test-clients lint bench bench-gpu adapters gpu-check
+.PHONY: help demo model embed-model ocr-models onnx-nodes openai-clients onnx-coverage test test-all test-modern test-old test-examples lint bench bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -16,7 +16,7 @@ demo:
 	@scripts/demo.sh
 
 ## make test        lints and tests on software adapters and the CPU; the slow ones are in test-all
-test: adapters model embed-model ocr-models onnx-nodes openai-clients lint test-modern test-old test-examples test-clients
+test: adapters model embed-model ocr-models onnx-nodes openai-clients lint test-modern test-old test-examples
 
 ## make test-all    the above, then every test (slow ones too) on each adapter by itself
 test-all: test
@@ -69,10 +69,6 @@ test-examples:
 
 # The library without the command comes second; with the benchmarks beside it the
 # dependencies keep the features of the first run and are not checked again.
-# OpenAI's own clients against the server.
-test-clients: model openai-clients
-	scripts/check_openai_clients.sh $(ARGS)
-
 ## make lint        formatting and lints
 lint:
 	cargo fmt --check

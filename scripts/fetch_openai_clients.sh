@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# OpenAI's own clients, for scripts/check_openai_clients.sh: installs the Python
+# OpenAI's own clients, for tests/openai, which has the same versions: installs the Python
 # and the JavaScript package `openai` (Apache-2.0) into a folder of the cache.
 # Prints the folder; does nothing when they are there.
 set -euo pipefail

@@ -103,8 +103,7 @@ impl ModelArgs {
 }
 
 /// How a file is made into what computes, telling of its progress.
-pub(crate) type Load<'a, T> =
-    &'a mut dyn FnMut(GgufFile, &Backend, Progress<'_>) -> Result<T>;
+pub(crate) type Load<'a, T> = &'a mut dyn FnMut(GgufFile, &Backend, Progress<'_>) -> Result<T>;
 
 /// Opens a file and a backend, and loads one onto the other; the text says why
 /// this backend was picked.

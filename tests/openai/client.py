@@ -1,4 +1,4 @@
-"""OpenAI's Python client against a running server; see check_openai_clients.sh."""
+"""OpenAI's Python client against a running server; see main.rs."""
 
 import math
 import os

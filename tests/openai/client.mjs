@@ -1,4 +1,4 @@
-// OpenAI's JavaScript client against a running server; see check_openai_clients.sh.
+// OpenAI's JavaScript client against a running server; see main.rs.
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
