@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// The most likely tokens told of each, at most.
 const MOST_TOP: usize = 5;
 
-/// Prompts of one request at most.
+/// Prompts, and answers, of one request at most.
 const MOST_PROMPTS: usize = 256;
 
 #[derive(Debug, Deserialize)]
@@ -107,6 +107,10 @@ pub(super) async fn complete(
     // A wrong parameter is found out before anything is worked on.
     let mut options = common.generate(app.engine.context())?;
     options.log_probabilities = log_probabilities;
+    if prompts.len() * choices > MOST_PROMPTS {
+        let message = format!("at most {MOST_PROMPTS} answers, not {}", prompts.len() * choices);
+        return Err(ApiError::param("n", message));
+    }
     let mut sequences = Vec::new();
     for tokens in tokens(&app, prompts).await? {
         for choice in 0..choices {

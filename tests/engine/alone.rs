@@ -1,6 +1,7 @@
 //! What a sequence gets does not depend on who is computed with it.
 
 use crate::support::backends::Named;
+use crate::support::demo_model;
 use crate::*;
 use wginfer::Backend;
 use wginfer::lm::SamplerOptions;
@@ -65,6 +66,28 @@ pub fn every_architecture(backend: &Named) -> Result<(), Failed> {
             let wanted = alone(&mut model, tokens, &plain(10))?;
             assert_eq!(answers[id].tokens(), wanted, "{name}, {}", tokens.len());
         }
+    }
+    Ok(())
+}
+
+/// A real model, its weights quantised. Where whole models take too long, not.
+pub fn smollm2(backend: &Named) -> Result<(), Failed> {
+    if backend.is_slow() {
+        return Ok(());
+    }
+    let open = || wginfer::formats::gguf::open(demo_model::path()?).map_err(Failed::from);
+    let mut engine = engine_of(backend, open()?, &options(3))?;
+    let mut model = model_of(backend, open()?)?;
+    let asked = ["Why is the sky blue?", "Count to five.", "Name a river in Egypt."];
+    let prompts: Result<Vec<_>> =
+        asked.iter().map(|text| model.prompt_tokens(&Prompt::from(*text))).collect();
+    let prompts = prompts?;
+    let ids: Result<Vec<_>> =
+        prompts.iter().map(|tokens| submit(&mut engine, tokens, &plain(6))).collect();
+    let answers = finish(&mut engine)?;
+    for (id, tokens) in ids?.iter().zip(&prompts) {
+        assert_eq!(answers[id].tokens(), alone(&mut model, tokens, &plain(6))?);
+        println!("{}: {:?}", backend.name, answers[id].text);
     }
     Ok(())
 }

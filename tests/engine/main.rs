@@ -34,6 +34,7 @@ type Body = fn(&Named) -> Result<(), Failed>;
 const BODIES: &[(&str, Body)] = &[
     ("together_as_alone", alone::together_as_alone),
     ("every_architecture_together_as_alone", alone::every_architecture),
+    ("smollm2_together_as_alone", alone::smollm2),
     ("caches_grow_under_others", alone::caches_grow),
     ("decoding_makes_nothing", alone::decoding_makes_nothing),
     ("prompts_and_tokens_take_turns", alone::turns),

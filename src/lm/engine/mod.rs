@@ -2,17 +2,18 @@
 //! at any step, each computed together with all others.
 
 mod layout;
+mod request;
 mod sequence;
 mod slot;
 mod worker;
 
+pub use request::{EngineCounters, EngineOptions, Event, Request, SequenceId, Work};
 pub use worker::{EngineHandle, Health, Sink, Ticket, Told};
 
-use super::continuation::Piece;
 use super::decoder::{Layout, names};
 use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
-use super::generate::{FinishReason, GenerateOptions, GenerationStats};
-use super::model::{LEAST_CAPACITY, ModelOptions};
+use super::generate::FinishReason;
+use super::model::LEAST_CAPACITY;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::gguf::GgufFile;
@@ -30,94 +31,9 @@ const AHEAD: usize = 512;
 /// The most slots of an engine.
 const MOST_SLOTS: usize = 256;
 
-/// How an engine is made.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// The model's: backend, caches, the longest sequence.
-    pub model: ModelOptions,
-    /// How many sequences run at the same time, 1 to 256. Each has its part of
-    /// the caches.
-    pub slots: usize,
-    /// How many more may wait for a slot.
-    pub queue: usize,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        EngineOptions { model: ModelOptions::default(), slots: 4, queue: 64 }
-    }
-}
-
-/// The number of a sequence; none is given twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SequenceId(u64);
-
-/// What is asked of an engine.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The prompt; see [`ModelFile::prompt_tokens`].
-    pub tokens: Vec<u32>,
-    /// What is wanted.
-    pub work: Work,
-}
-
-/// What is wanted of a sequence.
-#[derive(Debug, Clone)]
-pub enum Work {
-    /// Text that follows it.
-    Generate(GenerateOptions),
-    /// The mean of what the model's head would read at each of its tokens.
-    Embed,
-}
-
-/// What became of a sequence in a step.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A token was generated.
-    Piece(Piece),
-    /// The text ended; the last event of a sequence.
-    Finished {
-        /// Text that was held back.
-        rest: String,
-        /// Why it ended.
-        reason: FinishReason,
-        /// What it took.
-        stats: Box<GenerationStats>,
-    },
-    /// The vector that was asked for, as long as the model is wide; the last
-    /// event of a sequence.
-    Embedded(Vec<f32>),
-    /// It could not be computed; the last event of a sequence.
-    Failed(Arc<Error>),
-}
-
-impl Event {
-    /// Whether nothing more comes of the sequence.
-    pub fn is_last(&self) -> bool {
-        !matches!(self, Event::Piece(_))
-    }
-}
-
-/// What an engine has done, and what it has to do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EngineCounters {
-    /// Sequences in slots.
-    pub running: usize,
-    /// Sequences that wait for a slot.
-    pub waiting: usize,
-    /// Sequences that ended, in whatever way.
-    pub ended: u64,
-    /// Steps in which prompts were computed.
-    pub prompt_steps: u64,
-    /// Steps of one token for each sequence.
-    pub decode_steps: u64,
-    /// Tokens of prompts that had to be computed.
-    pub prompt_tokens: u64,
-    /// Tokens of prompts that were in the caches already.
-    pub reused_tokens: u64,
-    /// Tokens generated.
-    pub tokens: u64,
-}
+/// The most queries of a step, padding included: what attention works on lies in
+/// memory with it.
+const MOST_QUERIES: usize = 8192;
 
 /// A model that computes many sequences at once.
 ///
@@ -174,7 +90,7 @@ impl Engine {
         let file = Arc::new(ModelFile::new(file)?);
         let context = file.context(&options.model)?;
         let capacity = LEAST_CAPACITY.min(context);
-        let chunk = chunk_for(backend);
+        let chunk = chunk_of(backend, options.slots);
         let sizes = sizes(context, capacity, chunk, options.slots);
         let session = file.session(backend, &options.model, sizes, progress).await?;
         let slots = (0..options.slots).map(|_| Slot::default()).collect();
@@ -489,7 +405,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::load`]; then the engine stays as it was.
     pub async fn rebuild(&mut self, backend: &Backend) -> Result<()> {
-        let chunk = chunk_for(backend);
+        let chunk = chunk_of(backend, self.slots.len());
         let sizes = sizes(self.context, self.capacity, chunk, self.slots.len());
         let options = &self.options.model;
         self.session = self.file.session(backend, options, sizes, &mut |_, _| {}).await?;
@@ -515,6 +431,11 @@ fn no_place(taken: usize, places: usize) -> Error {
 
 fn lost() -> Error {
     Error::DeviceLost { doing: "generating".into(), reason: "it was lost earlier".into() }
+}
+
+/// The most tokens of a step.
+fn chunk_of(backend: &Backend, slots: usize) -> usize {
+    chunk_for(backend).min((MOST_QUERIES / slots).max(32))
 }
 
 /// A step of many tokens is rounded up to a few lengths, one of single tokens to
