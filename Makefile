@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo model embed-model ocr-models onnx-nodes onnx-coverage test test-all test-modern test-old test-examples lint bench bench-gpu adapters gpu-check
+.PHONY: help demo model embed-model ocr-models onnx-nodes openai-clients onnx-coverage test test-all test-modern test-old test-examples lint bench bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -16,7 +16,7 @@ demo:
 	@scripts/demo.sh
 
 ## make test        lints and tests on software adapters and the CPU; the slow ones are in test-all
-test: adapters model embed-model ocr-models onnx-nodes lint test-modern test-old test-examples
+test: adapters model embed-model ocr-models onnx-nodes openai-clients lint test-modern test-old test-examples
 
 ## make test-all    the above, then every test (slow ones too) on each adapter by itself
 test-all: test
@@ -35,6 +35,10 @@ embed-model:
 # The models that read text, and a page; kept in the user's cache.
 ocr-models:
 	@scripts/fetch_ocr_models.sh >/dev/null
+
+# OpenAI's own clients; kept in the user's cache.
+openai-clients:
+	@scripts/fetch_openai_clients.sh >/dev/null
 
 # ONNX's own node tests; kept in the user's cache.
 onnx-nodes:

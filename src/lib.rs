@@ -17,6 +17,8 @@ pub mod ops;
 pub mod passes;
 pub mod plan;
 pub mod quant;
+#[cfg(feature = "server")]
+pub mod serve;
 pub mod session;
 pub mod tensor;
 mod threads;
@@ -31,6 +33,11 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embeddings.md")]
 pub struct Embeddings;
+
+/// The example of the guide to serving.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/serving.md")]
+pub struct Serving;
 
 pub use backend::{Backend, BackendChoice};
 pub use error::{Error, ErrorKind, Result};

@@ -25,9 +25,9 @@ use wginfer::gpu::{DeviceCaps, DeviceOptions};
 use wginfer::graph::Bindings;
 use wginfer::kernels::Policy;
 use wginfer::kernels::registry::FAMILIES;
-use wginfer::lm::decoder::{self, DecoderOptions, names};
+use wginfer::lm::decoder::{self, DecoderOptions, Layout, names};
 use wginfer::lm::spec::DecoderSpec;
-use wginfer::lm::{LanguageModel, ModelOptions};
+use wginfer::lm::{LanguageModel, ModelOptions, Perplexity};
 use wginfer::{Backend, DType, Tensor};
 
 /// Relative L2 of logits in the f32 path; see the acceptance in the README of
@@ -259,13 +259,7 @@ fn perplexity(model: &mut LanguageModel, backend: &Named) -> Result<(), Failed> 
     }
     let chunks = case["chunks"].as_u64().ok_or("chunks")? as usize;
     let want = case["perplexity_f32_weights_dequantised"].as_f64().ok_or("perplexity")?;
-    let (mut sum, mut count) = (0.0, 0);
-    for chunk in all.chunks(context).take(chunks) {
-        let (nll, n) = score(model, chunk, context / 2)?;
-        sum += nll;
-        count += n;
-    }
-    let got = (sum / count as f64).exp();
+    let (got, count) = measure(model, &all[..chunks * context], context)?;
     println!("perplexity {got:.4} over {count} tokens, reference {want}");
     if !near(got, want, PERPLEXITY) {
         return Err(format!("perplexity {got}, reference {want}").into());
@@ -296,8 +290,7 @@ fn prefix_perplexity(
     backend: &Named,
     all: &[u32],
 ) -> Result<(), Failed> {
-    let (sum, count) = score(model, &all[..PREFIX], PREFIX / 2)?;
-    let got = (sum / count as f64).exp();
+    let (got, _) = measure(model, &all[..PREFIX], PREFIX)?;
     println!("{}: perplexity of the first {PREFIX} tokens {got:.6}", backend.name);
     if !near(got, PREFIX_PERPLEXITY, PERPLEXITY) {
         return Err(format!("perplexity {got}, expected {PREFIX_PERPLEXITY}").into());
@@ -313,7 +306,8 @@ fn reference() -> Result<(), Failed> {
         Some(_) => file.tensor(name).map(Some),
         None => Ok(None),
     };
-    let options = DecoderOptions { cache: DType::F32, positions: PREFIX };
+    let options =
+        DecoderOptions { cache: DType::F32, positions: PREFIX, layout: Layout::Sequences };
     let graph = decoder::build(&spec, &weights, options)?;
     let mut fixed = Bindings::default();
     for (name, value) in [(names::CAPACITY, PREFIX as u64), (names::BATCH, 1)] {
@@ -345,32 +339,22 @@ fn reference() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The sum of negative log-likelihoods of `tokens[from + 1..]`, and how many.
-fn score(model: &mut LanguageModel, tokens: &[u32], from: usize) -> Result<(f64, usize), Failed> {
-    let vocabulary = model.spec().vocabulary;
-    let (mut sum, mut count) = (0.0, 0);
-    let step = model.chunk().min(64);
-    for (i, chunk) in tokens.chunks(step).enumerate() {
-        let past = i * step;
-        let rows: Vec<i32> = (0..chunk.len())
-            .filter(|row| past + row >= from && past + row + 1 < tokens.len())
-            .map(|row| row as i32)
-            .collect();
-        let backend = model.backend().clone();
-        let logits = backend.block_on(model.step(chunk, past, &rows))?;
-        for (row, logits) in rows.iter().zip(logits.chunks(vocabulary)) {
-            let next = tokens[past + *row as usize + 1];
-            sum += log_sum_exp(logits) - f64::from(logits[next as usize]);
-            count += 1;
-        }
-    }
-    Ok((sum, count))
-}
-
-fn log_sum_exp(logits: &[f32]) -> f64 {
-    let max = logits.iter().copied().fold(f32::MIN, f32::max);
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
-    f64::from(max) + sum.ln()
+/// The perplexity in windows of so many tokens, and how many of them counted.
+fn measure(
+    model: &mut LanguageModel,
+    tokens: &[u32],
+    window: usize,
+) -> Result<(f64, usize), Failed> {
+    let backend = model.backend().clone();
+    let mut windows = 0;
+    let mut told = |so_far: Perplexity| {
+        windows = so_far.windows;
+        true
+    };
+    let all = backend.block_on(model.perplexity(tokens, window, &mut told))?;
+    assert_eq!((all.windows, windows), (tokens.len() / window, tokens.len() / window));
+    assert_eq!(all.scored, all.windows * (window - window / 2 - 1));
+    Ok((all.value, all.scored))
 }
 
 fn run(model: &mut LanguageModel, tokens: &[u32], past: usize) -> Result<Vec<f32>, Failed> {

@@ -1,5 +1,7 @@
 //! The graph of a decoder: one general block, repeated.
 
+mod slots;
+
 use super::spec::{DecoderSpec, Norm, Rotation};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, GraphBuilder, Symbol, ValueId};
@@ -9,6 +11,7 @@ use crate::ops::rotary::RotaryEmbedding;
 use crate::ops::rotary::tables::RopeSpec;
 use crate::quant::WEIGHT_TYPES;
 use crate::tensor::{DType, Tensor};
+use slots::Slots;
 use std::ops::Range;
 
 /// Names of the graph's inputs, outputs and symbols.
@@ -23,6 +26,25 @@ pub mod names {
     pub const ROWS: &str = "rows";
     /// F32 `[rows, vocabulary]`.
     pub const LOGITS: &str = "logits";
+    /// I32 `[batch, padded]`: which of the tokens are new in each slot, padded
+    /// at the end. This and what follows: only with [`Layout::Slots`].
+    ///
+    /// [`Layout::Slots`]: super::Layout::Slots
+    pub const NEW: &str = "new";
+    /// I32 `[batch, padded]`: the same, padded at the front.
+    pub const QUERIES: &str = "queries";
+    /// I32 `[1, query]`: where each token stands in `queries`, counted through.
+    pub const BACK: &str = "back";
+    /// I32 `[batch]`: the place in its cache that the first of `new` takes.
+    pub const WRITE: &str = "write";
+    /// I32 `[state_rows]`: which of the tokens get a hidden state.
+    pub const STATE_ROWS: &str = "state_rows";
+    /// F32 `[state_rows, width]`: what the head would read.
+    pub const HIDDEN: &str = "hidden";
+    /// The symbol of the number of tokens of a slot, padded.
+    pub const PADDED: &str = "padded";
+    /// The symbol of the number of rows that get a hidden state.
+    pub const STATE_COUNT: &str = "state_count";
     /// The symbol of the number of sequences.
     pub const BATCH: &str = "batch";
     /// The symbol of the number of tokens of a step.
@@ -36,6 +58,19 @@ pub mod names {
 /// Where weights come from: a tensor by its GGUF name, `None` if there is none.
 pub type Weights<'a> = &'a dyn Fn(&str) -> Result<Option<Tensor>>;
 
+/// How the tokens of a step lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `[batch, query]`: as many of each sequence.
+    #[default]
+    Sequences,
+    /// `[1, query]`: any number of each sequence, in any order; indices say
+    /// whose they are. `past` is counted from the padded queries: the tokens of
+    /// a slot before this step and in it, less `padded`. A slot without tokens
+    /// has `past` of `-padded` and a `write` outside of its cache.
+    Slots,
+}
+
 /// How a decoder's graph is built.
 #[derive(Debug, Clone, Copy)]
 pub struct DecoderOptions {
@@ -43,6 +78,8 @@ pub struct DecoderOptions {
     pub cache: DType,
     /// Positions for which rotary tables are made.
     pub positions: usize,
+    /// How the tokens of a step lie.
+    pub layout: Layout,
 }
 
 /// Builds the graph of a decoder.
@@ -55,8 +92,14 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     let query = g.symbol(names::QUERY);
     let capacity = g.symbol(names::CAPACITY);
     let row_count = g.symbol(names::ROW_COUNT);
-    let tokens = g.input(names::TOKENS, DType::I32, [batch.into(), query.into()])?;
-    let positions = g.input(names::POSITIONS, DType::I32, [batch.into(), query.into()])?;
+    let slots = match options.layout {
+        Layout::Sequences => None,
+        Layout::Slots => Some(Slots::new(&mut g, batch, query)?),
+    };
+    let sequences = if slots.is_some() { Dim::from(1u64) } else { batch.into() };
+    let flat = [sequences, query.into()];
+    let tokens = g.input(names::TOKENS, DType::I32, flat.clone())?;
+    let positions = g.input(names::POSITIONS, DType::I32, flat.clone())?;
     let past = g.input(names::PAST, DType::I32, [batch.into()])?;
     let rows = g.input(names::ROWS, DType::I32, [row_count.into()])?;
     let global = tables(&mut g, "rope", &spec.rope, options.positions)?;
@@ -72,8 +115,9 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         weights,
         cache: options.cache,
         batch,
-        query,
+        flat: flat.clone(),
         capacity,
+        slots,
         positions,
         past,
         global,
@@ -89,8 +133,15 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     }
     b.g.scope("output.");
     // Only the rows asked for go through the head, which is the largest matrix.
-    let width = Dim::from(spec.width);
-    let flat = b.g.reshape(x, &[Dim::from(batch) * Dim::from(query), width])?;
+    let [sequences, query] = flat;
+    let flat = b.g.reshape(x, &[sequences * query, spec.width.into()])?;
+    if slots.is_some() {
+        let count = b.g.symbol(names::STATE_COUNT);
+        let rows = b.g.input(names::STATE_ROWS, DType::I32, [count.into()])?;
+        let x = b.g.gather(flat, rows, 0)?;
+        let hidden = b.normalised("output_norm", x, spec.width)?;
+        b.g.output(names::HIDDEN, hidden)?;
+    }
     let x = b.g.gather(flat, rows, 0)?;
     let logits = b.head(x, embedding)?;
     let mut g = b.g;
@@ -104,9 +155,11 @@ pub(super) struct Blocks<'a> {
     pub(super) spec: &'a DecoderSpec,
     pub(super) weights: Weights<'a>,
     cache: DType,
-    pub(super) batch: Symbol,
-    pub(super) query: Symbol,
+    batch: Symbol,
+    /// The extents of the tokens.
+    pub(super) flat: [Dim; 2],
     capacity: Symbol,
+    slots: Option<Slots>,
     positions: ValueId,
     past: ValueId,
     /// Tables of cosines and sines.
@@ -219,9 +272,19 @@ impl Blocks<'_> {
             window: spec.layers[block].window,
             softcap: spec.attention_softcap,
         };
+        let q = match self.slots {
+            Some(slots) => slots.queries(&mut self.g, q)?,
+            None => q,
+        };
         let mixed = self.g.attention(op, (q, keys, values), self.past, None)?;
         let width = spec.heads * spec.value_size;
-        let mixed = self.g.reshape(mixed, &[self.batch.into(), self.query.into(), width.into()])?;
+        let mixed = match self.slots {
+            Some(slots) => slots.back(&mut self.g, mixed)?,
+            None => {
+                let [sequences, query] = self.flat.clone();
+                self.g.reshape(mixed, &[sequences, query, width.into()])?
+            }
+        };
         self.linear(block, "attn_output", mixed, spec.width, width)
     }
 
@@ -232,11 +295,11 @@ impl Blocks<'_> {
         let weight = (self.weights)(&format!("{name}.weight"))?;
         let extents = weight.map(|weight| weight.extents().to_vec()).unwrap_or_default();
         if extents == [heads * size] && heads > 1 {
-            let shape = [self.batch.into(), self.query.into(), Dim::from(heads * size)];
-            let flat = self.g.reshape(x, &shape)?;
-            let flat = self.normalised(&name, flat, heads * size)?;
-            let shape = [self.batch.into(), self.query.into(), heads.into(), size.into()];
-            return self.g.reshape(flat, &shape);
+            let [sequences, query] = self.flat.clone();
+            let shape = [sequences.clone(), query.clone(), Dim::from(heads * size)];
+            let joined = self.g.reshape(x, &shape)?;
+            let joined = self.normalised(&name, joined, heads * size)?;
+            return self.g.reshape(joined, &[sequences, query, heads.into(), size.into()]);
         }
         if extents == [heads, size] && self.spec.norm == Norm::Layer {
             let weight = self.named(&format!("{name}.weight"), &[heads, size])?;
@@ -271,7 +334,8 @@ impl Blocks<'_> {
                 Some(most) => self.g.unary(Unary::Clip { min: -most, max: most }, y)?,
                 None => y,
             };
-            let shape = [self.batch.into(), self.query.into(), heads.into(), size.into()];
+            let [sequences, query] = self.flat.clone();
+            let shape = [sequences, query, heads.into(), size.into()];
             projected[i] = self.g.reshape(y, &shape)?;
         }
         Ok(projected)
@@ -297,7 +361,10 @@ impl Blocks<'_> {
         let kv_heads = Dim::from(self.spec.kv_heads);
         let shape = [self.batch.into(), kv_heads, self.capacity.into(), size.into()];
         let cache = self.g.state(&name, self.cache, shape, Some(2))?;
-        self.g.tensor_scatter(cache, x, self.past)
+        match self.slots {
+            Some(slots) => slots.append(&mut self.g, cache, x),
+            None => self.g.tensor_scatter(cache, x, self.past),
+        }
     }
 
     fn feed_forward(&mut self, block: usize, x: ValueId) -> Result<ValueId> {

@@ -106,7 +106,8 @@ impl Blocks<'_> {
             return Err(Error::internal("experts of a model without"));
         };
         let width = self.spec.width;
-        let tokens = Dim::from(self.batch) * Dim::from(self.query);
+        let [sequences, query] = self.flat.clone();
+        let tokens = sequences * query;
         let flat = self.g.reshape(x, &[tokens.clone(), width.into()])?;
         let (weights, chosen) = self.route(block, &experts, flat)?;
         let inner = self.inner_size(block, INNER, 1)?;
@@ -124,7 +125,8 @@ impl Blocks<'_> {
             let shared = self.shared_expert(block, flat)?;
             sum = self.g.add(sum, shared)?;
         }
-        let shape = [self.batch.into(), self.query.into(), width.into()];
+        let [sequences, query] = self.flat.clone();
+        let shape = [sequences, query, width.into()];
         self.g.reshape(sum, &shape)
     }
 
@@ -193,7 +195,8 @@ impl Blocks<'_> {
             return Ok(fed);
         };
         let share = self.g.matmul(x, weight)?;
-        let tokens = Dim::from(self.batch) * Dim::from(self.query);
+        let [sequences, query] = self.flat.clone();
+        let tokens = sequences * query;
         let share = self.g.reshape(share, &[tokens, 1u64.into()])?;
         let share = self.g.unary(Unary::Sigmoid, share)?;
         self.g.mul(fed, share)

@@ -1,11 +1,14 @@
 //! Generating text, piece by piece.
 
 use super::chat::ChatMessage;
+use super::continuation::{Continuation, Piece};
+use super::file::beyond_context;
 use super::model::LanguageModel;
-use super::sampler::{Sampler, SamplerOptions};
-use super::stream::Utf8Stream;
-use super::tokenizer::EncodeOptions;
+use super::probability::LogProbabilities;
+use super::sampler::SamplerOptions;
 use crate::error::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use web_time::Instant;
 
@@ -30,19 +33,65 @@ impl From<&str> for Prompt {
 }
 
 /// How to generate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GenerateOptions {
     /// Stop after so many tokens.
     pub max_tokens: usize,
+    /// Before so many tokens neither the model nor a stop token or a stop string
+    /// ends the text.
+    pub min_tokens: usize,
     /// How tokens are chosen.
     pub sampler: SamplerOptions,
     /// Go on after a token that ends the text.
     pub ignore_end: bool,
+    /// Strings that end the text; they are no part of it.
+    pub stop: Vec<String>,
+    /// Tokens that end the text, beside those of the model.
+    pub stop_tokens: Vec<u32>,
+    /// What is added to the logits of tokens before anything else; minus
+    /// infinity bars one.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// How likely the tokens were: of each, and of so many of the most likely
+    /// ones in its place.
+    pub log_probabilities: Option<usize>,
 }
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        GenerateOptions { max_tokens: 256, sampler: SamplerOptions::default(), ignore_end: false }
+        GenerateOptions {
+            max_tokens: 256,
+            min_tokens: 0,
+            sampler: SamplerOptions::default(),
+            ignore_end: false,
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            logit_bias: Vec::new(),
+            log_probabilities: None,
+        }
+    }
+}
+
+impl GenerateOptions {
+    /// Whether all options make sense.
+    pub(super) fn check_all(&self) -> Result<()> {
+        self.check()?;
+        self.sampler.check()
+    }
+
+    /// Whether the options make sense, the sampler's apart.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.min_tokens > self.max_tokens {
+            let most = format!("at most max_tokens, {}", self.max_tokens);
+            return Err(Error::input("min_tokens", most, self.min_tokens));
+        }
+        match self.logit_bias.iter().find(|(_, b)| b.is_nan() || *b == f32::INFINITY) {
+            Some((id, bias)) => Err(Error::input(
+                format_args!("logit_bias of token {id}"),
+                "a number or minus infinity",
+                bias,
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -51,10 +100,14 @@ impl Default for GenerateOptions {
 pub enum FinishReason {
     /// The model ended the text.
     End,
+    /// A stop string or a stop token ended it.
+    Stop,
     /// `max_tokens` were generated.
     Length,
     /// The context is full.
     Context,
+    /// The caller wanted no more.
+    Cancelled,
 }
 
 /// What a generation took.
@@ -62,6 +115,8 @@ pub enum FinishReason {
 pub struct GenerationStats {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them that were in the caches already.
+    pub reused_tokens: usize,
     /// Tokens generated.
     pub tokens: usize,
     /// From the start until the prompt was computed.
@@ -77,9 +132,9 @@ pub struct GenerationStats {
 }
 
 impl GenerationStats {
-    /// Prompt tokens per second.
+    /// Prompt tokens computed per second.
     pub fn prefill_rate(&self) -> f64 {
-        rate(self.prompt_tokens, self.prefill)
+        rate(self.prompt_tokens - self.reused_tokens, self.prefill)
     }
 
     /// Generated tokens per second, the first one apart.
@@ -93,18 +148,34 @@ fn rate(count: usize, time: Duration) -> f64 {
 }
 
 /// A text being generated: an iterator over its pieces, each valid UTF-8.
+///
+/// Tokens at the beginning of the prompt that an earlier generation of the same
+/// model left in its caches are not computed again.
 #[derive(Debug)]
 pub struct Generation<'m> {
     model: &'m mut LanguageModel,
-    sampler: Sampler,
-    stream: Utf8Stream,
-    options: GenerateOptions,
-    /// The prompt and everything generated.
-    tokens: Vec<u32>,
-    /// How many of them are in the cache.
-    cached: usize,
+    text: Continuation,
+    /// How many of its tokens are in the cache; `None` before the first step.
+    cached: Option<usize>,
+    log_probabilities: Vec<LogProbabilities>,
     stats: GenerationStats,
+    canceller: Canceller,
     done: bool,
+}
+
+/// Ends a generation from another thread, before its next token.
+#[derive(Debug, Clone, Default)]
+pub struct Canceller(Arc<AtomicBool>);
+
+impl Canceller {
+    /// Ends the generation it came from.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn asked(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl LanguageModel {
@@ -114,29 +185,7 @@ impl LanguageModel {
     /// If the prompt is empty, or a conversation is given to a model without
     /// a chat template.
     pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>> {
-        let rendered = |messages: &[ChatMessage]| {
-            let template = self.template().ok_or_else(|| {
-                Error::unsupported(
-                    "chat",
-                    "the model's file has no usable chat template; give plain text",
-                )
-            })?;
-            let text = template.render(messages, true)?;
-            self.tokenizer().encode(&text, EncodeOptions::PROMPT)
-        };
-        let empty = || Error::input("prompt", "some text", "nothing");
-        let plain = EncodeOptions { eos: Some(false), ..EncodeOptions::TEXT };
-        match prompt {
-            Prompt::Ask(text) | Prompt::Text(text) if text.is_empty() => Err(empty()),
-            Prompt::Ask(text) if self.template().is_some() => {
-                rendered(&[ChatMessage::new("user", text)])
-            }
-            Prompt::Ask(text) | Prompt::Text(text) => self.tokenizer().encode(text, plain),
-            Prompt::Chat(messages) if messages.is_empty() => Err(empty()),
-            Prompt::Chat(messages) => rendered(messages),
-            Prompt::Tokens(tokens) if tokens.is_empty() => Err(empty()),
-            Prompt::Tokens(tokens) => Ok(tokens.clone()),
-        }
+        self.file().prompt_tokens(prompt)
     }
 
     /// Starts to generate; nothing is computed until the first piece is asked
@@ -152,23 +201,16 @@ impl LanguageModel {
     ) -> Result<Generation<'_>> {
         let tokens = self.prompt_tokens(&prompt.into())?;
         if tokens.len() > self.context() {
-            return Err(Error::Limit {
-                what: "the prompt".into(),
-                limit_name: "context (tokens)".into(),
-                needed: tokens.len() as u64,
-                limit: self.context() as u64,
-            });
+            return Err(beyond_context("the prompt", tokens.len(), self.context()));
         }
-        let sampler = Sampler::new(options.sampler.clone())?;
         let stats = GenerationStats { prompt_tokens: tokens.len(), ..Default::default() };
         Ok(Generation {
             model: self,
-            sampler,
-            stream: Utf8Stream::new(),
-            options: options.clone(),
-            tokens,
-            cached: 0,
+            text: Continuation::new(tokens, options)?,
+            cached: None,
+            log_probabilities: Vec::new(),
             stats,
+            canceller: Canceller::default(),
             done: false,
         })
     }
@@ -182,11 +224,16 @@ impl Generation<'_> {
 
     /// The prompt's tokens and the generated ones.
     pub fn tokens(&self) -> &[u32] {
-        &self.tokens
+        self.text.tokens()
+    }
+
+    /// For each generated token, where they were asked for.
+    pub fn log_probabilities(&self) -> &[LogProbabilities] {
+        &self.log_probabilities
     }
 
     /// The next piece of text; `None` at the end. A piece may be empty while a
-    /// character is still incomplete.
+    /// character is still incomplete, or a stop string may have begun.
     ///
     /// # Errors
     /// If the device fails, or the logits are not numbers.
@@ -194,32 +241,46 @@ impl Generation<'_> {
         if self.done {
             return Ok(None);
         }
-        if self.stats.tokens >= self.options.max_tokens {
-            return Ok(self.finish(FinishReason::Length));
+        if self.canceller.asked() {
+            return Ok(self.finish(FinishReason::Cancelled));
         }
-        if self.tokens.len() > self.model.context() {
-            return Ok(self.finish(FinishReason::Context));
+        if let Some(reason) = self.text.limit(self.model.context()) {
+            return Ok(self.finish(reason));
         }
-        let token = self.next_token().await?;
-        if !self.options.ignore_end && self.model.tokenizer().is_end(token) {
+        let Some(piece) = self.next_token().await? else {
             return Ok(self.finish(FinishReason::End));
-        }
-        self.tokens.push(token);
+        };
         self.stats.tokens += 1;
-        Ok(Some(self.stream.push(self.model.tokenizer().token_bytes(token)?)))
+        self.log_probabilities.extend(piece.log_probabilities);
+        Ok(Some(piece.text))
     }
 
-    async fn next_token(&mut self) -> Result<u32> {
-        let begun = Instant::now();
-        let first = self.cached == 0;
-        if first {
-            let room = self.tokens.len().saturating_add(self.options.max_tokens);
-            self.model.reserve(room.min(self.model.context())).await?;
+    /// What ends this generation from elsewhere.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// Ends the text before its end, and gives what was held back of it. What
+    /// is in the caches stays there for the next prompt.
+    pub fn cancel(&mut self) -> String {
+        if self.done {
+            String::new()
+        } else {
+            self.finish(FinishReason::Cancelled).unwrap_or_default()
         }
-        let logits = self.model.forward(&self.tokens[self.cached..], self.cached).await?;
-        self.cached = self.tokens.len();
+    }
+
+    async fn next_token(&mut self) -> Result<Option<Piece>> {
+        let begun = Instant::now();
+        let first = self.cached.is_none();
+        let cached = match self.cached {
+            Some(cached) => cached,
+            None => self.begin().await?,
+        };
+        let logits = self.model.forward(&self.text.tokens()[cached..], cached).await?;
+        self.cached = Some(self.text.tokens().len());
         let computed = begun.elapsed();
-        let token = self.sampler.sample(&logits, &self.tokens)?;
+        let piece = self.text.advance(self.model.file().tokenizer(), &logits)?;
         if first {
             self.stats.prefill = computed;
             self.stats.first_token = begun.elapsed();
@@ -227,15 +288,32 @@ impl Generation<'_> {
             self.stats.decode += begun.elapsed();
             self.stats.steps += 1;
         }
-        Ok(token)
+        Ok(piece)
     }
 
-    /// Ends with what the stream still holds.
+    /// Makes room, and finds what of the prompt is in the caches already.
+    async fn begin(&mut self) -> Result<usize> {
+        let tokens = self.text.tokens();
+        let room = tokens.len().saturating_add(self.text.options().max_tokens);
+        // The last token is computed in any case: its logits are wanted.
+        let reused = common(self.model.kept(), tokens).min(tokens.len() - 1);
+        self.stats.reused_tokens = reused;
+        self.model.reserve(room.min(self.model.context())).await?;
+        Ok(reused)
+    }
+
+    /// Ends with what was still held back.
     fn finish(&mut self, reason: FinishReason) -> Option<String> {
         self.done = true;
-        self.stats.finish = Some(reason);
-        Some(self.stream.finish()).filter(|rest| !rest.is_empty())
+        let rest = self.text.finish(reason);
+        self.stats.finish = self.text.finished();
+        Some(rest).filter(|rest| !rest.is_empty())
     }
+}
+
+/// How many tokens two sequences have in common at their beginning.
+pub(super) fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 impl Iterator for Generation<'_> {

@@ -2,18 +2,28 @@
 
 mod architecture;
 pub mod chat;
+mod continuation;
 pub mod decoder;
+pub mod engine;
 pub mod experts;
+mod file;
 pub mod generate;
 pub mod model;
+mod perplexity;
+mod probability;
 mod rope;
 pub mod sampler;
 pub mod spec;
+pub mod stop;
 pub mod stream;
 mod tensors;
 pub mod tokenizer;
 
 pub use chat::{ChatMessage, ChatTemplate};
-pub use generate::{FinishReason, GenerateOptions, Generation, GenerationStats, Prompt};
+pub use continuation::Piece;
+pub use file::ModelFile;
+pub use generate::{Canceller, FinishReason, GenerateOptions, Generation, GenerationStats, Prompt};
 pub use model::{LanguageModel, ModelOptions};
+pub use perplexity::Perplexity;
+pub use probability::LogProbabilities;
 pub use sampler::{Sampler, SamplerOptions};

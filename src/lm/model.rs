@@ -1,7 +1,8 @@
 //! A language model on a backend: weights, caches, tokenizer, template.
 
 use super::chat::ChatTemplate;
-use super::decoder::{self, DecoderOptions, names};
+use super::decoder::{Layout, names};
+use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
 use super::spec::DecoderSpec;
 use super::tokenizer::Tokenizer;
 use crate::backend::{Backend, BackendChoice};
@@ -13,14 +14,9 @@ use crate::session::{Progress, RunOptions, Session, SessionOptions};
 use crate::tensor::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
-
-/// The longest context taken without being asked for, in tokens: caches and
-/// tables grow with it.
-const DEFAULT_CONTEXT: usize = 8192;
 
 /// The least a cache has room for, in tokens.
-const LEAST_CAPACITY: usize = 256;
+pub(super) const LEAST_CAPACITY: usize = 256;
 
 /// How a language model is opened.
 #[derive(Debug, Clone)]
@@ -58,10 +54,7 @@ impl Default for ModelOptions {
 /// A language model, ready to compute logits and text.
 #[derive(Debug)]
 pub struct LanguageModel {
-    file: Arc<GgufFile>,
-    spec: DecoderSpec,
-    tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    file: ModelFile,
     options: ModelOptions,
     backend: Backend,
     why: String,
@@ -69,6 +62,8 @@ pub struct LanguageModel {
     context: usize,
     capacity: usize,
     chunk: usize,
+    /// The tokens whose keys and values are in the caches.
+    kept: Vec<u32>,
 }
 
 impl LanguageModel {
@@ -97,28 +92,14 @@ impl LanguageModel {
         options: &ModelOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let spec = DecoderSpec::from_gguf(&file)?;
-        let tokenizer = Tokenizer::from_gguf(&file)?;
-        if tokenizer.vocab_len() > spec.vocabulary {
-            let what = format!(
-                "{} tokens, but tensor 'token_embd.weight' has {} rows",
-                tokenizer.vocab_len(),
-                spec.vocabulary
-            );
-            return Err(Error::format(file.name(), "key 'tokenizer.ggml.tokens'", what));
-        }
-        let template = template(&file, &tokenizer);
-        let context = context(&spec, options)?;
-        let file = Arc::new(file);
+        let file = ModelFile::new(file)?;
+        let context = file.context(options)?;
         let capacity = LEAST_CAPACITY.min(context);
         let chunk = chunk_for(backend);
-        let session =
-            session(&file, &spec, backend, options, (context, capacity, chunk), progress).await?;
+        let sizes = sizes(context, capacity, chunk);
+        let session = file.session(backend, options, sizes, progress).await?;
         Ok(LanguageModel {
             file,
-            spec,
-            tokenizer,
-            template,
             options: options.clone(),
             backend: backend.clone(),
             why: String::new(),
@@ -126,22 +107,28 @@ impl LanguageModel {
             context,
             capacity,
             chunk,
+            kept: Vec::new(),
         })
+    }
+
+    /// What the model's file says.
+    pub fn file(&self) -> &ModelFile {
+        &self.file
     }
 
     /// The model's sizes and choices.
     pub fn spec(&self) -> &DecoderSpec {
-        &self.spec
+        self.file.spec()
     }
 
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.file.tokenizer()
     }
 
     /// The model's chat template, if its file has one.
     pub fn template(&self) -> Option<&ChatTemplate> {
-        self.template.as_ref()
+        self.file.template()
     }
 
     /// What computes.
@@ -172,9 +159,9 @@ impl LanguageModel {
     /// As [`LanguageModel::load`].
     pub async fn rebuild(&mut self, backend: &Backend) -> Result<()> {
         let chunk = chunk_for(backend);
-        let sizes = (self.context, self.capacity, chunk);
-        self.session =
-            session(&self.file, &self.spec, backend, &self.options, sizes, &mut |_, _| {}).await?;
+        let sizes = sizes(self.context, self.capacity, chunk);
+        self.session = self.file.session(backend, &self.options, sizes, &mut |_, _| {}).await?;
+        self.kept.clear();
         (self.backend, self.chunk) = (backend.clone(), chunk);
         Ok(())
     }
@@ -196,12 +183,7 @@ impl LanguageModel {
     /// [`Error::Limit`] if that is more than the context.
     pub async fn reserve(&mut self, tokens: usize) -> Result<()> {
         if tokens > self.context {
-            return Err(Error::Limit {
-                what: "the sequence".into(),
-                limit_name: "context (tokens)".into(),
-                needed: tokens as u64,
-                limit: self.context as u64,
-            });
+            return Err(beyond_context("the sequence", tokens, self.context));
         }
         if tokens > self.capacity {
             let capacity = tokens.next_power_of_two().min(self.context);
@@ -250,7 +232,19 @@ impl LanguageModel {
         ];
         let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let options = RunOptions { one_submission: query == 1 };
-        let outputs = self.session.run_with(&inputs, &options).await?;
+        // Should the run fail, nothing is known of what follows.
+        self.kept.truncate(past);
+        let known = self.kept.len() == past;
+        let outputs = match self.session.run_with(&inputs, &options).await {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                self.kept.clear();
+                return Err(error);
+            }
+        };
+        if known {
+            self.kept.extend_from_slice(tokens);
+        }
         let logits = outputs.into_iter().find(|(name, _)| name == names::LOGITS);
         let (_, logits) = logits.ok_or_else(|| Error::internal("a decoder without logits"))?;
         logits.to_f32()
@@ -261,14 +255,17 @@ impl LanguageModel {
             let expected = format!("1 to {}", self.chunk);
             return Err(Error::input("tokens of one step", expected, tokens.len()));
         }
-        if let Some(id) = tokens.iter().find(|&&id| id as usize >= self.spec.vocabulary) {
-            let expected = format!("a token id below {}", self.spec.vocabulary);
-            return Err(Error::input("token", expected, id));
-        }
+        self.file.check_tokens(tokens)?;
         if let Some(row) = rows.iter().find(|&&row| row < 0 || row as usize >= tokens.len()) {
             return Err(Error::input("row", format!("0 to {}", tokens.len() - 1), row));
         }
         Ok(())
+    }
+
+    /// The tokens whose keys and values are in the caches, as far as they are
+    /// known: those of the last sequence from its beginning on.
+    pub fn kept(&self) -> &[u32] {
+        &self.kept
     }
 
     /// The most tokens of one step.
@@ -277,69 +274,10 @@ impl LanguageModel {
     }
 }
 
-/// The file's chat template. One that cannot be used is no reason not to load
-/// the model: plain text needs none, and a conversation is refused.
-fn template(file: &GgufFile, tokenizer: &Tokenizer) -> Option<ChatTemplate> {
-    file.metadata().get("tokenizer.chat_template")?;
-    match ChatTemplate::from_gguf(file, tokenizer) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            log::warn!("the chat template cannot be used: {error}");
-            None
-        }
-    }
-}
-
-fn context(spec: &DecoderSpec, options: &ModelOptions) -> Result<usize> {
-    match options.context {
-        None => Ok(spec.context.min(DEFAULT_CONTEXT)),
-        Some(asked) if (1..=spec.context).contains(&asked) => Ok(asked),
-        Some(asked) => Err(Error::Limit {
-            what: "the context asked for".into(),
-            limit_name: "the model's context_length".into(),
-            needed: asked as u64,
-            limit: spec.context as u64,
-        }),
-    }
-}
-
-/// Longer chunks use a GPU better; software gains nothing past some length.
-fn chunk_for(backend: &Backend) -> usize {
-    match backend {
-        Backend::Gpu(gpu) if !gpu.caps().is_software() => 512,
-        _ => 128,
-    }
-}
-
-async fn session(
-    file: &GgufFile,
-    spec: &DecoderSpec,
-    backend: &Backend,
-    options: &ModelOptions,
-    (context, capacity, chunk): (usize, usize, usize),
-    progress: Progress<'_>,
-) -> Result<Session> {
-    let weights = |name: &str| match file.tensor_info(name) {
-        Some(_) => file.tensor(name).map(Some),
-        None => Ok(None),
-    };
-    let decoder = DecoderOptions { cache: options.cache, positions: context };
-    let graph = decoder::build(spec, &weights, decoder)?;
-    let buckets: Vec<u64> =
-        [1, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64).collect();
-    let options = SessionOptions {
-        symbols: BTreeMap::from([
-            (names::CAPACITY.into(), capacity as u64),
-            (names::BATCH.into(), 1),
-        ]),
-        buckets: BTreeMap::from([
-            (names::QUERY.into(), buckets.clone()),
-            (names::ROW_COUNT.into(), buckets),
-        ]),
-        policy: options.policy.clone(),
-        disabled_passes: options.disabled_passes.clone(),
-        submission_ms: options.submission_ms,
-        ..SessionOptions::default()
-    };
-    Session::with_progress(graph, backend, options, progress).await
+/// One sequence; a step is rounded up to a few lengths.
+fn sizes(context: usize, capacity: usize, chunk: usize) -> Sizes {
+    let steps: Vec<u64> = [1, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64).collect();
+    let buckets =
+        BTreeMap::from([(names::QUERY.into(), steps.clone()), (names::ROW_COUNT.into(), steps)]);
+    Sizes { context, capacity, batch: 1, layout: Layout::Sequences, buckets }
 }

@@ -48,7 +48,7 @@ impl Default for SamplerOptions {
 }
 
 impl SamplerOptions {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let checks = [
             ("temperature", self.temperature, "a finite number from 0", self.temperature >= 0.0),
             ("top_p", self.top_p, "above 0, at most 1", self.top_p > 0.0 && self.top_p <= 1.0),

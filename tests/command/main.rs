@@ -10,6 +10,7 @@ mod generate;
 mod inspect;
 mod onnx;
 mod start;
+mod talk;
 #[path = "../support/tiny_model.rs"]
 mod tiny_model;
 
@@ -17,7 +18,7 @@ use start::wginfer;
 
 #[test]
 fn wrong_usage_ends_with_2_and_help_with_0() {
-    let cases: [&[&str]; 15] = [
+    let cases: [&[&str]; 19] = [
         &[],
         &["nonsense"],
         &["devices", "--nonsense"],
@@ -28,6 +29,10 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
         &["generate", "m.gguf", "--prompt", "x", "--mask-features", "f61"],
         &["generate", "m.gguf", "--prompt", "x", "--no-pass", "nonsense"],
         &["generate", "m.gguf", "--prompt", "x", "--memory", "much"],
+        &["generate", "m.gguf", "--prompt", "x", "--log-probabilities", "2"],
+        &["chat", "m.gguf", "--cache", "f8"],
+        &["serve", "m.gguf", "--slots", "0"],
+        &["perplexity", "m.gguf"],
         &["embed", "x", "--pooling", "average"],
         &["embed", "x", "--max-tokens", "0"],
         &["inspect", "m.onnx", "--dim", "batch"],
@@ -42,6 +47,9 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
     for arguments in [
         &["--help"][..],
         &["generate", "--help"],
+        &["chat", "--help"],
+        &["serve", "--help"],
+        &["perplexity", "--help"],
         &["embed", "--help"],
         &["visualize", "--help"],
         &["--version"],

@@ -44,6 +44,7 @@ fn start(runner: &str, arguments: &[&str]) -> Start {
         "WGINFER_ADAPTER",
         "WGINFER_MODEL",
         "WGINFER_EMBED_MODEL",
+        "WGINFER_API_KEY",
         "RUST_LOG",
         "RUST_BACKTRACE",
     ];

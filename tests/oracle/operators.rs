@@ -96,7 +96,7 @@ pub(crate) fn build(op: &str, attributes: &Map<String, Value>) -> Arc<dyn Operat
         }),
         "Softmax" => Arc::new(Softmax { axis: a.whole("axis") }),
         "LogSoftmax" => Arc::new(LogSoftmax { axis: a.whole("axis") }),
-        "TensorScatter" => Arc::new(TensorScatter { axis: 2, token_major: false }),
+        "TensorScatter" => Arc::new(TensorScatter { axis: 2, token_major: false, skip: false }),
         _ => elementwise(op),
     }
 }

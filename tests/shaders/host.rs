@@ -246,7 +246,7 @@ fn a_row_over_the_limit_is_a_typed_error() {
     let f32 = |extents: &[usize]| CaseInput::run(DType::F32, extents);
     let i32 = |extents: &[usize]| CaseInput::run(DType::I32, extents).values(Values::Whole(0, 1));
     let rotary = RotaryEmbedding { interleaved: false, rotary_dim: 2 };
-    let scatter = TensorScatter { axis: 2, token_major: true };
+    let scatter = TensorScatter { axis: 2, token_major: true, skip: false };
     let gather = Gather { axis: 0, batch_dims: 0 };
     let window = Window { kernel_shape: vec![2], ..Window::default() };
     let pool = MaxPool { window, indices: None };

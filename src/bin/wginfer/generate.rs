@@ -4,20 +4,18 @@ mod args;
 mod prompt;
 mod report;
 
-pub(crate) use args::Args;
+pub(crate) use args::{Args, Sampling};
 
-use crate::cache;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::{self, note, safe, safe_lines, wrapped};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::model_args::{self, demo_model};
+use crate::output::{self, note, safe_lines};
 use report::Outcome;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
-use wginfer::formats::gguf;
+use wginfer::Result;
 use wginfer::lm::{ChatMessage, Generation, LanguageModel, Prompt, Sampler};
-use wginfer::{Backend, Result};
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.generate_options();
@@ -37,6 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = stream(args, &mut generation)?;
     let stats = generation.stats().clone();
     let tokens = generation.tokens()[stats.prompt_tokens..].to_vec();
+    let log_probabilities = generation.log_probabilities().to_vec();
     drop(generation);
     let outcome = Outcome {
         file: &path,
@@ -45,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         load,
         text: &text,
         tokens: &tokens,
+        log_probabilities: &log_probabilities,
         stats: &stats,
     };
     if args.json {
@@ -90,32 +90,11 @@ fn stream(args: &Args, generation: &mut Generation<'_>) -> Result<String, Failur
     failed.map_or(Ok(text), |error| Err(error.into()))
 }
 
-fn load(args: &Args, path: &std::path::Path) -> Result<(LanguageModel, String), Failure> {
+fn load(args: &Args, path: &Path) -> Result<(LanguageModel, String), Failure> {
     let options = args.model_options();
-    let file = gguf::open(path)?;
-    let (backend, why) = Backend::open_blocking(&options.backend, options.device.clone())?;
-    if !args.quiet {
-        note(wrapped(&safe(&format!("Adapter: {why}")), output::WIDTH).join("\n"));
-    }
-    let bar = progress_bar(args.quiet);
-    let mut told = |done: u64, total: u64| {
-        bar.set_length(total);
-        bar.set_position(done);
-    };
-    let model = backend.block_on(LanguageModel::load(file, &backend, &options, &mut told));
-    bar.finish_and_clear();
-    Ok((model?, why))
-}
-
-/// Drawn on standard error, and only where that is a terminal.
-fn progress_bar(quiet: bool) -> ProgressBar {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    let style = ProgressStyle::with_template("loading {bar:40} {bytes}/{total_bytes}");
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+    model_args::load(path, &options, args.quiet, &mut |file, backend, told| {
+        backend.block_on(LanguageModel::load(file, backend, &options, told))
+    })
 }
 
 fn prompt(args: &Args) -> Result<Prompt, Failure> {
@@ -127,17 +106,4 @@ fn prompt(args: &Args) -> Result<Prompt, Failure> {
         }
         None => Prompt::Ask(text),
     })
-}
-
-/// The demonstration model, where `scripts/fetch_demo_model.sh` puts it.
-fn demo_model() -> Result<PathBuf, Failure> {
-    let place = match cache::demo_model() {
-        Some(path) if path.is_file() => return Ok(path),
-        Some(path) => path.display().to_string(),
-        None => "the cache (HOME is not set)".into(),
-    };
-    Err(Failure::Usage(format!(
-        "no model: name a GGUF file, or fetch the demonstration model with \
-         `make demo` or scripts/fetch_demo_model.sh (it is not at {place})"
-    )))
 }

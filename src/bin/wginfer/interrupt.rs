@@ -45,6 +45,11 @@ pub(crate) fn stop_gracefully() {
     GRACEFUL.store(true, Ordering::SeqCst);
 }
 
+/// What was asked is done; from now on the next Ctrl-C counts.
+pub(crate) fn forget() {
+    ASKED.store(false, Ordering::SeqCst);
+}
+
 /// Whether Ctrl-C was pressed.
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)

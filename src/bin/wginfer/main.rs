@@ -2,6 +2,7 @@
 //! say comes from the library.
 
 mod cache;
+mod chat;
 mod device_args;
 mod devices;
 mod embed;
@@ -11,8 +12,11 @@ mod input_text;
 mod inspect;
 mod interrupt;
 
+mod model_args;
 mod output;
+mod perplexity;
 mod run;
+mod serve;
 mod visualize;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -41,6 +45,12 @@ enum Command {
     Inspect(inspect::Args),
     /// Generates text with a language model
     Generate(Box<generate::Args>),
+    /// Talks with a language model
+    Chat(Box<chat::Args>),
+    /// Serves a language model over HTTP, as OpenAI's interface has it
+    Serve(Box<serve::Args>),
+    /// Says how well a language model foresees a text
+    Perplexity(Box<perplexity::Args>),
     /// Turns texts into vectors, and says how alike texts are
     Embed(Box<embed::Args>),
     /// Runs an ONNX model on files, pictures or random values
@@ -62,6 +72,9 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Chat(args) => chat::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Visualize(args) => visualize::run(*args),

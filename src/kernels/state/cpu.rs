@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::kernels::CpuCx;
-use crate::ops::state::{TensorScatter, slot};
+use crate::ops::state::TensorScatter;
 use crate::tensor::DType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -18,7 +18,7 @@ pub(super) fn run(op: TensorScatter, cx: &mut CpuCx<'_>) -> Result<()> {
     // All slots are checked before anything is written.
     for (b, &first) in indices.iter().enumerate() {
         for q in [0, tokens.saturating_sub(1)].into_iter().take(tokens) {
-            slot(first.into(), q, capacity, b)?;
+            op.slot(first.into(), q, capacity, b)?;
         }
     }
     if let Some(past) = past {
@@ -31,7 +31,7 @@ pub(super) fn run(op: TensorScatter, cx: &mut CpuCx<'_>) -> Result<()> {
         } else {
             (row / tokens / groups, row % tokens, row / tokens % groups)
         };
-        let slot = slot(indices[b].into(), q, capacity, b)?;
+        let Some(slot) = op.slot(indices[b].into(), q, capacity, b)? else { continue };
         let at = ((b * groups + g) * capacity + slot) * width;
         if half {
             store_halves(from, &mut cache.write::<f16>()?[at..at + width]);

@@ -52,7 +52,27 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
         [vec![2, 3, 2, 5, 8], vec![2, 3, 2, 5, 7]],
         |shape| build(DType::F16, true, true, shape, 3e-5),
     ));
+    for dtype in [DType::F32, DType::F16] {
+        families.push(CaseFamily::new(
+            format!("TensorScatter {dtype} state, slots outside left out"),
+            [vec![7, 3, 2, 5, 8], vec![5, 9, 2, 4, 7], vec![2, 1, 2, 1, 2], vec![4, 0, 1, 3, 2]],
+            move |shape| beyond(dtype, shape),
+        ));
+    }
     families
+}
+
+/// Tokens before the first slot, behind the last, and more of them than slots.
+fn beyond(dtype: DType, shape: &[usize]) -> Option<Case> {
+    let &[b, q, g, c, d] = shape else { return None };
+    Some(Case::new(
+        TensorScatter { axis: 2, token_major: true, skip: true },
+        [
+            CaseInput::run(dtype, &[b, g, c, d]).state(),
+            CaseInput::run(DType::F32, &[b, q, g, d]).values(Values::Normal(1.0)),
+            CaseInput::run(DType::I32, &[b]).values(Values::Whole(-(q as i64) - 1, c as i64 + 2)),
+        ],
+    ))
 }
 
 fn build(
@@ -69,7 +89,7 @@ fn build(
     let cache = CaseInput::run(dtype, &[b, g, c, d]);
     let update = if token_major { [b, q, g, d] } else { [b, g, q, d] };
     Some(Case::new(
-        TensorScatter { axis: 2, token_major },
+        TensorScatter { axis: 2, token_major, skip: false },
         [
             if state { cache.state() } else { cache },
             CaseInput::run(DType::F32, &update).values(Values::Normal(deviation)),

@@ -22,8 +22,9 @@ use crate::tensor::DType;
 /// | update | F32 `[B, Q, G, D]` (`token_major`) or `[B, G, Q, D]` (as in ONNX) |
 /// | write_indices | I32 `[B]` |
 ///
-/// Token q of sequence b goes to slot `write_indices[b] + q`. A slot outside
-/// `0..C` is an error on the CPU and is not written on the GPU. A cache of F16
+/// Token q of sequence b goes to slot `write_indices[b] + q`. With `skip` a slot
+/// outside `0..C` is not written; without it such a slot is an error on the CPU
+/// and is not written on the GPU. A cache of F16
 /// takes the nearest F16, ties to even; a value beyond its largest becomes the
 /// largest, so that caches stay finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct TensorScatter {
     pub axis: i64,
     /// The update is `[B, Q, G, D]`, as it comes out of a projection.
     pub token_major: bool,
+    /// Tokens whose slot is outside of the cache are left out.
+    pub skip: bool,
 }
 
 const NAME: &str = "TensorScatter";
@@ -50,6 +53,20 @@ impl TensorScatter {
     /// Axes of the update that count tokens and groups.
     pub(crate) fn update_axes(&self) -> (usize, usize) {
         if self.token_major { (1, 2) } else { (2, 1) }
+    }
+
+    /// The slot of token `q`, `None` where it is left out.
+    pub(crate) fn slot(
+        &self,
+        first: i64,
+        q: usize,
+        capacity: usize,
+        b: usize,
+    ) -> Result<Option<usize>> {
+        match slot(first, q, capacity, b) {
+            Err(_) if self.skip => Ok(None),
+            slot => slot.map(Some),
+        }
     }
 
     fn sizes(&self, inputs: &[Option<&RefTensor>]) -> Result<Sizes> {
@@ -72,7 +89,7 @@ impl TensorScatter {
         let indices = reference_input(inputs, 2)?.ints()?;
         for (b, &first) in indices.iter().enumerate() {
             for q in 0..s.tokens {
-                let slot = slot(first, q, s.capacity, b)?;
+                let Some(slot) = self.slot(first, q, s.capacity, b)? else { continue };
                 for g in 0..s.groups {
                     let row = if self.token_major {
                         (b * s.tokens + q) * s.groups + g
@@ -89,7 +106,7 @@ impl TensorScatter {
 }
 
 /// The slot of token `q`, or an error naming the index.
-pub(crate) fn slot(first: i64, q: usize, capacity: usize, b: usize) -> Result<usize> {
+fn slot(first: i64, q: usize, capacity: usize, b: usize) -> Result<usize> {
     let slot = first.checked_add(q as i64).and_then(|slot| usize::try_from(slot).ok());
     slot.filter(|&slot| slot < capacity).ok_or_else(|| {
         let expected = format!("slots of 0 to {capacity} - 1");
@@ -179,7 +196,22 @@ impl GraphBuilder {
         update: ValueId,
         write_indices: ValueId,
     ) -> Result<ValueId> {
-        let op = TensorScatter { axis: -2, token_major: true };
+        let op = TensorScatter { axis: -2, token_major: true, skip: false };
+        self.op1(op, &[past_cache, update, write_indices])
+    }
+
+    /// As [`GraphBuilder::tensor_scatter`], leaving out tokens whose slot is
+    /// outside of the cache.
+    ///
+    /// # Errors
+    /// If types or shapes do not fit.
+    pub fn tensor_scatter_inside(
+        &mut self,
+        past_cache: ValueId,
+        update: ValueId,
+        write_indices: ValueId,
+    ) -> Result<ValueId> {
+        let op = TensorScatter { axis: -2, token_major: true, skip: true };
         self.op1(op, &[past_cache, update, write_indices])
     }
 }

@@ -63,7 +63,7 @@ fn in_rows(
     let (past, new) = (cx.input(0)?, cx.input(1)?);
     let past = reshaped(cx, past, &four(cache))?;
     let new = reshaped(cx, new, &four(update))?;
-    let op = TensorScatter { axis: -2, token_major: false };
+    let op = TensorScatter { axis: -2, token_major: false, skip: false };
     let y = cx.op1(op, &[past, new, first])?;
     reshaped(cx, y, cache)
 }

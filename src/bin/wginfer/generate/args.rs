@@ -1,12 +1,12 @@
 //! The options of `wginfer generate`.
 
 use crate::device_args::DeviceArgs;
+use crate::model_args::Precision;
 use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
-use wginfer::kernels::Policy;
+use wginfer::BackendChoice;
 use wginfer::lm::sampler::SamplerOptions;
 use wginfer::lm::{GenerateOptions, ModelOptions};
-use wginfer::{BackendChoice, DType};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -40,6 +40,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(super) json: bool,
 
+    /// How likely each token was, and the N most likely ones, in the JSON
+    #[arg(long, value_name = "N", requires = "json")]
+    pub(super) log_probabilities: Option<usize>,
+
     /// Print nothing but the text (or JSON) and errors
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -57,7 +61,7 @@ pub(crate) struct Args {
 /// How tokens are chosen.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Choice of tokens")]
-pub(super) struct Sampling {
+pub(crate) struct Sampling {
     /// Stop after so many tokens
     #[arg(short = 'n', long, value_name = "N", default_value_t = 256)]
     #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
@@ -91,65 +95,43 @@ pub(super) struct Sampling {
     /// Go on after the model ends its text
     #[arg(long)]
     ignore_end: bool,
-}
 
-/// How long and how exact.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Length and precision")]
-pub(super) struct Precision {
-    /// The longest sequence in tokens [default: the model's, at most 8192]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
-    context: Option<usize>,
+    /// Do not end before so many tokens
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_tokens: usize,
 
-    /// The element type of the key and value caches
-    #[arg(long, value_enum, default_value_t = Cache::F16)]
-    cache: Cache,
-
-    /// Let matrix products round to f16 where the adapter computes with it:
-    /// faster, and a little less exact
-    #[arg(long)]
-    f16: bool,
-}
-
-/// The element type of a cache.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Cache {
-    F16,
-    F32,
+    /// End before this text; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    stop: Vec<String>,
 }
 
 impl Args {
     pub(super) fn model_options(&self) -> ModelOptions {
-        let precision = &self.precision;
-        ModelOptions {
-            backend: self.adapter.clone(),
-            device: self.device.options(),
-            cache: match precision.cache {
-                Cache::F16 => DType::F16,
-                Cache::F32 => DType::F32,
-            },
-            context: precision.context,
-            policy: Policy { allow_f16: precision.f16, ..Policy::default() },
-            disabled_passes: self.device.disabled_passes(),
-            ..ModelOptions::default()
-        }
+        self.precision.model_options(&self.adapter, &self.device)
     }
 
     pub(super) fn generate_options(&self) -> GenerateOptions {
-        let sampling = &self.sampling;
+        GenerateOptions { log_probabilities: self.log_probabilities, ..self.sampling.options() }
+    }
+}
+
+impl Sampling {
+    pub(crate) fn options(&self) -> GenerateOptions {
         GenerateOptions {
-            max_tokens: sampling.max_tokens,
+            max_tokens: self.max_tokens,
+            min_tokens: self.min_tokens,
             sampler: SamplerOptions {
-                temperature: sampling.temperature,
-                top_k: sampling.top_k,
-                top_p: sampling.top_p,
-                min_p: sampling.min_p,
-                repetition_penalty: sampling.repetition_penalty,
-                seed: sampling.seed,
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+                repetition_penalty: self.repetition_penalty,
+                seed: self.seed,
                 ..SamplerOptions::default()
             },
-            ignore_end: sampling.ignore_end,
+            ignore_end: self.ignore_end,
+            stop: self.stop.clone(),
+            ..GenerateOptions::default()
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 use wginfer::Backend;
 use wginfer::gpu::Purpose;
-use wginfer::lm::{FinishReason, GenerationStats, LanguageModel};
+use wginfer::lm::{FinishReason, GenerationStats, LanguageModel, LogProbabilities};
 
 /// A finished generation.
 pub(super) struct Outcome<'a> {
@@ -18,6 +18,8 @@ pub(super) struct Outcome<'a> {
     pub(super) text: &'a str,
     /// The generated tokens.
     pub(super) tokens: &'a [u32],
+    /// Of each of them, where they were asked for.
+    pub(super) log_probabilities: &'a [LogProbabilities],
     pub(super) stats: &'a GenerationStats,
 }
 
@@ -27,9 +29,10 @@ impl Outcome<'_> {
         let stats = self.stats;
         let end = match stats.finish {
             Some(FinishReason::End) => "the model ended",
+            Some(FinishReason::Stop) => "--stop",
             Some(FinishReason::Length) => "--max-tokens",
             Some(FinishReason::Context) => "the context is full",
-            None => "interrupted",
+            Some(FinishReason::Cancelled) | None => "interrupted",
         };
         let mut text = format!(
             "prefill: {}, {:.1} tokens/s\ndecode:  {}, {:.1} tokens/s, first after {:.2} s ({end})",
@@ -68,10 +71,12 @@ impl Outcome<'_> {
             "tokens": self.tokens,
             "finish": match stats.finish {
                 Some(FinishReason::End) => "end",
+                Some(FinishReason::Stop) => "stop",
                 Some(FinishReason::Length) => "length",
                 Some(FinishReason::Context) => "context",
-                None => "interrupted",
+                Some(FinishReason::Cancelled) | None => "interrupted",
             },
+            "log_probabilities": self.log_probabilities(),
             "model": self.file.display().to_string(),
             "context": model.context(),
             "backend": kind,
@@ -101,6 +106,20 @@ impl Outcome<'_> {
             },
             "memory": self.memory(),
         })
+    }
+
+    /// Null where they were not asked for. What cannot be is null too: JSON has
+    /// no infinity.
+    fn log_probabilities(&self) -> Value {
+        let finite = |value: f32| Some(value).filter(|value| value.is_finite());
+        let one = |p: &LogProbabilities| {
+            let top = p.top.iter().map(|&(id, v)| json!({ "token": id, "value": finite(v) }));
+            json!({ "value": finite(p.chosen), "top": top.collect::<Vec<_>>() })
+        };
+        match self.log_probabilities {
+            [] => Value::Null,
+            all => all.iter().map(one).collect(),
+        }
     }
 
     /// Bytes: of the device for a GPU, of the session for the CPU, where

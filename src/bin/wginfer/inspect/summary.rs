@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wginfer::formats::gguf::{GgufFile, TensorInfo};
 use wginfer::gpu::SIZE_STEP;
 use wginfer::lm::chat::ChatTemplate;
-use wginfer::lm::decoder::{self, DecoderOptions};
+use wginfer::lm::decoder::{self, DecoderOptions, Layout};
 use wginfer::lm::spec::DecoderSpec;
 use wginfer::lm::tokenizer::Tokenizer;
 use wginfer::quant::DeviceLayout;
@@ -207,7 +207,7 @@ fn graph(file: &GgufFile) -> Result<()> {
         Some(info) => info.load().map(Some),
         None => Ok(None),
     };
-    let options = DecoderOptions { cache: DType::F16, positions: 1 };
+    let options = DecoderOptions { cache: DType::F16, positions: 1, layout: Layout::Sequences };
     decoder::build(&spec(file)?, &weights, options).map(|_| ())
 }
 

@@ -342,5 +342,5 @@ fn cached(
         });
     }
     let cache = cache.ok_or_else(|| cx.broken("no cache"))?;
-    cx.op1(TensorScatter { axis: 2, token_major: true }, &[cache, new, before])
+    cx.op1(TensorScatter { axis: 2, token_major: true, skip: false }, &[cache, new, before])
 }

@@ -1,0 +1,223 @@
+//! `wginfer chat`: a conversation with a language model.
+
+use crate::failure::Failure;
+use crate::generate::Sampling;
+use crate::interrupt;
+use crate::model_args::ModelArgs;
+use crate::output::{count_noun, note, safe, safe_lines};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use wginfer::ErrorKind;
+use wginfer::lm::{ChatMessage, FinishReason, GenerateOptions, LanguageModel, Prompt, Sampler};
+
+const HELP: &str = "\
+/reset          forget the conversation
+/system TEXT    say what the model's role is, and forget the conversation
+/help           show this
+/quit           leave; so does Ctrl-D
+A line that ends with \\ goes on in the next one. Ctrl-C ends an answer early.
+Arrow keys edit, and bring back earlier lines.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// What the model is told about its role
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+
+    /// A file to keep entered lines in, for the arrow keys in later chats
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+
+    #[command(flatten)]
+    sampling: Sampling,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let options = args.sampling.options();
+    Sampler::new(options.sampler.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
+    interrupt::listen();
+    let model = args.model.load()?;
+    if model.template().is_none() {
+        return Err(wginfer::Error::Unsupported {
+            at: "chat".into(),
+            what: "the model's file has no usable chat template; see generate --raw".into(),
+        }
+        .into());
+    }
+    if !args.model.quiet {
+        note("/help shows what can be said besides text.");
+    }
+    interrupt::stop_gracefully();
+    let system = args.system.clone();
+    let mut chat = Chat { model, options, quiet: args.model.quiet, system, messages: Vec::new() };
+    chat.forget();
+    let mut lines = Lines::new(args.history.clone())?;
+    while let Some(line) = lines.next()? {
+        if !chat.take(line.trim())? {
+            break;
+        }
+    }
+    lines.keep();
+    Ok(())
+}
+
+/// A conversation.
+struct Chat {
+    model: LanguageModel,
+    options: GenerateOptions,
+    quiet: bool,
+    system: Option<String>,
+    messages: Vec<ChatMessage>,
+}
+
+impl Chat {
+    /// Does what a line says, and says whether the chat goes on.
+    fn take(&mut self, line: &str) -> Result<bool, Failure> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "" => (),
+            "/quit" | "/exit" => return Ok(false),
+            "/help" => note(HELP),
+            "/reset" => {
+                self.forget();
+                note("forgotten");
+            }
+            "/system" => {
+                self.system = Some(rest.trim().to_string()).filter(|text| !text.is_empty());
+                self.forget();
+                note("the role is set, the conversation forgotten");
+            }
+            word if word.starts_with('/') && !word[1..].contains('/') => {
+                note(format_args!("{} is no command; /help shows them", safe(word)));
+            }
+            _ => self.answer(line)?,
+        }
+        Ok(true)
+    }
+
+    fn forget(&mut self) {
+        self.messages.clear();
+        let system = self.system.iter().map(|text| ChatMessage::new("system", text));
+        self.messages.extend(system);
+    }
+
+    /// What was said and answered stays, also of an answer that was cut short.
+    fn answer(&mut self, said: &str) -> Result<(), Failure> {
+        self.messages.push(ChatMessage::new("user", said));
+        interrupt::forget();
+        match self.generate() {
+            Ok(text) => self.messages.push(ChatMessage::new("assistant", text)),
+            // The conversation is too long, or the template refuses it.
+            Err(Failure::Library(error))
+                if matches!(error.kind(), ErrorKind::Limit | ErrorKind::Input) =>
+            {
+                self.messages.pop();
+                note(format_args!("error: {error}\n/reset forgets the conversation"));
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    fn generate(&mut self) -> Result<String, Failure> {
+        let prompt = Prompt::Chat(self.messages.clone());
+        let mut generation = self.model.generate(prompt, &self.options)?;
+        let mut out = io::stdout().lock();
+        let mut text = String::new();
+        while let Some(piece) = generation.next() {
+            show(&mut out, &piece?, &mut text)?;
+            if interrupt::asked() {
+                let rest = generation.cancel();
+                show(&mut out, &rest, &mut text)?;
+            }
+        }
+        if !text.ends_with('\n') {
+            writeln!(out)?;
+        }
+        drop(out);
+        let stats = generation.stats();
+        let why = match stats.finish {
+            Some(FinishReason::Length) => Some("cut off by --max-tokens"),
+            Some(FinishReason::Context) => Some("the context is full; /reset forgets"),
+            Some(FinishReason::Cancelled) => Some("interrupted"),
+            _ => None,
+        };
+        if let Some(why) = why.filter(|_| !self.quiet) {
+            note(format_args!("({why} after {})", count_noun(stats.tokens, "token")));
+        }
+        Ok(text)
+    }
+}
+
+/// A model may say anything, a terminal should not obey it.
+fn show(out: &mut io::StdoutLock<'_>, piece: &str, text: &mut String) -> io::Result<()> {
+    text.push_str(piece);
+    let shown = if out.is_terminal() { safe_lines(piece) } else { piece.to_string() };
+    out.write_all(shown.as_bytes())?;
+    out.flush()
+}
+
+/// What the user enters.
+struct Lines {
+    editor: DefaultEditor,
+    history: Option<PathBuf>,
+}
+
+impl Lines {
+    fn new(history: Option<PathBuf>) -> Result<Self, Failure> {
+        let mut editor = DefaultEditor::new().map_err(unreadable)?;
+        if let Some(path) = history.as_ref().filter(|path| path.exists()) {
+            editor.load_history(path).map_err(unreadable)?;
+        }
+        Ok(Lines { editor, history })
+    }
+
+    /// The next entry; `None` at the end.
+    fn next(&mut self) -> Result<Option<String>, Failure> {
+        let mut text = String::new();
+        loop {
+            let prompt = if text.is_empty() { "> " } else { ". " };
+            match self.editor.readline(prompt) {
+                Ok(line) => {
+                    text.push_str(&line);
+                    if let Some(begun) = text.strip_suffix('\\') {
+                        text = format!("{begun}\n");
+                        continue;
+                    }
+                    if !text.trim().is_empty() {
+                        self.editor.add_history_entry(&text).map_err(unreadable)?;
+                    }
+                    return Ok(Some(text));
+                }
+                // Ctrl-C forgets what was begun.
+                Err(ReadlineError::Interrupted) => {
+                    text.clear();
+                    note("(Ctrl-D or /quit leaves)");
+                }
+                Err(ReadlineError::Eof) => return Ok(None),
+                Err(error) => return Err(unreadable(error)),
+            }
+        }
+    }
+
+    fn keep(&mut self) {
+        if let Some(path) = &self.history
+            && let Err(error) = self.editor.save_history(path)
+        {
+            note(format_args!("{}: {error}", path.display()));
+        }
+    }
+}
+
+fn unreadable(error: ReadlineError) -> Failure {
+    let source = match error {
+        ReadlineError::Io(source) => source,
+        other => io::Error::other(other),
+    };
+    Failure::Library(wginfer::Error::Io { path: "terminal".into(), source })
+}

@@ -1,0 +1,155 @@
+//! `wginfer serve`: a language model over HTTP.
+
+use crate::device_args::parse_bytes;
+use crate::failure::Failure;
+use crate::input_text;
+use crate::model_args::{self, ModelArgs};
+use crate::output::{note, safe};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use wginfer::lm::engine::{Engine, EngineHandle, EngineOptions};
+use wginfer::serve::{ServeOptions, asked_to_stop, is_local, serve};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    place: Place,
+
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// Where, and for whom.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Server")]
+struct Place {
+    /// The address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+
+    /// The port to listen on; 0 takes one that is free
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    port: u16,
+
+    /// Listen on an address that other machines can reach
+    #[arg(long)]
+    allow_remote: bool,
+
+    /// A file with the key that clients must send; without it and
+    /// WGINFER_API_KEY, none is asked for
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+
+    /// The name clients know the model by [default: the file's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// How much at once.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct Limits {
+    /// Sequences that are computed at the same time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    slots: usize,
+
+    /// Sequences that may wait for a slot; more are refused
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    queue: usize,
+
+    /// The largest body of a request (64K, 4M)
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "4M")]
+    max_body: u64,
+
+    /// How many seconds an answer may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+
+    /// How many seconds answers may go on after Ctrl-C or SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    grace: u64,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let path = args.model.path()?;
+    let options = args.serve_options(&path)?;
+    // A port that is taken is found out before the model is loaded.
+    let listener = args.listener()?;
+    let quiet = args.model.quiet;
+    let model = args.model.options();
+    let engine_options =
+        EngineOptions { model, slots: args.limits.slots, queue: args.limits.queue };
+    let (engine, _) =
+        model_args::load(&path, &engine_options.model, quiet, &mut |file, backend, told| {
+            backend.block_on(Engine::load(file, backend, &engine_options, told))
+        })?;
+    let context = engine.context();
+    let engine = EngineHandle::start(engine)?;
+    // Programs that start a server read where it is from here.
+    note(format_args!("Serving {} at {}", safe(&options.model), url(&listener)));
+    if !quiet {
+        let key = if options.api_key.is_some() { "with a key" } else { "without a key" };
+        let slots = args.limits.slots;
+        note(format_args!("{slots} at once, {context} tokens each, {key}; Ctrl-C stops"));
+    }
+    let served = serve(engine.clone(), listener, options, asked_to_stop());
+    engine.stop();
+    if !quiet {
+        note("stopped");
+    }
+    Ok(served?)
+}
+
+fn url(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|_| "?".into(), |at| format!("http://{at}"))
+}
+
+impl Args {
+    fn serve_options(&self, path: &Path) -> Result<ServeOptions, Failure> {
+        let file = path.file_stem().map_or_else(Default::default, |name| name.to_string_lossy());
+        Ok(ServeOptions {
+            model: self.place.name.clone().unwrap_or_else(|| file.into_owned()),
+            api_key: self.key()?,
+            body_bytes: usize::try_from(self.limits.max_body).unwrap_or(usize::MAX),
+            answer: Duration::from_secs(self.limits.timeout),
+            grace: Duration::from_secs(self.limits.grace),
+            ..ServeOptions::default()
+        })
+    }
+
+    /// Keys are no arguments: those are seen by every user of a machine.
+    fn key(&self) -> Result<Option<String>, Failure> {
+        let key = match &self.place.api_key_file {
+            None => std::env::var("WGINFER_API_KEY").ok().filter(|key| !key.is_empty()),
+            Some(path) => {
+                let open = std::fs::File::open(path);
+                let file = open.map_err(|error| input_text::io_error(path, error))?;
+                let what = format!("API key from {}", path.display());
+                Some(input_text::read(file, path, &what)?.trim().to_string())
+            }
+        };
+        match key {
+            Some(key) if key.is_empty() => {
+                Err(input_text::unusable("API key", "some characters", "nothing"))
+            }
+            key => Ok(key),
+        }
+    }
+
+    fn listener(&self) -> Result<TcpListener, Failure> {
+        let address = SocketAddr::new(self.place.host, self.place.port);
+        if !is_local(&address) && !self.place.allow_remote {
+            return Err(Failure::Usage(format!(
+                "other machines can reach {}; say --allow-remote if that is wanted",
+                self.place.host
+            )));
+        }
+        TcpListener::bind(address)
+            .map_err(|error| input_text::io_error(Path::new(&address.to_string()), error))
+    }
+}

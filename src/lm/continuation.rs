@@ -1,0 +1,187 @@
+//! One text as it grows: the choice of each token, and when the text ends.
+//! What computes the logits is not known here.
+
+use super::generate::{FinishReason, GenerateOptions};
+use super::probability::LogProbabilities;
+use super::sampler::Sampler;
+use super::stop::StopStrings;
+use super::stream::Utf8Stream;
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+
+/// A generated token, and the text that has become certain with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// The token.
+    pub token: u32,
+    /// Empty while a character is incomplete or a stop string may begin.
+    pub text: String,
+    /// Where they were asked for.
+    pub log_probabilities: Option<LogProbabilities>,
+}
+
+/// A prompt and what follows it.
+#[derive(Debug)]
+pub(super) struct Continuation {
+    options: GenerateOptions,
+    sampler: Sampler,
+    stream: Utf8Stream,
+    stops: StopStrings,
+    /// The prompt's tokens and the generated ones.
+    tokens: Vec<u32>,
+    prompt: usize,
+    /// Logits with biases, where there are any.
+    biased: Vec<f32>,
+    finish: Option<FinishReason>,
+    /// A stop string was found.
+    stopped: bool,
+}
+
+impl Continuation {
+    /// # Errors
+    /// If an option makes no sense.
+    pub(super) fn new(tokens: Vec<u32>, options: &GenerateOptions) -> Result<Self> {
+        options.check()?;
+        Ok(Continuation {
+            sampler: Sampler::new(options.sampler.clone())?,
+            stream: Utf8Stream::new(),
+            stops: StopStrings::new(&options.stop),
+            options: options.clone(),
+            prompt: tokens.len(),
+            tokens,
+            biased: Vec::new(),
+            finish: None,
+            stopped: false,
+        })
+    }
+
+    /// The prompt's tokens and the generated ones.
+    pub(super) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// How many tokens were generated.
+    pub(super) fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt
+    }
+
+    pub(super) fn options(&self) -> &GenerateOptions {
+        &self.options
+    }
+
+    /// Why the text has ended, once it has.
+    pub(super) fn finished(&self) -> Option<FinishReason> {
+        self.finish
+    }
+
+    /// Whether the text ends before another token is computed.
+    pub(super) fn limit(&self, context: usize) -> Option<FinishReason> {
+        if self.finish.is_some() {
+            self.finish
+        } else if self.generated() >= self.options.max_tokens {
+            Some(FinishReason::Length)
+        } else if self.tokens.len() > context {
+            Some(FinishReason::Context)
+        } else {
+            None
+        }
+    }
+
+    /// Chooses the next token by the logits after the last one. `None` if it
+    /// ends the text; then [`Self::finished`] says why.
+    ///
+    /// # Errors
+    /// If the logits are not numbers, or none is left to choose from.
+    pub(super) fn advance(
+        &mut self,
+        tokenizer: &Tokenizer,
+        logits: &[f32],
+    ) -> Result<Option<Piece>> {
+        let token = if self.changes_logits() {
+            self.bias(tokenizer, logits)?;
+            self.sampler.sample(&self.biased, &self.tokens)?
+        } else {
+            self.sampler.sample(logits, &self.tokens)?
+        };
+        if !self.options.ignore_end && tokenizer.is_end(token) {
+            self.finish = Some(FinishReason::End);
+            return Ok(None);
+        }
+        if self.options.stop_tokens.contains(&token) {
+            self.finish = Some(FinishReason::Stop);
+            return Ok(None);
+        }
+        let counted = self.options.log_probabilities;
+        let log_probabilities =
+            counted.map(|count| LogProbabilities::of(logits, token, count)).transpose()?;
+        self.tokens.push(token);
+        let text = self.stream.push(tokenizer.token_bytes(token)?);
+        Ok(Some(Piece { token, text: self.certain(text), log_probabilities }))
+    }
+
+    /// The text that can no longer belong to a stop string.
+    fn certain(&mut self, text: String) -> String {
+        if self.too_short() {
+            return text;
+        }
+        let (text, stopped) = self.stops.push(&text);
+        if stopped {
+            self.stopped = true;
+            self.finish = Some(FinishReason::Stop);
+        }
+        text
+    }
+
+    fn too_short(&self) -> bool {
+        self.generated() < self.options.min_tokens
+    }
+
+    fn changes_logits(&self) -> bool {
+        !self.options.logit_bias.is_empty() || self.too_short()
+    }
+
+    /// Adds the biases, and bars what would end the text too early.
+    fn bias(&mut self, tokenizer: &Tokenizer, logits: &[f32]) -> Result<()> {
+        self.biased.clear();
+        self.biased.extend_from_slice(logits);
+        for &(id, bias) in &self.options.logit_bias {
+            let Some(logit) = self.biased.get_mut(id as usize) else {
+                return Err(Error::input(
+                    "logit_bias",
+                    format!("tokens below {}", logits.len()),
+                    id,
+                ));
+            };
+            *logit += bias;
+        }
+        if self.too_short() {
+            let ends = if self.options.ignore_end { &[] } else { tokenizer.end_tokens() };
+            for &id in ends.iter().chain(&self.options.stop_tokens) {
+                if let Some(logit) = self.biased.get_mut(id as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the text, for this reason if there is none yet. Gives the text that
+    /// was held back; a stop string in it is a reason of its own.
+    pub(super) fn finish(&mut self, reason: FinishReason) -> String {
+        let reason = *self.finish.get_or_insert(reason);
+        if self.stopped {
+            return String::new();
+        }
+        let rest = self.stream.finish();
+        let (mut rest, mut stopped) = self.stops.push(&rest);
+        if !stopped {
+            let (more, found) = self.stops.finish();
+            rest.push_str(&more);
+            stopped = found;
+        }
+        if stopped && reason != FinishReason::Cancelled {
+            self.finish = Some(FinishReason::Stop);
+        }
+        rest
+    }
+}

@@ -1,0 +1,135 @@
+//! The inputs of one step, from the rows of the slots that take part in it.
+
+use crate::error::Result;
+use crate::lm::decoder::names;
+use crate::tensor::Tensor;
+
+/// What one slot brings to a step: tokens that follow what its caches hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) slot: usize,
+    /// How many tokens its caches hold.
+    pub(super) past: usize,
+    /// At least one.
+    pub(super) tokens: &'a [u32],
+    /// Whether the logits after the last token are wanted.
+    pub(super) logits: bool,
+    /// Whether the hidden state of each token is wanted.
+    pub(super) states: bool,
+}
+
+/// Inputs as the graph names them (`decoder::names`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Step {
+    tokens: Vec<i32>,
+    positions: Vec<i32>,
+    new: Vec<i32>,
+    queries: Vec<i32>,
+    back: Vec<i32>,
+    write: Vec<i32>,
+    past: Vec<i32>,
+    rows: Vec<i32>,
+    state_rows: Vec<i32>,
+    /// Queries of a slot, padded.
+    pub(super) padded: usize,
+}
+
+impl Step {
+    /// Lays out rows of different slots out of `slots`, whose caches have room
+    /// for `capacity` tokens each.
+    ///
+    /// New keys and values stand at the front of a slot's padding, and what
+    /// comes after them falls on places not yet used or behind the cache.
+    /// Queries stand at its end, so that the last one sees what is in the
+    /// cache then, and no query reaches behind its capacity.
+    pub(super) fn new(rows: &[Row<'_>], slots: usize, capacity: usize) -> Self {
+        let padded = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+        let mut step = Step {
+            // Padding reads the first token, which is a finite number.
+            new: vec![0; slots * padded],
+            queries: vec![0; slots * padded],
+            write: vec![capacity as i32; slots],
+            past: vec![-(padded as i32); slots],
+            padded,
+            ..Step::default()
+        };
+        rows.iter().for_each(|row| step.add(row));
+        step
+    }
+
+    fn add(&mut self, row: &Row<'_>) {
+        let (first, count) = (self.tokens.len(), row.tokens.len());
+        let begin = row.slot * self.padded;
+        for (i, &token) in row.tokens.iter().enumerate() {
+            let at = (first + i) as i32;
+            let query = begin + self.padded - count + i;
+            self.tokens.push(token as i32);
+            self.positions.push((row.past + i) as i32);
+            self.new[begin + i] = at;
+            self.queries[query] = at;
+            self.back.push(query as i32);
+            if row.states {
+                self.state_rows.push(at);
+            }
+        }
+        self.write[row.slot] = row.past as i32;
+        self.past[row.slot] = (row.past + count) as i32 - self.padded as i32;
+        if row.logits {
+            self.rows.push((first + count) as i32 - 1);
+        }
+    }
+
+    /// The tensors, by name.
+    pub(super) fn inputs(&self) -> Result<Vec<(&'static str, Tensor)>> {
+        let (query, slots) = (self.tokens.len(), self.write.len());
+        let lists: [(&'static str, &[i32], &[usize]); 9] = [
+            (names::TOKENS, &self.tokens, &[1, query]),
+            (names::POSITIONS, &self.positions, &[1, query]),
+            (names::NEW, &self.new, &[slots, self.padded]),
+            (names::QUERIES, &self.queries, &[slots, self.padded]),
+            (names::BACK, &self.back, &[1, query]),
+            (names::WRITE, &self.write, &[slots]),
+            (names::PAST, &self.past, &[slots]),
+            (names::ROWS, &self.rows, &[self.rows.len()]),
+            (names::STATE_ROWS, &self.state_rows, &[self.state_rows.len()]),
+        ];
+        let tensor = |(name, values, extents): (&'static str, &[i32], &[usize])| {
+            Ok((name, Tensor::from_i32(extents, values)?))
+        };
+        lists.into_iter().map(tensor).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_laid_out() {
+        let rows = [
+            Row { slot: 2, past: 5, tokens: &[7], logits: true, states: false },
+            Row { slot: 0, past: 0, tokens: &[8, 9, 10], logits: false, states: true },
+        ];
+        let step = Step::new(&rows, 3, 16);
+        let wanted = Step {
+            tokens: vec![7, 8, 9, 10],
+            positions: vec![5, 0, 1, 2],
+            new: vec![1, 2, 3, 0, 0, 0, 0, 0, 0],
+            queries: vec![1, 2, 3, 0, 0, 0, 0, 0, 0],
+            back: vec![8, 0, 1, 2],
+            write: vec![0, 16, 5],
+            past: vec![0, -3, 3],
+            rows: vec![0],
+            state_rows: vec![1, 2, 3],
+            padded: 3,
+        };
+        assert_eq!(step, wanted);
+        // The single token of slot 2: the first to write, the last to ask.
+        let rows =
+            [Row { slot: 1, past: 3, tokens: &[4, 5], logits: true, states: false }, rows[1]];
+        let step = Step::new(&rows, 2, 16);
+        assert_eq!(step.new, [2, 3, 4, 0, 1, 0]);
+        assert_eq!(step.queries, [2, 3, 4, 0, 0, 1]);
+        assert_eq!((step.write, step.past), (vec![0, 3], vec![0, 2]));
+    }
+}

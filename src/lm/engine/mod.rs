@@ -1,0 +1,461 @@
+//! Many sequences at once over one model: slots that sequences join and leave
+//! at any step, each computed together with all others.
+
+mod layout;
+mod request;
+mod sequence;
+mod slot;
+mod worker;
+
+pub use request::{EngineCounters, EngineOptions, Event, Request, SequenceId, Work};
+pub use worker::{EngineHandle, Health, Sink, Ticket, Told};
+
+use super::decoder::{Layout, names};
+use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
+use super::generate::FinishReason;
+use super::model::LEAST_CAPACITY;
+use crate::backend::Backend;
+use crate::error::{Error, ErrorKind, Result};
+use crate::formats::gguf::GgufFile;
+use crate::session::{Progress, RunOptions, Session};
+use crate::tensor::Tensor;
+use layout::{Row, Step};
+use sequence::Sequence;
+use slot::Slot;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Tokens that room is made for ahead of time; more are found as they come.
+const AHEAD: usize = 512;
+
+/// The most slots of an engine.
+const MOST_SLOTS: usize = 256;
+
+/// The most queries of a step, padding included: what attention works on lies in
+/// memory with it.
+const MOST_QUERIES: usize = 8192;
+
+/// A model that computes many sequences at once.
+///
+/// [`Engine::submit`] puts a sequence in the queue, [`Engine::step`] computes:
+/// one token for every sequence whose prompt is done, or a chunk of the prompts
+/// that are not, turn by turn. Each sequence gets the tokens that it would get
+/// alone, as far as logits are not so close that the rounding of kernels for
+/// other numbers of rows decides.
+///
+/// Nothing here blocks or starts threads; [`EngineHandle`] does.
+#[derive(Debug)]
+pub struct Engine {
+    file: Arc<ModelFile>,
+    options: EngineOptions,
+    backend: Backend,
+    session: Session,
+    context: usize,
+    capacity: usize,
+    chunk: usize,
+    slots: Vec<Slot>,
+    queue: VecDeque<Sequence>,
+    next_id: u64,
+    now: u64,
+    /// Whether the last step computed prompts.
+    prompts_last: bool,
+    /// Events of sequences that ended outside of a step.
+    early: Vec<(SequenceId, Event)>,
+    lost: bool,
+    counters: EngineCounters,
+}
+
+/// One slot's part in a step.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    slot: usize,
+    tokens: usize,
+}
+
+impl Engine {
+    /// Loads a parsed file onto an opened backend.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::load`](super::LanguageModel::load); [`Error::Input`]
+    /// for a number of slots that makes no sense.
+    pub async fn load(
+        file: GgufFile,
+        backend: &Backend,
+        options: &EngineOptions,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
+        if !(1..=MOST_SLOTS).contains(&options.slots) {
+            return Err(Error::input("slots", format!("1 to {MOST_SLOTS}"), options.slots));
+        }
+        let file = Arc::new(ModelFile::new(file)?);
+        let context = file.context(&options.model)?;
+        let capacity = LEAST_CAPACITY.min(context);
+        let chunk = chunk_of(backend, options.slots);
+        let sizes = sizes(context, capacity, chunk, options.slots);
+        let session = file.session(backend, &options.model, sizes, progress).await?;
+        let slots = (0..options.slots).map(|_| Slot::default()).collect();
+        Ok(Engine {
+            file,
+            options: options.clone(),
+            backend: backend.clone(),
+            session,
+            context,
+            capacity,
+            chunk,
+            slots,
+            queue: VecDeque::new(),
+            next_id: 0,
+            now: 0,
+            prompts_last: false,
+            early: Vec::new(),
+            lost: false,
+            counters: EngineCounters::default(),
+        })
+    }
+
+    /// What the model's file says; to be kept by who makes prompts.
+    pub fn file(&self) -> &Arc<ModelFile> {
+        &self.file
+    }
+
+    /// What computes.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// The session under the engine, for counters.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// How the engine was made.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// The longest sequence, in tokens.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// What has been done, and what is to do.
+    pub fn counters(&self) -> EngineCounters {
+        let running = self.slots.iter().filter(|slot| slot.sequence.is_some()).count();
+        EngineCounters { running, waiting: self.queue.len(), ..self.counters }
+    }
+
+    /// Whether there is nothing to compute and nothing to tell.
+    pub fn is_idle(&self) -> bool {
+        let running = self.slots.iter().any(|slot| slot.sequence.is_some());
+        !running && self.queue.is_empty() && self.early.is_empty()
+    }
+
+    /// Whether the device was lost: steps fail until [`Engine::rebuild`].
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Takes a sequence into the queue.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for no tokens, one outside of the vocabulary or options
+    /// that make no sense; [`Error::Limit`] for a prompt longer than the
+    /// context, or if as many wait as may.
+    pub fn submit(&mut self, request: Request) -> Result<SequenceId> {
+        if request.tokens.is_empty() {
+            return Err(Error::input("prompt", "at least one token", "none"));
+        }
+        self.file.check_tokens(&request.tokens)?;
+        if request.tokens.len() > self.context {
+            return Err(beyond_context("the prompt", request.tokens.len(), self.context));
+        }
+        let free = self.slots.iter().filter(|slot| slot.sequence.is_none()).count();
+        let places = free + self.options.queue;
+        if self.queue.len() >= places {
+            return Err(no_place(self.queue.len(), places));
+        }
+        let id = SequenceId(self.next_id);
+        let sequence = Sequence::new(id, request)?;
+        self.next_id += 1;
+        self.queue.push_back(sequence);
+        Ok(id)
+    }
+
+    /// Ends a sequence; its slot is free at once. Its last event comes with the
+    /// next step. Nothing happens if it has ended already.
+    pub fn cancel(&mut self, id: SequenceId) {
+        let waiting = self.queue.iter().position(|sequence| sequence.id == id);
+        let waiting = waiting.and_then(|i| self.queue.remove(i));
+        let running = || {
+            let slot = self
+                .slots
+                .iter_mut()
+                .find(|slot| slot.sequence.as_ref().is_some_and(|sequence| sequence.id == id));
+            slot.and_then(|slot| slot.sequence.take())
+        };
+        if let Some(mut sequence) = waiting.or_else(running) {
+            let event = sequence.end(FinishReason::Cancelled);
+            self.early.push((id, event));
+        }
+    }
+
+    /// Computes one step and tells what became of each sequence in it. Gives
+    /// nothing only if there is nothing to do.
+    ///
+    /// A sequence that cannot go on gets [`Event::Failed`], the others go on. If
+    /// the device is lost in the step, all that run get it; those that wait stay.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] if the device was lost in an earlier step.
+    pub async fn step(&mut self) -> Result<Vec<(SequenceId, Event)>> {
+        let mut events = std::mem::take(&mut self.early);
+        if events.is_empty() {
+            if self.lost {
+                return Err(lost());
+            }
+            self.admit(&mut events).await;
+            let shares = self.shares();
+            let shares = self.make_room(shares, &mut events).await;
+            if !shares.is_empty() {
+                self.run(&shares, &mut events).await;
+            }
+        }
+        self.counters.ended += events.iter().filter(|(_, event)| event.is_last()).count() as u64;
+        Ok(events)
+    }
+
+    /// Gives free slots to those that wait.
+    async fn admit(&mut self, events: &mut Vec<(SequenceId, Event)>) {
+        while let Some(first) = self.queue.front() {
+            let Some(at) = slot::choose(&self.slots, first.tokens()) else { return };
+            let room = first.room(AHEAD).min(self.context);
+            let Some(mut sequence) = self.queue.pop_front() else { return };
+            if let Some(reason) = sequence.limit(self.context) {
+                events.push((sequence.id, sequence.end(reason)));
+                continue;
+            }
+            if let Err(error) = self.reserve(room).await {
+                // There may be room enough without looking ahead.
+                log::info!("room for {room} tokens: {error}");
+            }
+            self.now += 1;
+            let prompt = sequence.tokens().len();
+            let reused = self.slots[at].take(sequence, self.now);
+            self.counters.reused_tokens += reused as u64;
+            self.counters.prompt_tokens += (prompt - reused) as u64;
+        }
+    }
+
+    /// Who takes part in the next step: all that wait for one token, or as many
+    /// tokens of prompts as a step has.
+    fn shares(&mut self) -> Vec<Share> {
+        let pending = |(slot, place): (usize, &Slot)| Share { slot, tokens: place.pending().len() };
+        let all = self.slots.iter().enumerate().map(pending);
+        let (mut prompts, single): (Vec<Share>, Vec<Share>) =
+            all.filter(|share| share.tokens > 0).partition(|share| share.tokens > 1);
+        prompts.sort_by_key(|share| self.slots[share.slot].used());
+        let decode = prompts.is_empty() || (self.prompts_last && !single.is_empty());
+        self.prompts_last = !decode;
+        if decode {
+            return single;
+        }
+        let mut left = self.chunk;
+        let cut = |share: Share| {
+            let tokens = share.tokens.min(left);
+            left -= tokens;
+            Share { tokens, ..share }
+        };
+        prompts.into_iter().map(cut).filter(|share| share.tokens > 0).collect()
+    }
+
+    /// Lets the caches grow for those that need it; who finds no room fails.
+    async fn make_room(
+        &mut self,
+        shares: Vec<Share>,
+        events: &mut Vec<(SequenceId, Event)>,
+    ) -> Vec<Share> {
+        let mut rest = Vec::new();
+        for share in shares {
+            let needed = self.slots[share.slot].kept.len() + share.tokens;
+            match self.reserve(needed).await {
+                Ok(()) => rest.push(share),
+                Err(error) => self.fail(share.slot, &Arc::new(error), events),
+            }
+        }
+        rest
+    }
+
+    async fn reserve(&mut self, tokens: usize) -> Result<()> {
+        if tokens <= self.capacity {
+            return Ok(());
+        }
+        let capacity = tokens.next_power_of_two().min(self.context);
+        self.session.set_symbol(names::CAPACITY, capacity as u64).await?;
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    async fn run(&mut self, shares: &[Share], events: &mut Vec<(SequenceId, Event)>) {
+        let outputs = self.compute(shares).await;
+        let outputs = match outputs {
+            Ok(outputs) => outputs,
+            Err(error) => return self.fail_all(shares, error, events),
+        };
+        let width = self.file.spec().width;
+        let (mut logits, mut hidden) = (&outputs.0[..], &outputs.1[..]);
+        for share in shares {
+            let slot = &mut self.slots[share.slot];
+            let new = slot.pending()[..share.tokens].to_vec();
+            slot.kept.extend(new);
+            let done = slot.pending().is_empty();
+            let Some(sequence) = &mut slot.sequence else { continue };
+            let id = sequence.id;
+            let told = if sequence.wants_states() {
+                let (mine, rest) = hidden.split_at((share.tokens * width).min(hidden.len()));
+                hidden = rest;
+                Ok(sequence.take_states(mine, width, done))
+            } else if done {
+                let vocabulary = self.file.spec().vocabulary;
+                let (mine, rest) = logits.split_at(vocabulary.min(logits.len()));
+                logits = rest;
+                sequence.take_logits(self.file.tokenizer(), mine, self.context)
+            } else {
+                Ok(Vec::new())
+            };
+            match told {
+                Ok(told) => self.tell(share.slot, id, told, events),
+                Err(error) => self.fail(share.slot, &Arc::new(error), events),
+            }
+        }
+    }
+
+    /// Runs the graph: logits F32 `[rows, vocabulary]` of those whose prompt is
+    /// complete, and hidden states `[tokens, width]` of those that want them.
+    async fn compute(&mut self, shares: &[Share]) -> Result<(Vec<f32>, Vec<f32>)> {
+        let row = |share: &Share| {
+            let slot = &self.slots[share.slot];
+            let pending = slot.pending();
+            let states = slot.sequence.as_ref().is_some_and(Sequence::wants_states);
+            Row {
+                slot: share.slot,
+                past: slot.kept.len(),
+                tokens: &pending[..share.tokens],
+                logits: !states && share.tokens == pending.len(),
+                states,
+            }
+        };
+        let rows: Vec<Row<'_>> = shares.iter().map(row).collect();
+        let step = Step::new(&rows, self.slots.len(), self.capacity);
+        let inputs = step.inputs()?;
+        let inputs: Vec<(&str, &Tensor)> =
+            inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        if step.padded == 1 {
+            self.counters.decode_steps += 1;
+        } else {
+            self.counters.prompt_steps += 1;
+        }
+        let options = RunOptions { one_submission: step.padded == 1 };
+        let outputs = self.session.run_with(&inputs, &options).await?;
+        let find = |name: &str| {
+            let found = outputs.iter().find(|(other, _)| other == name);
+            found.ok_or_else(|| Error::internal(format!("a decoder without {name}")))?.1.to_f32()
+        };
+        Ok((find(names::LOGITS)?, find(names::HIDDEN)?))
+    }
+
+    /// Passes on what a sequence gave, and frees its slot if that was the last.
+    fn tell(
+        &mut self,
+        slot: usize,
+        id: SequenceId,
+        told: Vec<Event>,
+        events: &mut Vec<(SequenceId, Event)>,
+    ) {
+        for event in told {
+            self.counters.tokens += u64::from(matches!(event, Event::Piece(_)));
+            if event.is_last() {
+                self.slots[slot].sequence = None;
+            }
+            events.push((id, event));
+        }
+    }
+
+    fn fail(&mut self, slot: usize, error: &Arc<Error>, events: &mut Vec<(SequenceId, Event)>) {
+        if let Some(sequence) = self.slots[slot].sequence.take() {
+            events.push((sequence.id, Event::Failed(error.clone())));
+        }
+    }
+
+    /// A failed run leaves the caches of its slots in an unknown state; a lost
+    /// device leaves nothing.
+    fn fail_all(&mut self, shares: &[Share], error: Error, events: &mut Vec<(SequenceId, Event)>) {
+        self.lost = error.kind() == ErrorKind::DeviceLost;
+        let error = Arc::new(error);
+        let all = 0..self.slots.len();
+        let concerned = all.filter(|&i| self.lost || shares.iter().any(|share| share.slot == i));
+        for slot in concerned.collect::<Vec<_>>() {
+            self.slots[slot].kept.clear();
+            self.fail(slot, &error, events);
+        }
+    }
+
+    /// Loads the weights anew, after the device was opened again
+    /// ([`Backend::reopen`]). Slots are empty afterwards, those that wait stay.
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; then the engine stays as it was.
+    pub async fn rebuild(&mut self, backend: &Backend) -> Result<()> {
+        let chunk = chunk_of(backend, self.slots.len());
+        let sizes = sizes(self.context, self.capacity, chunk, self.slots.len());
+        let options = &self.options.model;
+        self.session = self.file.session(backend, options, sizes, &mut |_, _| {}).await?;
+        (self.backend, self.chunk, self.lost) = (backend.clone(), chunk, false);
+        for slot in 0..self.slots.len() {
+            self.slots[slot].kept.clear();
+            let mut events = Vec::new();
+            self.fail(slot, &Arc::new(lost()), &mut events);
+            self.early.append(&mut events);
+        }
+        Ok(())
+    }
+}
+
+fn no_place(taken: usize, places: usize) -> Error {
+    Error::Limit {
+        what: "another sequence".into(),
+        limit_name: "places in the engine".into(),
+        needed: taken as u64 + 1,
+        limit: places as u64,
+    }
+}
+
+fn lost() -> Error {
+    Error::DeviceLost { doing: "generating".into(), reason: "it was lost earlier".into() }
+}
+
+/// The most tokens of a step.
+fn chunk_of(backend: &Backend, slots: usize) -> usize {
+    chunk_for(backend).min((MOST_QUERIES / slots).max(32))
+}
+
+/// A step of many tokens is rounded up to a few lengths, one of single tokens to
+/// a power of two of sequences.
+fn sizes(context: usize, capacity: usize, chunk: usize, slots: usize) -> Sizes {
+    let up_to = |most: usize| {
+        let powers = (0..).map(|shift| 1u64 << shift);
+        let mut bounds: Vec<u64> = powers.take_while(|&n| n < most as u64).collect();
+        bounds.push(most as u64);
+        bounds
+    };
+    let steps = [1u64, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64);
+    let steps: Vec<u64> = steps.collect();
+    let mut tokens = up_to(slots);
+    tokens.extend(steps.iter().filter(|&&n| n > slots as u64));
+    let buckets = BTreeMap::from([
+        (names::QUERY.into(), tokens),
+        (names::PADDED.into(), steps.clone()),
+        (names::ROW_COUNT.into(), up_to(slots)),
+        (names::STATE_COUNT.into(), steps),
+    ]);
+    Sizes { context, capacity, batch: slots, layout: Layout::Slots, buckets }
+}

@@ -1,0 +1,145 @@
+//! A sequence in a slot: what it still has to compute, and what it came to.
+
+use super::{Event, Request, SequenceId, Work};
+use crate::error::{Error, Result};
+use crate::lm::continuation::Continuation;
+use crate::lm::generate::{FinishReason, GenerationStats};
+use crate::lm::tokenizer::Tokenizer;
+use web_time::Instant;
+
+/// What is made of a sequence.
+#[derive(Debug)]
+enum Kind {
+    /// Text that follows the prompt.
+    Text(Box<Continuation>),
+    /// The mean of the hidden states of its tokens.
+    States { tokens: Vec<u32>, sum: Vec<f64> },
+}
+
+/// A sequence that waits or runs.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    pub(super) id: SequenceId,
+    kind: Kind,
+    stats: GenerationStats,
+    begun: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Sequence {
+    pub(super) fn new(id: SequenceId, request: Request) -> Result<Self> {
+        let stats = GenerationStats { prompt_tokens: request.tokens.len(), ..Default::default() };
+        let kind = match request.work {
+            Work::Generate(options) => {
+                Kind::Text(Box::new(Continuation::new(request.tokens, &options)?))
+            }
+            Work::Embed => Kind::States { tokens: request.tokens, sum: Vec::new() },
+        };
+        Ok(Sequence { id, kind, stats, begun: None, last: None })
+    }
+
+    /// All tokens so far.
+    pub(super) fn tokens(&self) -> &[u32] {
+        match &self.kind {
+            Kind::Text(text) => text.tokens(),
+            Kind::States { tokens, .. } => tokens,
+        }
+    }
+
+    /// Whether the hidden state of each token is wanted: then nothing that is
+    /// in a cache already helps.
+    pub(super) fn wants_states(&self) -> bool {
+        matches!(self.kind, Kind::States { .. })
+    }
+
+    /// How many tokens there will be at most, as far as is worth making room
+    /// for ahead of time.
+    pub(super) fn room(&self, most: usize) -> usize {
+        match &self.kind {
+            Kind::Text(text) => {
+                text.tokens().len().saturating_add(text.options().max_tokens.min(most))
+            }
+            Kind::States { tokens, .. } => tokens.len(),
+        }
+    }
+
+    /// Notes that it got a slot whose caches hold `reused` of its tokens.
+    pub(super) fn begin(&mut self, reused: usize) {
+        self.stats.reused_tokens = reused;
+        self.begun = Some(Instant::now());
+    }
+
+    /// Whether it ends before anything more is computed.
+    pub(super) fn limit(&self, context: usize) -> Option<FinishReason> {
+        match &self.kind {
+            Kind::Text(text) => text.limit(context),
+            Kind::States { .. } => None,
+        }
+    }
+
+    /// Takes the logits after its last token. Gives what became of them, and
+    /// the end where that is it.
+    pub(super) fn take_logits(
+        &mut self,
+        tokenizer: &Tokenizer,
+        logits: &[f32],
+        context: usize,
+    ) -> Result<Vec<Event>> {
+        let Kind::Text(text) = &mut self.kind else {
+            return Err(Error::internal("logits for a sequence that wants none"));
+        };
+        let piece = text.advance(tokenizer, logits)?;
+        self.note_time(piece.is_some());
+        let mut events: Vec<Event> = piece.map(Event::Piece).into_iter().collect();
+        if let Some(reason) = self.limit(context) {
+            events.push(self.end(reason));
+        }
+        Ok(events)
+    }
+
+    fn note_time(&mut self, token: bool) {
+        let now = Instant::now();
+        match (self.last, self.begun) {
+            (Some(last), _) => {
+                self.stats.decode += now.duration_since(last);
+                self.stats.steps += 1;
+            }
+            (None, Some(begun)) => {
+                self.stats.prefill = now.duration_since(begun);
+                self.stats.first_token = self.stats.prefill;
+            }
+            (None, None) => (),
+        }
+        self.last = Some(now);
+        self.stats.tokens += usize::from(token);
+    }
+
+    /// Takes the hidden states of its next tokens, F32 `[tokens, width]`; gives
+    /// the mean of all once the last has come.
+    pub(super) fn take_states(&mut self, states: &[f32], width: usize, done: bool) -> Vec<Event> {
+        let Kind::States { tokens, sum } = &mut self.kind else { return Vec::new() };
+        sum.resize(width, 0.0);
+        for state in states.chunks_exact(width.max(1)) {
+            sum.iter_mut().zip(state).for_each(|(sum, &value)| *sum += f64::from(value));
+        }
+        if !done {
+            return Vec::new();
+        }
+        let count = tokens.len() as f64;
+        vec![Event::Embedded(sum.iter().map(|sum| (sum / count) as f32).collect())]
+    }
+
+    /// Ends it.
+    pub(super) fn end(&mut self, reason: FinishReason) -> Event {
+        let (rest, finish) = match &mut self.kind {
+            Kind::Text(text) => (text.finish(reason), text.finished()),
+            Kind::States { .. } => (String::new(), Some(reason)),
+        };
+        self.stats.finish = finish;
+        Event::Finished {
+            rest,
+            reason: finish.unwrap_or(reason),
+            stats: Box::new(self.stats.clone()),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Places for sequences, and which one a new sequence gets.
+
+use super::sequence::Sequence;
+use crate::lm::generate::common;
+
+/// A part of the caches for one sequence at a time.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The tokens whose keys and values are in this part.
+    pub(super) kept: Vec<u32>,
+    pub(super) sequence: Option<Sequence>,
+    /// When a sequence last got it.
+    used: u64,
+}
+
+/// The free slot for a prompt, if there is one: that whose tokens are a good
+/// beginning of it, else the one that was not used for longest. A slot of which
+/// the prompt has less than half is left alone if there are others: who keeps a
+/// long conversation in it may come back.
+pub(super) fn choose(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
+    let free = || slots.iter().enumerate().filter(|(_, slot)| slot.sequence.is_none());
+    let fits = |slot: &Slot| {
+        let same = common(&slot.kept, prompt);
+        if same * 2 >= slot.kept.len() { same } else { 0 }
+    };
+    let best = free().map(|(i, slot)| (fits(slot), i)).filter(|(same, _)| *same > 0);
+    let best = best.max_by_key(|&(same, i)| (same, std::cmp::Reverse(i)));
+    let oldest = || free().min_by_key(|(i, slot)| (slot.used, *i)).map(|(i, _)| i);
+    best.map(|(_, i)| i).or_else(oldest)
+}
+
+impl Slot {
+    /// Puts a sequence in; gives how many of its tokens are there already.
+    pub(super) fn take(&mut self, mut sequence: Sequence, now: u64) -> usize {
+        let reused = if sequence.wants_states() {
+            0
+        } else {
+            // The last token is computed in any case: its logits are wanted.
+            common(&self.kept, sequence.tokens()).min(sequence.tokens().len() - 1)
+        };
+        self.kept.truncate(reused);
+        self.used = now;
+        sequence.begin(reused);
+        self.sequence = Some(sequence);
+        reused
+    }
+
+    /// When its sequence got it: the later, the more.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The tokens that its sequence has still to compute.
+    pub(super) fn pending(&self) -> &[u32] {
+        let tokens = self.sequence.as_ref().map_or(&[][..], Sequence::tokens);
+        tokens.get(self.kept.len()..).unwrap_or(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots(kept: &[(&[u32], u64)]) -> Vec<Slot> {
+        let slot = |&(kept, used): &(&[u32], u64)| Slot { kept: kept.into(), sequence: None, used };
+        kept.iter().map(slot).collect()
+    }
+
+    #[test]
+    fn a_slot_with_a_good_beginning_comes_first() {
+        let all = slots(&[(&[], 1), (&[1, 2, 3], 9), (&[1, 2], 8), (&[1, 9, 9, 9], 7)]);
+        assert_eq!(choose(&all, &[1, 2, 3, 4]), Some(1));
+        assert_eq!(choose(&all, &[1, 2, 4]), Some(1));
+        assert_eq!(choose(&all, &[5]), Some(0));
+        // One token of four is no reason to drop the others.
+        assert_eq!(choose(&slots(&[(&[1, 9, 9, 9], 1), (&[], 2)]), &[1, 2]), Some(0));
+        assert_eq!(choose(&slots(&[(&[1, 9, 9, 9], 2), (&[], 1)]), &[1, 2]), Some(1));
+        assert_eq!(choose(&[], &[1]), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! A language model's file: sizes, tokenizer, template, and where weights are.
+
+use super::chat::{ChatMessage, ChatTemplate};
+use super::decoder::{self, DecoderOptions, Layout, names};
+use super::generate::Prompt;
+use super::model::ModelOptions;
+use super::spec::DecoderSpec;
+use super::tokenizer::{EncodeOptions, Tokenizer};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::formats::gguf::GgufFile;
+use crate::session::{Progress, Session, SessionOptions};
+use std::collections::BTreeMap;
+
+/// The longest context taken without being asked for, in tokens: caches and
+/// tables grow with it.
+const DEFAULT_CONTEXT: usize = 8192;
+
+/// What a GGUF file says of a language model. Everything here can be asked
+/// without a backend, and from several threads.
+#[derive(Debug)]
+pub struct ModelFile {
+    gguf: GgufFile,
+    spec: DecoderSpec,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+}
+
+/// The sizes of a session over a decoder.
+#[derive(Debug, Clone)]
+pub(super) struct Sizes {
+    /// Positions there are tables for.
+    pub(super) context: usize,
+    /// Tokens of one sequence that caches have room for at first.
+    pub(super) capacity: usize,
+    /// Sequences.
+    pub(super) batch: usize,
+    pub(super) layout: Layout,
+    /// For symbols of the graph, the bounds that plans are made for.
+    pub(super) buckets: BTreeMap<String, Vec<u64>>,
+}
+
+impl ModelFile {
+    /// Reads what a parsed file says of the model.
+    ///
+    /// # Errors
+    /// If its architecture, tokenizer or tensor types are not supported, or
+    /// what it says does not fit together.
+    pub fn new(gguf: GgufFile) -> Result<Self> {
+        let spec = DecoderSpec::from_gguf(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        if tokenizer.vocab_len() > spec.vocabulary {
+            let what = format!(
+                "{} tokens, but tensor 'token_embd.weight' has {} rows",
+                tokenizer.vocab_len(),
+                spec.vocabulary
+            );
+            return Err(Error::format(gguf.name(), "key 'tokenizer.ggml.tokens'", what));
+        }
+        let template = template(&gguf, &tokenizer);
+        Ok(ModelFile { gguf, spec, tokenizer, template })
+    }
+
+    /// The parsed file.
+    pub fn gguf(&self) -> &GgufFile {
+        &self.gguf
+    }
+
+    /// The model's sizes and choices.
+    pub fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The model's chat template, if its file has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// The tokens of a prompt.
+    ///
+    /// # Errors
+    /// If the prompt is empty, or a conversation is given to a model without
+    /// a chat template.
+    pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        let empty = || Error::input("prompt", "some text", "nothing");
+        let plain = EncodeOptions { eos: Some(false), ..EncodeOptions::TEXT };
+        match prompt {
+            Prompt::Ask(text) | Prompt::Text(text) if text.is_empty() => Err(empty()),
+            Prompt::Ask(text) if self.template.is_some() => {
+                self.rendered(&[ChatMessage::new("user", text)])
+            }
+            Prompt::Ask(text) | Prompt::Text(text) => self.tokenizer.encode(text, plain),
+            Prompt::Chat(messages) if messages.is_empty() => Err(empty()),
+            Prompt::Chat(messages) => self.rendered(messages),
+            Prompt::Tokens(tokens) if tokens.is_empty() => Err(empty()),
+            Prompt::Tokens(tokens) => Ok(tokens.clone()),
+        }
+    }
+
+    fn rendered(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::unsupported(
+                "chat",
+                "the model's file has no usable chat template; give plain text",
+            )
+        })?;
+        let text = template.render(messages, true)?;
+        self.tokenizer.encode(&text, EncodeOptions::PROMPT)
+    }
+
+    /// The longest sequence, in tokens: as asked for, else the model's own and
+    /// at most 8192.
+    pub(super) fn context(&self, options: &ModelOptions) -> Result<usize> {
+        match options.context {
+            None => Ok(self.spec.context.min(DEFAULT_CONTEXT)),
+            Some(asked) if (1..=self.spec.context).contains(&asked) => Ok(asked),
+            Some(asked) => Err(Error::Limit {
+                what: "the context asked for".into(),
+                limit_name: "the model's context_length".into(),
+                needed: asked as u64,
+                limit: self.spec.context as u64,
+            }),
+        }
+    }
+
+    /// A session over the decoder's graph, its weights where they belong.
+    pub(super) async fn session(
+        &self,
+        backend: &Backend,
+        options: &ModelOptions,
+        sizes: Sizes,
+        progress: Progress<'_>,
+    ) -> Result<Session> {
+        let weights = |name: &str| match self.gguf.tensor_info(name) {
+            Some(_) => self.gguf.tensor(name).map(Some),
+            None => Ok(None),
+        };
+        let Sizes { context, capacity, batch, layout, buckets } = sizes;
+        let decoder = DecoderOptions { cache: options.cache, positions: context, layout };
+        let graph = decoder::build(&self.spec, &weights, decoder)?;
+        let options = SessionOptions {
+            symbols: BTreeMap::from([
+                (names::CAPACITY.into(), capacity as u64),
+                (names::BATCH.into(), batch as u64),
+            ]),
+            buckets,
+            policy: options.policy.clone(),
+            disabled_passes: options.disabled_passes.clone(),
+            submission_ms: options.submission_ms,
+            ..SessionOptions::default()
+        };
+        Session::with_progress(graph, backend, options, progress).await
+    }
+
+    /// Every token is one of the vocabulary.
+    pub(super) fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
+        match tokens.iter().find(|&&id| id as usize >= self.spec.vocabulary) {
+            None => Ok(()),
+            Some(id) => {
+                let expected = format!("a token id below {}", self.spec.vocabulary);
+                Err(Error::input("token", expected, id))
+            }
+        }
+    }
+}
+
+/// The file's chat template. One that cannot be used is no reason not to load
+/// the model: plain text needs none, and a conversation is refused.
+fn template(file: &GgufFile, tokenizer: &Tokenizer) -> Option<ChatTemplate> {
+    file.metadata().get("tokenizer.chat_template")?;
+    match ChatTemplate::from_gguf(file, tokenizer) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            log::warn!("the chat template cannot be used: {error}");
+            None
+        }
+    }
+}
+
+/// More tokens than the context has.
+pub(super) fn beyond_context(what: &str, needed: usize, context: usize) -> Error {
+    Error::Limit {
+        what: what.into(),
+        limit_name: "context (tokens)".into(),
+        needed: needed as u64,
+        limit: context as u64,
+    }
+}
+
+/// Longer chunks use a GPU better; software gains nothing past some length.
+pub(super) fn chunk_for(backend: &Backend) -> usize {
+    match backend {
+        Backend::Gpu(gpu) if !gpu.caps().is_software() => 512,
+        _ => 128,
+    }
+}

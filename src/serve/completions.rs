@@ -1,0 +1,136 @@
+//! `POST /v1/completions`, and what it shares with chats.
+
+use super::error::ApiError;
+use super::options::Common;
+use super::run::Run;
+use super::shape::{Head, Shape, usage};
+use super::stream::{self, Telling};
+use super::{App, body, models};
+use crate::error::Result as LibraryResult;
+use crate::lm::Prompt;
+use crate::lm::engine::{Request as Sequence, Work};
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The most likely tokens told of each, at most.
+const MOST_TOP: usize = 5;
+
+/// Prompts, and answers, of one request at most.
+const MOST_PROMPTS: usize = 256;
+
+#[derive(Debug, Deserialize)]
+struct Completion {
+    prompt: Input,
+    logprobs: Option<usize>,
+    #[serde(flatten)]
+    common: Common,
+}
+
+/// One text or several, as text or as tokens.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Input {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<u32>),
+    Many(Vec<Vec<u32>>),
+}
+
+impl Input {
+    pub(super) fn prompts(self, name: &str) -> Result<Vec<Prompt>, ApiError> {
+        let prompts: Vec<Prompt> = match self {
+            Input::Text(text) => vec![Prompt::Text(text)],
+            Input::Texts(texts) => texts.into_iter().map(Prompt::Text).collect(),
+            Input::Tokens(tokens) => vec![Prompt::Tokens(tokens)],
+            Input::Many(many) => many.into_iter().map(Prompt::Tokens).collect(),
+        };
+        match prompts.len() {
+            1..=MOST_PROMPTS => Ok(prompts),
+            0 => Err(ApiError::param(name, format!("{name} is empty"))),
+            n => Err(ApiError::param(name, format!("at most {MOST_PROMPTS} texts, not {n}"))),
+        }
+    }
+}
+
+pub(super) async fn answer(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let completion: Completion = body::json(&app, request).await?;
+    if completion.logprobs.is_some_and(|top| top > MOST_TOP) {
+        return Err(ApiError::param("logprobs", format!("logprobs must be at most {MOST_TOP}")));
+    }
+    let prompts = completion.prompt.prompts("prompt")?;
+    complete(app, Shape::Text, prompts, completion.common, completion.logprobs).await
+}
+
+/// The tokens of prompts. Texts may be long, and templates are programs: that is
+/// nothing for the threads that talk to clients.
+pub(super) async fn tokens(
+    app: &Arc<App>,
+    prompts: Vec<Prompt>,
+) -> Result<Vec<Vec<u32>>, ApiError> {
+    let shared = app.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let file = shared.engine.file();
+        prompts.iter().map(|prompt| file.prompt_tokens(prompt)).collect::<LibraryResult<Vec<_>>>()
+    });
+    let internal = |error: tokio::task::JoinError| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    let all = made.await.map_err(internal)??;
+    let context = app.engine.context();
+    match all.iter().find(|tokens| tokens.len() > context) {
+        None => Ok(all),
+        Some(tokens) => {
+            let text = format!("{} tokens, but the context has {context}", tokens.len());
+            Err(ApiError::bad(text).code("context_length_exceeded"))
+        }
+    }
+}
+
+pub(super) async fn complete(
+    app: Arc<App>,
+    shape: Shape,
+    prompts: Vec<Prompt>,
+    common: Common,
+    log_probabilities: Option<usize>,
+) -> Result<Response, ApiError> {
+    models::check(&app, &common.model)?;
+    common.check_rest()?;
+    let choices = common.choices()?;
+    // A wrong parameter is found out before anything is worked on.
+    let mut options = common.generate(app.engine.context())?;
+    options.log_probabilities = log_probabilities;
+    if prompts.len() * choices > MOST_PROMPTS {
+        let message = format!("at most {MOST_PROMPTS} answers, not {}", prompts.len() * choices);
+        return Err(ApiError::param("n", message));
+    }
+    let mut sequences = Vec::new();
+    for tokens in tokens(&app, prompts).await? {
+        for choice in 0..choices {
+            let mut options = options.clone();
+            options.sampler.seed = options.sampler.seed.wrapping_add(choice as u64);
+            let work = Work::Generate(options);
+            sequences.push(Sequence { tokens: tokens.clone(), work });
+        }
+    }
+    let count = sequences.len();
+    let run = Run::start(&app, sequences)?;
+    let head = Head::new(shape, &app.options.model);
+    if common.stream.unwrap_or(false) {
+        let telling = Telling { head, choices, usage: common.streams_usage() };
+        return stream::answer(app, run, count, telling).await;
+    }
+    let all = run.collect().await?;
+    let tokenizer = app.engine.file().tokenizer();
+    let each: Vec<Value> =
+        all.iter().enumerate().map(|(i, one)| head.choice(i, one, tokenizer)).collect();
+    let usage = usage(all.iter().map(|one| &one.stats), choices);
+    Ok(Json(head.wrap(false, each, Some(usage))).into_response())
+}

@@ -1,0 +1,215 @@
+//! The two forms of answers: messages of a chat, and plain text.
+
+use super::run::Collected;
+use super::{now, random};
+use crate::lm::tokenizer::Tokenizer;
+use crate::lm::{FinishReason, GenerationStats, LogProbabilities, Piece};
+use serde_json::{Value, json};
+
+/// Which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Chat,
+    Text,
+}
+
+/// What is the same in all parts of an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub(super) shape: Shape,
+    id: String,
+    created: u64,
+    model: String,
+}
+
+impl Head {
+    pub(super) fn new(shape: Shape, model: &str) -> Self {
+        let kind = match shape {
+            Shape::Chat => "chatcmpl",
+            Shape::Text => "cmpl",
+        };
+        let id = format!("{kind}-{:016x}{:016x}", random(), random());
+        Head { shape, id, created: now(), model: model.into() }
+    }
+
+    fn object(&self, streamed: bool) -> &'static str {
+        match (self.shape, streamed) {
+            (Shape::Chat, false) => "chat.completion",
+            (Shape::Chat, true) => "chat.completion.chunk",
+            (Shape::Text, _) => "text_completion",
+        }
+    }
+
+    /// An answer, or a part of one.
+    pub(super) fn wrap(&self, streamed: bool, choices: Vec<Value>, usage: Option<Value>) -> Value {
+        let mut value = json!({
+            "id": self.id,
+            "object": self.object(streamed),
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        });
+        if let Some(usage) = usage {
+            value["usage"] = usage;
+        }
+        value
+    }
+
+    /// All that one sequence came to.
+    pub(super) fn choice(&self, index: usize, one: &Collected, tokenizer: &Tokenizer) -> Value {
+        let probabilities = self.probabilities(&one.pieces, 0, tokenizer);
+        let finish = one.reason.map(finish_reason);
+        match self.shape {
+            Shape::Chat => json!({
+                "index": index,
+                "message": { "role": "assistant", "content": one.text, "refusal": null },
+                "logprobs": probabilities,
+                "finish_reason": finish,
+            }),
+            Shape::Text => json!({
+                "index": index,
+                "text": one.text,
+                "logprobs": probabilities,
+                "finish_reason": finish,
+            }),
+        }
+    }
+
+    /// The part of a stream that opens a choice, where there is one.
+    pub(super) fn opening(&self, index: usize) -> Option<Value> {
+        (self.shape == Shape::Chat).then(|| {
+            let delta = json!({ "role": "assistant", "content": "", "refusal": null });
+            json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": null })
+        })
+    }
+
+    /// The part of a stream with the next text of a choice.
+    pub(super) fn part(
+        &self,
+        index: usize,
+        text: &str,
+        piece: Option<&Piece>,
+        before: usize,
+        tokenizer: &Tokenizer,
+    ) -> Value {
+        let pieces = piece.map(std::slice::from_ref).unwrap_or_default();
+        let probabilities = self.probabilities(pieces, before, tokenizer);
+        self.delta(index, text, probabilities, Value::Null)
+    }
+
+    /// The part of a stream that ends a choice.
+    pub(super) fn ending(&self, index: usize, reason: FinishReason) -> Value {
+        let reason = finish_reason(reason).into();
+        match self.shape {
+            Shape::Chat => json!({
+                "index": index, "delta": {}, "logprobs": null, "finish_reason": reason,
+            }),
+            Shape::Text => self.delta(index, "", Value::Null, reason),
+        }
+    }
+
+    fn delta(&self, index: usize, text: &str, logprobs: Value, finish: Value) -> Value {
+        match self.shape {
+            Shape::Chat => json!({
+                "index": index,
+                "delta": { "content": text },
+                "logprobs": logprobs,
+                "finish_reason": finish,
+            }),
+            Shape::Text => json!({
+                "index": index, "text": text, "logprobs": logprobs, "finish_reason": finish,
+            }),
+        }
+    }
+
+    /// Null where they were not asked for. `before` is how many bytes of text
+    /// precede the tokens.
+    fn probabilities(&self, pieces: &[Piece], before: usize, tokenizer: &Tokenizer) -> Value {
+        let with: Vec<(&Piece, &LogProbabilities)> = pieces
+            .iter()
+            .filter_map(|piece| Some((piece, piece.log_probabilities.as_ref()?)))
+            .collect();
+        if with.is_empty() {
+            return Value::Null;
+        }
+        match self.shape {
+            Shape::Chat => {
+                let content: Vec<Value> =
+                    with.iter().map(|(piece, p)| of_chat(piece.token, p, tokenizer)).collect();
+                json!({ "content": content, "refusal": null })
+            }
+            Shape::Text => of_text(&with, before, tokenizer),
+        }
+    }
+}
+
+fn of_chat(token: u32, p: &LogProbabilities, tokenizer: &Tokenizer) -> Value {
+    let one = |token: u32, logarithm: f32| {
+        let bytes = tokenizer.token_bytes(token).unwrap_or_default();
+        json!({
+            "token": String::from_utf8_lossy(bytes),
+            "logprob": finite(logarithm),
+            "bytes": bytes,
+        })
+    };
+    let top: Vec<Value> = p.top.iter().map(|&(token, value)| one(token, value)).collect();
+    let mut value = one(token, p.chosen);
+    value["top_logprobs"] = top.into();
+    value
+}
+
+fn of_text(with: &[(&Piece, &LogProbabilities)], before: usize, tokenizer: &Tokenizer) -> Value {
+    let bytes = |token: u32| tokenizer.token_bytes(token).unwrap_or_default();
+    let text = |token: u32| String::from_utf8_lossy(bytes(token)).into_owned();
+    let tokens: Vec<String> = with.iter().map(|(piece, _)| text(piece.token)).collect();
+    let chosen: Vec<f32> = with.iter().map(|(_, p)| finite(p.chosen)).collect();
+    let top = |p: &LogProbabilities| -> Value {
+        let all = p.top.iter().map(|&(token, value)| (text(token), finite(value).into()));
+        Value::Object(all.collect())
+    };
+    let top: Vec<Value> = with.iter().map(|(_, p)| top(p)).collect();
+    let mut at = before;
+    let offset = |(piece, _): &(&Piece, &LogProbabilities)| {
+        let here = at;
+        at += bytes(piece.token).len();
+        here
+    };
+    let offsets: Vec<usize> = with.iter().map(offset).collect();
+    json!({
+        "tokens": tokens,
+        "token_logprobs": chosen,
+        "top_logprobs": top,
+        "text_offset": offsets,
+    })
+}
+
+/// JSON has no infinity; OpenAI writes -9999 for what cannot be.
+fn finite(logarithm: f32) -> f32 {
+    logarithm.max(-9999.0)
+}
+
+fn finish_reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::End | FinishReason::Stop => "stop",
+        FinishReason::Length | FinishReason::Context => "length",
+        FinishReason::Cancelled => "cancelled",
+    }
+}
+
+/// What all sequences of a request took; prompts that several share count once.
+pub(super) fn usage<'a>(stats: impl Iterator<Item = &'a GenerationStats>, choices: usize) -> Value {
+    let (mut prompt, mut reused, mut tokens) = (0, 0, 0);
+    for (index, stats) in stats.enumerate() {
+        if index % choices.max(1) == 0 {
+            prompt += stats.prompt_tokens;
+            reused += stats.reused_tokens;
+        }
+        tokens += stats.tokens;
+    }
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": tokens,
+        "total_tokens": prompt + tokens,
+        "prompt_tokens_details": { "cached_tokens": reused },
+    })
+}

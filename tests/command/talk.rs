@@ -1,0 +1,140 @@
+//! `wginfer chat`, `serve` and `perplexity`, on a tiny model with random weights.
+
+use crate::start::{Run, finish, wginfer};
+use crate::tiny_model::TinyModel;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+/// A folder with the model's file in it.
+fn folder(model: &TinyModel) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    std::fs::write(&path, model.bytes().unwrap()).unwrap();
+    let path = path.to_str().unwrap().to_string();
+    (dir, path)
+}
+
+fn on_cpu(command: &str, path: &str, options: &[&str], input: &str) -> Run {
+    let arguments = [&[command, path, "--adapter", "cpu"][..], options].concat();
+    wginfer(&arguments).input(input).run()
+}
+
+fn chat(path: &str, options: &[&str], input: &str) -> Run {
+    let options = [&["--max-tokens", "6", "--ignore-end"][..], options].concat();
+    on_cpu("chat", path, &options, input)
+}
+
+#[test]
+fn a_chat_remembers_and_forgets() {
+    let (_dir, path) = folder(&TinyModel::default());
+    let once = chat(&path, &[], "in the end\n");
+    assert_eq!(once.code, Some(0), "{once:?}");
+    assert!(once.stderr.contains("cut off by --max-tokens after 6 tokens"), "{once:?}");
+    let answer = once.stdout;
+    // Asked again it knows what was said; after /reset it does not.
+    let twice = chat(&path, &[], "in the end\nin the end\n").stdout;
+    let second = twice.strip_prefix(&answer).expect("the first answer");
+    assert_ne!(second, answer);
+    let again = chat(&path, &["--quiet"], "in the end\n/reset\nin the end\n/quit\nin the end\n");
+    assert_eq!(again.stdout, format!("{answer}{answer}"), "{again:?}");
+    // A role changes what is said; one that is taken away does not.
+    let told = chat(&path, &["--system", "the thin in"], "in the end\n").stdout;
+    assert_ne!(told, answer);
+    assert_eq!(chat(&path, &[], "/system the thin in\nin the end\n").stdout, told);
+    let bare = chat(&path, &["--system", "the thin in"], "/system\nin the end\n").stdout;
+    assert_eq!(bare, answer);
+}
+
+#[test]
+fn a_chat_explains_itself() {
+    let (dir, path) = folder(&TinyModel { context: 64, ..TinyModel::default() });
+    let history = dir.path().join("history");
+    let file = history.to_str().unwrap();
+    let run = chat(&path, &["--history", file], "/help\n/dance\nlong \\\nline\n\n");
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(
+        run.stderr.contains("/reset") && run.stderr.contains("/dance is no command"),
+        "{run:?}"
+    );
+    assert!(std::fs::read_to_string(&history).unwrap().contains("/dance"));
+    // What is too long is refused, and the chat goes on without it.
+    let long = format!("{}\nhi\n", "long ".repeat(40));
+    let run = chat(&path, &[], &long);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stderr.contains("context") && run.stderr.contains("/reset"), "{run:?}");
+    assert!(!run.stdout.trim().is_empty(), "{run:?}");
+    let (_dir, plain) = folder(&TinyModel { template: None, ..TinyModel::default() });
+    let run = chat(&plain, &[], "hi\n");
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stderr.contains("no usable chat template"), "{run:?}");
+}
+
+#[test]
+fn perplexity_is_that_of_its_logits() {
+    let (dir, path) = folder(&TinyModel::default());
+    let text = dir.path().join("text");
+    std::fs::write(&text, "the thin end in the sky ".repeat(20)).unwrap();
+    let file = text.to_str().unwrap();
+    let options = ["--text", file, "--window", "40", "--json"];
+    let report = on_cpu("perplexity", &path, &options, "").json();
+    let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{report}"));
+    let windows = (number("tokens") / 40.0).floor();
+    assert_eq!(number("windows"), windows, "{report}");
+    assert_eq!(number("scored_tokens"), windows * 19.0, "{report}");
+    // A model that knows nothing is about as unsure as there are tokens.
+    let value = number("perplexity");
+    assert!(value > 50.0 && value < 2000.0, "{report}");
+    let run = on_cpu("perplexity", &path, &["--text", file, "--window", "40"], "");
+    assert!(run.stdout.starts_with(&format!("perplexity: {value:.4} ±")), "{run:?}");
+    for (input, code) in [("ab", 1), ("", 1)] {
+        let run = on_cpu("perplexity", &path, &["--text", "-"], input);
+        assert_eq!(run.code, Some(code), "{run:?}");
+    }
+}
+
+#[test]
+fn a_server_stays_at_home_unless_told() {
+    for host in ["0.0.0.0", "::", "192.0.2.1"] {
+        let run = on_cpu("serve", "m.gguf", &["--host", host], "");
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stderr.contains("--allow-remote"), "{run:?}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let run = on_cpu("serve", "m.gguf", &["--port", &port], "");
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.stderr.contains(&port), "{run:?}");
+}
+
+/// It says where it is, answers, and ends well when it is asked to.
+#[cfg(unix)]
+#[test]
+fn a_server_starts_answers_and_stops() {
+    let (dir, path) = folder(&TinyModel::default());
+    let key = dir.path().join("key");
+    std::fs::write(&key, "secret\n").unwrap();
+    let arguments = ["serve", &path, "--adapter", "cpu", "--port", "0", "--api-key-file"];
+    let mut child = wginfer(&[&arguments[..], &[key.to_str().unwrap()]].concat()).spawn();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = lines.by_ref().map(|line| line.unwrap()).find(|line| line.contains("http://"));
+    let line = line.expect("its address");
+    assert!(line.starts_with("Serving tiny at http://127.0.0.1:"), "{line}");
+    let address = line.rsplit('/').next().unwrap();
+    let get = |headers: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET /v1/models HTTP/1.0\r\n{headers}\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(get("").contains(" 401 "), "{}", get(""));
+    let answer = get("Authorization: Bearer secret\r\n");
+    assert!(answer.contains(" 200 ") && answer.contains("\"tiny\""), "{answer}");
+    // SAFETY: the process is this test's own child, which was not waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+    let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    assert_eq!(rest.last().map(String::as_str), Some("stopped"), "{rest:?}");
+    assert_eq!(finish(child, Vec::new()).code, Some(0));
+    assert!(Path::new(&path).exists());
+}

@@ -1,0 +1,73 @@
+"""OpenAI's Python client against a running server; see main.rs."""
+
+import math
+import os
+
+import openai
+
+client = openai.OpenAI(max_retries=0)
+MESSAGES = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
+
+
+def chat(**more):
+    return client.chat.completions.create(
+        model="demo", messages=MESSAGES, temperature=0, max_tokens=16, **more
+    )
+
+
+def refused(kind, call):
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+assert [model.id for model in client.models.list()] == ["demo"]
+
+answer = chat(logprobs=True, top_logprobs=2)
+text = answer.choices[0].message.content
+assert "Paris" in text, text
+assert answer.choices[0].finish_reason in ("stop", "length")
+assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+tokens = answer.choices[0].logprobs.content
+assert len(tokens) == answer.usage.completion_tokens, (len(tokens), answer.usage)
+assert b"".join(bytes(token.bytes) for token in tokens).decode() == text
+assert all(len(token.top_logprobs) == 2 and token.logprob <= 0 for token in tokens)
+
+streamed, usage = "", None
+for part in chat(stream=True, stream_options={"include_usage": True}):
+    usage = part.usage or usage
+    if part.choices:
+        streamed += part.choices[0].delta.content or ""
+assert streamed == text, (streamed, text)
+assert usage.completion_tokens == answer.usage.completion_tokens
+
+stopped = chat(stop=["Par"])
+assert stopped.choices[0].message.content == text.split("Par")[0]
+assert stopped.choices[0].finish_reason == "stop"
+
+plain = client.completions.create(
+    model="demo", prompt=["1, 2, 3, 4,", "The sky is"], max_tokens=8, temperature=0, logprobs=1
+)
+assert [choice.index for choice in plain.choices] == [0, 1]
+assert "5" in plain.choices[0].text, plain
+assert len(plain.choices[0].logprobs.tokens) == 8
+
+texts = ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "Interest rates rose."]
+vectors = [one.embedding for one in client.embeddings.create(model="demo", input=texts).data]
+assert all(math.isclose(sum(v * v for v in vector), 1, rel_tol=1e-4) for vector in vectors)
+raw = client.embeddings.create(model="demo", input=texts[0], encoding_format="float")
+assert max(abs(a - b) for a, b in zip(raw.data[0].embedding, vectors[0])) < 1e-4
+near, far = (sum(a * b for a, b in zip(vectors[0], vectors[i])) for i in (1, 2))
+assert near > far, (near, far)
+
+stranger = openai.OpenAI(api_key="wrong", base_url=os.environ["OPENAI_BASE_URL"], max_retries=0)
+refused(openai.AuthenticationError, stranger.models.list)
+error = refused(openai.BadRequestError, lambda: chat(presence_penalty=1))
+assert error.param == "presence_penalty", error
+refused(
+    openai.NotFoundError,
+    lambda: client.chat.completions.create(model="gpt", messages=MESSAGES),
+)
+print(f"openai {openai.__version__} for Python: {text!r}")

@@ -1,0 +1,108 @@
+//! OpenAI's own clients, in Python and JavaScript, against `wginfer serve` with the
+//! demonstration model on the CPU. `scripts/fetch_openai_clients.sh` installs them
+//! into the cache, `scripts/fetch_demo_model.sh` the model.
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests may panic"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use support::{cache, demo_model};
+
+/// What `scripts/fetch_openai_clients.sh` made; it has the same versions.
+const CLIENTS: &str = "openai-clients/3.57.0-6.30.1";
+
+fn clients() -> PathBuf {
+    let folder = cache::dir().expect("a cache folder").join(CLIENTS);
+    assert!(folder.is_dir(), "no {}; run scripts/fetch_openai_clients.sh", folder.display());
+    folder
+}
+
+/// A server in a process of its own, ended when this goes.
+struct Server {
+    child: Child,
+    url: String,
+    rest: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let model = demo_model::path().expect("the demonstration model");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wginfer"));
+        command.arg("serve").arg(model).args(["--adapter", "cpu", "--port", "0"]);
+        command.args(["--name", "demo", "--context", "1024"]);
+        command.env("WGINFER_API_KEY", "secret").stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let told = lines.by_ref().map(|line| line.expect("text"));
+        let line = told.take(20).find(|line| line.starts_with("Serving demo at http://"));
+        let line = line.expect("the server says where it is");
+        let url = line.rsplit(' ').next().unwrap_or_default().to_string();
+        // Read on, or the server would wait for a reader in the end.
+        let rest = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+        Server { child, url, rest: Some(rest) }
+    }
+
+    /// Runs a client, which says what was wrong.
+    fn answers(&self, mut client: Command) {
+        client.env("OPENAI_BASE_URL", format!("{}/v1", self.url)).env("OPENAI_API_KEY", "secret");
+        let output = client.output().unwrap_or_else(|e| panic!("{client:?}: {e}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        println!("{}", text(&output.stdout));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+
+    /// Asks it to stop as a service manager does.
+    fn stop(mut self) {
+        // SAFETY: the process is this test's own child, which was not waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) }, 0);
+        assert!(self.child.wait().expect("it ends").success());
+        let rest = self.rest.take().expect("a thread").join().expect("text");
+        assert_eq!(rest.last().map(String::as_str), Some("stopped"), "{rest:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/openai").join(name)
+}
+
+#[test]
+fn the_python_client_is_answered() {
+    let clients = clients();
+    let server = Server::start();
+    let mut python = Command::new("python3");
+    python.arg(script("client.py")).env("PYTHONPATH", clients.join("python"));
+    server.answers(python);
+    server.stop();
+}
+
+/// Modules are looked for from where the script is.
+#[test]
+fn the_javascript_client_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("client.mjs");
+    std::fs::copy(script("client.mjs"), &copy).unwrap();
+    let modules = clients().join("node/node_modules");
+    std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).unwrap();
+    let server = Server::start();
+    let mut node = Command::new("node");
+    node.arg(copy);
+    server.answers(node);
+    server.stop();
+}

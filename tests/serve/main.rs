@@ -1,0 +1,53 @@
+//! The HTTP server: what it answers, what it refuses, and what it survives.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test program: what is wrong should stop it"
+)]
+
+mod answers;
+mod client;
+mod refusals;
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+mod survival;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use support::backends::{self, Named};
+
+type Body = fn(&Named) -> Result<(), Failed>;
+
+const BODIES: &[(&str, Body)] = &[
+    ("texts_are_the_engines", answers::texts),
+    ("streams_say_the_same", answers::streams),
+    ("parameters_do_something", answers::parameters),
+    ("probabilities_have_both_forms", answers::probabilities),
+    ("embeddings_have_length_one", answers::embeddings),
+    ("what_is_around_it_answers", answers::around),
+    ("malformed_requests_are_explained", refusals::malformed),
+    ("bodies_have_limits", refusals::bodies),
+    ("keys_are_asked_for", refusals::keys),
+    ("a_full_engine_says_so", refusals::full),
+    ("a_slow_answer_ends", refusals::late),
+    ("sixty_four_clients_on_four_slots", survival::crowd),
+    ("clients_that_vanish_free_their_slots", survival::vanishing),
+    ("a_lost_device_gives_503_and_comes_back", survival::lost),
+    ("stopping_lets_answers_end", survival::stopping),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for backend in backends::all() {
+        for (name, body) in BODIES {
+            let backend = backend.clone();
+            let name = format!("serve::{}::{name}", backend.name);
+            trials.push(Trial::test(name, move || body(&backend)));
+        }
+    }
+    backends::conclude(&arguments, trials);
+}
