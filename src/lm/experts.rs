@@ -6,7 +6,7 @@ use super::decoder::Blocks;
 use super::spec::Keys;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
-use crate::graph::{Dim, ValueId};
+use crate::graph::ValueId;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::gather::GatherElements;
 use crate::ops::reduce::Reduction;
