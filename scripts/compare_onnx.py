@@ -325,8 +325,7 @@ def whole_model(model, inputs, args, folder):
         args.keep.mkdir(parents=True, exist_ok=True)
         for name, arrays in (("inputs", inputs), ("ours", ours), ("theirs", theirs)):
             write_arrays(args.keep / f"{name}.npz", arrays)
-    return [compare(output.name, ours.get(output.name), theirs[output.name], args)
-            for output in model.graph.output]
+    return [compare(name, ours.get(name), value, args) for name, value in theirs.items()]
 
 
 def each_node(model, inputs, args, folder):

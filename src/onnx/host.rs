@@ -13,6 +13,9 @@ use crate::graph::{GraphBuilder, ValueId};
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
+/// Why the host computes what it does though there is a GPU.
+pub(super) const HOST_WORK: &str = "the host computes with strings and looks them up";
+
 /// Results in the order of the node's outputs; `None` for one that it has not.
 pub type HostResults = Vec<Option<Tensor>>;
 

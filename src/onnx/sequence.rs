@@ -181,7 +181,10 @@ fn split(importer: &mut Importer<'_>, node: &OnnxNode) -> Result<Flow> {
     let axis = axis.map_err(|e| e.at_node(&node.name))?;
     let n = extents[axis];
     let lengths = match importer.optional(node, 1)? {
-        None => vec![1; n],
+        None => {
+            importer.spend(n as u64, &node.name)?;
+            vec![1; n]
+        }
         Some(value) => match importer.host(&value) {
             None => return Ok(Flow::Look(Wanted::Value(value))),
             Some(known) => lengths(node, &known, n)?,

@@ -1,12 +1,13 @@
 //! An ONNX model on a backend.
 
 use super::draw::Generator;
+use super::host::HOST_WORK;
 use super::import::{Feed, import, start};
 use super::inputs;
 use super::memo::Memo;
 use super::mixed::{Fallback, Work};
 use super::model::Model;
-use super::stage::{Answer, Next, Ran, Src, Table};
+use super::stage::{Answer, Next, Ran, Table};
 use super::state::State;
 use super::value::OnnxValue;
 use crate::backend::Backend;
@@ -371,17 +372,17 @@ impl OnnxSession {
 
     /// Reports the nodes that the host computes though the backend is a GPU.
     fn note_host(&mut self, next: &Next) {
-        let (Next::Go { table, .. }, Backend::Gpu(_)) = (next, &self.backend) else { return };
-        for source in table {
-            if let Src::Host { call, .. } = source {
-                let fallback = Fallback {
-                    node: call.name.clone(),
-                    operator: call.node.op_type.clone(),
-                    reason: "the host computes with strings and looks them up".into(),
-                    bytes: 0,
-                };
-                self.fallbacks.insert(call.name.clone(), fallback);
-            }
+        if !matches!(self.backend, Backend::Gpu(_)) {
+            return;
+        }
+        for call in next.host_calls() {
+            let fallback = Fallback {
+                node: call.name.clone(),
+                operator: call.node.op_type.clone(),
+                reason: HOST_WORK.into(),
+                bytes: 0,
+            };
+            self.fallbacks.insert(call.name.clone(), fallback);
         }
     }
 

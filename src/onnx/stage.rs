@@ -90,6 +90,18 @@ pub(super) enum Next {
 }
 
 impl Next {
+    /// What the host computes for the next table.
+    pub(super) fn host_calls(&self) -> impl Iterator<Item = &HostCall> {
+        let table = match self {
+            Next::Go { table, .. } => table.as_slice(),
+            Next::Done(_) => &[],
+        };
+        table.iter().filter_map(|source| match source {
+            Src::Host { call, .. } => Some(call.as_ref()),
+            _ => None,
+        })
+    }
+
     /// Which results of the stage nobody on the host looks at.
     pub(super) fn unseen(&self, results: usize) -> Vec<bool> {
         let Next::Go { table, ask, .. } = self else { return vec![false; results] };

@@ -1,5 +1,6 @@
 //! What becomes of a model's nodes, as far as it can be told without running it.
 
+use super::host::HOST_WORK;
 use super::import::{Imported, import, start};
 use super::memo::Memo;
 use super::mixed;
@@ -100,6 +101,9 @@ impl Model {
         let mut memo = Memo::new(self.constants().into_iter());
         let imported = import(&start(self.graph(), values), inputs.len(), &mut memo)?;
         let mut seen = Seen { reached: reached(&imported), ..Seen::default() };
+        for call in imported.next.host_calls() {
+            seen.note(&call.name, Fate::Cpu(HOST_WORK.into()));
+        }
         let Some(mut graph) = imported.graph else { return Ok(seen) };
         fold::fold(&mut graph, &mut |op, inputs, extents| memo.evaluate(op, inputs, extents))?;
         dead::run(&mut graph)?;

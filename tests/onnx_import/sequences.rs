@@ -8,7 +8,7 @@ use libtest_mimic::Failed;
 use wginfer::formats::onnx::proto::{
     ElementTypeProto, NodeProto, TensorProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use wginfer::onnx::OnnxValue;
+use wginfer::onnx::{Fate, OnnxValue};
 use wginfer::{DType, ErrorKind, Tensor};
 
 const STRING: i32 = 8;
@@ -202,6 +202,13 @@ pub fn reported(backend: &Named) -> Result<(), Failed> {
     let outputs = session.run_blocking(&[("x", &x), ("n", &n)])?;
     assert_eq!(outputs[0].1.to_f32()?, [2.5, 3.5]);
     assert_eq!((outputs[1].1.dtype(), outputs[1].1.extents()), (DType::String, &[2][..]));
+    let caps = wginfer::gpu::DeviceCaps::webgpu_minimum();
+    let survey =
+        session.model().survey(&[("x", DType::String, &[2]), ("n", DType::F32, &[2])], &caps);
+    let fates: Vec<_> = survey.nodes.iter().map(|(node, fate)| (&*node.op_type, fate)).collect();
+    assert!(survey.problem.is_none());
+    assert!(matches!(fates[0], ("StringNormalizer", Fate::Cpu(_))), "{fates:?}");
+    assert!(matches!(fates[3], ("Add", Fate::Unknown)), "{fates:?}");
     let fallbacks = session.report().fallbacks;
     let nodes: Vec<_> = fallbacks.iter().map(|fallback| fallback.operator.as_str()).collect();
     match backend.is_gpu() {

@@ -121,7 +121,7 @@ impl Report {
              with at least one dispatch. *Host* are those that passed without one: shape \
              arithmetic, results that are the input's memory under another shape, and the few \
              whose result's shape depends on data (NonZero, Unique, NonMaxSuppression and the \
-             like), which the host computes between two parts of the graph. *Refused* means a typed \
+             like) or that are strings, which the host computes between two parts of the graph. *Refused* means a typed \
              error that names the node or the type; nothing is wrong silently. *Could run on a GPU* \
              leaves out tests of strings and f64, which no GPU computes. Of results that are \
              random only types and extents are compared here.\n\n",
