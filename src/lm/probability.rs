@@ -21,28 +21,22 @@ impl LogProbabilities {
     /// [`Error::Input`] for a token without a logit, or logits that are not
     /// numbers.
     pub fn of(logits: &[f32], chosen: u32, count: usize) -> Result<Self> {
-        let total = log_sum_exp(logits);
         let Some(&logit) = logits.get(chosen as usize) else {
             return Err(Error::input("token", format!("an id below {}", logits.len()), chosen));
         };
-        if !total.is_finite() {
-            return Err(Error::input("logits", "finite numbers", total));
+        let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - highest).exp()).sum();
+        if !sum.is_finite() {
+            return Err(Error::input("logits", "finite numbers", highest));
         }
-        let value = |logit: f32| (f64::from(logit) - total) as f32;
+        // In this order: large logits would swallow the logarithm of the sum.
+        let value = |logit: f32| (f64::from(logit) - highest - sum.ln()) as f32;
         let top = most_likely(logits, count).into_iter();
         Ok(LogProbabilities {
             chosen: value(logit),
             top: top.map(|id| (id, value(logits[id as usize]))).collect(),
         })
     }
-}
-
-/// `ln(sum(exp(logits)))`, without overflow.
-pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let most = f64::from(most);
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - most).exp()).sum();
-    most + sum.ln()
 }
 
 /// The ids of the `count` highest logits, in order.
