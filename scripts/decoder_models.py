@@ -60,10 +60,11 @@ def configurations():
     narrow = {**COMMON, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
               "intermediate_size": 8, "query_pre_attn_scalar": WIDTH // 2, "sliding_window": 5}
     yield "gemma2--27b", hf.Gemma2Config(
-        **narrow, num_hidden_layers=46, rope_theta=900.0), {"attention.sliding_window": 5}
+        **narrow, num_hidden_layers=46, rope_theta=900.0), {
+            "attention.sliding_window": 5, "deep": True}
     yield "gemma3--27b", hf.Gemma3TextConfig(
         **narrow, num_hidden_layers=62, rope_theta=3000.0, rope_local_base_freq=40.0), {
-            "attention.sliding_window": 5, "rope.freq_base_swa": 40.0}
+            "attention.sliding_window": 5, "rope.freq_base_swa": 40.0, "deep": True}
     yield "phi3", hf.Phi3Config(
         **HALF_WIDTH, num_hidden_layers=2, sliding_window=6, rope_theta=700.0,
         original_max_position_embeddings=256, resid_pdrop=0.0, embd_pdrop=0.0), {

@@ -424,7 +424,7 @@ fn check_view(plan: &Plan, call: &Call, view: &View, caps: &DeviceCaps) -> Resul
         }
         Place::Status => ("the status word".into(), 4),
         Place::Codebook(dtype) => {
-            let layout = wginfer::quant::DeviceLayout::of(dtype).ok_or_else(missing)?;
+            let layout = DeviceLayout::of(dtype).ok_or_else(missing)?;
             (format!("the codebook of {dtype}"), layout.codebook().len() as u64 * 2)
         }
         Place::Input(i) | Place::Head(i) => {

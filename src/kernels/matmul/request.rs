@@ -170,7 +170,11 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         }
         if let Some(meeting) = meeting(variant).filter(|_| KINDS.contains(&weight)) {
             all.push(Options { weight, meeting, ..plain });
-            all.push(Options { weight, meeting, gated: true, activation: silu, ..plain });
+            // One by one, two weights with a codebook are a buffer too many.
+            let codebook = DeviceLayout::of(weight).is_some_and(|layout| layout.has_codebook());
+            if !(codebook && meeting == Meeting::Each) {
+                all.push(Options { weight, meeting, gated: true, activation: silu, ..plain });
+            }
         }
         if variant.shader == "matmul/tiled" || variant.shader == "matmul/coop" {
             all.push(Options { weight, rows_b: weight.is_quantised(), ..plain });

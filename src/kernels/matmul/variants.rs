@@ -121,6 +121,9 @@ pub static VARIANTS: &[Variant] = &[
     },
 ];
 
+/// The buffers that every device binds at once.
+const MOST_BUFFERS: u32 = 8;
+
 /// What the choice looks at, beside the device and the policy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
@@ -151,7 +154,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
         cx.caps.loops_fit(iterations(v, shape.k))
             && shape.grouping.is_none_or(|loops| match meeting(v) {
                 Some(Meeting::Grouped) => cx.caps.loops_fit(loops),
-                Some(_) => shape.buffers <= cx.caps.limits.max_storage_buffers_per_shader_stage,
+                Some(_) => shape.buffers <= MOST_BUFFERS,
                 None => false,
             })
             && match v.shader {
