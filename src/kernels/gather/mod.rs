@@ -98,7 +98,8 @@ struct Source {
 /// count in 32 bits.
 fn sources(cx: &GpuCx<'_>, data: &TensorType, rows: &Dim, inner: &Dim) -> Result<Vec<Source>> {
     const WHAT: &str = "data of Gather";
-    let Some(layout) = DeviceLayout::of(data.dtype).filter(DeviceLayout::has_head) else {
+    let quantised = data.dtype.is_quantised();
+    let Some(layout) = DeviceLayout::of(data.dtype).filter(|_| quantised) else {
         let runs = parts::runs(cx, WHAT, rows, inner, data.dtype.device_block_bytes() as u64)?;
         return Ok(runs.into_iter().map(|rows| Source { rows, head: None }).collect());
     };
@@ -110,7 +111,8 @@ fn sources(cx: &GpuCx<'_>, data: &TensorType, rows: &Dim, inner: &Dim) -> Result
     let source = |part: &Part| {
         parts::fits_u32(cx, "elements of a part of Gather's data", &(inner * part.count))?;
         let view = part.view(Place::Head(0), head);
-        Ok(Source { rows: Run::fixed(part, rows, body), head: Some(view) })
+        let head = layout.has_head().then_some(view);
+        Ok(Source { rows: Run::fixed(part, rows, body), head })
     };
     parts.iter().map(source).collect()
 }
