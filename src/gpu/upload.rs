@@ -391,7 +391,10 @@ impl StepWriter {
         }
         let total = self.bytes.len() as u64;
         if total > self.ring.size {
-            let size = total.checked_next_power_of_two().unwrap_or(total);
+            // An eighth more at most, so that steps that grow bit by bit do not each
+            // make new buffers.
+            let grain = total.checked_next_power_of_two().unwrap_or(total) / 8;
+            let size = total.next_multiple_of(grain.max(super::memory::SIZE_STEP));
             self.ring = Ring::new(size.min(self.gpu.caps.limits.max_buffer_size).max(total));
         }
         let slot = self.ring.take(&self.gpu).await?;

@@ -66,7 +66,7 @@ fn json_adds_up() {
 
 #[test]
 fn what_cannot_be_run_is_said() {
-    // The type's number in the description of the first tensor: IQ2_XXS.
+    // The type's number in the description of the first tensor: Q1_0.
     let mut writer = GgufWriter::new();
     writer.metadata("general.architecture", "llama").unwrap();
     writer.tensor("odd.weight", Tensor::from_f32(&[256], &[0.0; 256]).unwrap()).unwrap();
@@ -74,10 +74,10 @@ fn what_cannot_be_run_is_said() {
     let name = bytes.windows(10).position(|w| w == b"odd.weight").unwrap();
     let at = name + 10 + 4 + 8;
     assert_eq!(bytes[at..at + 4], [0; 4]);
-    bytes[at] = 16;
+    bytes[at] = 41;
     let run = inspect(&bytes, &[]);
     assert_eq!(run.code, Some(0), "{run:?}");
-    assert!(run.stdout.contains("IQ2_XXS *") && run.stdout.contains("'odd.weight'"), "{run:?}");
+    assert!(run.stdout.contains("Q1_0 *") && run.stdout.contains("'odd.weight'"), "{run:?}");
     assert!(run.stdout.contains("cannot be run"), "{run:?}");
     let report = inspect(&bytes, &["--json"]).json();
     assert_eq!(report["runnable"], false);
