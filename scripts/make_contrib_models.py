@@ -224,13 +224,13 @@ def adopted(random):
 def whole_numbers(random):
     """Products and pictures of whole numbers."""
     weights = {"w": random.integers(-9, 10, (2, 4, 5)).astype(np.int32), "v": random.integers(-9, 10, 4).astype(np.int64),
-               "sizes": number([1, 2, 7, 9], np.int64)}
+               "sizes": number([1, 2, 7, 9], np.int64), "twice": number([1, 2, 8, 10], np.int64)}
     nodes = [
         helper.make_node("MatMul", ["a", "w"], ["y"]), helper.make_node("MatMul", ["b", "v"], ["z"]),
         helper.make_node("Cast", ["image"], ["bytes"], to=onnx.TensorProto.UINT8),
         helper.make_node("Cast", ["image"], ["signed"], to=onnx.TensorProto.INT8),
         helper.make_node("Resize", ["bytes", "", "", "sizes"], ["larger"], mode="linear"),
-        helper.make_node("Resize", ["signed", "", "", "sizes"], ["larger_signed"], mode="linear", coordinate_transformation_mode="asymmetric"),
+        helper.make_node("Resize", ["signed", "", "", "twice"], ["larger_signed"], mode="linear", coordinate_transformation_mode="asymmetric"),
         helper.make_node("Resize", ["image", "", "", "sizes"], ["larger_i"], mode="linear", coordinate_transformation_mode="align_corners"),
         helper.make_node("Cast", ["larger"], ["r"], to=onnx.TensorProto.INT32), helper.make_node("Cast", ["larger_signed"], ["s"], to=onnx.TensorProto.INT32),
     ]

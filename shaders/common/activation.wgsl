@@ -42,7 +42,7 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 fn softplus(x: f32) -> f32 {
-    return max(x, 0.0) + ln_1p_unit(exp_negative(-abs(x)));
+    return select(x, 0.0, x <= 0.0) + ln_1p_unit(exp_negative(-abs(x)));
 }
 
 // The built-in tanh overflows on some drivers and has a large absolute error.

@@ -59,9 +59,9 @@ fn every_tensor_must_have_its_shape() {
             });
         }
         refused(&tensor, "whole numbers", Unsupported, &|raw| raw.tensor(&tensor).of = I32);
-        refused(&tensor, "IQ4_XS", Unsupported, &|raw| {
+        refused(&tensor, "Q1_0", Unsupported, &|raw| {
             let dims: Vec<u64> = dims.iter().map(|_| 256).collect();
-            raw.replace_tensor(&tensor, &dims, 23, 136 * if dims.len() == 2 { 256 } else { 1 });
+            raw.replace_tensor(&tensor, &dims, 41, 36 * if dims.len() == 2 { 256 } else { 1 });
         });
     }
 }

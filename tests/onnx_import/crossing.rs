@@ -95,8 +95,8 @@ pub fn non_zero(backend: &Named) -> Result<(), Failed> {
         let report = session.report();
         let result = want.len() as u64 * 4;
         let crossed = (report.bytes_to_device, report.bytes_to_host);
-        // The places of the rows, in 64 bits on the host, are made there.
-        let places = want.len() as u64 / WIDTH as u64 * 8;
+        // The places of the rows are made on the host.
+        let places = want.len() as u64 / WIDTH as u64 * 4;
         assert_eq!(crossed, (PICTURE + places, ROWS as u64 + result));
     }
     // Other rows, but as many: what follows is a graph that is there.

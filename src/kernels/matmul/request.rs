@@ -182,7 +182,12 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     }
     // The options of this table are complete for its variants, so none fails.
     let requests = all.iter().filter_map(|options| options.request(variant).ok());
-    requests.chain([false, true].map(grouping)).collect()
+    // What groups rows needs nothing special; it is listed with the variants that it
+    // is no exception for.
+    let groups = meeting(variant) == Some(Meeting::Grouped);
+    let plain = variant.needs.coop.is_none() && variant.needs.invocations >= 32;
+    let helpers = [false, true].map(grouping).into_iter().filter(|_| groups && plain);
+    requests.chain(helpers).collect()
 }
 
 /// How a variant has rows meet matrices of their own; `None` if it cannot.

@@ -106,7 +106,7 @@ fn group(cx: &mut NodeCx<'_>) -> Result<()> {
         x = channels_second(cx, x)?;
     }
     let channels = cx.extents_of(x)?.get(1).copied().unwrap_or(0) as u64;
-    if groups == 0 || channels % groups != 0 {
+    if groups == 0 || !channels.is_multiple_of(groups) {
         return Err(cx.broken(format!("attribute 'groups' = {groups} of {channels} channels")));
     }
     let op = GroupNormalization { groups, epsilon: cx.float("epsilon", 1e-5)? };

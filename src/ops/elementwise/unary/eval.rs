@@ -11,7 +11,7 @@ impl Unary {
     /// The exact value.
     pub fn eval(self, x: f64) -> f64 {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-        let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+        let softplus = |x: f64| (if x <= 0.0 { 0.0 } else { x }) + (-x.abs()).exp().ln_1p();
         let elu = |alpha: f64| if x < 0.0 { alpha * x.exp_m1() } else { x };
         match self {
             Identity => x,
@@ -180,7 +180,8 @@ fn sigmoid_f32(x: f32) -> f32 {
 }
 
 fn softplus_f32(x: f32) -> f32 {
-    x.max(0.0) + math::ln_1p_unit(math::exp(-x.abs()))
+    let positive = if x <= 0.0 { 0.0 } else { x };
+    positive + math::ln_1p_unit(math::exp(-x.abs()))
 }
 
 fn elu_f32(x: f32, alpha: f32) -> f32 {
