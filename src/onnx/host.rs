@@ -14,7 +14,7 @@ use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 /// Why the host computes what it does though there is a GPU.
-pub(super) const HOST_WORK: &str = "the host computes with strings and looks them up";
+const HOST_WORK: &str = "the host computes with strings and looks them up";
 
 /// Results in the order of the node's outputs; `None` for one that it has not.
 pub type HostResults = Vec<Option<Tensor>>;
@@ -33,6 +33,19 @@ pub struct HostOperator {
     pub when: When,
     /// Computes the node.
     pub compute: fn(&HostCx<'_>) -> Result<HostResults>,
+}
+
+/// Why the host computes nodes whose results have as many elements as data says.
+const COUNTED: &str = "the host has to look at its inputs";
+
+impl HostOperator {
+    /// Why no device computes it.
+    pub(super) fn reason(&self) -> &'static str {
+        match self.when {
+            When::Always | When::Strings => HOST_WORK,
+            When::Unknown => COUNTED,
+        }
+    }
 }
 
 /// Which nodes of an operator the host computes.
@@ -62,6 +75,8 @@ pub(super) struct HostCall {
     /// The node's name with those around it.
     pub(super) name: String,
     pub(super) compute: fn(&HostCx<'_>) -> Result<HostResults>,
+    /// Why no device computes it.
+    pub(super) reason: &'static str,
 }
 
 /// A node that the host is to compute.
@@ -91,7 +106,7 @@ impl HostCall {
             let values = places.iter().map(label).collect::<Result<Vec<_>>>()?;
             Ok(vec![Some(Tensor::from_strings(cx.input(0)?.extents(), &values)?)])
         };
-        Arc::new(HostCall { node: node.clone(), name: name.into(), compute })
+        Arc::new(HostCall { node: node.clone(), name: name.into(), compute, reason: HOST_WORK })
     }
 }
 

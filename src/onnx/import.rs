@@ -352,7 +352,8 @@ impl Importer<'_> {
         let dtypes = dtypes.collect::<Result<Vec<_>>>().map_err(|e| named(e, node, &name))?;
         let known = values.iter().flatten().all(|value| self.host(value).is_some());
         if let Some(row) = host::row_for(node, &dtypes, known) {
-            let call = HostCall { node: node.clone(), name, compute: row.compute };
+            let call =
+                HostCall { node: node.clone(), name, compute: row.compute, reason: row.reason() };
             let outputs = vec![Some(Value::Nothing); node.outputs.len()];
             let names = node.outputs.clone();
             return self.on_host(

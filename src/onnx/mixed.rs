@@ -25,14 +25,19 @@ pub struct Fallback {
     pub operator: String,
     /// Why.
     pub reason: String,
-    /// Bytes that go between the backends for it, each run.
+    /// Bytes that go between the backends for it, each run; 0 for what the host
+    /// computes between stages, which [`Placement`](super::Placement) has in its sums.
     pub bytes: u64,
 }
 
 impl std::fmt::Display for Fallback {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Fallback { node, operator, reason, bytes } = self;
-        write!(f, "node '{node}' ({operator}): {reason}; {bytes} bytes cross each run")
+        write!(f, "node '{node}' ({operator}): {reason}")?;
+        match bytes {
+            0 => Ok(()),
+            bytes => write!(f, "; {bytes} bytes cross each run"),
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! An ONNX model on a backend.
 
 use super::draw::Generator;
-use super::host::HOST_WORK;
 use super::import::{Feed, import, start};
 use super::inputs;
 use super::memo::Memo;
@@ -379,7 +378,7 @@ impl OnnxSession {
             let fallback = Fallback {
                 node: call.name.clone(),
                 operator: call.node.op_type.clone(),
-                reason: HOST_WORK.into(),
+                reason: call.reason.into(),
                 bytes: 0,
             };
             self.fallbacks.insert(call.name.clone(), fallback);

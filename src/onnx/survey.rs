@@ -1,6 +1,5 @@
 //! What becomes of a model's nodes, as far as it can be told without running it.
 
-use super::host::HOST_WORK;
 use super::import::{Imported, import, start};
 use super::memo::Memo;
 use super::mixed;
@@ -102,7 +101,7 @@ impl Model {
         let imported = import(&start(self.graph(), values), inputs.len(), &mut memo)?;
         let mut seen = Seen { reached: reached(&imported), ..Seen::default() };
         for call in imported.next.host_calls() {
-            seen.note(&call.name, Fate::Cpu(HOST_WORK.into()));
+            seen.note(&call.name, Fate::Cpu(call.reason.into()));
         }
         let Some(mut graph) = imported.graph else { return Ok(seen) };
         fold::fold(&mut graph, &mut |op, inputs, extents| memo.evaluate(op, inputs, extents))?;
