@@ -96,16 +96,19 @@ impl Kernel for LinearAttentionKernel {
             return Err(Error::unsupported("LinearAttention", what));
         }
         let (batch, tokens) = (&cx.input(0)?.shape[0], &cx.input(0)?.shape[1]);
-        // An iteration for each row of the state in each of up to four passes.
-        let passes = sizes.head * (3 + self.op.q_heads / self.op.kv_heads) + 8;
-        let can = |_: &Variant| cx.caps.loops_fit(passes + 2 * sizes.head);
+        // An iteration for each row of the state in each pass, and the end of each loop,
+        // which drivers count as well.
+        let share = self.op.q_heads / self.op.kv_heads;
+        let passes = (sizes.head + 1) * (3 + share) + share + 4;
+        let around = 2 * (sizes.head + 1) + 2;
+        let can = |_: &Variant| cx.caps.loops_fit(passes + around);
         let software = cx.caps.is_software();
         let suits = |variant: &Variant| (variant.name == "few_columns") == software;
         let forced = cx.policy.force.contains_key(FAMILY);
         let variant = cx
             .choose(FAMILY, VARIANTS, |variant| can(variant) && (forced || suits(variant)))
             .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;
-        let left = cx.caps.loop_iterations.map_or(u64::MAX, |most| most - 2 * sizes.head - 1);
+        let left = cx.caps.loop_iterations.map_or(u64::MAX, |most| most.saturating_sub(around));
         let chunk = (left / passes).clamp(1, 1024);
         let all = cx.bound(tokens)?;
         let width =
