@@ -208,17 +208,19 @@ def adopted(random):
     """What ONNX took over, and products with every function and order."""
     real = lambda *shape: random.standard_normal(shape).astype(np.float32)
     weights = {"axis": number(1, np.int32), "at": number([[1, 2], [0, 3]], np.int64), "pads": number([0, 1, 0, 1], np.int64), "v": number(0.5),
-               "w": real(6, 4), "b": real(6), "batch": real(2, 4, 5), "grid": real(1, 3, 3, 2), "image": real(1, 2, 5, 5)}
+               "w": real(6, 4), "b": real(6), "batch": real(2, 4, 5), "grid": real(1, 3, 3, 2), "image": real(1, 2, 5, 5),
+               "zero": number(0), "five": number(5), "one": number(1)}
     nodes = [
         node("Inverse", ["x"], ["inverse"]), node("ExpandDims", ["m", "axis"], ["wide"]), node("Trilu", ["m"], ["lower"], upper=0),
         node("GatherND", ["m", "at"], ["picked"]), node("Pad", ["m", "pads", "v"], ["padded"], mode="constant"),
         node("GridSample", ["image", "grid"], ["sampled"], mode="bilinear"),
+        node("Range", ["zero", "five", "one"], ["range"]),
         node("FusedMatMul", ["p", "batch"], ["pb"], transBatchA=1, alpha=0.25), node("TransposeMatMul", ["t", "batch"], ["tb"], transA=1),
     ]
     functions = ["Elu", "Softplus", "Softsign", "ThresholdedRelu"]
     nodes += [node("FusedGemm", ["m", "w", "b"], [f"f{i}"], transB=1, activation=name, activation_alpha=0.3) for i, name in enumerate(functions)]
     inputs = {"x": real(2, 3, 3), "m": real(4, 4), "p": real(3, 2, 4), "t": real(2, 4, 3)}
-    return nodes, weights, inputs, ["inverse", "wide", "lower", "picked", "padded", "sampled", "pb", "tb"] + [f"f{i}" for i in range(len(functions))]
+    return nodes, weights, inputs, ["inverse", "wide", "lower", "picked", "padded", "sampled", "pb", "tb", "range"] + [f"f{i}" for i in range(len(functions))]
 
 
 def whole_numbers(random):

@@ -42,7 +42,6 @@ const ADOPTED: &[(&str, &str, u32)] = &[
     ("Pad", "Pad", 11),
     ("Range", "Range", 11),
     ("Trilu", "Trilu", 14),
-    ("Unique", "Unique", 11),
 ];
 
 /// The row of an operator for a version of its operator set.

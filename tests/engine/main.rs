@@ -34,7 +34,6 @@ type Body = fn(&Named) -> Result<(), Failed>;
 const BODIES: &[(&str, Body)] = &[
     ("together_as_alone", alone::together_as_alone),
     ("every_architecture_together_as_alone", alone::every_architecture),
-    ("smollm2_together_as_alone", alone::smollm2),
     ("caches_grow_under_others", alone::caches_grow),
     ("decoding_makes_nothing", alone::decoding_makes_nothing),
     ("prompts_and_tokens_take_turns", alone::turns),
@@ -55,11 +54,15 @@ const BODIES: &[(&str, Body)] = &[
     ("a_worker_recovers", threads::recovers),
 ];
 
+/// What takes too long where whole models do.
+const LONG: &[(&str, Body)] = &[("smollm2_together_as_alone", alone::smollm2)];
+
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for backend in backends::all() {
-        for (name, body) in BODIES {
+        let long = if backend.is_slow() { &[] } else { LONG };
+        for (name, body) in BODIES.iter().chain(long) {
             let backend = backend.clone();
             let name = format!("engine::{}::{name}", backend.name);
             trials.push(Trial::test(name, move || body(&backend)));

@@ -91,7 +91,7 @@ fn tensor(given: &Given, bytes: &mut &[u8]) -> Tensor {
 fn run(backend: &Named, folder: &str, entry: &Entry, fused: bool) -> Result<(), Failed> {
     let read = |ending: &str| std::fs::read(file(folder, &format!("{}.{ending}", entry.model)));
     let model = Model::from_bytes(&entry.model, read("onnx")?)?;
-    let mut options = OnnxOptions::default();
+    let mut options = OnnxOptions { gpu_only: backend.is_gpu(), ..OnnxOptions::default() };
     options.session.poison = true;
     if !fused {
         options.session.disabled_passes = PASSES.iter().map(|pass| pass.name.into()).collect();
@@ -121,6 +121,7 @@ fn run(backend: &Named, folder: &str, entry: &Entry, fused: bool) -> Result<(), 
         }
     }
     assert!(rest.is_empty(), "numbers are left");
+    assert_eq!(session.counters().dispatches > 0, backend.is_gpu());
     Ok(())
 }
 

@@ -36,12 +36,6 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
     },
     OnnxOperator { domain: "com.microsoft", name: "FusedMatMul", since: 1, import: fused },
     OnnxOperator { domain: "com.microsoft", name: "TransposeMatMul", since: 1, import: fused },
-    OnnxOperator {
-        domain: "com.microsoft",
-        name: "FusedMatMulActivation",
-        since: 1,
-        import: fused,
-    },
     OnnxOperator { domain: "com.microsoft", name: "Inverse", since: 1, import: host::inverse },
     OnnxOperator { domain: "com.microsoft", name: "MatMulNBits", since: 1, import: nbits::import },
 ];
@@ -113,7 +107,7 @@ fn gemm(cx: &mut NodeCx<'_>) -> Result<ValueId> {
     Ok(y)
 }
 
-/// MatMul with transposition, a factor and a function.
+/// MatMul with transposition and a factor.
 fn fused(cx: &mut NodeCx<'_>) -> Result<()> {
     let dtype = real(cx, 0)?;
     real(cx, 1)?;
@@ -128,7 +122,6 @@ fn fused(cx: &mut NodeCx<'_>) -> Result<()> {
     let op = MatMul { trans_a, trans_b, activation: None };
     let y = cx.op1(op, &[a, b])?;
     let y = cx.map2_f32(Binary::Mul, y, alpha)?;
-    let y = fused_activation(cx, y)?;
     cx.output_as(0, y, dtype)
 }
 

@@ -1,13 +1,12 @@
 //! Normalisations of ONNX Runtime's domain.
 
 use super::onnx::Facts;
-use super::{GroupNormalization, Normalization, SkipNormalization};
+use super::{Normalization, SkipNormalization};
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator};
-use crate::ops::elementwise::{Binary, Unary};
+use crate::ops::elementwise::Binary;
 use crate::ops::gather::{Places, Take};
-use crate::ops::pool::{channels_last, channels_second};
 use crate::ops::reduce::{Reduce, Reduction};
 use crate::ops::{RefData, RefTensor};
 use crate::tensor::{DType, Tensor};
@@ -28,7 +27,6 @@ pub(crate) const CONTRIB: &[OnnxOperator] = &[
         import: |cx| skip(cx, false),
     },
     OnnxOperator { domain: DOMAIN, name: "EmbedLayerNormalization", since: 1, import: embedded },
-    OnnxOperator { domain: DOMAIN, name: "GroupNorm", since: 1, import: group },
 ];
 
 /// Inputs: words, segments, three tables (words, positions, segments), gamma, beta,
@@ -93,34 +91,6 @@ fn looked_up(cx: &mut NodeCx<'_>, table: ValueId, indices: ValueId, name: &str) 
     }
     let rows = cx.op1(Take { axis: 0, batch_dims: 0 }, &[table, indices])?;
     cx.cast(rows, DType::F32)
-}
-
-/// Group normalisation with the channels last unless it says otherwise, and
-/// perhaps a SiLU.
-fn group(cx: &mut NodeCx<'_>) -> Result<()> {
-    let dtype = cx.dtype(0)?;
-    let last = cx.int("channels_last", 1)? != 0;
-    let groups = u64::try_from(cx.int("groups", 1)?).unwrap_or(0);
-    let mut x = cx.input_f32(0)?;
-    if last {
-        x = channels_second(cx, x)?;
-    }
-    let channels = cx.extents_of(x)?.get(1).copied().unwrap_or(0) as u64;
-    if groups == 0 || !channels.is_multiple_of(groups) {
-        return Err(cx.broken(format!("attribute 'groups' = {groups} of {channels} channels")));
-    }
-    let op = GroupNormalization { groups, epsilon: cx.float("epsilon", 1e-5)? };
-    let inputs = [x, cx.input_f32(1)?, cx.input_f32(2)?];
-    let mut y = cx.op1(op, &inputs)?;
-    match cx.int("activation", 0)? {
-        0 => {}
-        1 => y = cx.map1(Unary::Silu, y)?,
-        other => return Err(cx.unsupported(format!("activation {other}"))),
-    }
-    if last {
-        y = channels_last(cx, y)?;
-    }
-    cx.output_as(0, y, dtype)
 }
 
 /// Inputs: input, skip, gamma, beta (with a mean only), bias. Outputs: the
