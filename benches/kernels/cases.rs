@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use wginfer::ops::Operator;
 use wginfer::ops::attention::Attention;
 use wginfer::ops::conv::{Conv, ConvTranspose};
-use wginfer::ops::elementwise::Binary;
+use wginfer::ops::elementwise::{Binary, Unary};
 use wginfer::ops::matmul::MatMul;
 use wginfer::ops::movement::Transpose;
 use wginfer::ops::norm::Normalization;
@@ -51,29 +51,37 @@ impl Bench {
 
 /// The multiply-add ceiling, then the kernels.
 pub fn all() -> Vec<Bench> {
+    use DType::{F16, F32, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0};
     let mut benches = vec![ceiling()];
-    benches.extend([256, 512].map(matmul));
+    benches.extend([256, 512, 1024].map(matmul));
+    benches.push(linear(F32, 128, 576, 1536));
     // The products of SmolLM2-135M's feed-forward layer, inputs by outputs. A
     // block of Q4_K has 256 elements, so it takes only one of them.
-    for dtype in [DType::Q4_1, DType::Q8_0, DType::Q4_K, DType::F16] {
+    for dtype in [F32, F16, Q4_0, Q4_1, Q8_0, Q4_K, Q6_K] {
         for (k, n) in [(576, 1536), (1536, 576)] {
             if k % dtype.block_len() == 0 {
                 benches.push(linear(dtype, 1, k, n));
-                benches.push(linear(dtype, 64, k, n));
             }
         }
+        if dtype != F32 {
+            benches.push(linear(dtype, 128, 1536, 576));
+        }
     }
-    benches.extend([softmax(), norm(), add(), transpose()]);
-    // Of ResNet-50: 3 by 3 on large and on small planes, and 1 by 1; a depthwise
-    // one of MobileNet, and doubling a plane.
+    benches.extend([softmax(512, 1024), layer_norm(512, 1024), rms_norm(512, 1024)]);
+    benches.extend([add(), gelu(), transpose()]);
+    // Of ResNet-50, a depthwise one of MobileNet, and doubling a plane.
+    benches.push(conv("conv_7x7/3x224x224x64", [3, 224, 64], [7, 2, 1]));
     benches.push(conv("conv_3x3/64x56x56x64", [64, 56, 64], [3, 1, 1]));
     benches.push(conv("conv_3x3/256x14x14x256", [256, 14, 256], [3, 1, 1]));
-    benches.push(conv("conv_1x1/256x28x28x128", [256, 28, 128], [1, 1, 1]));
-    benches.push(conv("conv_7x7/3x112x112x64", [3, 112, 64], [7, 2, 1]));
-    benches.push(conv("conv_depthwise/144x56x56", [144, 56, 144], [3, 1, 144]));
+    benches.push(conv("conv_1x1/256x14x14x1024", [256, 14, 1024], [1, 1, 1]));
+    benches.push(conv("conv_depthwise/32x112x112", [32, 112, 32], [3, 1, 32]));
     benches.push(conv_transpose());
-    benches.push(attention("attention_prefill/64", 64, 0, 64));
-    benches.push(attention("attention_decode/512", 1, 511, 512));
+    benches.push(heads("attention/9x256x64", [9, 256, 64], false));
+    benches.push(heads("attention_causal/9x256x64", [9, 256, 64], true));
+    benches.push(cached("attention_prefill/64", 64, 0, 64));
+    benches.push(cached("attention_decode/512", 1, 511, 512));
+    benches.push(cached("attention_decode/4096", 1, 4095, 4096));
+    benches.extend(large());
     benches
 }
 
@@ -113,21 +121,51 @@ fn linear(dtype: DType, rows: usize, k: usize, n: usize) -> Bench {
     Bench::new(format!("matvec_{dtype}/{k}x{n}"), op, operands, work)
 }
 
-fn softmax() -> Bench {
-    let work = Work::Bytes(2 * floats(1024 * 1024));
-    Bench::new("softmax/1024x1024", Softmax { axis: -1 }, [f32s(&[1024, 1024])], work)
+fn softmax(rows: usize, len: usize) -> Bench {
+    let work = Work::Bytes(2 * floats(rows * len));
+    Bench::new(format!("softmax/{rows}x{len}"), Softmax { axis: -1 }, [f32s(&[rows, len])], work)
 }
 
-fn norm() -> Bench {
-    let work = Work::Bytes(2 * floats(2048 * 576) + floats(576));
-    let operands = [f32s(&[2048, 576]), f32s(&[576])];
-    Bench::new("rms_normalization/2048x576", Normalization::rms(1e-5), operands, work)
+fn rms_norm(rows: usize, len: usize) -> Bench {
+    let work = Work::Bytes(2 * floats(rows * len) + floats(len));
+    let operands = [f32s(&[rows, len]), f32s(&[len])];
+    let name = format!("rms_normalization/{rows}x{len}");
+    Bench::new(name, Normalization::rms(1e-5), operands, work)
+}
+
+fn layer_norm(rows: usize, len: usize) -> Bench {
+    let work = Work::Bytes(2 * floats(rows * len) + 2 * floats(len));
+    let operands = [f32s(&[rows, len]), f32s(&[len]), f32s(&[len])];
+    let name = format!("layer_normalization/{rows}x{len}");
+    Bench::new(name, Normalization::layer(1e-5), operands, work)
 }
 
 fn add() -> Bench {
-    const COUNT: usize = 1 << 20;
+    const COUNT: usize = 4 << 20;
     let work = Work::Bytes(3 * floats(COUNT));
-    Bench::new("add/1M", Binary::Add, [f32s(&[COUNT]), f32s(&[COUNT])], work)
+    Bench::new("add/4M", Binary::Add, [f32s(&[COUNT]), f32s(&[COUNT])], work)
+}
+
+fn gelu() -> Bench {
+    const COUNT: usize = 4 << 20;
+    let work = Work::Bytes(2 * floats(COUNT));
+    Bench::new("gelu/4M", Unary::Gelu, [f32s(&[COUNT])], work)
+}
+
+/// What takes a GPU: minutes on the CPU. Only with `WGINFER_BENCH_LARGE=1`.
+fn large() -> Vec<Bench> {
+    if std::env::var_os("WGINFER_BENCH_LARGE").is_none_or(|value| value == "0") {
+        return Vec::new();
+    }
+    let mut benches: Vec<Bench> = [4096, 8192].map(matmul).into();
+    benches.push(linear(DType::F32, 512, 4096, 4096));
+    for dtype in [DType::F32, DType::F16, DType::Q4_0, DType::Q8_0, DType::Q4_K, DType::Q6_K] {
+        benches.push(linear(dtype, 1, 4096, 14336));
+        benches.push(linear(dtype, 512, 4096, 14336));
+    }
+    benches.extend([softmax(4096, 4096), layer_norm(4096, 4096), rms_norm(4096, 4096)]);
+    benches.push(heads("attention_causal/32x2048x128", [32, 2048, 128], true));
+    benches
 }
 
 fn transpose() -> Bench {
@@ -153,8 +191,18 @@ fn conv_transpose() -> Bench {
     Bench::new("conv_transpose_4x4/128x28x28x64", op, operands, work)
 }
 
+/// Heads, positions and the size of a head, without a cache.
+fn heads(name: &str, [heads, len, size]: [usize; 3], causal: bool) -> Bench {
+    let cache = || f32s(&[1, heads, len, size]);
+    let past = Tensor::from_i32(&[1], &[0]).expect("one number");
+    let operands = [f32s(&[1, len, heads, size]), cache(), cache(), CaseInput::exact(past)];
+    let pairs = if causal { len * (len + 1) / 2 } else { len * len };
+    let work = Work::Operations((pairs * heads * size * 4) as u64);
+    Bench::new(name, Attention { causal, ..Attention::default() }, operands, work)
+}
+
 /// The heads of SmolLM2-135M with an F16 cache, which is full afterwards.
-fn attention(name: &str, queries: usize, past: usize, capacity: usize) -> Bench {
+fn cached(name: &str, queries: usize, past: usize, capacity: usize) -> Bench {
     const HEADS: usize = 9;
     const KV_HEADS: usize = 3;
     const SIZE: usize = 64;

@@ -16,7 +16,10 @@
 //! | Variable | Meaning |
 //! |---|---|
 //! | `WGINFER_BENCH_FULL=1` | measures for longer |
+//! | `WGINFER_BENCH_LARGE=1` | also what only a GPU does in reasonable time |
+//! | `WGINFER_SHADERS=shaders` | in debug builds (`--profile dev`): shaders as they are in that folder now |
 //! | `WGPU_ADAPTER_NAME` | a part of a name: of the adapters, only those |
+//! | `WGINFER_BENCH_FORCE=family/variant` | that variant, whatever would be chosen; may be several, with commas |
 
 #![allow(
     clippy::expect_used,
@@ -40,6 +43,7 @@ use cases::{Bench, Work};
 use criterion::{BenchmarkGroup, Criterion};
 use rate::Rate;
 use std::time::{Duration, Instant};
+use wginfer::kernels::Policy;
 use wginfer::validate::{Extents, Target, run_setup, set_up};
 use wginfer::{Backend, Session, SessionOptions, passes};
 
@@ -112,7 +116,8 @@ fn kernel(group: &mut Group<'_>, backend: &Named, bench: &Bench) {
 
 /// A session of the one node, after its results were found to be right.
 fn checked(backend: &Backend, bench: &Bench) -> Session {
-    let target = Target::new(backend.clone());
+    let mut target = Target::new(backend.clone());
+    target.policy = policy();
     let yardstick = bench.yardstick();
     let setup = set_up(&bench.case, yardstick, Extents::Fixed, &target).expect("is planned");
     let outcome = run_setup(&setup, yardstick, &target).expect("runs");
@@ -122,7 +127,16 @@ fn checked(backend: &Backend, bench: &Bench) -> Session {
     let options = SessionOptions {
         // All operands are constants: nothing would be left to compute.
         disabled_passes: passes::PASSES.iter().map(|pass| pass.name.to_string()).collect(),
+        policy: policy(),
         ..SessionOptions::default()
     };
     Session::new_blocking(setup.graph, backend, options).expect("opens")
+}
+
+/// What `WGINFER_BENCH_FORCE` asks for.
+fn policy() -> Policy {
+    let wanted = std::env::var("WGINFER_BENCH_FORCE").unwrap_or_default();
+    let pairs = wanted.split(',').filter_map(|pair| pair.split_once('/'));
+    let force = pairs.map(|(family, variant)| (family.to_string(), variant.to_string()));
+    Policy { force: force.collect(), ..Policy::default() }
 }

@@ -21,6 +21,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
+mod files;
 mod instance;
 
 pub use instance::Instance;
@@ -209,7 +210,7 @@ pub struct ShaderProgram {
 /// module, an import that does not resolve, WGSL that does not validate, or
 /// bindings that break the rules of this crate.
 pub fn compile(request: &ShaderRequest) -> Result<ShaderProgram> {
-    compile_with(SHADERS, request)
+    compile_with(files::library(), request)
 }
 
 /// [`compile`] against another set of files.
