@@ -38,6 +38,11 @@ fn right_column(base: u32, column: u32) -> u32 {
     );
 }
 
+// Four elements of a column from `k`; zero past the end.
+@if(!quantised) fn right4(start: u32, k: u32) -> vec4<f32> {
+    return vec4<f32>(right1(start, k), right1(start, k + 1u), right1(start, k + 2u), right1(start, k + 3u));
+}
+
 // One element of a column; zero past the end.
 @if(!quantised) fn right1(start: u32, k: u32) -> f32 {
     @if(rows_b) let value = element(start + k);
@@ -63,6 +68,11 @@ fn right_column(base: u32, column: u32) -> u32 {
     return up_decode8_at(start + k);
 }
 
-@if(gated && !quantised && k_tail) fn up1(start: u32, k: u32) -> f32 {
-    return select(0.0, up_element(start + k), k < params.k);
+@if(gated && !quantised) fn up4(start: u32, k: u32) -> vec4<f32> {
+    return vec4<f32>(up1(start, k), up1(start, k + 1u), up1(start, k + 2u), up1(start, k + 3u));
+}
+
+@if(gated && !quantised) fn up1(start: u32, k: u32) -> f32 {
+    @if(k_tail) return select(0.0, up_element(start + k), k < params.k);
+    @if(!k_tail) return up_element(start + k);
 }

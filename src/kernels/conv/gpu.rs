@@ -3,6 +3,7 @@
 use super::ConvKernel;
 use super::split::{self, GROUPS, INPUTS, Lies, Limits, OUTPUTS, Part, SAMPLES};
 use super::variants::{self, FAMILY, Options};
+use super::winograd;
 use crate::error::Result;
 use crate::graph::Dim;
 use crate::kernels::{Dispatch, GpuCx, Grid, Param, Place, Variant};
@@ -18,26 +19,24 @@ pub(super) fn dispatches(kernel: &ConvKernel, cx: &GpuCx<'_>) -> Result<Vec<Disp
         return Ok(Vec::new());
     }
     let variant = variants::choose(cx, g, samples)?;
+    let present = |i: usize| cx.inputs.get(i).is_some_and(Option::is_some);
+    let options = Options {
+        bias: present(2),
+        residual: present(3),
+        activation: kernel.activation,
+        ..Options::of(g)
+    };
+    if variant.name == "winograd" {
+        return winograd::dispatches(kernel, cx, variant, options);
+    }
     let limits = Limits {
         binding: cx.caps.max_binding(),
         align: u64::from(cx.caps.storage_alignment()),
         channels: variants::most_channels(cx, variant, g),
     };
-    let present = |i: usize| cx.inputs.get(i).is_some_and(Option::is_some);
     let lies = Lies::new(g);
-    let call = Call {
-        g,
-        lies,
-        variant,
-        tile: variants::tile(variant)?,
-        align: limits.align,
-        options: Options {
-            bias: present(2),
-            residual: present(3),
-            activation: kernel.activation,
-            ..Options::of(g)
-        },
-    };
+    let tile = variants::tile(variant)?;
+    let call = Call { g, lies, variant, tile, align: limits.align, options };
     let parts = split::parts(g, &lies, samples, limits)?;
     Ok(parts.iter().map(|part| call.dispatch(part)).collect())
 }
@@ -58,7 +57,8 @@ impl Call<'_> {
         let [samples, groups, outputs, inputs] = part.ranges;
         let live = (self.g.batch.clone() - samples.start).min(samples.count);
         let whole = inputs.count == self.g.c as u64;
-        let options = Options { staged: !whole, ..self.options };
+        let options =
+            Options { staged: !whole, fours: self.options.fours && whole, ..self.options };
         let three = self.g.three();
         // The outputs of a phase, the last axis in quads.
         let phase = three.map(|axis| if self.g.transposed { axis.stride } else { 1 } as u64);

@@ -1,8 +1,9 @@
-//! Convolutions. Two algorithms, each in a few variants, and the CPU's.
+//! Convolutions. Three algorithms, each in a few variants, and the CPU's.
 //!
 //! | Algorithm | For | How |
 //! |---|---|---|
 //! | `direct` | software adapters; few channels in a group | each invocation alone, straight from storage |
+//! | `winograd` | software adapters; windows of 3 by 3 | products of matrices between two transforms |
 //! | `tiled` | GPUs | a matrix product in workgroup memory, whose right side is gathered |
 //!
 //! The outputs of a transposed convolution that are a stride apart meet the same
@@ -14,6 +15,7 @@ mod cpu;
 mod gpu;
 mod split;
 mod variants;
+mod winograd;
 
 pub(crate) use variants::requests;
 pub use variants::{FAMILY, VARIANTS};

@@ -1,5 +1,6 @@
 //! The table of variants, which one suits a convolution, and their shaders.
 
+use super::winograd;
 use crate::error::{Error, Result};
 use crate::gpu::ConstValue::U32;
 use crate::gpu::ShaderRequest;
@@ -16,11 +17,39 @@ const NEEDS: Needs =
 /// Every variant; where several suit, the first one is taken.
 pub const VARIANTS: &[Variant] = &[
     Variant {
-        name: "direct",
+        name: "direct_8",
         shader: "conv/direct",
         consts: &[("LANES", U32(8))],
-        features: &[],
+        features: &["channels_8"],
         needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "direct_16",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["channels_8", "channels_16"],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "direct_32",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["channels_8", "channels_16", "channels_32"],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    // Two transforms and matrix products between them; `winograd.rs` has the others.
+    Variant {
+        name: "winograd",
+        shader: "conv/winograd_input",
+        consts: &[],
+        features: &[],
+        needs: Needs { invocations: 64, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
@@ -29,7 +58,7 @@ pub const VARIANTS: &[Variant] = &[
         name: "depthwise",
         shader: "conv/direct",
         consts: &[("LANES", U32(8))],
-        features: &["single"],
+        features: &[],
         needs: Needs { invocations: 8, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
@@ -38,7 +67,7 @@ pub const VARIANTS: &[Variant] = &[
         name: "depthwise_64",
         shader: "conv/direct",
         consts: &[("LANES", U32(64))],
-        features: &["single"],
+        features: &[],
         needs: Needs { invocations: 64, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
@@ -71,15 +100,22 @@ const OTHER_LOOPS: u64 = 64;
 /// Picks the variant: the best suited one; where policy or device leave none of
 /// those, the first that can compute it at all.
 pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'static Variant> {
-    let can = |v: &Variant| most_channels(cx, v, g) > 0;
+    let winograd = winograd::possible(cx, g, samples);
+    let can = |v: &Variant| match v.name {
+        "winograd" => winograd,
+        _ => most_channels(cx, v, g) > 0,
+    };
     if cx.policy.force.contains_key(FAMILY) {
         return cx.choose(FAMILY, VARIANTS, can);
     }
     let software = cx.caps.is_software();
     let outputs = samples.saturating_mul(g.plane_out() as u64);
     let tiles = outputs.div_ceil(64) * (g.m as u64).div_ceil(64) * g.groups as u64;
+    let winograd = software && winograd && pays(g, outputs);
+    let direct = direct(g, samples).filter(|_| !winograd);
     let suits = |v: &Variant| match v.name {
-        "direct" => software && g.m >= FEW,
+        "direct_8" | "direct_16" | "direct_32" => software && direct == Some(v.name),
+        "winograd" => winograd,
         "depthwise" => software && g.m < FEW,
         "depthwise_64" => g.m < FEW,
         // Larger tiles read less; smaller ones keep a device busy.
@@ -88,6 +124,28 @@ pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'sta
     };
     cx.choose(FAMILY, VARIANTS, |v| can(v) && suits(v))
         .or_else(|_| cx.choose(FAMILY, VARIANTS, can))
+}
+
+/// Whether what Winograd's transforms cost, for each input and each output, is won back
+/// by the fewer products, of which there are input times output channels.
+fn pays(g: &Geometry, outputs: u64) -> bool {
+    g.c >= 16 && g.m >= 16 && outputs >= 256
+}
+
+/// The variant by which a software adapter computes several channels at once, if it
+/// should. What is read for a tile is read for all its channels; those past the end
+/// are computed in vain, and larger tiles take longer to compile.
+fn direct(g: &Geometry, samples: u64) -> Option<&'static str> {
+    const SMALL: u64 = 1 << 21;
+    if g.m < FEW {
+        return None;
+    }
+    let outputs = samples.saturating_mul((g.plane_out() * g.groups * g.m) as u64);
+    let small = outputs.saturating_mul((g.c * g.taps()) as u64) < SMALL;
+    let tiles = [(8, "direct_8"), (16, "direct_16"), (32, "direct_32")];
+    let cost = |size: usize| g.m.div_ceil(size) * (size + 8);
+    let fits = tiles.iter().filter(|(size, _)| *size == 8 || !small);
+    fits.min_by_key(|(size, _)| cost(*size)).map(|(_, name)| *name)
 }
 
 /// How many input channels an invocation of a variant may go through.
@@ -101,9 +159,9 @@ pub(super) fn most_channels(cx: &GpuCx<'_>, variant: &Variant, g: &Geometry) -> 
     let each = match variant.shader {
         // Steps of SIDE, and a loop over each step.
         "conv/tiled" => 2 * d * h * w,
-        _ => 1 + d * (1 + h * (1 + w)),
+        _ => d * h * (1 + w),
     };
-    most.saturating_sub(OTHER_LOOPS + search) / each.max(1)
+    most.saturating_sub(OTHER_LOOPS + search + d * (1 + h)) / each.max(1)
 }
 
 /// The distance between the taps of a phase of a transposed convolution.
@@ -133,6 +191,8 @@ pub(super) struct Options {
     pub(super) transposed: bool,
     /// Rows of the window have one tap.
     pub(super) point: bool,
+    /// The window is a single tap, and weights of four channels are a vector.
+    pub(super) fours: bool,
     /// Neighbouring taps and outputs meet neighbouring inputs.
     pub(super) sliding: bool,
 }
@@ -145,7 +205,8 @@ impl Options {
         let point = w.kernel == 1 && !g.transposed;
         let sliding = !point && stride == 1 && dilation == 1;
         let deep = d != Axis::ONE;
-        Options { deep, transposed: g.transposed, point, sliding, ..Options::default() }
+        let fours = point && g.taps() == 1 && g.c.is_multiple_of(4);
+        Options { deep, transposed: g.transposed, point, fours, sliding, ..Options::default() }
     }
 
     /// The shader.
@@ -164,7 +225,8 @@ impl Options {
             ("staged", self.staged),
             ("deep", self.deep),
             ("transposed", self.transposed),
-            ("point", self.point && direct),
+            ("point", self.point && direct && !self.fours),
+            ("fours", self.fours && direct),
             ("sliding", self.sliding && direct),
         ];
         let flags = flags.iter().filter(|(_, on)| *on).map(|(name, _)| *name);
@@ -183,8 +245,9 @@ pub(super) fn tile(variant: &Variant) -> Result<(u64, u64)> {
     match (variant.shader, variant.consts) {
         ("conv/tiled", [("SIDE", U32(side))]) => Ok((4 * u64::from(*side), u64::from(*side))),
         ("conv/direct", [("LANES", U32(lanes))]) => {
-            let single = variant.features.contains(&"single");
-            Ok((if single { 1 } else { 8 }, u64::from(*lanes)))
+            let most = [("channels_8", 8), ("channels_16", 16), ("channels_32", 32)];
+            let named = most.iter().filter(|(name, _)| variant.features.contains(name));
+            Ok((named.map(|(_, size)| *size).max().unwrap_or(1), u64::from(*lanes)))
         }
         _ => Err(Error::internal(format!("no tile is known for variant '{}'", variant.name))),
     }
@@ -198,6 +261,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         plain,
         Options { bias: true, activation: relu, sliding: true, ..plain },
         Options { bias: true, residual: true, activation: relu, point: true, ..plain },
+        Options { bias: true, point: true, fours: true, ..plain },
         Options { bias: true, staged: true, activation: relu, ..plain },
         Options { deep: true, staged: true, sliding: true, ..plain },
         Options { deep: true, bias: true, ..plain },
@@ -205,5 +269,8 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         Options { transposed: true, deep: true, residual: true, ..plain },
         Options { transposed: true, staged: true, activation: relu, ..plain },
     ];
-    all.iter().map(|options| options.request(variant)).collect()
+    match variant.shader {
+        "conv/winograd_input" => winograd::requests(&all[1..3]),
+        _ => all.iter().map(|options| options.request(variant)).collect(),
+    }
 }

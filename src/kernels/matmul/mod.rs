@@ -3,7 +3,7 @@
 //! | Algorithm | For | How |
 //! |---|---|---|
 //! | `matvec` | few rows | invocations share rows of B, sums meet in workgroup memory or subgroups |
-//! | `matvec_serial`, `direct` | software adapters | each invocation alone, straight from storage |
+//! | `direct` | software adapters | each invocation a tile of its own, straight from storage |
 //! | `tiled` | GPUs | tiles in workgroup memory, 4 by 4 sums per invocation |
 //! | `coop` | GPUs with cooperative matrices | f16 tiles in workgroup memory |
 //!

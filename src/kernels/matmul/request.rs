@@ -53,11 +53,18 @@ impl Options {
         Ok(match variant.shader {
             "matmul/tiled" => (4 * of("TY")?, 4 * of("TX")? / halved),
             "matmul/coop" => (4 * of("SIZE")?, 4 * of("SIZE")? / halved),
-            "matmul/direct_rows" | "matmul/direct_columns" => (8, 8 * of("LANES")? / halved),
+            "matmul/direct" => {
+                let (rows, columns) = direct_tile(variant);
+                (rows, columns * of("LANES")? / halved)
+            }
             "matmul/matvec" => (self.rows(), 4 / halved),
-            "matmul/matvec_serial" => (1, of("LANES")?),
             other => return Err(Error::internal(format!("no tile is known for '{other}'"))),
         })
+    }
+
+    /// Whether eight elements of B along k are had at once for less than one by one.
+    fn eights(&self) -> bool {
+        self.rows_b && self.weight != DType::F32
     }
 
     /// Rows of A that a `matvec` workgroup takes at once: 1, 2, 4 or 8.
@@ -105,6 +112,7 @@ impl Options {
             ("k_tail", self.k_tail),
             ("quantised", self.weight.is_quantised()),
             ("activated", self.activation.is_some()),
+            ("eights", variant.shader == "matmul/direct" && self.eights()),
         ];
         for name in variant.features {
             request = request.feature(*name);
@@ -119,6 +127,18 @@ impl Options {
     }
 }
 
+/// Rows, and the columns of an invocation, of a `direct` tile: the largest that its
+/// features name.
+fn direct_tile(variant: &Variant) -> (u32, u32) {
+    let most = |names: &[(&str, u32)]| {
+        let named = names.iter().filter(|(name, _)| variant.features.contains(name));
+        named.map(|(_, size)| *size).max()
+    };
+    let rows = most(&[("rows_4", 4), ("rows_8", 8), ("rows_16", 16), ("rows_32", 32)]);
+    let columns = most(&[("wide_2", 8), ("wide_4", 16)]);
+    (rows.unwrap_or(1), columns.unwrap_or(4))
+}
+
 fn constant(variant: &Variant, name: &str) -> Result<u32> {
     let found = variant.consts.iter().find(|(other, _)| *other == name);
     match found {
@@ -130,7 +150,6 @@ fn constant(variant: &Variant, name: &str) -> Result<u32> {
 /// Every shader of a variant that differs in more than a number: each weight
 /// type, plain and gated, and each option with F32.
 pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
-    let columns = variant.shader == "matmul/direct_columns";
     let plain = Options {
         weight: DType::F32,
         activation: None,
@@ -140,7 +159,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         batched: false,
         staged: false,
         trans_a: false,
-        rows_b: !columns,
+        rows_b: true,
         a_vec4: true,
         k_tail: false,
         m: 1,
@@ -154,19 +173,14 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         Options { staged: true, bias: true, activation: silu, k_tail: true, ..plain },
     ];
     for weight in WEIGHT_TYPES {
-        if columns && weight.is_quantised() {
-            continue;
-        }
         all.push(Options { weight, ..plain });
         if !weight.is_quantised() {
             all.push(Options { weight, k_tail: true, a_vec4: false, m: 3, ..plain });
         }
-        if !columns {
-            let gated = Options { weight, gated: true, activation: silu, ..plain };
-            all.push(gated);
-            if !weight.is_quantised() {
-                all.push(Options { k_tail: true, a_vec4: false, ..gated });
-            }
+        let gated = Options { weight, gated: true, activation: silu, ..plain };
+        all.push(gated);
+        if !weight.is_quantised() {
+            all.push(Options { k_tail: true, a_vec4: false, ..gated });
         }
         if let Some(meeting) = meeting(variant).filter(|_| KINDS.contains(&weight)) {
             all.push(Options { weight, meeting, ..plain });
@@ -176,7 +190,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
                 all.push(Options { weight, meeting, gated: true, activation: silu, ..plain });
             }
         }
-        if variant.shader == "matmul/tiled" || variant.shader == "matmul/coop" {
+        if matches!(variant.shader, "matmul/tiled" | "matmul/coop" | "matmul/direct") {
             all.push(Options { weight, rows_b: weight.is_quantised(), ..plain });
         }
     }
@@ -193,8 +207,8 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 /// How a variant has rows meet matrices of their own; `None` if it cannot.
 pub(super) fn meeting(variant: &Variant) -> Option<Meeting> {
     match variant.shader {
-        "matmul/matvec" | "matmul/matvec_serial" => Some(Meeting::Each),
-        "matmul/direct_columns" => None,
+        "matmul/matvec" => Some(Meeting::Each),
+        "matmul/direct" if direct_tile(variant).0 == 1 => Some(Meeting::Each),
         _ => Some(Meeting::Grouped),
     }
 }

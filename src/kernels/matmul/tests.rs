@@ -206,13 +206,17 @@ fn the_choice_follows_rows_device_and_policy() {
     let name = |result: Result<String>| result.unwrap();
     assert_eq!(name(chosen(1, 512, &gpu, false, None)), "matmul/matvec_workgroup");
     assert_eq!(name(chosen(1, 512, &rich, false, None)), "matmul/matvec_subgroup");
-    assert_eq!(name(chosen(1, 512, &soft, false, None)), "matmul/matvec_serial");
-    assert_eq!(name(chosen(128, 512, &soft, false, None)), "matmul/direct_rows");
+    assert_eq!(name(chosen(1, 512, &soft, false, None)), "matmul/direct_1x4");
+    assert_eq!(name(chosen(3, 512, &soft, false, None)), "matmul/direct_4x16");
+    assert_eq!(name(chosen(16, 512, &soft, false, None)), "matmul/direct_8x8");
+    assert_eq!(name(chosen(128, 512, &soft, false, None)), "matmul/direct_8x8");
+    assert_eq!(name(chosen(128, 1536, &soft, false, None)), "matmul/direct_32x4");
+    let narrow = DeviceCaps { max_subgroup_size: 4, ..soft.clone() };
+    assert_eq!(name(chosen(128, 1536, &narrow, false, None)), "matmul/direct_16x8");
     assert_eq!(name(chosen(512, 512, &rich, false, None)), "matmul/tiled_64");
     assert_eq!(name(chosen(512, 512, &rich, true, None)), "matmul/tiled_64_f16");
     assert_eq!(name(chosen(16, 512, &rich, false, None)), "matmul/tiled_32");
     assert_eq!(name(chosen(512, 512, &soft, false, Some("tiled_64"))), "matmul/tiled_64");
-    assert!(chosen(512, 512, &soft, false, Some("direct_columns")).is_err());
     assert!(chosen(512, 512, &gpu, true, Some("coop_8")).is_err());
     // Where larger matrices multiply at once: no adapter has executed that
     // variant, so it is taken only when it is asked for.

@@ -3,6 +3,7 @@
 use super::request::{Meeting, meeting};
 use crate::error::Result;
 use crate::gpu::ConstValue::U32;
+use crate::gpu::DeviceCaps;
 use crate::kernels::{GpuCx, Language, Needs, Variant};
 use Language::{Msl, Spirv};
 
@@ -15,8 +16,8 @@ const NEEDS: Needs =
 /// Every variant; where several suit, the first one is taken.
 pub static VARIANTS: &[Variant] = &[
     Variant {
-        name: "matvec_serial",
-        shader: "matmul/matvec_serial",
+        name: "direct_1x4",
+        shader: "matmul/direct",
         consts: &[("LANES", U32(8))],
         features: &[],
         needs: Needs { invocations: 8, ..NEEDS },
@@ -24,19 +25,37 @@ pub static VARIANTS: &[Variant] = &[
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     Variant {
-        name: "direct_rows",
-        shader: "matmul/direct_rows",
+        name: "direct_4x16",
+        shader: "matmul/direct",
         consts: &[("LANES", U32(8))],
-        features: &[],
+        features: &["rows_4", "wide_2", "wide_4"],
         needs: Needs { invocations: 8, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     Variant {
-        name: "direct_columns",
-        shader: "matmul/direct_columns",
+        name: "direct_8x8",
+        shader: "matmul/direct",
         consts: &[("LANES", U32(8))],
-        features: &[],
+        features: &["rows_4", "rows_8", "wide_2"],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "direct_32x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_4", "rows_8", "rows_16", "rows_32"],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "direct_16x8",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_4", "rows_8", "rows_16", "wide_2"],
         needs: Needs { invocations: 8, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
@@ -158,8 +177,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
                 None => false,
             })
             && match v.shader {
-                "matmul/direct_columns" => !shape.rows_b,
-                "matmul/direct_rows" | "matmul/matvec" | "matmul/matvec_serial" => shape.rows_b,
+                "matmul/matvec" => shape.rows_b,
                 "matmul/coop" => 4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup,
                 _ => true,
             }
@@ -167,8 +185,8 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
     if cx.policy.force.contains_key(FAMILY) {
         return cx.choose(FAMILY, VARIANTS, can);
     }
-    let software = cx.caps.is_software();
-    cx.choose(FAMILY, VARIANTS, |v| can(v) && suits(v, shape, software))
+    let direct = cx.caps.is_software().then(|| direct(shape, cx.caps));
+    cx.choose(FAMILY, VARIANTS, |v| can(v) && suits(v, shape, direct))
         .or_else(|_| cx.choose(FAMILY, VARIANTS, can))
 }
 
@@ -180,15 +198,33 @@ fn iterations(variant: &Variant, k: u64) -> u64 {
         "matmul/matvec" => k.div_ceil(64),
         // Steps of 32: to load, 8 quarters or more, and to multiply.
         "matmul/tiled" | "matmul/coop" => k,
-        // For 8: one, and one for each of up to 8 rows or columns.
-        _ => 2 * k,
+        // 4 or 8 at a time.
+        _ => k.div_ceil(4),
     }
 }
 
-fn suits(variant: &Variant, shape: &Shape, software: bool) -> bool {
+/// The name of the variant for a software adapter. Larger tiles read less and
+/// take longer to compile: up to a second, which small products never win back.
+/// What SwiftShader reads is dear, so its tiles are square; lavapipe reads A once
+/// for all lanes, so that many rows cost it little.
+fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
+    const SMALL: u64 = 1 << 22;
+    let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
+    match shape.m {
+        ..=1 => "direct_1x4",
+        2..=4 => "direct_4x16",
+        5..=16 => "direct_8x8",
+        _ if products.saturating_mul(shape.matrices) < SMALL => "direct_8x8",
+        _ if caps.max_subgroup_size <= 4 => "direct_16x8",
+        _ => "direct_32x4",
+    }
+}
+
+/// `direct` is the variant of that algorithm that a software adapter uses.
+fn suits(variant: &Variant, shape: &Shape, direct: Option<&str>) -> bool {
+    let software = direct.is_some();
     match variant.shader {
-        "matmul/matvec_serial" => software && shape.m == 1,
-        "matmul/direct_rows" | "matmul/direct_columns" => software,
+        "matmul/direct" => direct == Some(variant.name),
         _ if software => false,
         "matmul/matvec" => shape.m <= FEW,
         "matmul/coop" => shape.m > FEW,

@@ -1,0 +1,434 @@
+import package::common::eight::Eight;
+import package::config::LANES;
+@if(!gated) import package::matmul::finish::finish;
+@if(gated) import package::matmul::finish::finish_gated;
+import package::matmul::left::{left_row, left4};
+import package::matmul::params::{params, tile_of};
+import package::matmul::right::right_column;
+@if(eights) import package::matmul::right::right8;
+@if(!eights) import package::matmul::right::right4;
+@if(gated && eights) import package::matmul::right::up8;
+@if(gated && !eights) import package::matmul::right::up4;
+
+// For software adapters: an invocation computes a tile of C straight from storage,
+// without workgroup memory or barriers. The columns of an invocation are LANES
+// apart, and all invocations of a workgroup have the same rows, so that A is read
+// once for a whole vector of invocations.
+//
+// A tile has one row, 4, 8, 16 or 32 of them, and 4 columns for each lane, or two
+// or four times as many; a feature for a larger tile comes with those for smaller
+// ones. Sums of four columns are a vector, and what four k of B hold for them is a
+// matrix: a row of A times the matrix adds to the sums. With `eights` B is decoded
+// eight k at a time. If `gated`, the second half of each four columns is of the
+// second B.
+
+@if(gated) const FOUR: u32 = 2u;
+@if(!gated) const FOUR: u32 = 4u;
+@if(!wide_2) const FOURS: u32 = 1u;
+@if(wide_2 && !wide_4) const FOURS: u32 = 2u;
+@if(wide_4) const FOURS: u32 = 4u;
+@if(!rows_4) const ROWS: u32 = 1u;
+@if(rows_4 && !rows_8) const ROWS: u32 = 4u;
+@if(rows_8 && !rows_16) const ROWS: u32 = 8u;
+@if(rows_16 && !rows_32) const ROWS: u32 = 16u;
+@if(rows_32) const ROWS: u32 = 32u;
+
+// The sums of a row.
+struct Sums {
+    a: vec4<f32>,
+    @if(wide_2) b: vec4<f32>,
+    @if(wide_4) c: vec4<f32>,
+    @if(wide_4) d: vec4<f32>,
+}
+
+// Where columns start in B.
+struct Columns {
+    a: vec4<u32>,
+    @if(wide_2) b: vec4<u32>,
+    @if(wide_4) c: vec4<u32>,
+    @if(wide_4) d: vec4<u32>,
+}
+
+// Four k of all columns.
+struct Slab {
+    a: mat4x4<f32>,
+    @if(wide_2) b: mat4x4<f32>,
+    @if(wide_4) c: mat4x4<f32>,
+    @if(wide_4) d: mat4x4<f32>,
+}
+
+// Where the rows of A start.
+struct Lefts {
+    r0: u32,
+    @if(rows_4) r1: u32,
+    @if(rows_4) r2: u32,
+    @if(rows_4) r3: u32,
+    @if(rows_8) r4: u32,
+    @if(rows_8) r5: u32,
+    @if(rows_8) r6: u32,
+    @if(rows_8) r7: u32,
+    @if(rows_16) r8: u32,
+    @if(rows_16) r9: u32,
+    @if(rows_16) r10: u32,
+    @if(rows_16) r11: u32,
+    @if(rows_16) r12: u32,
+    @if(rows_16) r13: u32,
+    @if(rows_16) r14: u32,
+    @if(rows_16) r15: u32,
+    @if(rows_32) r16: u32,
+    @if(rows_32) r17: u32,
+    @if(rows_32) r18: u32,
+    @if(rows_32) r19: u32,
+    @if(rows_32) r20: u32,
+    @if(rows_32) r21: u32,
+    @if(rows_32) r22: u32,
+    @if(rows_32) r23: u32,
+    @if(rows_32) r24: u32,
+    @if(rows_32) r25: u32,
+    @if(rows_32) r26: u32,
+    @if(rows_32) r27: u32,
+    @if(rows_32) r28: u32,
+    @if(rows_32) r29: u32,
+    @if(rows_32) r30: u32,
+    @if(rows_32) r31: u32,
+}
+
+// The sums of all rows.
+struct Tile {
+    r0: Sums,
+    @if(rows_4) r1: Sums,
+    @if(rows_4) r2: Sums,
+    @if(rows_4) r3: Sums,
+    @if(rows_8) r4: Sums,
+    @if(rows_8) r5: Sums,
+    @if(rows_8) r6: Sums,
+    @if(rows_8) r7: Sums,
+    @if(rows_16) r8: Sums,
+    @if(rows_16) r9: Sums,
+    @if(rows_16) r10: Sums,
+    @if(rows_16) r11: Sums,
+    @if(rows_16) r12: Sums,
+    @if(rows_16) r13: Sums,
+    @if(rows_16) r14: Sums,
+    @if(rows_16) r15: Sums,
+    @if(rows_32) r16: Sums,
+    @if(rows_32) r17: Sums,
+    @if(rows_32) r18: Sums,
+    @if(rows_32) r19: Sums,
+    @if(rows_32) r20: Sums,
+    @if(rows_32) r21: Sums,
+    @if(rows_32) r22: Sums,
+    @if(rows_32) r23: Sums,
+    @if(rows_32) r24: Sums,
+    @if(rows_32) r25: Sums,
+    @if(rows_32) r26: Sums,
+    @if(rows_32) r27: Sums,
+    @if(rows_32) r28: Sums,
+    @if(rows_32) r29: Sums,
+    @if(rows_32) r30: Sums,
+    @if(rows_32) r31: Sums,
+}
+
+fn row_start(base: u32, row: u32) -> u32 {
+    return left_row(base, min(row, params.m - 1u));
+}
+
+// Where the columns LANES apart from `column` start; if `gated` there are two.
+fn columns_from(base: u32, column: u32) -> vec4<u32> {
+    let last = params.n - 1u;
+    let near = right_column(base, min(column, last));
+    let next = right_column(base, min(column + LANES, last));
+    @if(gated) return vec4<u32>(near, next, near, next);
+    @if(!gated) return vec4<u32>(
+        near, next,
+        right_column(base, min(column + 2u * LANES, last)),
+        right_column(base, min(column + 3u * LANES, last)),
+    );
+}
+
+@if(!eights) fn four(at: vec4<u32>, k: u32) -> mat4x4<f32> {
+    @if(!gated) return mat4x4<f32>(right4(at.x, k), right4(at.y, k), right4(at.z, k), right4(at.w, k));
+    @if(gated) return mat4x4<f32>(right4(at.x, k), right4(at.y, k), up4(at.x, k), up4(at.y, k));
+}
+
+@if(!eights) fn slab(at: Columns, k: u32) -> Slab {
+    var slab: Slab;
+    slab.a = four(at.a, k);
+    @if(wide_2) {
+        slab.b = four(at.b, k);
+    }
+    @if(wide_4) {
+        slab.c = four(at.c, k);
+        slab.d = four(at.d, k);
+    }
+    return slab;
+}
+
+// Two slabs: eight k.
+@if(eights) struct Slabs {
+    lo: Slab,
+    hi: Slab,
+}
+
+@if(eights) struct Eights {
+    lo: mat4x4<f32>,
+    hi: mat4x4<f32>,
+}
+
+@if(eights) fn eight(at: vec4<u32>, k: u32) -> Eights {
+    let x = right8(at.x, k);
+    let y = right8(at.y, k);
+    @if(!gated) let z = right8(at.z, k);
+    @if(!gated) let w = right8(at.w, k);
+    @if(gated) let z = up8(at.x, k);
+    @if(gated) let w = up8(at.y, k);
+    return Eights(mat4x4<f32>(x.lo, y.lo, z.lo, w.lo), mat4x4<f32>(x.hi, y.hi, z.hi, w.hi));
+}
+
+@if(eights) fn slabs(at: Columns, k: u32) -> Slabs {
+    var slabs: Slabs;
+    let a = eight(at.a, k);
+    slabs.lo.a = a.lo;
+    slabs.hi.a = a.hi;
+    @if(wide_2) {
+        let b = eight(at.b, k);
+        slabs.lo.b = b.lo;
+        slabs.hi.b = b.hi;
+    }
+    @if(wide_4) {
+        let c = eight(at.c, k);
+        slabs.lo.c = c.lo;
+        slabs.hi.c = c.hi;
+        let d = eight(at.d, k);
+        slabs.lo.d = d.lo;
+        slabs.hi.d = d.hi;
+    }
+    return slabs;
+}
+
+fn plus(sums: Sums, x: vec4<f32>, slab: Slab) -> Sums {
+    var s: Sums;
+    s.a = sums.a + x * slab.a;
+    @if(wide_2) {
+        s.b = sums.b + x * slab.b;
+    }
+    @if(wide_4) {
+        s.c = sums.c + x * slab.c;
+        s.d = sums.d + x * slab.d;
+    }
+    return s;
+}
+
+// Adds the products of four k.
+fn times(t: Tile, at: Lefts, k: u32, slab: Slab) -> Tile {
+    var s: Tile;
+    s.r0 = plus(t.r0, left4(at.r0, k), slab);
+    @if(rows_4) {
+        s.r1 = plus(t.r1, left4(at.r1, k), slab);
+        s.r2 = plus(t.r2, left4(at.r2, k), slab);
+        s.r3 = plus(t.r3, left4(at.r3, k), slab);
+    }
+    @if(rows_8) {
+        s.r4 = plus(t.r4, left4(at.r4, k), slab);
+        s.r5 = plus(t.r5, left4(at.r5, k), slab);
+        s.r6 = plus(t.r6, left4(at.r6, k), slab);
+        s.r7 = plus(t.r7, left4(at.r7, k), slab);
+    }
+    @if(rows_16) {
+        s.r8 = plus(t.r8, left4(at.r8, k), slab);
+        s.r9 = plus(t.r9, left4(at.r9, k), slab);
+        s.r10 = plus(t.r10, left4(at.r10, k), slab);
+        s.r11 = plus(t.r11, left4(at.r11, k), slab);
+        s.r12 = plus(t.r12, left4(at.r12, k), slab);
+        s.r13 = plus(t.r13, left4(at.r13, k), slab);
+        s.r14 = plus(t.r14, left4(at.r14, k), slab);
+        s.r15 = plus(t.r15, left4(at.r15, k), slab);
+    }
+    @if(rows_32) {
+        s.r16 = plus(t.r16, left4(at.r16, k), slab);
+        s.r17 = plus(t.r17, left4(at.r17, k), slab);
+        s.r18 = plus(t.r18, left4(at.r18, k), slab);
+        s.r19 = plus(t.r19, left4(at.r19, k), slab);
+        s.r20 = plus(t.r20, left4(at.r20, k), slab);
+        s.r21 = plus(t.r21, left4(at.r21, k), slab);
+        s.r22 = plus(t.r22, left4(at.r22, k), slab);
+        s.r23 = plus(t.r23, left4(at.r23, k), slab);
+        s.r24 = plus(t.r24, left4(at.r24, k), slab);
+        s.r25 = plus(t.r25, left4(at.r25, k), slab);
+        s.r26 = plus(t.r26, left4(at.r26, k), slab);
+        s.r27 = plus(t.r27, left4(at.r27, k), slab);
+        s.r28 = plus(t.r28, left4(at.r28, k), slab);
+        s.r29 = plus(t.r29, left4(at.r29, k), slab);
+        s.r30 = plus(t.r30, left4(at.r30, k), slab);
+        s.r31 = plus(t.r31, left4(at.r31, k), slab);
+    }
+    return s;
+}
+
+@if(!gated) fn write_one(base: u32, row: u32, column: u32, sum: f32) {
+    if column < params.n {
+        finish(base, row, column, sum);
+    }
+}
+
+@if(gated) fn write_one(base: u32, row: u32, column: u32, gate: f32, up: f32) {
+    if column < params.n {
+        finish_gated(base, row, column, gate, up);
+    }
+}
+
+fn write_four(base: u32, row: u32, column: u32, s: vec4<f32>) {
+    @if(!gated) {
+        write_one(base, row, column, s.x);
+        write_one(base, row, column + LANES, s.y);
+        write_one(base, row, column + 2u * LANES, s.z);
+        write_one(base, row, column + 3u * LANES, s.w);
+    }
+    @if(gated) {
+        write_one(base, row, column, s.x, s.z);
+        write_one(base, row, column + LANES, s.y, s.w);
+    }
+}
+
+fn write(base: u32, row: u32, column: u32, sums: Sums) {
+    if row >= params.m {
+        return;
+    }
+    write_four(base, row, column, sums.a);
+    @if(wide_2) {
+        write_four(base, row, column + FOUR * LANES, sums.b);
+    }
+    @if(wide_4) {
+        write_four(base, row, column + 2u * FOUR * LANES, sums.c);
+        write_four(base, row, column + 3u * FOUR * LANES, sums.d);
+    }
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let number = group.x + group.y * groups.x;
+    if number >= params.tiles {
+        return;
+    }
+    let tile = tile_of(number, ROWS, FOURS * FOUR * LANES);
+    @if(experts) {
+        if !tile.here {
+            return;
+        }
+    }
+    let row = tile.row;
+    var left: Lefts;
+    left.r0 = row_start(tile.a, row);
+    @if(rows_4) {
+        left.r1 = row_start(tile.a, row + 1u);
+        left.r2 = row_start(tile.a, row + 2u);
+        left.r3 = row_start(tile.a, row + 3u);
+    }
+    @if(rows_8) {
+        left.r4 = row_start(tile.a, row + 4u);
+        left.r5 = row_start(tile.a, row + 5u);
+        left.r6 = row_start(tile.a, row + 6u);
+        left.r7 = row_start(tile.a, row + 7u);
+    }
+    @if(rows_16) {
+        left.r8 = row_start(tile.a, row + 8u);
+        left.r9 = row_start(tile.a, row + 9u);
+        left.r10 = row_start(tile.a, row + 10u);
+        left.r11 = row_start(tile.a, row + 11u);
+        left.r12 = row_start(tile.a, row + 12u);
+        left.r13 = row_start(tile.a, row + 13u);
+        left.r14 = row_start(tile.a, row + 14u);
+        left.r15 = row_start(tile.a, row + 15u);
+    }
+    @if(rows_32) {
+        left.r16 = row_start(tile.a, row + 16u);
+        left.r17 = row_start(tile.a, row + 17u);
+        left.r18 = row_start(tile.a, row + 18u);
+        left.r19 = row_start(tile.a, row + 19u);
+        left.r20 = row_start(tile.a, row + 20u);
+        left.r21 = row_start(tile.a, row + 21u);
+        left.r22 = row_start(tile.a, row + 22u);
+        left.r23 = row_start(tile.a, row + 23u);
+        left.r24 = row_start(tile.a, row + 24u);
+        left.r25 = row_start(tile.a, row + 25u);
+        left.r26 = row_start(tile.a, row + 26u);
+        left.r27 = row_start(tile.a, row + 27u);
+        left.r28 = row_start(tile.a, row + 28u);
+        left.r29 = row_start(tile.a, row + 29u);
+        left.r30 = row_start(tile.a, row + 30u);
+        left.r31 = row_start(tile.a, row + 31u);
+    }
+    let first = tile.column + lane;
+    var right: Columns;
+    right.a = columns_from(tile.b, first);
+    @if(wide_2) {
+        right.b = columns_from(tile.b, first + FOUR * LANES);
+    }
+    @if(wide_4) {
+        right.c = columns_from(tile.b, first + 2u * FOUR * LANES);
+        right.d = columns_from(tile.b, first + 3u * FOUR * LANES);
+    }
+    var s = Tile();
+    @if(!eights) {
+        for (var k = 0u; k < params.k; k += 4u) {
+            s = times(s, left, k, slab(right, k));
+        }
+    }
+    @if(eights) {
+        for (var k = 0u; k < params.k; k += 8u) {
+            let both = slabs(right, k);
+            // A loop, since twice the text takes twice as long to compile.
+            for (var half = 0u; half < 2u; half++) {
+                var slab = both.lo;
+                if half == 1u {
+                    slab = both.hi;
+                }
+                s = times(s, left, k + 4u * half, slab);
+            }
+        }
+    }
+    write(tile.c, row, first, s.r0);
+    @if(rows_4) {
+        write(tile.c, row + 1u, first, s.r1);
+        write(tile.c, row + 2u, first, s.r2);
+        write(tile.c, row + 3u, first, s.r3);
+    }
+    @if(rows_8) {
+        write(tile.c, row + 4u, first, s.r4);
+        write(tile.c, row + 5u, first, s.r5);
+        write(tile.c, row + 6u, first, s.r6);
+        write(tile.c, row + 7u, first, s.r7);
+    }
+    @if(rows_16) {
+        write(tile.c, row + 8u, first, s.r8);
+        write(tile.c, row + 9u, first, s.r9);
+        write(tile.c, row + 10u, first, s.r10);
+        write(tile.c, row + 11u, first, s.r11);
+        write(tile.c, row + 12u, first, s.r12);
+        write(tile.c, row + 13u, first, s.r13);
+        write(tile.c, row + 14u, first, s.r14);
+        write(tile.c, row + 15u, first, s.r15);
+    }
+    @if(rows_32) {
+        write(tile.c, row + 16u, first, s.r16);
+        write(tile.c, row + 17u, first, s.r17);
+        write(tile.c, row + 18u, first, s.r18);
+        write(tile.c, row + 19u, first, s.r19);
+        write(tile.c, row + 20u, first, s.r20);
+        write(tile.c, row + 21u, first, s.r21);
+        write(tile.c, row + 22u, first, s.r22);
+        write(tile.c, row + 23u, first, s.r23);
+        write(tile.c, row + 24u, first, s.r24);
+        write(tile.c, row + 25u, first, s.r25);
+        write(tile.c, row + 26u, first, s.r26);
+        write(tile.c, row + 27u, first, s.r27);
+        write(tile.c, row + 28u, first, s.r28);
+        write(tile.c, row + 29u, first, s.r29);
+        write(tile.c, row + 30u, first, s.r30);
+        write(tile.c, row + 31u, first, s.r31);
+    }
+}
