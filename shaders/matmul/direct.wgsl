@@ -15,20 +15,17 @@ import package::matmul::right::right_column;
 // apart, and all invocations of a workgroup have the same rows, so that A is read
 // once for a whole vector of invocations.
 //
-// A tile has one row, 4, 8, 16 or 32 of them, and 4 columns for each lane, or two
-// or four times as many; a feature for a larger tile comes with those for smaller
-// ones. Sums of four columns are a vector, and what four k of B hold for them is a
-// matrix: a row of A times the matrix adds to the sums. With `eights` B is decoded
-// eight k at a time. If `gated`, the second half of each four columns is of the
-// second B.
+// A tile has one row, 8, 16 or 32 of them, and 4 columns for each lane, or 8; a
+// feature for more rows comes with those for fewer. Sums of four columns are a
+// vector, and what four k of B hold for them is a matrix: a row of A times the
+// matrix adds to the sums. With `eights` B is decoded eight k at a time. If `gated`,
+// the second half of each four columns is of the second B.
 
 @if(gated) const FOUR: u32 = 2u;
 @if(!gated) const FOUR: u32 = 4u;
 @if(!wide_2) const FOURS: u32 = 1u;
-@if(wide_2 && !wide_4) const FOURS: u32 = 2u;
-@if(wide_4) const FOURS: u32 = 4u;
-@if(!rows_4) const ROWS: u32 = 1u;
-@if(rows_4 && !rows_8) const ROWS: u32 = 4u;
+@if(wide_2) const FOURS: u32 = 2u;
+@if(!rows_8) const ROWS: u32 = 1u;
 @if(rows_8 && !rows_16) const ROWS: u32 = 8u;
 @if(rows_16 && !rows_32) const ROWS: u32 = 16u;
 @if(rows_32) const ROWS: u32 = 32u;
@@ -37,32 +34,26 @@ import package::matmul::right::right_column;
 struct Sums {
     a: vec4<f32>,
     @if(wide_2) b: vec4<f32>,
-    @if(wide_4) c: vec4<f32>,
-    @if(wide_4) d: vec4<f32>,
 }
 
 // Where columns start in B.
 struct Columns {
     a: vec4<u32>,
     @if(wide_2) b: vec4<u32>,
-    @if(wide_4) c: vec4<u32>,
-    @if(wide_4) d: vec4<u32>,
 }
 
 // Four k of all columns.
 struct Slab {
     a: mat4x4<f32>,
     @if(wide_2) b: mat4x4<f32>,
-    @if(wide_4) c: mat4x4<f32>,
-    @if(wide_4) d: mat4x4<f32>,
 }
 
 // Where the rows of A start.
 struct Lefts {
     r0: u32,
-    @if(rows_4) r1: u32,
-    @if(rows_4) r2: u32,
-    @if(rows_4) r3: u32,
+    @if(rows_8) r1: u32,
+    @if(rows_8) r2: u32,
+    @if(rows_8) r3: u32,
     @if(rows_8) r4: u32,
     @if(rows_8) r5: u32,
     @if(rows_8) r6: u32,
@@ -96,9 +87,9 @@ struct Lefts {
 // The sums of all rows.
 struct Tile {
     r0: Sums,
-    @if(rows_4) r1: Sums,
-    @if(rows_4) r2: Sums,
-    @if(rows_4) r3: Sums,
+    @if(rows_8) r1: Sums,
+    @if(rows_8) r2: Sums,
+    @if(rows_8) r3: Sums,
     @if(rows_8) r4: Sums,
     @if(rows_8) r5: Sums,
     @if(rows_8) r6: Sums,
@@ -157,10 +148,6 @@ fn columns_from(base: u32, column: u32) -> vec4<u32> {
     @if(wide_2) {
         slab.b = four(at.b, k);
     }
-    @if(wide_4) {
-        slab.c = four(at.c, k);
-        slab.d = four(at.d, k);
-    }
     return slab;
 }
 
@@ -195,14 +182,6 @@ fn columns_from(base: u32, column: u32) -> vec4<u32> {
         slabs.lo.b = b.lo;
         slabs.hi.b = b.hi;
     }
-    @if(wide_4) {
-        let c = eight(at.c, k);
-        slabs.lo.c = c.lo;
-        slabs.hi.c = c.hi;
-        let d = eight(at.d, k);
-        slabs.lo.d = d.lo;
-        slabs.hi.d = d.hi;
-    }
     return slabs;
 }
 
@@ -212,10 +191,6 @@ fn plus(sums: Sums, x: vec4<f32>, slab: Slab) -> Sums {
     @if(wide_2) {
         s.b = sums.b + x * slab.b;
     }
-    @if(wide_4) {
-        s.c = sums.c + x * slab.c;
-        s.d = sums.d + x * slab.d;
-    }
     return s;
 }
 
@@ -223,12 +198,10 @@ fn plus(sums: Sums, x: vec4<f32>, slab: Slab) -> Sums {
 fn times(t: Tile, at: Lefts, k: u32, slab: Slab) -> Tile {
     var s: Tile;
     s.r0 = plus(t.r0, left4(at.r0, k), slab);
-    @if(rows_4) {
+    @if(rows_8) {
         s.r1 = plus(t.r1, left4(at.r1, k), slab);
         s.r2 = plus(t.r2, left4(at.r2, k), slab);
         s.r3 = plus(t.r3, left4(at.r3, k), slab);
-    }
-    @if(rows_8) {
         s.r4 = plus(t.r4, left4(at.r4, k), slab);
         s.r5 = plus(t.r5, left4(at.r5, k), slab);
         s.r6 = plus(t.r6, left4(at.r6, k), slab);
@@ -298,10 +271,6 @@ fn write(base: u32, row: u32, column: u32, sums: Sums) {
     @if(wide_2) {
         write_four(base, row, column + FOUR * LANES, sums.b);
     }
-    @if(wide_4) {
-        write_four(base, row, column + 2u * FOUR * LANES, sums.c);
-        write_four(base, row, column + 3u * FOUR * LANES, sums.d);
-    }
 }
 
 @compute @workgroup_size(LANES)
@@ -323,12 +292,10 @@ fn main(
     let row = tile.row;
     var left: Lefts;
     left.r0 = row_start(tile.a, row);
-    @if(rows_4) {
+    @if(rows_8) {
         left.r1 = row_start(tile.a, row + 1u);
         left.r2 = row_start(tile.a, row + 2u);
         left.r3 = row_start(tile.a, row + 3u);
-    }
-    @if(rows_8) {
         left.r4 = row_start(tile.a, row + 4u);
         left.r5 = row_start(tile.a, row + 5u);
         left.r6 = row_start(tile.a, row + 6u);
@@ -368,10 +335,6 @@ fn main(
     @if(wide_2) {
         right.b = columns_from(tile.b, first + FOUR * LANES);
     }
-    @if(wide_4) {
-        right.c = columns_from(tile.b, first + 2u * FOUR * LANES);
-        right.d = columns_from(tile.b, first + 3u * FOUR * LANES);
-    }
     var s = Tile();
     @if(!eights) {
         for (var k = 0u; k < params.k; k += 4u) {
@@ -392,12 +355,10 @@ fn main(
         }
     }
     write(tile.c, row, first, s.r0);
-    @if(rows_4) {
+    @if(rows_8) {
         write(tile.c, row + 1u, first, s.r1);
         write(tile.c, row + 2u, first, s.r2);
         write(tile.c, row + 3u, first, s.r3);
-    }
-    @if(rows_8) {
         write(tile.c, row + 4u, first, s.r4);
         write(tile.c, row + 5u, first, s.r5);
         write(tile.c, row + 6u, first, s.r6);

@@ -134,9 +134,8 @@ fn direct_tile(variant: &Variant) -> (u32, u32) {
         let named = names.iter().filter(|(name, _)| variant.features.contains(name));
         named.map(|(_, size)| *size).max()
     };
-    let rows = most(&[("rows_4", 4), ("rows_8", 8), ("rows_16", 16), ("rows_32", 32)]);
-    let columns = most(&[("wide_2", 8), ("wide_4", 16)]);
-    (rows.unwrap_or(1), columns.unwrap_or(4))
+    let rows = most(&[("rows_8", 8), ("rows_16", 16), ("rows_32", 32)]).unwrap_or(1);
+    (rows, if variant.features.contains(&"wide_2") { 8 } else { 4 })
 }
 
 fn constant(variant: &Variant, name: &str) -> Result<u32> {

@@ -207,7 +207,6 @@ fn the_choice_follows_rows_device_and_policy() {
     assert_eq!(name(chosen(1, 512, &gpu, false, None)), "matmul/matvec_workgroup");
     assert_eq!(name(chosen(1, 512, &rich, false, None)), "matmul/matvec_subgroup");
     assert_eq!(name(chosen(1, 512, &soft, false, None)), "matmul/direct_1x4");
-    assert_eq!(name(chosen(3, 512, &soft, false, None)), "matmul/direct_4x16");
     assert_eq!(name(chosen(16, 512, &soft, false, None)), "matmul/direct_8x8");
     assert_eq!(name(chosen(128, 512, &soft, false, None)), "matmul/direct_8x8");
     assert_eq!(name(chosen(128, 1536, &soft, false, None)), "matmul/direct_32x4");
