@@ -245,7 +245,7 @@ pub(super) const KNOWN: &[Architecture] = &[
     Architecture { name: "granitemoe", ..GRANITE },
     Architecture { name: "hunyuan-dense", qk_norm: true, qk_norm_rotated: true, ..HALVES },
     Architecture { name: "internlm2", routing: None, ..LLAMA },
-    Architecture { name: "lfm2", convolves: true, ..HALVES },
+    Architecture { name: "lfm2", convolves: true, qk_norm: true, ..HALVES },
     Architecture { name: "minicpm", scales_required: true, ..GRANITE },
     Architecture { name: "mistral3", ..LLAMA },
     Architecture {
