@@ -118,7 +118,7 @@ pub(super) async fn complete(
     let mut options = common.generate(app.engine.context())?;
     options.log_probabilities = log_probabilities;
     let forced = match &shape {
-        Shape::Chat(Some(tools)) => tools.source(),
+        Shape::Chat(Some(tools)) => tools.source()?,
         Shape::Chat(None) | Shape::Text => None,
     };
     let format = || common.response_format.as_ref().and_then(ResponseFormat::source);

@@ -63,9 +63,9 @@ impl Tools {
     }
 
     /// What an answer must follow, if a tool must be called.
-    pub(super) fn source(&self) -> Option<GrammarSource> {
-        let forced = self.forced.as_ref()?;
-        Some(GrammarSource::Lark(self.style.grammar(forced)))
+    pub(super) fn source(&self) -> Result<Option<GrammarSource>, ApiError> {
+        let grammar = self.forced.as_ref().map(|forced| self.style.grammar(forced));
+        Ok(grammar.transpose()?.map(GrammarSource::Lark))
     }
 }
 

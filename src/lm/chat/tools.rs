@@ -1,7 +1,8 @@
 //! Calls of tools in what a model says: the forms that models were trained on.
 
 use super::ChatTemplate;
-use serde_json::{Value, json};
+use crate::error::{Error, Result};
+use serde_json::{Map, Value, json};
 
 /// How a model writes calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,10 @@ impl ToolStyle {
 
     /// A grammar, in the form of Lark, of one call of one of some tools (of OpenAI's
     /// form: `{"type": "function", "function": {"name", "parameters"}}`).
-    pub fn grammar(self, tools: &[Value]) -> String {
+    ///
+    /// # Errors
+    /// [`Error::Input`] if two tools define different things under one name.
+    pub fn grammar(self, tools: &[Value]) -> Result<String> {
         let arguments = if self == ToolStyle::Bare { "parameters" } else { "arguments" };
         let call = |tool: &Value| {
             let function = &tool["function"];
@@ -63,16 +67,28 @@ impl ToolStyle {
             })
         };
         let one = json!({ "anyOf": tools.iter().map(call).collect::<Vec<_>>() });
-        match self {
+        // As Python writes JSON, which is what models were shown.
+        let form = json!({
+            "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false,
+        });
+        let shared = definitions(tools)?;
+        let formed = |mut schema: Value| {
+            schema["x-guidance"] = form.clone();
+            for (key, definitions) in &shared {
+                schema[key] = definitions.clone();
+            }
+            schema
+        };
+        Ok(match self {
             ToolStyle::Tagged => {
-                format!("start: \"{TAG}\\n\" call \"\\n{END_TAG}\"\ncall: %json {one}\n")
+                format!("start: \"{TAG}\\n\" call \"\\n{END_TAG}\"\ncall: %json {}\n", formed(one))
             }
             ToolStyle::Listed => {
                 let list = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": 1 });
-                format!("start: \"{LIST}\" list\nlist: %json {list}\n")
+                format!("start: \"{LIST}\" list\nlist: %json {}\n", formed(list))
             }
-            ToolStyle::Bare => format!("start: call\ncall: %json {one}\n"),
-        }
+            ToolStyle::Bare => format!("start: call\ncall: %json {}\n", formed(one)),
+        })
     }
 
     /// Where calls may begin in a text, by what they begin with.
@@ -83,6 +99,25 @@ impl ToolStyle {
             ToolStyle::Bare => &[PYTHON],
         }
     }
+}
+
+/// What schemas of tools refer to, which is looked up from the outermost schema.
+fn definitions(tools: &[Value]) -> Result<Map<String, Value>> {
+    let mut shared = Map::new();
+    for tool in tools {
+        for key in ["$defs", "definitions"] {
+            let Some(own) = tool["function"]["parameters"][key].as_object() else { continue };
+            for (name, schema) in own {
+                let all = &mut shared.entry(key).or_insert_with(|| json!({}))[name.as_str()];
+                if !all.is_null() && all != schema {
+                    let expected = "one meaning in all tools";
+                    return Err(Error::input(format!("definition '{name}'"), expected, "several"));
+                }
+                *all = schema.clone();
+            }
+        }
+    }
+    Ok(shared)
 }
 
 /// Takes a text in pieces and gives what is no call; the calls come at the end.
@@ -227,6 +262,21 @@ mod tests {
 
     fn one(name: &str, arguments: Value) -> ToolCall {
         ToolCall { name: name.into(), arguments }
+    }
+
+    #[test]
+    fn definitions_of_tools_are_looked_up_outside() {
+        let tool = |kind: &str| {
+            json!({ "type": "function", "function": { "name": "f", "parameters": {
+                "type": "object", "properties": { "a": { "$ref": "#/$defs/A" } },
+                "$defs": { "A": { "type": kind } },
+            } } })
+        };
+        let text = ToolStyle::Bare.grammar(&[tool("string"), tool("string")]).unwrap();
+        let (_, schema) = text.split_once("%json ").unwrap();
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        assert_eq!(schema["$defs"]["A"]["type"], "string");
+        assert!(ToolStyle::Bare.grammar(&[tool("string"), tool("integer")]).is_err());
     }
 
     #[test]

@@ -78,7 +78,8 @@ impl Guides {
         // It may have been made for shorter texts.
         let options = ModelOptions { context: None, ..options.clone() };
         let backend = model.backend().clone();
-        let load = LanguageModel::load(file, &backend, &options, &mut |_, _| {});
+        let mut untold = |_, _| {};
+        let load = LanguageModel::load(file, &backend, &options, &mut untold);
         Ok(Some(backend.block_on(load)?))
     }
 
