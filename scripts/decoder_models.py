@@ -241,9 +241,9 @@ def classic():
     yield "mpt", hf.MptConfig(
         vocab_size=VOCAB, d_model=WIDTH, n_heads=4, n_layers=2, max_seq_len=256,
         no_bias=True, attn_config=dict(
-            alibi=True, alibi_bias_max=6, clip_qkv=1.5, attn_type="multihead_attention")), {
+            alibi=True, alibi_bias_max=8, clip_qkv=1.5, attn_type="multihead_attention")), {
                 **eps, "context": 256, "kv_heads": 4, "feed_forward": 4 * WIDTH,
-                "attention.max_alibi_bias": 6.0, "attention.clamp_kqv": 1.5}
+                "attention.max_alibi_bias": 8.0, "attention.clamp_kqv": 1.5}
     yield "gptneox", hf.GPTNeoXConfig(**neox, **partial(0.5)), {
         **eps, "rope.dimension_count": 2, "use_parallel_residual": True}
     yield "gptneox--sequential", hf.GPTNeoXConfig(

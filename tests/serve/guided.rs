@@ -20,7 +20,7 @@ fn spaceless(extra: Value) -> Value {
 }
 
 fn more(extra: Value) -> Value {
-    let mut value = json!({ "max_tokens": 220, "ignore_eos": false });
+    let mut value = json!({ "max_tokens": 120, "ignore_eos": false });
     for (key, one) in extra.as_object().expect("an object") {
         value[key] = one.clone();
     }
@@ -77,7 +77,8 @@ pub fn formats(backend: &Named) -> Result<(), Failed> {
     server.chat("well?", more(wrong)).error(400);
     server.chat("well?", more(json!({ "response_format": { "type": "other" } }))).error(400);
     // Penalties and a full context.
-    let plain = json!({ "frequency_penalty": 1.5, "presence_penalty": -1.0, "typical_p": 0.9 });
+    let plain = json!({ "frequency_penalty": 1.5, "presence_penalty": -1.0, "typical_p": 0.9,
+        "context_shift": true, "max_tokens": 6 });
     server.chat("well?", more(plain)).good();
     Ok(server.join()?)
 }
