@@ -63,7 +63,15 @@ fn main() {
         for model in models() {
             let backend = backend.clone();
             let name = format!("decoders::{}::{model}", backend.name);
-            trials.push(Trial::test(name, move || agrees(&backend, &model)));
+            trials.push(Trial::test(name, move || agrees(&backend, &model, None)));
+        }
+        // Sinks, in every kernel of attention.
+        let variants = ["serial", "tiled", "rows", "rows_subgroup"];
+        for variant in variants.into_iter().filter(|_| backend.is_gpu()) {
+            let backend = backend.clone();
+            let name = format!("decoders::{}::sinks::{variant}", backend.name);
+            let run = move || agrees(&backend, "gpt-oss", Some(("attention", variant)));
+            trials.push(Trial::test(name, run));
         }
     }
     trials.push(Trial::test("decoders::every_architecture_is_judged", || {
@@ -85,12 +93,16 @@ fn models() -> Vec<String> {
     models
 }
 
-/// Whole prompts, and the longest token by token behind the shortest.
-fn agrees(backend: &Named, model_name: &str) -> Result<(), Failed> {
+/// Whole prompts, and the longest token by token behind the shortest; with a variant of
+/// a family of kernels forced, if it says so.
+fn agrees(backend: &Named, model_name: &str, forced: Option<(&str, &str)>) -> Result<(), Failed> {
     let judged: Judged =
         serde_json::from_slice(&std::fs::read(path(&format!("decoders/{model_name}.json")))?)?;
     let file = wginfer::formats::gguf::open(path(&format!("decoders/{model_name}.gguf")))?;
-    let options = ModelOptions { cache: DType::F32, ..ModelOptions::default() };
+    let mut options = ModelOptions { cache: DType::F32, ..ModelOptions::default() };
+    if let Some((family, variant)) = forced {
+        options.policy.force.insert(family.into(), variant.into());
+    }
     let runner = &backend.backend;
     let mut model = runner.block_on(LanguageModel::load(file, runner, &options, &mut |_, _| {}))?;
     let mut worst = 0f64;
