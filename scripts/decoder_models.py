@@ -134,7 +134,59 @@ def experts():
             **SHARED, "expert_shared_feed_forward_length": 12, "interleave_moe_layer_step": 1}
 
 
+    yield from latent()
+    yield "gpt-oss", hf.GptOssConfig(
+        **COMMON, **EIGHT, num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2,
+        sliding_window=5, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 700.0, "factor": 4.0, "beta_fast": 8.0,
+            "beta_slow": 1.0, "original_max_position_embeddings": 64}), {
+                **COUNTS, "expert_feed_forward_length": FEED, "attention.sliding_window": 5,
+                "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+                "rope.scaling.original_context_length": 64, "rope.scaling.yarn_beta_fast": 8.0,
+                "rope.scaling.yarn_beta_slow": 1.0}
+
+
+def latent():
+    """Keys and values from one vector; the matrices whole, or in two parts."""
+    mla = dict(kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=6,
+               n_shared_experts=1, first_k_dense_replace=1)
+    ranks = {"attention.kv_lora_rank": 12, "rope.dimension_count": 4}
+    whole = {**ranks, "attention.key_length": 12, "attention.value_length": 6}
+    parts = {**ranks, "kv_heads": 1, "attention.key_length": 16, "attention.value_length": 12,
+             "attention.key_length_mla": 12, "attention.value_length_mla": 6}
+    base = {**COMMON, "num_key_value_heads": HEADS}
+    yield "deepseek2", hf.DeepseekV2Config(
+        **base, **TWO, **EXPERTS, **mla, q_lora_rank=None, n_routed_experts=5, n_group=1,
+        topk_group=1, topk_method="greedy", norm_topk_prob=False, routed_scaling_factor=1.0), {
+            **SHARED, **whole}
+    yield "deepseek2--groups", hf.DeepseekV2Config(
+        **base, **TWO, **EXPERTS, **mla, q_lora_rank=10, n_routed_experts=6, n_group=3,
+        topk_group=2, topk_method="group_limited_greedy", norm_topk_prob=False,
+        routed_scaling_factor=2.0), {
+            **SHARED, **parts, "expert_count": 6, "attention.q_lora_rank": 10,
+            "expert_group_count": 3, "expert_group_used_count": 2, "expert_weights_scale": 2.0}
+    yield "deepseek2--v3", hf.DeepseekV3Config(
+        **base, **EXPERTS, **mla, num_hidden_layers=2, q_lora_rank=10, n_routed_experts=6,
+        n_group=3, topk_group=2, norm_topk_prob=True, routed_scaling_factor=2.5,
+        rope_parameters={
+            "rope_type": "yarn", "rope_theta": 700.0, "factor": 4.0, "mscale": 1.0,
+            "mscale_all_dim": 1.0, "beta_fast": 8.0, "beta_slow": 1.0,
+            "original_max_position_embeddings": 64}), {
+                **SHARED, **parts, "expert_count": 6, "attention.q_lora_rank": 10,
+                "expert_group_count": 3, "expert_group_used_count": 2,
+                "expert_gating_func": 2, "expert_weights_norm": True, "expert_weights_scale": 2.5,
+                "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+                "rope.scaling.original_context_length": 64, "rope.scaling.yarn_beta_fast": 8.0,
+                "rope.scaling.yarn_beta_slow": 1.0, "rope.scaling.yarn_log_multiplier": 0.1}
+
+
 def dense():
+    yield "lfm2", hf.Lfm2Config(
+        **{k: v for k, v in COMMON.items() if k != "rms_norm_eps"}, num_hidden_layers=4,
+        norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 700.0},
+        conv_L_cache=3, block_auto_adjust_ff_dim=False,
+        layer_types=["conv", "full_attention", "conv", "full_attention"]), {
+            "kv_heads": [0, KV_HEADS, 0, KV_HEADS], "shortconv.l_cache": 3, "head": WIDTH // HEADS}
     yield "arcee", hf.ArceeConfig(**COMMON, **TWO), {}
     yield "chatglm", hf.GlmConfig(
         **COMMON, head_dim=4, **partial(0.5), num_hidden_layers=2), {"rope.dimension_count": 2}
@@ -182,6 +234,16 @@ def classic():
         vocab_size=VOCAB, n_embd=WIDTH, n_head=4, n_layer=2, n_positions=256, n_inner=FEED), {
             **eps, "feed_forward": FEED}
     neox = without(LAYER, "num_key_value_heads", "rope_theta")
+    # Heads that are no power of two have slopes in between.
+    yield "bloom", hf.BloomConfig(
+        vocab_size=VOCAB, hidden_size=24, n_head=6, n_layer=2, seq_length=256), {
+            **eps, "context": 256, "kv_heads": 6, "feed_forward": 96}
+    yield "mpt", hf.MptConfig(
+        vocab_size=VOCAB, d_model=WIDTH, n_heads=4, n_layers=2, max_seq_len=256,
+        no_bias=True, attn_config=dict(
+            alibi=True, alibi_bias_max=8, clip_qkv=1.5, attn_type="multihead_attention")), {
+                **eps, "context": 256, "kv_heads": 4, "feed_forward": 4 * WIDTH,
+                "attention.max_alibi_bias": 8.0, "attention.clamp_kqv": 1.5}
     yield "gptneox", hf.GPTNeoXConfig(**neox, **partial(0.5)), {
         **eps, "rope.dimension_count": 2, "use_parallel_residual": True}
     yield "gptneox--sequential", hf.GPTNeoXConfig(
@@ -237,6 +299,31 @@ NAMES = {
     "mlp.fc2": "ffn_down",
     "mlp.dense_h_to_4h": "ffn_up",
     "mlp.dense_4h_to_h": "ffn_down",
+    "ffn.up_proj": "ffn_up",
+    "ffn.down_proj": "ffn_down",
+    "norm_1": "attn_norm",
+    "norm_2": "ffn_norm",
+    "attn.Wqkv": "attn_qkv",
+    "attn.out_proj": "attn_output",
+    "self_attn.sinks": "attn_sinks.weight",
+    "mlp.router": "ffn_gate_inp",
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
+    "self_attn.out_proj": "attn_output",
+    "self_attn.q_layernorm": "attn_q_norm",
+    "self_attn.k_layernorm": "attn_k_norm",
+    "conv.conv": "shortconv.conv",
+    "conv.in_proj": "shortconv.in_proj",
+    "conv.out_proj": "shortconv.out_proj",
+    "operator_norm": "attn_norm",
+    "ffn_norm": "ffn_norm",
+    "feed_forward.w1": "ffn_gate",
+    "feed_forward.w2": "ffn_down",
+    "feed_forward.w3": "ffn_up",
     "mlp.gate.weight": "ffn_gate_inp.weight",
     "block_sparse_moe.router": "ffn_gate_inp",
     "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
@@ -259,12 +346,14 @@ WHOLE = {
     "embed_tokens": "token_embd", "embed_in": "token_embd", "wte": "token_embd",
     "word_embeddings": "token_embd", "wpe": "position_embd", "lm_head": "output",
     "norm": "output_norm", "final_layernorm": "output_norm", "final_layer_norm": "output_norm",
-    "ln_f": "output_norm",
+    "ln_f": "output_norm", "norm_f": "output_norm", "word_embeddings_layernorm": "token_embd_norm",
+    # What LFM2 calls the norm at the end.
+    "embedding_norm": "token_embd_norm",
 }
 # Whose norm after attention is one of what attention gives.
 POST_NORMS = ("gemma2", "gemma3", "olmo2", "exaone4")
 # Whose norm before the feed-forward layer has the other name in files.
-OTHER_NAME = ("glm4moe", "seed_oss")
+OTHER_NAME = ("glm4moe", "seed_oss", "gpt-oss")
 # Whose rotated pairs are neighbours in files, and halves in transformers.
 REARRANGED = ("llama", "smollm3", "granite", "granitemoe", "olmo", "arcee", "internlm2", "minicpm", "mistral3")
 
@@ -298,6 +387,9 @@ def plain_tensors(model, architecture, config):
         if name.startswith("lm_head.") and config.tie_word_embeddings:
             continue
         value = tensor.numpy().astype(np.float32)
+        if architecture == "gpt-oss" and ".experts." in name:
+            yield from alternating(name, value)
+            continue
         if ".experts.gate_up_proj" in name or "shared_mlp.input_linear" in name:
             block = name.split(".")[2]
             kind = "exps" if "experts" in name else "shexp"
@@ -310,6 +402,13 @@ def plain_tensors(model, architecture, config):
             norms.setdefault(f"blk.{block}.attn_{which}_norm.weight", []).append(value)
             continue
         ours = gguf_name(name, architecture)
+        if "attn_kv_b" in ours and (config.q_lora_rank or 0) > 0:
+            block = ours.split(".")[1]
+            parts = value.reshape(config.num_attention_heads, -1, config.kv_lora_rank)
+            key, values = np.split(parts, [config.qk_nope_head_dim], axis=1)
+            yield f"blk.{block}.attn_k_b.weight", key.swapaxes(1, 2)
+            yield f"blk.{block}.attn_v_b.weight", values
+            continue
         if "norm" in ours and (
             architecture.startswith("gemma")
             or architecture == "nemotron" and ours.endswith("weight")
@@ -327,11 +426,28 @@ def plain_tensors(model, architecture, config):
             heads = config.num_attention_heads
             groups = config.num_kv_heads if config.new_decoder_architecture else 1
             value = grouped_rows(value, groups, heads // groups, config.hidden_size // heads)
+        if architecture == "bloom" and "attn_qkv" in ours:
+            value = grouped_rows(value, config.n_head, 1, config.hidden_size // config.n_head)
+        if "shortconv.conv" in ours:
+            value = value.reshape(value.shape[0], -1)
         if "exp_probs_b" in ours or "ffn_gate_inp_shexp" in ours:
             value = value.reshape(-1)
         yield ours, value
     for name, rows in norms.items():
         yield name, np.stack(rows)
+
+
+def alternating(name, value):
+    """Experts whose gate and up take turns, and whose matrices lie the other way."""
+    block, rest = name.split(".")[2], name.rsplit(".", 1)[1]
+    end = "bias" if rest.endswith("_bias") else "weight"
+    if end == "weight":
+        value = value.swapaxes(1, 2)
+    if rest.startswith("down"):
+        yield f"blk.{block}.ffn_down_exps.{end}", value
+        return
+    for i, part in enumerate(("gate", "up")):
+        yield f"blk.{block}.ffn_{part}_exps.{end}", value[:, i::2]
 
 
 # Types of a file of many: the end of a name, and the type of such tensors.

@@ -80,18 +80,19 @@ def sizes(writer, config, keys):
     of = lambda *names: next(v for n in names if (v := getattr(config, n, None)) is not None)
     heads, width = of("num_attention_heads"), of("hidden_size")
     kv_heads = keys.pop("kv_heads", None) or getattr(config, "num_key_value_heads", None) or heads
-    head = getattr(config, "head_dim", None) or width // heads
-    writer.add_context_length(of("max_position_embeddings"))
+    head = keys.pop("head", None) or getattr(config, "head_dim", None) or width // heads
+    context = keys.pop("context", None)
+    writer.add_context_length(context or of("max_position_embeddings"))
     writer.add_embedding_length(width)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(keys.pop("feed_forward", None) or of("intermediate_size"))
     writer.add_head_count(heads)
     writer.add_head_count_kv(kv_heads)
-    writer.add_key_length(head)
-    writer.add_value_length(head)
+    for name, add in ("key", writer.add_key_length), ("value", writer.add_value_length):
+        add(keys.pop(f"attention.{name}_length", head))
     epsilon = keys.pop("layer_norm_eps", None)
     if epsilon is None:
-        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+        writer.add_layer_norm_rms_eps(of("rms_norm_eps", "norm_eps"))
     else:
         writer.add_layer_norm_eps(epsilon)
     writer.add_rope_freq_base(theta_of(config))

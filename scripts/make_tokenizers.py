@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Trains small SentencePiece vocabularies and writes what SentencePiece makes of
-some hundred texts with them, to tests/data/tokenizers/.
+"""Trains small vocabularies and writes what their own programs make of some hundred
+texts with them, to tests/data/tokenizers/: SentencePiece for its BPE and unigrams,
+the tokenizer of transformers 4 that is written in Python for WordPiece.
 
-    python3 -m venv .venv && .venv/bin/pip install numpy gguf sentencepiece
+    python3 -m venv .venv
+    .venv/bin/pip install numpy gguf sentencepiece protobuf tokenizers transformers==4.57.1
     .venv/bin/python scripts/make_tokenizers.py
 
 A vocabulary is `<name>.gguf` (metadata only, as llama.cpp's converter writes it)
@@ -12,10 +14,14 @@ and `<name>.json`: `cases` of a `text` and its `ids`.
 import json
 import pathlib
 import random
+import sys
 import tempfile
 
 import gguf
 import sentencepiece as spm
+import tokenizers
+from sentencepiece import sentencepiece_model_pb2
+from transformers.models.bert.tokenization_bert import BertTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "tests" / "data" / "tokenizers"
@@ -78,11 +84,87 @@ def write(name, lines, prefix):
     print(name, size, "pieces,", len(cases), "texts")
 
 
+def finish(writer, name, lines, encode):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    cases = [{"text": text, "ids": encode(text)} for text in texts(lines, name)]
+    (OUT / f"{name}.json").write_text(json.dumps({"cases": cases}, ensure_ascii=False) + "\n")
+    print(name, len(cases), "texts")
+
+
+def write_unigram(name, lines, plain):
+    """With T5's map of characters and merged spaces, or `plain`: every character as
+    it is, and bytes for those that are not known."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = pathlib.Path(folder) / "corpus.txt"
+        text.write_text("\n".join(lines))
+        spm.SentencePieceTrainer.train(
+            input=str(text), model_prefix=f"{folder}/m", vocab_size=900, model_type="unigram",
+            byte_fallback=plain, normalization_rule_name="identity" if plain else "nmt_nfkc",
+            add_dummy_prefix=not plain, remove_extra_whitespaces=not plain, minloglevel=2,
+            character_coverage=0.999)
+        model = spm.SentencePieceProcessor(model_file=f"{folder}/m.model")
+        proto = sentencepiece_model_pb2.ModelProto()
+        proto.ParseFromString(pathlib.Path(f"{folder}/m.model").read_bytes())
+    size = model.get_piece_size()
+    kinds = [2 if model.is_unknown(i) else 3 if model.is_control(i) else 6 if model.is_byte(i)
+             else 1 for i in range(size)]
+    writer = gguf.GGUFWriter(OUT / f"{name}.gguf", "t5")
+    writer.add_tokenizer_model("t5")
+    writer.add_token_list([model.id_to_piece(i) for i in range(size)])
+    writer.add_token_scores([model.get_score(i) for i in range(size)])
+    writer.add_token_types(kinds)
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_space_prefix(not plain)
+    writer.add_remove_extra_whitespaces(not plain)
+    if proto.normalizer_spec.precompiled_charsmap:
+        writer.add_precompiled_charsmap(proto.normalizer_spec.precompiled_charsmap)
+    finish(writer, name, lines, model.encode)
+
+
+def write_wordpiece(name, lines, lower):
+    trainer = tokenizers.BertWordPieceTokenizer(lowercase=lower)
+    trainer.train_from_iterator(lines, vocab_size=900, min_frequency=1, show_progress=False)
+    words = sorted(trainer.get_vocab(), key=trainer.get_vocab().get)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "vocab.txt"
+        path.write_text("\n".join(words) + "\n")
+        judge = BertTokenizer(str(path), do_lower_case=lower, split_special_tokens=True)
+
+    def spelled(word):
+        if word in special:
+            return word
+        return word[2:] if word.startswith("##") else "\u2581" + word
+
+    writer = gguf.GGUFWriter(OUT / f"{name}.gguf", "bert")
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list([spelled(word) for word in words])
+    writer.add_token_types([3 if word in special else 1 for word in words])
+    ids = {word: i for i, word in enumerate(words)}
+    writer.add_unk_token_id(ids["[UNK]"])
+    writer.add_bos_token_id(ids["[CLS]"])
+    writer.add_sep_token_id(ids["[SEP]"])
+    writer.add_pad_token_id(ids["[PAD]"])
+    finish(writer, name, lines, lambda text: judge.encode(text, add_special_tokens=False))
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     lines = corpus()
-    write("sentencepiece", lines, True)
-    write("sentencepiece_no_prefix", lines, False)
+    makers = {
+        "sentencepiece": lambda name: write(name, lines, True),
+        "sentencepiece_no_prefix": lambda name: write(name, lines, False),
+        "unigram": lambda name: write_unigram(name, lines, False),
+        "unigram_plain": lambda name: write_unigram(name, lines, True),
+        "wordpiece": lambda name: write_wordpiece(name, lines, True),
+        "wordpiece_cased": lambda name: write_wordpiece(name, lines, False),
+    }
+    for name in sys.argv[1:] or makers:
+        makers[name](name)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ struct Params {
 @if(masked) @group(0) @binding(6) var<storage, read> mask: array<f32>;
 // The maximum and the sum of each query and head, while more keys follow.
 @if(split) @group(0) @binding(7) var<storage, read_write> carried: array<f32>;
+// A score of each head that has no value.
+@if(sinks) @group(0) @binding(8) var<storage, read> sinks: array<f32>;
 
 // Finite: WGSL may assume there is no infinity. No score of a key that is seen
 // is below it; a key that the mask hides has `HIDDEN_SCORE`.
@@ -168,6 +170,19 @@ fn row_of(batch: u32, query: u32, head: u32) -> Row {
 
 @if(!half) fn value_at(i: u32) -> f32 {
     return v[i];
+}
+
+// What the weighted sum of values is multiplied with at the end. A query that sees
+// no key gives zeros.
+@if(!sinks) fn share_of(peak: f32, sum: f32, head: u32) -> f32 {
+    return select(0.0, 1.0 / sum, sum > 0.0);
+}
+
+@if(sinks) fn share_of(peak: f32, sum: f32, head: u32) -> f32 {
+    let sink = max(sinks[head], LEAST_SCORE);
+    let higher = max(peak, sink);
+    let kept = exp(peak - higher);
+    return kept / (sum * kept + exp(sink - higher));
 }
 
 // The score of key `j` from its product with the query.

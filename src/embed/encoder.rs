@@ -134,7 +134,7 @@ impl Encoder<'_> {
         let k = self.g.transpose(k, &[0, 2, 1, 3])?;
         let v = self.g.transpose(v, &[0, 2, 1, 3])?;
         let op = Attention { causal: false, ..Attention::default() };
-        let mixed = self.g.attention(op, (q, k, v), self.past, Some(self.mask))?;
+        let mixed = self.g.attention(op, (q, k, v), self.past, [Some(self.mask), None])?;
         let shape = [self.batch.into(), self.length.into(), width.into()];
         let mixed = self.g.reshape(mixed, &shape)?;
         self.linear(block, names.mixed, mixed, width, width)

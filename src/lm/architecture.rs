@@ -5,7 +5,7 @@
 //! weights of Gemma with 1 added, say) files follow.
 
 use super::experts::Gate;
-use super::spec::Norm;
+use super::spec::{Clamp, Norm};
 use crate::ops::elementwise::Unary;
 
 /// Which blocks see only the latest keys, if the file gives a window.
@@ -92,6 +92,8 @@ pub(super) struct Architecture {
     pub(super) unrotated: Unrotated,
     /// Applied to the gate of the feed-forward layer, or to its inner values.
     pub(super) activation: Unary,
+    /// How gated values are kept in bounds.
+    pub(super) clamp: Option<Clamp>,
     /// Whether that is multiplied with itself.
     pub(super) squared: bool,
     /// Whether the feed-forward layer has a gate.
@@ -119,6 +121,12 @@ pub(super) struct Architecture {
     pub(super) scales_required: bool,
     /// What `logit_scale` means.
     pub(super) logit_scale: LogitScale,
+    /// Whether keys and values may be made of one short vector of each token.
+    pub(super) latent: bool,
+    /// The exponent of ALiBi where the file gives none.
+    pub(super) alibi: Option<f64>,
+    /// Whether blocks without key and value heads convolve.
+    pub(super) convolves: bool,
 }
 
 const LLAMA: Architecture = Architecture {
@@ -134,6 +142,7 @@ const LLAMA: Architecture = Architecture {
     local_rope_base: None,
     unrotated: Unrotated::Nowhere,
     activation: Unary::Silu,
+    clamp: None,
     squared: false,
     gated: true,
     fused_gate: false,
@@ -147,6 +156,9 @@ const LLAMA: Architecture = Architecture {
     width_scaled_blocks: None,
     scales_required: false,
     logit_scale: LogitScale::Factor,
+    latent: false,
+    alibi: None,
+    convolves: false,
 };
 
 /// Llama with rotated pairs half a head apart.
@@ -158,6 +170,7 @@ const CLASSIC: Architecture =
 
 const NORMALISED: Routing = Routing { gate: Gate::Softmax, normalised: true };
 const AS_THEY_ARE: Routing = Routing { gate: Gate::Softmax, normalised: false };
+const OF_USED: Routing = Routing { gate: Gate::SoftmaxOfUsed, normalised: false };
 const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, normalised: true };
 
 const GEMMA: Architecture =
@@ -172,6 +185,7 @@ const COHERE: Architecture =
 pub(super) const KNOWN: &[Architecture] = &[
     LLAMA,
     Architecture { name: "arcee", activation: Unary::Relu, squared: true, gated: false, ..LLAMA },
+    Architecture { name: "bloom", unrotated: Unrotated::Everywhere, alibi: Some(8.0), ..CLASSIC },
     Architecture { name: "command-r", ..COHERE },
     Architecture {
         name: "cohere2",
@@ -179,6 +193,7 @@ pub(super) const KNOWN: &[Architecture] = &[
         unrotated: Unrotated::Unwindowed,
         ..COHERE
     },
+    Architecture { name: "deepseek2", latent: true, routing: Some(AS_THEY_ARE), ..LLAMA },
     Architecture { name: "dots1", qk_norm: true, routing: Some(SIGMOID), ..HALVES },
     Architecture { name: "ernie4_5", ..LLAMA },
     Architecture { name: "ernie4_5-moe", ..LLAMA },
@@ -219,12 +234,26 @@ pub(super) const KNOWN: &[Architecture] = &[
     Architecture { name: "glm4moe", routing: Some(SIGMOID), ..HALVES },
     Architecture { name: "gpt2", positions: true, unrotated: Unrotated::Everywhere, ..CLASSIC },
     Architecture { name: "gptneox", activation: Unary::Gelu, parallel: Parallel::ByKey, ..CLASSIC },
+    Architecture {
+        name: "gpt-oss",
+        windows: Windows::AllBut(2),
+        routing: Some(OF_USED),
+        clamp: Some(Clamp { limit: 7.0, slope: 1.702 }),
+        ..HALVES
+    },
     Architecture { name: "granite", ..GRANITE },
     Architecture { name: "granitemoe", ..GRANITE },
     Architecture { name: "hunyuan-dense", qk_norm: true, qk_norm_rotated: true, ..HALVES },
     Architecture { name: "internlm2", routing: None, ..LLAMA },
+    Architecture { name: "lfm2", convolves: true, qk_norm: true, ..HALVES },
     Architecture { name: "minicpm", scales_required: true, ..GRANITE },
     Architecture { name: "mistral3", ..LLAMA },
+    Architecture {
+        name: "mpt",
+        unrotated: Unrotated::Everywhere,
+        activation: Unary::Gelu,
+        ..CLASSIC
+    },
     Architecture { name: "nemotron", activation: Unary::Relu, squared: true, ..CLASSIC },
     Architecture { name: "olmo", norm: Norm::Bare, routing: None, ..LLAMA },
     Architecture {

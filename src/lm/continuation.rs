@@ -1,7 +1,8 @@
 //! One text as it grows: the choice of each token, and when the text ends.
 //! What computes the logits is not known here.
 
-use super::generate::{FinishReason, GenerateOptions};
+use super::generate::{FinishReason, GenerateOptions, WhenFull};
+use super::grammar::Following;
 use super::probability::LogProbabilities;
 use super::sampler::Sampler;
 use super::stop::StopStrings;
@@ -30,6 +31,9 @@ pub(super) struct Continuation {
     /// The prompt's tokens and the generated ones.
     tokens: Vec<u32>,
     prompt: usize,
+    /// What the model goes on with, once it had to forget something.
+    fed: Option<Vec<u32>>,
+    grammar: Option<Following>,
     /// Logits with biases, where there are any.
     biased: Vec<f32>,
     finish: Option<FinishReason>,
@@ -48,6 +52,8 @@ impl Continuation {
             stops: StopStrings::new(&options.stop),
             options: options.clone(),
             prompt: tokens.len(),
+            fed: None,
+            grammar: options.grammar.as_ref().map(Following::from),
             tokens,
             biased: Vec::new(),
             finish: None,
@@ -58,6 +64,27 @@ impl Continuation {
     /// The prompt's tokens and the generated ones.
     pub(super) fn tokens(&self) -> &[u32] {
         &self.tokens
+    }
+
+    /// The tokens that the model goes on with: all, but for what it had to forget.
+    pub(super) fn fed(&self) -> &[u32] {
+        self.fed.as_deref().unwrap_or(&self.tokens)
+    }
+
+    /// Forgets something if the context is full and the options say so. Gives how
+    /// many tokens at the beginning stay what they were.
+    pub(super) fn forget(&mut self, context: usize) -> Option<usize> {
+        let WhenFull::Forget { keep } = self.options.when_full else { return None };
+        let fed = self.fed();
+        if fed.len() <= context {
+            return None;
+        }
+        // At least one of the others is forgotten.
+        let keep = keep.min(context / 2);
+        let latest = (context - keep) / 2;
+        let rest = &fed[fed.len() - latest.max(1)..];
+        self.fed = Some(fed[..keep].iter().chain(rest).copied().collect());
+        Some(keep)
     }
 
     /// How many tokens were generated.
@@ -80,7 +107,7 @@ impl Continuation {
             self.finish
         } else if self.generated() >= self.options.max_tokens {
             Some(FinishReason::Length)
-        } else if self.tokens.len() > context {
+        } else if self.options.when_full == WhenFull::Stop && self.tokens.len() > context {
             Some(FinishReason::Context)
         } else {
             None
@@ -98,7 +125,10 @@ impl Continuation {
         logits: &[f32],
     ) -> Result<Option<Piece>> {
         let token = if self.changes_logits() {
-            self.bias(tokenizer, logits)?;
+            if self.bias(tokenizer, logits)? {
+                self.finish = Some(FinishReason::End);
+                return Ok(None);
+            }
             self.sampler.sample(&self.biased, &self.tokens)?
         } else {
             self.sampler.sample(logits, &self.tokens)?
@@ -115,6 +145,15 @@ impl Continuation {
         let log_probabilities =
             counted.map(|count| LogProbabilities::of(logits, token, count)).transpose()?;
         self.tokens.push(token);
+        if let Some(fed) = &mut self.fed {
+            fed.push(token);
+        }
+        if let Some(grammar) = &mut self.grammar {
+            grammar.take(token)?;
+            if grammar.is_over() {
+                self.finish = Some(FinishReason::End);
+            }
+        }
         let text = self.stream.push(tokenizer.token_bytes(token)?);
         Ok(Some(Piece { token, text: self.certain(text), log_probabilities }))
     }
@@ -137,11 +176,12 @@ impl Continuation {
     }
 
     fn changes_logits(&self) -> bool {
-        !self.options.logit_bias.is_empty() || self.too_short()
+        !self.options.logit_bias.is_empty() || self.too_short() || self.grammar.is_some()
     }
 
-    /// Adds the biases, and bars what would end the text too early.
-    fn bias(&mut self, tokenizer: &Tokenizer, logits: &[f32]) -> Result<()> {
+    /// Adds the biases, and bars what would end the text too early or is not in the
+    /// grammar. Gives whether the text is at its end by the grammar.
+    fn bias(&mut self, tokenizer: &Tokenizer, logits: &[f32]) -> Result<bool> {
         self.biased.clear();
         self.biased.extend_from_slice(logits);
         for &(id, bias) in &self.options.logit_bias {
@@ -162,7 +202,10 @@ impl Continuation {
                 }
             }
         }
-        Ok(())
+        match &mut self.grammar {
+            Some(grammar) => grammar.bar(&mut self.biased),
+            None => Ok(false),
+        }
     }
 
     /// Ends the text, for this reason if there is none yet. Gives the text that

@@ -1,13 +1,17 @@
 //! The graph of a decoder: one general block, repeated.
 
+mod attention;
+mod convolution;
+mod feed;
+mod latent;
 mod slots;
 
-use super::spec::{DecoderSpec, Norm, Rotation};
+use super::latent::Latent;
+use super::layers::{Mixer, Rotation};
+use super::spec::{DecoderSpec, Norm};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, GraphBuilder, Symbol, ValueId};
-use crate::ops::attention::Attention;
 use crate::ops::elementwise::Unary;
-use crate::ops::rotary::RotaryEmbedding;
 use crate::ops::rotary::tables::RopeSpec;
 use crate::quant::WEIGHT_TYPES;
 use crate::tensor::{DType, Tensor};
@@ -122,9 +126,14 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         past,
         global,
         local,
+        bias: None,
     };
+    b.bias = b.alibi()?;
     let mut x = b.g.gather(embedding, tokens, 0)?;
     x = b.scaled("embedding_scale", x, spec.embedding_scale)?;
+    if spec.embedding_norm {
+        x = b.normalised("token_embd_norm", x, spec.width)?;
+    }
     if spec.positions {
         x = b.with_positions(x)?;
     }
@@ -139,7 +148,7 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         let count = b.g.symbol(names::STATE_COUNT);
         let rows = b.g.input(names::STATE_ROWS, DType::I32, [count.into()])?;
         let x = b.g.gather(flat, rows, 0)?;
-        let hidden = b.normalised("output_norm", x, spec.width)?;
+        let hidden = b.normalised(spec.output_norm, x, spec.width)?;
         b.g.output(names::HIDDEN, hidden)?;
     }
     let x = b.g.gather(flat, rows, 0)?;
@@ -165,6 +174,8 @@ pub(super) struct Blocks<'a> {
     /// Tables of cosines and sines.
     global: (ValueId, ValueId),
     local: Option<(ValueId, ValueId)>,
+    /// What is added to attention scores.
+    bias: Option<ValueId>,
 }
 
 impl Blocks<'_> {
@@ -177,7 +188,10 @@ impl Blocks<'_> {
             true => self.norm(index, "attn_norm_2", x)?,
             false => normed,
         };
-        let mut attended = self.attention(index, read)?;
+        let mut attended = match spec.layers[index].mixer {
+            Mixer::Attention => self.attention(index, read)?,
+            Mixer::Convolution => self.convolution(index, read)?,
+        };
         if spec.post_norms {
             attended = self.norm(index, "post_attention_norm", attended)?;
         }
@@ -243,151 +257,12 @@ impl Blocks<'_> {
     /// From rows of the residual stream to logits.
     fn head(&mut self, x: ValueId, embedding: ValueId) -> Result<ValueId> {
         let spec = self.spec;
-        let x = self.normalised("output_norm", x, spec.width)?;
+        let x = self.normalised(spec.output_norm, x, spec.width)?;
         let head = self.named_if_there("output.weight", &[spec.vocabulary, spec.width])?;
         let bias = self.named_if_there("output.bias", &[spec.vocabulary])?;
         let logits = self.g.linear(x, head.unwrap_or(embedding), bias)?;
         let logits = self.scaled("logit_scale", logits, spec.logit_scale)?;
         softcapped(&mut self.g, logits, spec.final_softcap)
-    }
-
-    fn attention(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
-        let spec = self.spec;
-        let [mut q, mut k, v] = self.heads(block, x)?;
-        if spec.qk_norm_rotated {
-            (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
-        }
-        if spec.qk_norm {
-            q = self.head_norm(block, "attn_q_norm", q, spec.heads)?;
-            k = self.head_norm(block, "attn_k_norm", k, spec.kv_heads)?;
-        }
-        if !spec.qk_norm_rotated {
-            (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
-        }
-        let keys = self.append(block, "k", k, spec.key_size)?;
-        let values = self.append(block, "v", v, spec.value_size)?;
-        let op = Attention {
-            causal: true,
-            scale: spec.attention_scale,
-            window: spec.layers[block].window,
-            softcap: spec.attention_softcap,
-        };
-        let q = match self.slots {
-            Some(slots) => slots.queries(&mut self.g, q)?,
-            None => q,
-        };
-        let mixed = self.g.attention(op, (q, keys, values), self.past, None)?;
-        let width = spec.heads * spec.value_size;
-        let mixed = match self.slots {
-            Some(slots) => slots.back(&mut self.g, mixed)?,
-            None => {
-                let [sequences, query] = self.flat.clone();
-                self.g.reshape(mixed, &[sequences, query, width.into()])?
-            }
-        };
-        self.linear(block, "attn_output", mixed, spec.width, width)
-    }
-
-    /// Normalises heads `[batch, query, heads, key_size]`: each by itself, with
-    /// weights that all share or that each has, or all of a token together.
-    fn head_norm(&mut self, block: usize, name: &str, x: ValueId, heads: usize) -> Result<ValueId> {
-        let (size, name) = (self.spec.key_size, format!("blk.{block}.{name}"));
-        let weight = (self.weights)(&format!("{name}.weight"))?;
-        let extents = weight.map(|weight| weight.extents().to_vec()).unwrap_or_default();
-        if extents == [heads * size] && heads > 1 {
-            let [sequences, query] = self.flat.clone();
-            let shape = [sequences.clone(), query.clone(), Dim::from(heads * size)];
-            let joined = self.g.reshape(x, &shape)?;
-            let joined = self.normalised(&name, joined, heads * size)?;
-            return self.g.reshape(joined, &[sequences, query, heads.into(), size.into()]);
-        }
-        if extents == [heads, size] && self.spec.norm == Norm::Layer {
-            let weight = self.named(&format!("{name}.weight"), &[heads, size])?;
-            let ones =
-                self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
-            let x = self.g.layer_normalization(x, ones, None, self.spec.norm_epsilon)?;
-            return self.g.mul(x, weight);
-        }
-        self.normalised(&name, x, size)
-    }
-
-    /// Queries, keys and values: F32 `[batch, query, heads, size]` each.
-    fn heads(&mut self, block: usize, x: ValueId) -> Result<[ValueId; 3]> {
-        let spec = self.spec;
-        let sizes = [
-            (spec.heads, spec.key_size),
-            (spec.kv_heads, spec.key_size),
-            (spec.kv_heads, spec.value_size),
-        ];
-        let all = sizes.iter().map(|(heads, size)| heads * size).sum();
-        let (mut done, mut projected) = (0, [x; 3]);
-        for (i, (heads, size)) in sizes.into_iter().enumerate() {
-            let rows = done..done + heads * size;
-            done = rows.end;
-            let y = if spec.fused_qkv {
-                self.rows(block, "attn_qkv", x, rows, (all, spec.width))?
-            } else {
-                let name = ["attn_q", "attn_k", "attn_v"][i];
-                self.linear(block, name, x, heads * size, spec.width)?
-            };
-            let y = match spec.clamp_qkv {
-                Some(most) => self.g.unary(Unary::Clip { min: -most, max: most }, y)?,
-                None => y,
-            };
-            let [sequences, query] = self.flat.clone();
-            let shape = [sequences, query, heads.into(), size.into()];
-            projected[i] = self.g.reshape(y, &shape)?;
-        }
-        Ok(projected)
-    }
-
-    fn rotate(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
-        let tables = match self.spec.layers[block].rotation {
-            Rotation::None => return Ok(x),
-            Rotation::Local => self.local.unwrap_or(self.global),
-            Rotation::Global => self.global,
-        };
-        let op = RotaryEmbedding {
-            interleaved: self.spec.rope_interleaved,
-            rotary_dim: self.spec.rope.rotary_dim,
-        };
-        self.g.rotary_embedding(op, x, tables.0, tables.1, self.positions)
-    }
-
-    /// Appends to a cache at `past` and gives its content: `[batch, kv_heads,
-    /// capacity, size]`.
-    fn append(&mut self, block: usize, name: &str, x: ValueId, size: usize) -> Result<ValueId> {
-        let name = format!("cache.{block}.{name}");
-        let kv_heads = Dim::from(self.spec.kv_heads);
-        let shape = [self.batch.into(), kv_heads, self.capacity.into(), size.into()];
-        let cache = self.g.state(&name, self.cache, shape, Some(2))?;
-        match self.slots {
-            Some(slots) => slots.append(&mut self.g, cache, x),
-            None => self.g.tensor_scatter(cache, x, self.past),
-        }
-    }
-
-    fn feed_forward(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
-        let (width, inner) = (self.spec.width, self.spec.feed_forward);
-        if !self.spec.gated {
-            let up = self.linear(block, "ffn_up", x, inner, width)?;
-            let mut active = self.g.unary(self.spec.activation, up)?;
-            if self.spec.squared {
-                active = self.g.mul(active, active)?;
-            }
-            return self.linear(block, "ffn_down", active, width, inner);
-        }
-        let (gate, up) = if self.spec.fused_gate {
-            let both = (2 * inner, width);
-            let gate = self.rows(block, "ffn_up", x, 0..inner, both)?;
-            (gate, self.rows(block, "ffn_up", x, inner..2 * inner, both)?)
-        } else {
-            let gate = self.linear(block, "ffn_gate", x, inner, width)?;
-            (gate, self.linear(block, "ffn_up", x, inner, width)?)
-        };
-        let gate = self.g.unary(self.spec.activation, gate)?;
-        let gated = self.g.mul(gate, up)?;
-        self.linear(block, "ffn_down", gated, width, inner)
     }
 
     /// `x * weightᵀ`, plus a bias where the file has one.

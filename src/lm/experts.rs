@@ -3,14 +3,13 @@
 
 use super::architecture::Architecture;
 use super::decoder::Blocks;
-use super::spec::Keys;
+use super::keys::Keys;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
-use crate::graph::ValueId;
+use crate::graph::{Dim, ValueId};
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::gather::GatherElements;
 use crate::ops::reduce::Reduction;
-use crate::tensor::Tensor;
 
 /// The experts of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +24,17 @@ pub struct Experts {
     pub normalised: bool,
     /// What the weights are multiplied with.
     pub scale: Option<f32>,
+    /// Groups of experts, of which some are chosen first.
+    pub groups: Option<Groups>,
+}
+
+/// Groups of experts: only those of the best groups are chosen from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Groups {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them a token's experts come from.
+    pub used: usize,
 }
 
 /// From the router's numbers to the weights of experts.
@@ -64,10 +74,10 @@ impl Experts {
         let Some(routing) = architecture.routing else {
             return unsupported("expert_count", format!("{count} experts in this architecture"));
         };
-        // Some models choose groups of experts first.
-        if let Some(groups @ 2..) = number("expert_group_count")? {
-            return unsupported("expert_group_count", format!("{groups} groups of experts"));
-        }
+        let groups = match number("expert_group_count")? {
+            None | Some(0 | 1) => None,
+            Some(_) => Some(groups(keys, count)?),
+        };
         let gate = match number("expert_gating_func")? {
             None | Some(0) => routing.gate,
             Some(1) => Gate::Softmax,
@@ -82,9 +92,23 @@ impl Experts {
             gate,
             normalised: normalised.unwrap_or(routing.normalised),
             scale: keys.scale("expert_weights_scale")?,
+            groups,
         }))
     }
 }
+
+fn groups(keys: &Keys<'_>, experts: usize) -> Result<Groups> {
+    let count = keys.size("expert_group_count", experts as u64)?;
+    // The groups are told apart by their two best experts.
+    if !experts.is_multiple_of(count) || experts / count < 2 {
+        let what = format!("{count} groups of {experts} experts");
+        return Err(keys.wrong("expert_group_count", what));
+    }
+    Ok(Groups { count, used: keys.size("expert_group_used_count", count as u64)? })
+}
+
+/// What experts of other groups have for a score.
+const OUT_OF_GROUP: f32 = -1e30;
 
 /// The extents of tensors of experts: so many of them, inner, width.
 const INNER: &str = "ffn_up_exps.weight";
@@ -111,12 +135,20 @@ impl Blocks<'_> {
         let flat = self.g.reshape(x, &[tokens.clone(), width.into()])?;
         let (weights, chosen) = self.route(block, &experts, flat)?;
         let inner = self.inner_size(block, INNER, 1)?;
-        let (count, activation) = (experts.count, self.spec.activation);
+        let count = experts.count;
         let gate = self.weight(block, "ffn_gate_exps", &[count, inner, width])?;
         let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
         let down = self.weight(block, "ffn_down_exps", &[count, width, inner])?;
-        let fed = self.gated(flat, chosen, [gate, up], activation)?;
-        let fed = self.g.expert_matmul(fed, chosen, down, None)?;
+        let biases = self.optional(block, "ffn_gate_exps.bias", &[count, inner])?;
+        let fed = match (biases, self.spec.clamp) {
+            (None, None) => self.gated(flat, chosen, [gate, up], self.spec.activation)?,
+            _ => {
+                let gate = self.biased(block, "ffn_gate_exps", (flat, chosen), gate)?;
+                let up = self.biased(block, "ffn_up_exps", (flat, chosen), up)?;
+                self.bounded_gate(gate, up)?
+            }
+        };
+        let fed = self.biased(block, "ffn_down_exps", (fed, chosen), down)?;
         let shape = [tokens.clone(), experts.used.into(), 1u64.into()];
         let weights = self.g.reshape(weights, &shape)?;
         let fed = self.g.mul(fed, weights)?;
@@ -128,6 +160,28 @@ impl Blocks<'_> {
         let [sequences, query] = self.flat.clone();
         let shape = [sequences, query, width.into()];
         self.g.reshape(sum, &shape)
+    }
+
+    /// Rows times the matrices of the chosen experts, plus their biases where the
+    /// file has some: `[tokens, used, outputs]`.
+    fn biased(
+        &mut self,
+        block: usize,
+        name: &str,
+        (x, chosen): (ValueId, ValueId),
+        matrices: ValueId,
+    ) -> Result<ValueId> {
+        let y = self.g.expert_matmul(x, chosen, matrices, None)?;
+        let shape = self.g.ty(matrices).shape.clone();
+        let fixed = |axis: usize| shape.get(axis).and_then(Dim::as_const).unwrap_or(0) as usize;
+        let bias = format!("{name}.bias");
+        match self.optional(block, &bias, &[fixed(0), fixed(1)])? {
+            Some(bias) => {
+                let bias = self.g.gather(bias, chosen, 0)?;
+                self.g.add(y, bias)
+            }
+            None => Ok(y),
+        }
     }
 
     /// `activation(gate) * up` of the chosen experts. Files of many types may have
@@ -157,16 +211,18 @@ impl Blocks<'_> {
             Gate::Sigmoid => self.g.unary(Unary::Sigmoid, scores)?,
             Gate::SoftmaxOfUsed => scores,
         };
-        let (mut weights, chosen) = match self.optional(block, "exp_probs_b.bias", &[count])? {
-            // The bias has a say in the choice alone.
-            Some(bias) => {
-                let biased = self.g.add(scores, bias)?;
-                let (_, chosen) = self.g.top_k(biased, experts.used as u64, -1)?;
-                let pick = GatherElements { axis: -1 };
-                (self.g.op1(pick, &[scores, chosen])?, chosen)
-            }
-            None => self.g.top_k(scores, experts.used as u64, -1)?,
-        };
+        // Biases and groups have a say in the choice alone.
+        let mut choice = scores;
+        if let Some(bias) = self.optional(block, "exp_probs_b.bias", &[count])? {
+            choice = self.g.add(choice, bias)?;
+        }
+        if let Some(groups) = experts.groups {
+            choice = self.of_best_groups(choice, experts, groups)?;
+        }
+        let (mut weights, chosen) = self.g.top_k(choice, experts.used as u64, -1)?;
+        if choice != scores {
+            weights = self.g.op1(GatherElements { axis: -1 }, &[scores, chosen])?;
+        }
         if experts.gate == Gate::SoftmaxOfUsed {
             weights = self.g.softmax(weights, -1)?;
         }
@@ -180,6 +236,30 @@ impl Blocks<'_> {
             weights = self.scaled("expert_scale", weights, Some(scale))?;
         }
         Ok((weights, chosen))
+    }
+
+    /// Scores `[tokens, experts]`, very low ones outside of the best groups. A group
+    /// is as good as its best expert or, where each expert has a score of its own,
+    /// its two best.
+    fn of_best_groups(&mut self, x: ValueId, experts: &Experts, groups: Groups) -> Result<ValueId> {
+        let [sequences, query] = self.flat.clone();
+        let tokens = sequences * query;
+        let (count, size) = (Dim::from(groups.count), Dim::from(experts.count / groups.count));
+        let grouped = self.g.reshape(x, &[tokens.clone(), count.clone(), size])?;
+        let good = match experts.gate {
+            Gate::Sigmoid => {
+                let (best, _) = self.g.top_k(grouped, 2, -1)?;
+                self.g.reduce(Reduction::Sum, best, &[-1], false)?
+            }
+            _ => self.g.reduce(Reduction::Max, grouped, &[-1], false)?,
+        };
+        let (best, _) = self.g.top_k(good, groups.used as u64, -1)?;
+        let least = self.g.reduce(Reduction::Min, best, &[-1], true)?;
+        let out = self.g.binary(Binary::Less, good, least)?;
+        let out = self.g.reshape(out, &[tokens.clone(), count, 1u64.into()])?;
+        let low = self.number("out_of_group", OUT_OF_GROUP)?;
+        let kept = self.g.select(out, low, grouped)?;
+        self.g.reshape(kept, &[tokens, experts.count.into()])
     }
 
     /// The expert that every token goes through: F32 `[tokens, width]`.
@@ -213,17 +293,5 @@ impl Blocks<'_> {
             let what = format!("extents {:?}", tensor.extents());
             Error::format(&self.spec.file, at, what)
         })
-    }
-
-    /// A constant number.
-    pub(super) fn number(&mut self, name: &str, value: f32) -> Result<ValueId> {
-        self.g.constant(name, Tensor::from_f32(&[], &[value])?)
-    }
-
-    /// `x` times a factor, where there is one.
-    pub(super) fn scaled(&mut self, name: &str, x: ValueId, by: Option<f32>) -> Result<ValueId> {
-        let Some(by) = by else { return Ok(x) };
-        let by = self.number(name, by)?;
-        self.g.mul(x, by)
     }
 }

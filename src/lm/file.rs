@@ -3,6 +3,7 @@
 use super::chat::{ChatMessage, ChatTemplate};
 use super::decoder::{self, DecoderOptions, Layout, names};
 use super::generate::Prompt;
+use super::grammar::{Grammar, GrammarSource, Grammars};
 use super::model::ModelOptions;
 use super::spec::DecoderSpec;
 use super::tokenizer::{EncodeOptions, Tokenizer};
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::session::{Progress, Session, SessionOptions};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// The longest context taken without being asked for, in tokens: caches and
 /// tables grow with it.
@@ -24,6 +26,7 @@ pub struct ModelFile {
     spec: DecoderSpec,
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
+    grammars: OnceLock<Grammars>,
 }
 
 /// The sizes of a session over a decoder.
@@ -58,7 +61,7 @@ impl ModelFile {
             return Err(Error::format(gguf.name(), "key 'tokenizer.ggml.tokens'", what));
         }
         let template = template(&gguf, &tokenizer);
-        Ok(ModelFile { gguf, spec, tokenizer, template })
+        Ok(ModelFile { gguf, spec, tokenizer, template, grammars: OnceLock::new() })
     }
 
     /// The parsed file.
@@ -81,6 +84,21 @@ impl ModelFile {
         self.template.as_ref()
     }
 
+    /// A grammar over the model's tokens, for
+    /// [`GenerateOptions::grammar`](super::GenerateOptions::grammar). The first one
+    /// takes a moment: the vocabulary is sorted for it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with what is wrong with the source; [`Error::Unsupported`]
+    /// without the feature `grammar`.
+    pub fn grammar(&self, source: &GrammarSource) -> Result<Grammar> {
+        if let Some(grammars) = self.grammars.get() {
+            return grammars.grammar(source);
+        }
+        let made = Grammars::new(&self.tokenizer, self.spec.vocabulary)?;
+        self.grammars.get_or_init(|| made).grammar(source)
+    }
+
     /// The tokens of a prompt.
     ///
     /// # Errors
@@ -97,20 +115,26 @@ impl ModelFile {
             Prompt::Ask(text) | Prompt::Text(text) => self.tokenizer.encode(text, plain),
             Prompt::Chat(messages) if messages.is_empty() => Err(empty()),
             Prompt::Chat(messages) => self.rendered(messages),
+            Prompt::Values { messages, .. } if messages.is_empty() => Err(empty()),
+            Prompt::Values { messages, tools } => {
+                let text = self.usable_template()?.render_values(messages, tools, true)?;
+                self.tokenizer.encode(&text, EncodeOptions::PROMPT)
+            }
             Prompt::Tokens(tokens) if tokens.is_empty() => Err(empty()),
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
         }
     }
 
     fn rendered(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().ok_or_else(|| {
-            Error::unsupported(
-                "chat",
-                "the model's file has no usable chat template; give plain text",
-            )
-        })?;
-        let text = template.render(messages, true)?;
+        let text = self.usable_template()?.render(messages, true)?;
         self.tokenizer.encode(&text, EncodeOptions::PROMPT)
+    }
+
+    fn usable_template(&self) -> Result<&ChatTemplate> {
+        self.template.as_ref().ok_or_else(|| {
+            let what = "the model's file has no usable chat template; give plain text";
+            Error::unsupported("chat", what)
+        })
     }
 
     /// The longest sequence, in tokens: as asked for, else the model's own and

@@ -2,7 +2,10 @@
 
 use super::chat::ChatMessage;
 use super::continuation::{Continuation, Piece};
+use super::draft::Ahead;
+pub use super::draft::Draft;
 use super::file::beyond_context;
+use super::grammar::Grammar;
 use super::model::LanguageModel;
 use super::probability::LogProbabilities;
 use super::sampler::SamplerOptions;
@@ -22,6 +25,16 @@ pub enum Prompt {
     Text(String),
     /// A conversation, put through the model's chat template.
     Chat(Vec<ChatMessage>),
+    /// A conversation with whatever the model's chat template looks at, and tools
+    /// that the model may call; see [`ChatTemplate::render_values`].
+    ///
+    /// [`ChatTemplate::render_values`]: super::ChatTemplate::render_values
+    Values {
+        /// The messages, each an object.
+        messages: Vec<serde_json::Value>,
+        /// The tools, in OpenAI's form.
+        tools: Vec<serde_json::Value>,
+    },
     /// Tokens to continue.
     Tokens(Vec<u32>),
 }
@@ -54,6 +67,25 @@ pub struct GenerateOptions {
     /// How likely the tokens were: of each, and of so many of the most likely
     /// ones in its place.
     pub log_probabilities: Option<usize>,
+    /// What the text must follow, of the model that generates it.
+    pub grammar: Option<Grammar>,
+    /// What happens when the context is full.
+    pub when_full: WhenFull,
+}
+
+/// What happens when the context is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The text ends, and says so ([`FinishReason::Context`]).
+    #[default]
+    Stop,
+    /// The model goes on with the first tokens, as many as are to be kept, and the
+    /// latest half of the others; it forgets those between. They are computed anew,
+    /// which takes as long as a prompt of so many.
+    Forget {
+        /// How many tokens at the beginning stay.
+        keep: usize,
+    },
 }
 
 impl Default for GenerateOptions {
@@ -67,6 +99,8 @@ impl Default for GenerateOptions {
             stop_tokens: Vec::new(),
             logit_bias: Vec::new(),
             log_probabilities: None,
+            grammar: None,
+            when_full: WhenFull::Stop,
         }
     }
 }
@@ -119,6 +153,10 @@ pub struct GenerationStats {
     pub reused_tokens: usize,
     /// Tokens generated.
     pub tokens: usize,
+    /// Tokens that a draft proposed.
+    pub drafted: usize,
+    /// Those of them that the model chose, too.
+    pub accepted: usize,
     /// From the start until the prompt was computed.
     pub prefill: Duration,
     /// From the start until the first token was chosen.
@@ -160,6 +198,7 @@ pub struct Generation<'m> {
     log_probabilities: Vec<LogProbabilities>,
     stats: GenerationStats,
     canceller: Canceller,
+    ahead: Option<Ahead<'m>>,
     done: bool,
 }
 
@@ -199,7 +238,35 @@ impl LanguageModel {
         prompt: impl Into<Prompt>,
         options: &GenerateOptions,
     ) -> Result<Generation<'_>> {
-        let tokens = self.prompt_tokens(&prompt.into())?;
+        self.begin(prompt.into(), options, None)
+    }
+
+    /// As [`LanguageModel::generate`], with a smaller model that runs ahead: what it
+    /// proposes is computed in one step, and kept as far as this model chooses the
+    /// same. So the text is the one that it would be without, token by token, also
+    /// where tokens are drawn: as far as logits are not so close that the rounding of
+    /// kernels for other numbers of rows decides.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::generate`]; [`Error::Input`] if the two have not the same
+    /// vocabulary.
+    pub fn generate_with<'m>(
+        &'m mut self,
+        draft: Draft<'m>,
+        prompt: impl Into<Prompt>,
+        options: &GenerateOptions,
+    ) -> Result<Generation<'m>> {
+        let ahead = Ahead::new(draft, self)?;
+        self.begin(prompt.into(), options, Some(ahead))
+    }
+
+    fn begin<'m>(
+        &'m mut self,
+        prompt: Prompt,
+        options: &GenerateOptions,
+        ahead: Option<Ahead<'m>>,
+    ) -> Result<Generation<'m>> {
+        let tokens = self.prompt_tokens(&prompt)?;
         if tokens.len() > self.context() {
             return Err(beyond_context("the prompt", tokens.len(), self.context()));
         }
@@ -211,6 +278,7 @@ impl LanguageModel {
             log_probabilities: Vec::new(),
             stats,
             canceller: Canceller::default(),
+            ahead,
             done: false,
         })
     }
@@ -247,6 +315,9 @@ impl Generation<'_> {
         if let Some(reason) = self.text.limit(self.model.context()) {
             return Ok(self.finish(reason));
         }
+        if let Some(kept) = self.text.forget(self.model.context()) {
+            self.cached = Some(kept);
+        }
         let Some(piece) = self.next_token().await? else {
             return Ok(self.finish(FinishReason::End));
         };
@@ -275,10 +346,17 @@ impl Generation<'_> {
         let first = self.cached.is_none();
         let cached = match self.cached {
             Some(cached) => cached,
-            None => self.begin().await?,
+            None => self.prepare().await?,
         };
-        let logits = self.model.forward(&self.text.tokens()[cached..], cached).await?;
-        self.cached = Some(self.text.tokens().len());
+        let fed = self.text.fed();
+        let logits = match &mut self.ahead {
+            Some(ahead) => ahead.logits(self.model, fed, cached).await?,
+            None => self.model.forward(&fed[cached..], cached).await?,
+        };
+        self.cached = Some(fed.len());
+        if let Some(ahead) = &self.ahead {
+            (self.stats.drafted, self.stats.accepted) = ahead.counts();
+        }
         let computed = begun.elapsed();
         let piece = self.text.advance(self.model.file().tokenizer(), &logits)?;
         if first {
@@ -292,8 +370,8 @@ impl Generation<'_> {
     }
 
     /// Makes room, and finds what of the prompt is in the caches already.
-    async fn begin(&mut self) -> Result<usize> {
-        let tokens = self.text.tokens();
+    async fn prepare(&mut self) -> Result<usize> {
+        let tokens = self.text.fed();
         let room = tokens.len().saturating_add(self.text.options().max_tokens);
         // The last token is computed in any case: its logits are wanted.
         let reused = common(self.model.kept(), tokens).min(tokens.len() - 1);

@@ -4,10 +4,15 @@ mod architecture;
 pub mod chat;
 mod continuation;
 pub mod decoder;
+mod draft;
 pub mod engine;
 pub mod experts;
 mod file;
 pub mod generate;
+mod grammar;
+mod keys;
+mod latent;
+mod layers;
 pub mod model;
 mod perplexity;
 mod probability;
@@ -22,7 +27,10 @@ pub mod tokenizer;
 pub use chat::{ChatMessage, ChatTemplate};
 pub use continuation::Piece;
 pub use file::ModelFile;
-pub use generate::{Canceller, FinishReason, GenerateOptions, Generation, GenerationStats, Prompt};
+pub use generate::{
+    Canceller, Draft, FinishReason, GenerateOptions, Generation, GenerationStats, Prompt, WhenFull,
+};
+pub use grammar::{Grammar, GrammarSource};
 pub use model::{LanguageModel, ModelOptions};
 pub use perplexity::Perplexity;
 pub use probability::LogProbabilities;

@@ -1,6 +1,6 @@
 //! Rotary scaling, from a file's keys and tensors.
 
-use super::spec::Keys;
+use super::keys::Keys;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::ops::rotary::tables::RopeScaling;
@@ -35,7 +35,8 @@ pub(super) fn scaling(
             original_context: keys.size("rope.scaling.original_context_length", 1 << 27)?,
             beta_fast: keys.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
             beta_slow: keys.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
-            attention_factor: None,
+            // Where scores are scaled instead, the tables are not.
+            attention_factor: keys.meta.get(&keys.key(LOG_MULTIPLIER)).map(|_| 1.0),
         }),
         Some(other) => {
             let what =
@@ -45,6 +46,9 @@ pub(super) fn scaling(
         }
     }
 }
+
+/// What the logarithm of the factor is multiplied with, where scores grow with it.
+pub(super) const LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
 
 const SHORT_FACTORS: &str = "rope_factors_short.weight";
 

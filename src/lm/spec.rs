@@ -1,11 +1,15 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
-use super::architecture::{Architecture, KNOWN, LogitScale, Parallel, Unrotated, Windows};
+use super::architecture::{Architecture, KNOWN, LogitScale, Parallel};
 use super::experts::Experts;
+use super::keys::Keys;
+use super::latent::Latent;
+pub use super::layers::{Layer, Mixer, Rotation};
+use super::layers::{blocks, layers};
 use super::rope::scaling;
 use super::tensors;
 use crate::error::{Error, Result};
-use crate::formats::gguf::{GgufFile, Metadata, Value};
+use crate::formats::gguf::GgufFile;
 use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
 
@@ -16,7 +20,7 @@ pub fn architectures() -> impl Iterator<Item = &'static str> {
 
 /// The largest head read; models in use stay below 600. Tables of cosines and
 /// sines grow with it, for a context that needs no byte of the file.
-const MAX_HEAD: u64 = 1 << 10;
+pub(super) const MAX_HEAD: u64 = 1 << 10;
 
 /// A decoder: the sizes and choices of a general decoder block, repeated.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +61,8 @@ pub struct DecoderSpec {
     pub layers: Vec<Layer>,
     /// Applied to the gate of the feed-forward layer.
     pub activation: Unary,
+    /// How the gated values are kept in bounds, where they are.
+    pub clamp: Option<Clamp>,
     /// Whether the result of the activation is multiplied with itself.
     pub squared: bool,
     /// Whether the feed-forward layer has a gate.
@@ -65,6 +71,17 @@ pub struct DecoderSpec {
     pub parallel: bool,
     /// Networks that a router chooses from, in the blocks that have one.
     pub experts: Option<Experts>,
+    /// Keys and values made of one short vector of each token.
+    pub latent: Option<Latent>,
+    /// The steepest slope of what is taken off scores for each key further back,
+    /// as the exponent of a half: ALiBi.
+    pub alibi: Option<f32>,
+    /// How many tokens a convolution reaches over, itself included.
+    pub convolution: usize,
+    /// Whether embeddings are normalised.
+    pub embedding_norm: bool,
+    /// The tensor of the norm before the output head, without its end.
+    pub output_norm: &'static str,
     /// Whether one tensor holds the rows of q, k and v.
     pub fused_qkv: bool,
     /// Whether one tensor holds the rows of the gate and of `up`.
@@ -97,6 +114,19 @@ pub struct DecoderSpec {
     pub rope_interleaved: bool,
 }
 
+/// How gated values are kept in bounds: `min(g, limit) * sigmoid(slope * g)`, times
+/// `1 + u` with `u` between `-limit` and `limit`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clamp {
+    /// The bound of both.
+    pub limit: f32,
+    /// What the gate is multiplied with under the sigmoid.
+    pub slope: f32,
+}
+
+/// The norm of embeddings, where a file has one.
+pub(super) const EMBEDDING_NORM: &str = "token_embd_norm.weight";
+
 /// How values are normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
@@ -106,26 +136,6 @@ pub enum Norm {
     Layer,
     /// By mean and variance alone.
     Bare,
-}
-
-/// What is particular to one block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layer {
-    /// How many of the latest keys a query sees; `None` for all.
-    pub window: Option<u32>,
-    /// How queries and keys are rotated.
-    pub rotation: Rotation,
-}
-
-/// How a block rotates queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rotation {
-    /// As [`DecoderSpec::rope`] says.
-    Global,
-    /// As [`DecoderSpec::local_rope`] says.
-    Local,
-    /// Not at all.
-    None,
 }
 
 impl DecoderSpec {
@@ -142,14 +152,18 @@ impl DecoderSpec {
             let what = format!("architecture '{}' (known: {known})", name.escape_debug());
             return Err(Error::unsupported(file.name(), what));
         };
-        let keys = Keys { meta, architecture: name };
+        let keys = Keys { meta, architecture: name, zeros_allowed: architecture.convolves };
         let width = keys.size("embedding_length", 1 << 20)?;
         let heads = keys.size("attention.head_count", 1 << 14)?;
-        let kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
-        let key_size = keys.size_or("attention.key_length", MAX_HEAD, width / heads)?;
-        let value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
+        let mut kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
+        let mut key_size = keys.size_or("attention.key_length", MAX_HEAD, width / heads)?;
+        let mut value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
         let context = keys.size("context_length", 1 << 27)?;
         let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
+        let latent = Latent::read(&keys, file, architecture, rotary_dim)?;
+        if let Some(latent) = &latent {
+            (kv_heads, key_size, value_size) = latent.cached(heads);
+        }
         let blocks = blocks(&keys)?;
         let has = |name: &str| file.tensor_info(name).is_some();
         if architecture.scales_required {
@@ -186,10 +200,22 @@ impl DecoderSpec {
             local_rope: local_rope(&keys, architecture, rotary_dim)?,
             layers,
             activation: architecture.activation,
+            clamp: architecture.clamp,
             squared: architecture.squared,
             gated: architecture.gated,
             parallel: parallel(&keys, architecture, has("blk.0.ffn_norm.weight"))?,
             experts: Experts::read(&keys, file, architecture)?,
+            alibi: keys.softcap("attention.max_alibi_bias", architecture.alibi)?,
+            convolution: match architecture.convolves {
+                true => keys.size("shortconv.l_cache", 1 << 8)?,
+                false => 0,
+            },
+            embedding_norm: has(EMBEDDING_NORM) && !architecture.convolves,
+            // Some have the norm at the end under the name of one at the beginning.
+            output_norm: match architecture.convolves && !has("output_norm.weight") {
+                true => "token_embd_norm",
+                false => "output_norm",
+            },
             fused_qkv: has("blk.0.attn_qkv.weight"),
             fused_gate: architecture.fused_gate,
             qk_norm: architecture.qk_norm || has("blk.0.attn_q_norm.weight"),
@@ -206,10 +232,14 @@ impl DecoderSpec {
                 LogitScale::Factor => scale,
                 LogitScale::Divisor => 1.0 / scale,
             }),
-            attention_scale: match architecture.width_scaled_blocks == Some(blocks) {
-                true => Some((heads as f32 / width as f32).sqrt()),
-                false => keys.scale("attention.scale")?,
+            attention_scale: match &latent {
+                Some(latent) => Some(latent.scale),
+                None if architecture.width_scaled_blocks == Some(blocks) => {
+                    Some((heads as f32 / width as f32).sqrt())
+                }
+                None => keys.scale("attention.scale")?,
             },
+            latent,
             attention_softcap: keys
                 .softcap("attn_logit_softcapping", architecture.attention_softcap)?,
             final_softcap: keys.softcap("final_logit_softcapping", architecture.final_softcap)?,
@@ -246,19 +276,6 @@ impl DecoderSpec {
     }
 }
 
-/// The blocks that give the next token. Files may count those that predict the
-/// tokens after it, which come last.
-fn blocks(keys: &Keys<'_>) -> Result<usize> {
-    let all = keys.size("block_count", 1 << 12)?;
-    let name = "nextn_predict_layers";
-    let further = keys.meta.opt_u64(&keys.key(name))?.unwrap_or(0);
-    let blocks = (all as u64).checked_sub(further).filter(|&blocks| blocks > 0);
-    match blocks {
-        Some(blocks) => Ok(blocks as usize),
-        None => Err(keys.wrong(name, format!("{further} of {all} blocks"))),
-    }
-}
-
 /// Whether attention and feed-forward are side by side.
 fn parallel(keys: &Keys<'_>, architecture: &Architecture, norm: bool) -> Result<bool> {
     Ok(match architecture.parallel {
@@ -269,66 +286,6 @@ fn parallel(keys: &Keys<'_>, architecture: &Architecture, norm: bool) -> Result<
     })
 }
 
-fn layers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Vec<Layer>> {
-    let name = "attention.sliding_window";
-    let given = keys.meta.opt_u64(&keys.key(name))?;
-    let window = match (architecture.windows, given) {
-        (Windows::Nowhere, _) => None,
-        // Files of models without a window may say 0.
-        (_, Some(0)) => None,
-        (_, Some(window)) => Some(keys.in_range(name, window, 1 << 31)? as u32),
-        (_, None) => {
-            let default = architecture.window;
-            let shown = default.map_or("no window".into(), |window| window.to_string());
-            log::info!("{} is not given: {shown}", keys.key(name));
-            default.map(|window| window as u32)
-        }
-    };
-    let pattern = pattern(keys, blocks)?;
-    let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
-    let window_of_others = window;
-    let layer = |block: usize| {
-        let window = match (&pattern, architecture.windows) {
-            (Some(Pattern::Each(windowed)), _) => window.filter(|_| windowed[block]),
-            (Some(Pattern::AllBut(every)), _) if nth(block, *every) => None,
-            (None, Windows::AllBut(every)) if nth(block, every) => None,
-            _ => window,
-        };
-        let others = window_of_others.is_some();
-        let rotation = match architecture.unrotated {
-            Unrotated::Everywhere => Rotation::None,
-            Unrotated::Each(every) if nth(block, every) => Rotation::None,
-            Unrotated::Unwindowed if others && window.is_none() => Rotation::None,
-            _ if window.is_some() && architecture.local_rope_base.is_some() => Rotation::Local,
-            _ => Rotation::Global,
-        };
-        Layer { window, rotation }
-    };
-    Ok((0..blocks).map(layer).collect())
-}
-
-/// What a file says of which blocks have a window.
-enum Pattern {
-    Each(Vec<bool>),
-    AllBut(usize),
-}
-
-fn pattern(keys: &Keys<'_>, blocks: usize) -> Result<Option<Pattern>> {
-    let name = "attention.sliding_window_pattern";
-    let Some(value) = keys.meta.get(&keys.key(name)) else { return Ok(None) };
-    let Value::Array(array) = value else {
-        return Ok(Some(Pattern::AllBut(keys.size(name, 1 << 12)?)));
-    };
-    let truth = |value: Value<'_>| match value {
-        Value::Bool(value) => Some(value),
-        other => other.as_integer().map(|number| number != 0),
-    };
-    match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
-        Some(windowed) if windowed.len() == blocks => Ok(Some(Pattern::Each(windowed))),
-        _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
-    }
-}
-
 fn local_rope(
     keys: &Keys<'_>,
     architecture: &Architecture,
@@ -337,99 +294,6 @@ fn local_rope(
     let Some(default) = architecture.local_rope_base else { return Ok(None) };
     let base = keys.number_or("rope.freq_base_swa", default)?;
     Ok(Some(RopeSpec { rotary_dim, base, scaling: RopeScaling::None }))
-}
-
-/// Metadata under the architecture's prefix.
-pub(super) struct Keys<'a> {
-    pub(super) meta: Metadata<'a>,
-    pub(super) architecture: &'a str,
-}
-
-impl Keys<'_> {
-    pub(super) fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.architecture)
-    }
-
-    pub(super) fn wrong(&self, name: &str, what: impl std::fmt::Display) -> Error {
-        self.meta.error(&self.key(name), what)
-    }
-
-    pub(super) fn size(&self, name: &str, most: u64) -> Result<usize> {
-        match self.number(name)? {
-            Some(value) => self.in_range(name, value, most),
-            None => Err(self.wrong(name, "missing")),
-        }
-    }
-
-    pub(super) fn size_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
-        match self.number(name)? {
-            Some(value) => self.in_range(name, value, most),
-            None => {
-                log::info!("{} is not given: {default}", self.key(name));
-                Ok(default)
-            }
-        }
-    }
-
-    /// A whole number, or an array that gives all blocks the same.
-    fn number(&self, name: &str) -> Result<Option<u64>> {
-        let key = self.key(name);
-        if !matches!(self.meta.get(&key), Some(Value::Array(_))) {
-            return self.meta.opt_u64(&key);
-        }
-        let mut numbers = self.meta.i64s_of(&key)?;
-        let first = numbers.next();
-        if numbers.any(|number| Some(number) != first) {
-            return Err(Error::unsupported(&key, "blocks of different sizes"));
-        }
-        let number = first.and_then(|number| u64::try_from(number).ok());
-        number.map(Some).ok_or_else(|| self.wrong(name, "no number from 0"))
-    }
-
-    pub(super) fn in_range(&self, name: &str, value: u64, most: u64) -> Result<usize> {
-        if (1..=most).contains(&value) {
-            return Ok(value as usize);
-        }
-        Err(self.wrong(name, format!("{value} is not between 1 and {most}")))
-    }
-
-    pub(super) fn number_or(&self, name: &str, default: f64) -> Result<f64> {
-        Ok(self.meta.opt_f32(&self.key(name))?.map_or(default, f64::from))
-    }
-
-    pub(super) fn positive(&self, name: &str) -> Result<f32> {
-        let value = self.meta.f32_of(&self.key(name))?;
-        self.above_zero(name, f64::from(value)).map(|_| value)
-    }
-
-    pub(super) fn positive_or(&self, name: &str, default: f64) -> Result<f64> {
-        self.above_zero(name, self.number_or(name, default)?)
-    }
-
-    /// A factor; a file says 0 or 1 for none.
-    pub(super) fn scale(&self, name: &str) -> Result<Option<f32>> {
-        match self.meta.opt_f32(&self.key(name))? {
-            None => Ok(None),
-            Some(scale) if scale == 0.0 || scale == 1.0 => Ok(None),
-            Some(scale) => self.above_zero(name, scale.into()).map(|_| Some(scale)),
-        }
-    }
-
-    /// A bound of scores or logits; a file says 0 for none.
-    fn softcap(&self, name: &str, default: Option<f64>) -> Result<Option<f32>> {
-        let given = self.meta.opt_f32(&self.key(name))?.map(f64::from);
-        match given.or(default) {
-            None | Some(0.0) => Ok(None),
-            Some(cap) => self.above_zero(name, cap).map(|cap| Some(cap as f32)),
-        }
-    }
-
-    pub(super) fn above_zero(&self, name: &str, value: f64) -> Result<f64> {
-        if value.is_finite() && value > 0.0 {
-            return Ok(value);
-        }
-        Err(self.wrong(name, format!("{value} is not a positive number")))
-    }
 }
 
 /// The rows of the embedding table say how many tokens there are.

@@ -1,13 +1,16 @@
 //! What a file may hold: a tensor or key that the decoder would pass over changes
 //! what a model computes, so it is refused by name.
 
-use super::spec::{Keys, Norm};
+use super::keys::Keys;
+use super::spec::{EMBEDDING_NORM, Norm};
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Value};
 
 /// Tensors outside of blocks.
-const WHOLE: [&str; 7] = [
+const WHOLE: [&str; 9] = [
     "token_embd.weight",
+    EMBEDDING_NORM,
+    "token_embd_norm.bias",
     "position_embd.weight",
     "output.weight",
     "output.bias",
@@ -17,7 +20,9 @@ const WHOLE: [&str; 7] = [
 ];
 
 /// Norms of a block and of the output, with `.weight` and `.bias`.
-const NORMS: [&str; 8] = [
+const NORMS: [&str; 10] = [
+    "attn_q_a_norm",
+    "attn_kv_a_norm",
     "output_norm",
     "attn_norm",
     "attn_norm_2",
@@ -29,7 +34,10 @@ const NORMS: [&str; 8] = [
 ];
 
 /// Matrices of a block, with `.weight` and `.bias`.
-const MATRICES: [&str; 12] = [
+const MATRICES: [&str; 15] = [
+    "ffn_gate_exps",
+    "ffn_up_exps",
+    "ffn_down_exps",
     "attn_q",
     "attn_k",
     "attn_v",
@@ -45,10 +53,17 @@ const MATRICES: [&str; 12] = [
 ];
 
 /// What else a block may have.
-const OTHERS: [&str; 5] = [
-    "ffn_gate_exps.weight",
-    "ffn_up_exps.weight",
-    "ffn_down_exps.weight",
+const OTHERS: [&str; 12] = [
+    "attn_q_a.weight",
+    "attn_q_b.weight",
+    "attn_kv_a_mqa.weight",
+    "attn_kv_b.weight",
+    "attn_k_b.weight",
+    "attn_v_b.weight",
+    "attn_sinks.weight",
+    "shortconv.conv.weight",
+    "shortconv.in_proj.weight",
+    "shortconv.out_proj.weight",
     "ffn_gate_inp_shexp.weight",
     "exp_probs_b.bias",
 ];
@@ -68,7 +83,7 @@ pub(super) fn check(keys: &Keys<'_>, file: &GgufFile, norm: Norm, blocks: usize)
             return Err(Error::unsupported(at, "nothing here uses it"));
         }
     }
-    let numbers = ["attention.temperature_scale", "attention.max_alibi_bias"];
+    let numbers = ["attention.temperature_scale"];
     for name in numbers {
         let value = keys.meta.get(&keys.key(name)).and_then(|value| value.as_f32());
         if let Some(value) = value.filter(|value| *value != 0.0) {
@@ -116,7 +131,7 @@ mod tests {
         // Predicts tokens further ahead.
         assert!(known("blk.2.nextn.eh_proj.weight"));
         let others =
-            ["blk.0.attn_sinks.weight", "blk.1.attn_norm.bias", "blk.x.attn_q.weight", "cls"];
+            ["blk.0.attn_tail.weight", "blk.1.attn_norm.bias", "blk.x.attn_q.weight", "cls"];
         for name in others {
             assert!(!known(name), "{name}");
         }

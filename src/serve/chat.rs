@@ -3,11 +3,13 @@
 use super::error::ApiError;
 use super::options::Common;
 use super::shape::Shape;
+use super::tools::Tools;
 use super::{App, body, completions};
-use crate::lm::{ChatMessage, Prompt};
+use crate::lm::Prompt;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The most likely tokens told of each, at most.
@@ -18,6 +20,8 @@ struct Chat {
     messages: Vec<Message>,
     logprobs: Option<bool>,
     top_logprobs: Option<usize>,
+    tools: Option<Vec<Value>>,
+    tool_choice: Option<Value>,
     #[serde(flatten)]
     common: Common,
 }
@@ -26,6 +30,9 @@ struct Chat {
 struct Message {
     role: String,
     content: Option<Content>,
+    tool_calls: Option<Vec<Value>>,
+    tool_call_id: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,7 +54,9 @@ pub(super) async fn answer(
     request: Request,
 ) -> Result<Response, ApiError> {
     let chat: Chat = body::json(&app, request).await?;
-    let messages: Result<Vec<_>, _> = chat.messages.into_iter().map(message).collect();
+    let messages = chat.messages.into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    let template = app.engine.file().template();
+    let tools = Tools::read(chat.tools.unwrap_or_default(), chat.tool_choice, template)?;
     let probabilities = match (chat.logprobs.unwrap_or(false), chat.top_logprobs) {
         (true, top) => Some(top.unwrap_or(0)),
         (false, None | Some(0)) => None,
@@ -59,13 +68,15 @@ pub(super) async fn answer(
         let message = format!("top_logprobs must be at most {MOST_TOP}");
         return Err(ApiError::param("top_logprobs", message));
     }
-    let prompts = vec![Prompt::Chat(messages?)];
-    completions::complete(app, Shape::Chat, prompts, chat.common, probabilities).await
+    let told = tools.as_ref().map(|tools| tools.told.clone()).unwrap_or_default();
+    let prompts = vec![Prompt::Values { messages, tools: told }];
+    completions::complete(app, Shape::Chat(tools), prompts, chat.common, probabilities).await
 }
 
-fn message(message: Message) -> Result<ChatMessage, ApiError> {
+/// A message as templates look at it.
+fn message(message: Message) -> Result<Value, ApiError> {
     let role = match message.role.as_str() {
-        role @ ("system" | "user" | "assistant") => role,
+        role @ ("system" | "user" | "assistant" | "tool") => role,
         // Its newer name.
         "developer" => "system",
         other => {
@@ -81,7 +92,27 @@ fn message(message: Message) -> Result<ChatMessage, ApiError> {
             texts?.concat()
         }
     };
-    Ok(ChatMessage::new(role, content))
+    let mut value = json!({ "role": role, "content": content });
+    if let Some(calls) = message.tool_calls {
+        value["tool_calls"] = calls.into_iter().map(called).collect::<Result<_, _>>()?;
+    }
+    for (name, more) in [("tool_call_id", message.tool_call_id), ("name", message.name)] {
+        if let Some(more) = more {
+            value[name] = more.into();
+        }
+    }
+    Ok(value)
+}
+
+/// A call with its arguments as templates want them: as an object, not as text.
+fn called(mut call: Value) -> Result<Value, ApiError> {
+    let arguments = &mut call["function"]["arguments"];
+    if let Some(text) = arguments.as_str() {
+        *arguments = serde_json::from_str(text).map_err(|error| {
+            ApiError::param("messages", format!("the arguments of a tool call: {error}"))
+        })?;
+    }
+    Ok(call)
 }
 
 fn text(part: Part) -> Result<String, ApiError> {

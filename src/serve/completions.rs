@@ -1,14 +1,14 @@
 //! `POST /v1/completions`, and what it shares with chats.
 
 use super::error::ApiError;
-use super::options::Common;
+use super::options::{Common, ResponseFormat};
 use super::run::Run;
 use super::shape::{Head, Shape, usage};
 use super::stream::{self, Telling};
 use super::{App, body, models};
 use crate::error::Result as LibraryResult;
-use crate::lm::Prompt;
 use crate::lm::engine::{Request as Sequence, Work};
+use crate::lm::{Grammar, GrammarSource, Prompt};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -94,6 +94,16 @@ pub(super) async fn tokens(
     }
 }
 
+/// A grammar over the model's tokens, which takes a moment to make.
+async fn grammar(app: &Arc<App>, source: GrammarSource) -> Result<Grammar, ApiError> {
+    let shared = app.clone();
+    let made = tokio::task::spawn_blocking(move || shared.engine.file().grammar(&source));
+    let internal = |error: tokio::task::JoinError| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    Ok(made.await.map_err(internal)??)
+}
+
 pub(super) async fn complete(
     app: Arc<App>,
     shape: Shape,
@@ -107,6 +117,14 @@ pub(super) async fn complete(
     // A wrong parameter is found out before anything is worked on.
     let mut options = common.generate(app.engine.context())?;
     options.log_probabilities = log_probabilities;
+    let forced = match &shape {
+        Shape::Chat(Some(tools)) => tools.source()?,
+        Shape::Chat(None) | Shape::Text => None,
+    };
+    let format = || common.response_format.as_ref().and_then(ResponseFormat::source);
+    if let Some(source) = forced.or_else(format) {
+        options.grammar = Some(grammar(&app, source).await?);
+    }
     if prompts.len() * choices > MOST_PROMPTS {
         let message = format!("at most {MOST_PROMPTS} answers, not {}", prompts.len() * choices);
         return Err(ApiError::param("n", message));

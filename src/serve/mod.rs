@@ -13,6 +13,7 @@ mod options;
 mod run;
 mod shape;
 mod stream;
+mod tools;
 
 use crate::error::{Error, Result};
 use crate::lm::engine::{EngineHandle, Health};

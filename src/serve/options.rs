@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::random;
-use crate::lm::{GenerateOptions, SamplerOptions};
+use crate::lm::{GenerateOptions, GrammarSource, SamplerOptions, WhenFull};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -25,16 +25,8 @@ const IGNORED: &[&str] = &[
 ];
 
 /// Parameters that are not supported but for the value they have anyway.
-const DEFAULTS: &[(&str, &str)] = &[
-    ("frequency_penalty", "0"),
-    ("presence_penalty", "0"),
-    ("best_of", "1"),
-    ("echo", "false"),
-    ("response_format", r#"{"type":"text"}"#),
-    ("tools", "[]"),
-    ("tool_choice", r#""none""#),
-    ("modalities", r#"["text"]"#),
-];
+const DEFAULTS: &[(&str, &str)] =
+    &[("best_of", "1"), ("echo", "false"), ("modalities", r#"["text"]"#)];
 
 /// What both kinds of request have, and the names that this does not know.
 #[derive(Debug, Deserialize)]
@@ -47,7 +39,15 @@ pub(super) struct Common {
     top_p: Option<f32>,
     top_k: Option<usize>,
     min_p: Option<f32>,
+    typical_p: Option<f32>,
     repetition_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    /// As [`ResponseFormat`] has it.
+    pub(super) response_format: Option<ResponseFormat>,
+    /// Whether a text goes on when the context is full, without what is between its
+    /// beginning and the latest tokens.
+    context_shift: Option<bool>,
     seed: Option<i64>,
     n: Option<usize>,
     stop: Option<OneOrMany>,
@@ -58,6 +58,33 @@ pub(super) struct Common {
     stream_options: Option<StreamOptions>,
     #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+/// What an answer must be.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema { json_schema: JsonSchema },
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct JsonSchema {
+    schema: Value,
+}
+
+impl ResponseFormat {
+    /// What the text must follow, if it is not free.
+    pub(super) fn source(&self) -> Option<GrammarSource> {
+        match self {
+            ResponseFormat::Text => None,
+            ResponseFormat::JsonObject => Some(GrammarSource::JsonObject),
+            ResponseFormat::JsonSchema { json_schema } => {
+                Some(GrammarSource::JsonSchema(json_schema.schema.clone()))
+            }
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,6 +142,19 @@ impl Common {
         };
         range("temperature", self.temperature, 2.0)?;
         range("top_p", self.top_p, 1.0)?;
+        for (name, value) in [
+            ("frequency_penalty", self.frequency_penalty),
+            ("presence_penalty", self.presence_penalty),
+        ] {
+            if value.is_some_and(|value| !(-2.0..=2.0).contains(&value)) {
+                return Err(ApiError::param(name, format!("{name} must be -2 to 2")));
+            }
+        }
+        let when_full = match self.context_shift {
+            Some(true) => WhenFull::Forget { keep: 0 },
+            _ => WhenFull::Stop,
+        };
+        let shifts = when_full != WhenFull::Stop;
         let plain = SamplerOptions::default();
         let sampler = SamplerOptions {
             temperature: self.temperature.unwrap_or(1.0),
@@ -122,12 +162,19 @@ impl Common {
             // None of the tokens is no choice; the first one always stays.
             top_p: self.top_p.unwrap_or(plain.top_p).max(f32::MIN_POSITIVE),
             min_p: self.min_p.unwrap_or(plain.min_p),
+            typical_p: self.typical_p.unwrap_or(plain.typical_p),
+            frequency_penalty: self.frequency_penalty.unwrap_or(plain.frequency_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(plain.presence_penalty),
             repetition_penalty: self.repetition_penalty.unwrap_or(plain.repetition_penalty),
             seed: self.seed.map_or_else(random, |seed| seed as u64),
             ..plain
         };
         Ok(GenerateOptions {
-            max_tokens: asked.unwrap_or(most).min(most),
+            max_tokens: match (asked, shifts) {
+                (Some(asked), true) => asked,
+                (asked, _) => asked.unwrap_or(most).min(most),
+            },
+            when_full,
             min_tokens: self.min_tokens.unwrap_or(0),
             sampler,
             ignore_end: self.ignore_eos.unwrap_or(false),
@@ -197,6 +244,7 @@ mod tests {
         for (more, name) in [
             (r#","temperature":3"#, "temperature"),
             (r#","top_p":-1"#, "top_p"),
+            (r#","presence_penalty":2.5"#, "presence_penalty"),
             (r#","max_tokens":0"#, "max_tokens"),
             (r#","logit_bias":{"x":1}"#, "logit_bias"),
             (r#","logit_bias":{"1":101}"#, "logit_bias"),
@@ -210,9 +258,9 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused() {
-        let fine = r#","frequency_penalty":0.0,"user":"me","tools":null,"echo":false"#;
+        let fine = r#","best_of":1.0,"user":"me","modalities":null,"echo":false"#;
         assert!(common(fine).check_rest().is_ok());
-        for more in [r#","presence_penalty":0.5"#, r#","tools":[{}]"#, r#","surprise":1"#] {
+        for more in [r#","best_of":2"#, r#","echo":true"#, r#","surprise":1"#] {
             let error = common(more).check_rest().unwrap_err();
             assert_eq!(error.body()["error"]["code"], "unsupported_parameter");
         }

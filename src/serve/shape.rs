@@ -1,15 +1,18 @@
 //! The two forms of answers: messages of a chat, and plain text.
 
 use super::run::Collected;
+use super::tools::{self, Tools};
 use super::{now, random};
+use crate::lm::chat::{ToolCall, ToolStream};
 use crate::lm::tokenizer::Tokenizer;
 use crate::lm::{FinishReason, GenerationStats, LogProbabilities, Piece};
 use serde_json::{Value, json};
 
 /// Which form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Shape {
-    Chat,
+    /// Perhaps with tools that may be called.
+    Chat(Option<Tools>),
     Text,
 }
 
@@ -25,7 +28,7 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn new(shape: Shape, model: &str) -> Self {
         let kind = match shape {
-            Shape::Chat => "chatcmpl",
+            Shape::Chat(_) => "chatcmpl",
             Shape::Text => "cmpl",
         };
         let id = format!("{kind}-{:016x}{:016x}", random(), random());
@@ -33,9 +36,9 @@ impl Head {
     }
 
     fn object(&self, streamed: bool) -> &'static str {
-        match (self.shape, streamed) {
-            (Shape::Chat, false) => "chat.completion",
-            (Shape::Chat, true) => "chat.completion.chunk",
+        match (&self.shape, streamed) {
+            (Shape::Chat(_), false) => "chat.completion",
+            (Shape::Chat(_), true) => "chat.completion.chunk",
             (Shape::Text, _) => "text_completion",
         }
     }
@@ -55,17 +58,42 @@ impl Head {
         value
     }
 
+    /// What takes calls of tools out of a text, if there may be some.
+    pub(super) fn calls(&self) -> Option<ToolStream> {
+        match &self.shape {
+            Shape::Chat(Some(tools)) => Some(ToolStream::new(tools.style)),
+            Shape::Chat(None) | Shape::Text => None,
+        }
+    }
+
     /// All that one sequence came to.
     pub(super) fn choice(&self, index: usize, one: &Collected, tokenizer: &Tokenizer) -> Value {
         let probabilities = self.probabilities(&one.pieces, 0, tokenizer);
         let finish = one.reason.map(finish_reason);
-        match self.shape {
-            Shape::Chat => json!({
-                "index": index,
-                "message": { "role": "assistant", "content": one.text, "refusal": null },
-                "logprobs": probabilities,
-                "finish_reason": finish,
-            }),
+        match &self.shape {
+            Shape::Chat(_) => {
+                let (text, calls) = match self.calls() {
+                    Some(mut stream) => {
+                        let told = stream.push(&one.text);
+                        let (rest, calls) = stream.finish();
+                        (told + &rest, calls)
+                    }
+                    None => (one.text.clone(), Vec::new()),
+                };
+                let mut message = json!({ "role": "assistant", "content": text, "refusal": null });
+                if !calls.is_empty() {
+                    message["tool_calls"] = tools::told(&calls, false).into();
+                    if text.trim().is_empty() {
+                        message["content"] = Value::Null;
+                    }
+                }
+                json!({
+                    "index": index,
+                    "message": message,
+                    "logprobs": probabilities,
+                    "finish_reason": if calls.is_empty() { finish } else { Some("tool_calls") },
+                })
+            }
             Shape::Text => json!({
                 "index": index,
                 "text": one.text,
@@ -77,7 +105,7 @@ impl Head {
 
     /// The part of a stream that opens a choice, where there is one.
     pub(super) fn opening(&self, index: usize) -> Option<Value> {
-        (self.shape == Shape::Chat).then(|| {
+        matches!(self.shape, Shape::Chat(_)).then(|| {
             let delta = json!({ "role": "assistant", "content": "", "refusal": null });
             json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": null })
         })
@@ -97,11 +125,17 @@ impl Head {
         self.delta(index, text, probabilities, Value::Null)
     }
 
+    /// The part of a stream with calls of tools.
+    pub(super) fn called(&self, index: usize, calls: &[ToolCall]) -> Value {
+        let delta = json!({ "tool_calls": tools::told(calls, true) });
+        json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": null })
+    }
+
     /// The part of a stream that ends a choice.
-    pub(super) fn ending(&self, index: usize, reason: FinishReason) -> Value {
-        let reason = finish_reason(reason).into();
+    pub(super) fn ending(&self, index: usize, reason: FinishReason, called: bool) -> Value {
+        let reason = if called { "tool_calls" } else { finish_reason(reason) }.into();
         match self.shape {
-            Shape::Chat => json!({
+            Shape::Chat(_) => json!({
                 "index": index, "delta": {}, "logprobs": null, "finish_reason": reason,
             }),
             Shape::Text => self.delta(index, "", Value::Null, reason),
@@ -110,7 +144,7 @@ impl Head {
 
     fn delta(&self, index: usize, text: &str, logprobs: Value, finish: Value) -> Value {
         match self.shape {
-            Shape::Chat => json!({
+            Shape::Chat(_) => json!({
                 "index": index,
                 "delta": { "content": text },
                 "logprobs": logprobs,
@@ -133,7 +167,7 @@ impl Head {
             return Value::Null;
         }
         match self.shape {
-            Shape::Chat => {
+            Shape::Chat(_) => {
                 let content: Vec<Value> =
                     with.iter().map(|(piece, p)| of_chat(piece.token, p, tokenizer)).collect();
                 json!({ "content": content, "refusal": null })

@@ -5,6 +5,7 @@ use super::error::ApiError;
 use super::run::Run;
 use super::shape::{Head, usage};
 use crate::lm::GenerationStats;
+use crate::lm::chat::ToolStream;
 use crate::lm::engine::Event;
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -34,6 +35,8 @@ struct Stream {
     /// For each sequence, whether it was opened, and the bytes told.
     told: Vec<(bool, usize)>,
     stats: Vec<GenerationStats>,
+    /// For each sequence, what takes calls of tools out of its text.
+    calls: Vec<Option<ToolStream>>,
     done: bool,
 }
 
@@ -46,10 +49,12 @@ pub(super) async fn answer(
     telling: Telling,
 ) -> Result<Response, ApiError> {
     let first = run.next().await?;
+    let calls = (0..sequences).map(|_| telling.head.calls()).collect();
     let mut stream = Stream {
         app,
         run,
         telling,
+        calls,
         ready: VecDeque::new(),
         told: vec![(false, 0); sequences],
         stats: vec![GenerationStats::default(); sequences],
@@ -101,16 +106,29 @@ impl Stream {
             self.send_choice(opening);
         }
         match event {
-            Event::Piece(piece) => {
+            Event::Piece(mut piece) => {
+                if let Some(Some(calls)) = self.calls.get_mut(index) {
+                    piece.text = calls.push(&piece.text);
+                }
                 if !piece.text.is_empty() || piece.log_probabilities.is_some() {
                     self.send_text(index, &piece.text, Some(&piece));
                 }
             }
-            Event::Finished { rest, reason, stats } => {
+            Event::Finished { mut rest, reason, stats } => {
+                let mut called = Vec::new();
+                if let Some(Some(calls)) = self.calls.get_mut(index) {
+                    rest = calls.push(&rest);
+                    let (more, found) = calls.finish();
+                    rest.push_str(&more);
+                    called = found;
+                }
                 if !rest.is_empty() {
                     self.send_text(index, &rest, None);
                 }
-                self.send_choice(self.telling.head.ending(index, reason));
+                if !called.is_empty() {
+                    self.send_choice(self.telling.head.called(index, &called));
+                }
+                self.send_choice(self.telling.head.ending(index, reason, !called.is_empty()));
                 if let Some(place) = self.stats.get_mut(index) {
                     *place = *stats;
                 }

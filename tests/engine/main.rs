@@ -11,6 +11,8 @@
 
 mod alone;
 mod endings;
+#[cfg(feature = "grammar")]
+mod guided;
 mod limits;
 mod sharing;
 #[path = "../support/mod.rs"]
@@ -54,6 +56,16 @@ const BODIES: &[(&str, Body)] = &[
     ("a_worker_recovers", threads::recovers),
 ];
 
+#[cfg(feature = "grammar")]
+const GUIDED: &[(&str, Body)] = &[
+    ("texts_follow_grammars", guided::grammars),
+    ("a_full_context_is_forgotten_in_part", guided::forgetting),
+    ("drafts_change_nothing", guided::drafts),
+    ("a_draft_of_other_tokens_is_refused", guided::strange_drafts),
+];
+#[cfg(not(feature = "grammar"))]
+const GUIDED: &[(&str, Body)] = &[];
+
 /// What takes too long where whole models do.
 const LONG: &[(&str, Body)] = &[("smollm2_together_as_alone", alone::smollm2)];
 
@@ -62,7 +74,7 @@ fn main() {
     let mut trials = Vec::new();
     for backend in backends::all() {
         let long = if backend.is_slow() { &[] } else { LONG };
-        for (name, body) in BODIES.iter().chain(long) {
+        for (name, body) in BODIES.iter().chain(GUIDED).chain(long) {
             let backend = backend.clone();
             let name = format!("engine::{}::{name}", backend.name);
             trials.push(Trial::test(name, move || body(&backend)));

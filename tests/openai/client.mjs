@@ -55,7 +55,7 @@ assert.equal(vectors.data.length, 2);
 const length = vectors.data[1].embedding.reduce((sum, v) => sum + v * v, 0);
 assert.ok(Math.abs(length - 1) < 1e-4, `${length}`);
 
-await assert.rejects(chat({ presence_penalty: 1 }), OpenAI.BadRequestError);
+await assert.rejects(chat({ presence_penalty: 3 }), OpenAI.BadRequestError);
 const stranger = new OpenAI({ apiKey: "wrong", maxRetries: 0 });
 await assert.rejects(async () => await stranger.models.list(), OpenAI.AuthenticationError);
 console.log(`openai for JavaScript: ${JSON.stringify(text)}`);

@@ -64,7 +64,7 @@ assert near > far, (near, far)
 
 stranger = openai.OpenAI(api_key="wrong", base_url=os.environ["OPENAI_BASE_URL"], max_retries=0)
 refused(openai.AuthenticationError, stranger.models.list)
-error = refused(openai.BadRequestError, lambda: chat(presence_penalty=1))
+error = refused(openai.BadRequestError, lambda: chat(presence_penalty=3))
 assert error.param == "presence_penalty", error
 refused(
     openai.NotFoundError,

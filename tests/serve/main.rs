@@ -10,6 +10,7 @@
 
 mod answers;
 mod client;
+mod guided;
 mod refusals;
 mod server;
 #[path = "../support/mod.rs"]
@@ -26,6 +27,8 @@ const BODIES: &[(&str, Body)] = &[
     ("streams_say_the_same", answers::streams),
     ("parameters_do_something", answers::parameters),
     ("probabilities_have_both_forms", answers::probabilities),
+    ("answers_follow_schemas", guided::formats),
+    ("answers_call_tools", guided::calls),
     ("embeddings_have_length_one", answers::embeddings),
     ("what_is_around_it_answers", answers::around),
     ("malformed_requests_are_explained", refusals::malformed),

@@ -33,7 +33,7 @@ pub fn malformed(backend: &Named) -> Result<(), Failed> {
     bad(json!({ "temperature": 9 }), 400, "temperature");
     bad(json!({ "max_tokens": 0 }), 400, "max_tokens");
     bad(json!({ "n": 1000 }), 400, "n must be");
-    bad(json!({ "presence_penalty": 1 }), 400, "presence_penalty");
+    bad(json!({ "presence_penalty": 3 }), 400, "presence_penalty");
     bad(json!({ "tools": [{ "type": "function" }] }), 400, "tools");
     bad(json!({ "logit_bias": { "100000": 5 } }), 400, "logit_bias");
     bad(json!({ "min_tokens": 100 }), 400, "min_tokens");

@@ -1,7 +1,7 @@
 //! `wginfer chat`: a conversation with a language model.
 
 use crate::failure::Failure;
-use crate::generate::Sampling;
+use crate::generate::{Guides, Sampling};
 use crate::interrupt;
 use crate::model_args::ModelArgs;
 use crate::output::{count_noun, note, safe, safe_lines};
@@ -35,13 +35,18 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     sampling: Sampling,
+
+    #[command(flatten)]
+    guides: Guides,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.sampling.options();
     Sampler::new(options.sampler.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
+    let source = args.guides.source()?;
     interrupt::listen();
     let model = args.model.load()?;
+    let options = args.guides.applied(options, source.as_ref(), &model)?;
     if model.template().is_none() {
         return Err(wginfer::Error::Unsupported {
             at: "chat".into(),
@@ -54,7 +59,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     interrupt::stop_gracefully();
     let system = args.system.clone();
-    let mut chat = Chat { model, options, quiet: args.model.quiet, system, messages: Vec::new() };
+    let quiet = args.model.quiet;
+    let draft = args.guides.draft(&model, &args.model.options(), quiet)?;
+    let guides = &args.guides;
+    let mut chat = Chat { model, draft, guides, options, quiet, system, messages: Vec::new() };
     chat.forget();
     let mut lines = Lines::new(args.history.clone())?;
     while let Some(line) = lines.next()? {
@@ -67,15 +75,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// A conversation.
-struct Chat {
+struct Chat<'a> {
     model: LanguageModel,
+    draft: Option<LanguageModel>,
+    guides: &'a Guides,
     options: GenerateOptions,
     quiet: bool,
     system: Option<String>,
     messages: Vec<ChatMessage>,
 }
 
-impl Chat {
+impl Chat<'_> {
     /// Does what a line says, and says whether the chat goes on.
     fn take(&mut self, line: &str) -> Result<bool, Failure> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -126,7 +136,8 @@ impl Chat {
 
     fn generate(&mut self) -> Result<String, Failure> {
         let prompt = Prompt::Chat(self.messages.clone());
-        let mut generation = self.model.generate(prompt, &self.options)?;
+        let mut generation =
+            self.guides.generate(&mut self.model, self.draft.as_mut(), prompt, &self.options)?;
         let mut out = io::stdout().lock();
         let mut text = String::new();
         while let Some(piece) = generation.next() {

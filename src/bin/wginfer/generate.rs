@@ -1,12 +1,15 @@
 //! `wginfer generate`: text from a language model, piece by piece.
 
 mod args;
+mod guides;
 mod prompt;
 mod report;
 
 pub(crate) use args::{Args, Sampling};
+pub(crate) use guides::Guides;
 
 use crate::failure::Failure;
+use crate::fetch;
 use crate::interrupt;
 use crate::model_args::{self, demo_model};
 use crate::output::{self, note, safe_lines};
@@ -22,16 +25,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // A wrong option is found out before the model is loaded.
     Sampler::new(options.sampler.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
     let path = match &args.model {
-        Some(path) => path.clone(),
+        Some(path) => fetch::local(path, args.quiet)?,
         None => demo_model()?,
     };
     let prompt = prompt(args)?;
+    let source = args.guides.source()?;
     interrupt::listen();
     let begun = Instant::now();
     let (mut model, why) = load(args, &path)?;
+    let options = args.guides.applied(options, source.as_ref(), &model)?;
+    let mut draft = args.guides.draft(&model, &args.model_options(), args.quiet)?;
     let load = begun.elapsed();
 
-    let mut generation = model.generate(prompt, &options)?;
+    let mut generation = args.guides.generate(&mut model, draft.as_mut(), prompt, &options)?;
     let text = stream(args, &mut generation)?;
     let stats = generation.stats().clone();
     let tokens = generation.tokens()[stats.prompt_tokens..].to_vec();

@@ -6,6 +6,7 @@ mod operators;
 mod summary;
 
 use crate::failure::Failure;
+use crate::fetch;
 use crate::output::{self, Align, Fields, Table, bytes, count, safe};
 use crate::run::{InputShape, NamedDim};
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if is_onnx(&args.file) {
         return onnx::run(args);
     }
-    let file = gguf::open(&args.file)?;
+    let file = gguf::open(fetch::local(&args.file, false)?)?;
     let summary = Summary::new(&file);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {

@@ -7,6 +7,7 @@ mod device_args;
 mod devices;
 mod embed;
 mod failure;
+mod fetch;
 mod generate;
 mod input_text;
 mod inspect;

@@ -3,6 +3,7 @@
 use crate::cache;
 use crate::device_args::DeviceArgs;
 use crate::failure::Failure;
+use crate::fetch;
 use crate::output::{self, note, safe, wrapped};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use wginfer::{Backend, BackendChoice, DType, Result};
 /// What every command with a language model has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelArgs {
-    /// The GGUF file [default: the demonstration model, once it was fetched]
+    /// The GGUF file, or hf:OWNER/REPOSITORY/FILE on the Hugging Face hub
+    /// [default: the demonstration model, once it was fetched]
     #[arg(env = "WGINFER_MODEL")]
     pub(crate) model: Option<PathBuf>,
 
@@ -87,9 +89,13 @@ impl ModelArgs {
         self.precision.model_options(&self.adapter, &self.device)
     }
 
-    /// The file that was named, or the demonstration model.
+    /// The file that was named, fetched from the hub if it is there, or the
+    /// demonstration model.
     pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
-        self.model.clone().map_or_else(demo_model, Ok)
+        match &self.model {
+            Some(path) => fetch::local(path, self.quiet),
+            None => demo_model(),
+        }
     }
 
     /// Loads one sequence's model.

@@ -47,6 +47,8 @@ pub struct GgufFile {
     entries: Entries,
     records: Vec<Record>,
     index: NameIndex,
+    /// The other files of a model in several.
+    others: Vec<GgufFile>,
 }
 
 /// A tensor's description.
@@ -105,6 +107,7 @@ impl GgufFile {
             records,
             index,
             bytes,
+            others: Vec::new(),
         };
         file.check_ranges()?;
         Ok(file)
@@ -125,9 +128,20 @@ impl GgufFile {
         self.alignment
     }
 
-    /// The size of the whole file in bytes.
+    /// The size of the whole file, or of all files of the model, in bytes.
     pub fn file_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        let others = self.others.iter().map(GgufFile::file_bytes);
+        others.sum::<u64>() + self.bytes.len() as u64
+    }
+
+    /// How many files the model is in.
+    pub fn parts(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// Adds another file of the same model, with tensors of other names.
+    pub(super) fn push_part(&mut self, part: GgufFile) {
+        self.others.push(part);
     }
 
     /// The keys and values.
@@ -135,17 +149,24 @@ impl GgufFile {
         Metadata { entries: &self.entries, bytes: &self.bytes, file: &self.name }
     }
 
-    /// Every tensor's description, in the file's order.
+    /// Every tensor's description, in the file's order, then those of the model's
+    /// other files.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorInfo<'_>> {
-        self.records.iter().map(|record| TensorInfo { file: self, record })
+        let mut all: Vec<TensorInfo<'_>> =
+            self.records.iter().map(|record| TensorInfo { file: self, record }).collect();
+        for other in &self.others {
+            all.extend(other.records.iter().map(|record| TensorInfo { file: other, record }));
+        }
+        all.into_iter()
     }
 
     /// A tensor's description.
     pub fn tensor_info(&self, name: &str) -> Option<TensorInfo<'_>> {
-        let i = self
-            .index
-            .find(name.as_bytes(), |i| &self.bytes[self.records[i as usize].name.clone()])?;
-        Some(TensorInfo { file: self, record: &self.records[i as usize] })
+        let own = |i: u32| &self.bytes[self.records[i as usize].name.clone()];
+        match self.index.find(name.as_bytes(), own) {
+            Some(i) => Some(TensorInfo { file: self, record: &self.records[i as usize] }),
+            None => self.others.iter().find_map(|other| other.tensor_info(name)),
+        }
     }
 
     /// A tensor over the file's own bytes; nothing is copied.

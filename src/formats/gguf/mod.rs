@@ -10,6 +10,7 @@ mod file;
 mod ggml_type;
 mod metadata;
 mod names;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -19,6 +20,7 @@ pub(super) use cursor::shown;
 pub use file::{GgufFile, TensorInfo};
 pub use ggml_type::GgmlType;
 pub use metadata::{Metadata, Strs};
+pub use shards::shard_names;
 pub use value::{Array, Value, ValueType};
 pub use writer::{GgufWriter, MetaValue};
 
@@ -26,7 +28,8 @@ use super::files::map;
 use crate::error::Result;
 use std::path::Path;
 
-/// Maps a GGUF file and checks it.
+/// Maps a GGUF file and checks it. Of a model in several files
+/// (`-00001-of-0000N.gguf`) any may be named; all are opened.
 ///
 /// The file must not be changed while it is open: its bytes are read in
 /// place.
@@ -36,5 +39,10 @@ use std::path::Path;
 /// [`GgufFile::parse`].
 pub fn open(path: impl AsRef<Path>) -> Result<GgufFile> {
     let path = path.as_ref();
+    shards::complete(path, open_one(path)?)
+}
+
+/// One file alone.
+fn open_one(path: &Path) -> Result<GgufFile> {
     GgufFile::parse(map(path)?, &path.display().to_string())
 }

@@ -72,6 +72,7 @@ pub(super) fn run(op: &Attention, cx: &mut CpuCx<'_>) -> Result<()> {
         before.push(checked_past(past.into(), b, queries, capacity)?);
     }
     let mask = cx.optional(4).map(|mask| Mask::of(&mask));
+    let sinks = cx.optional(5).map(|sinks| sinks.read::<f32>());
     let (q, k, v) = (q.read::<f32>(), Cache::of(&k), Cache::of(&v));
     let scale = op.scale_for(head as u64);
     let y = cx.output(0)?.write::<f32>()?;
@@ -110,6 +111,10 @@ pub(super) fn run(op: &Attention, cx: &mut CpuCx<'_>) -> Result<()> {
                 }
             }
             start = end;
+        }
+        if let Some(sinks) = &sinks {
+            // One more score, of a key without values.
+            online.rescale(&mut [sinks[h].max(LEAST_SCORE)], y);
         }
         if online.sum > 0.0 {
             y.iter_mut().for_each(|y| *y /= online.sum);

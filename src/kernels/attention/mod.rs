@@ -5,7 +5,7 @@ mod cpu;
 mod split;
 
 use super::parts::Part;
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::{Dim, TensorType};
@@ -75,9 +75,11 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     for half in [false, true] {
         for (op, mask) in [(plain, false), (rich, true), (Attention::default(), false)] {
             for sizes in [(64, 64), (80, 20), (7, 5)] {
-                requests.push(request(variant, &op, [half, mask, false], sizes));
+                requests.push(request(variant, &op, [half, mask, false, false], sizes));
             }
-            requests.push(request(variant, &op, [half, mask, true], (80, 20)));
+            for sinks in [false, true] {
+                requests.push(request(variant, &op, [half, mask, true, sinks], (80, 20)));
+            }
         }
     }
     requests
@@ -86,7 +88,7 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 fn request(
     variant: &Variant,
     op: &Attention,
-    [half, mask, split]: [bool; 3],
+    [half, mask, split, sinks]: [bool; 4],
     (head, value): (u64, u64),
 ) -> ShaderRequest {
     let mut request = ShaderRequest::new(variant.shader)
@@ -107,12 +109,13 @@ fn request(
         (op.softcap.is_some(), "softcap"),
         (mask, "masked"),
         (split, "split"),
+        (sinks, "sinks"),
     ];
     let wanted = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
     variant.features.iter().copied().chain(wanted).fold(request, ShaderRequest::feature)
 }
 
-/// Computes [`Attention`]: inputs q, k, v, past and mask.
+/// Computes [`Attention`]: inputs q, k, v, past, mask and sinks.
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionKernel {
     /// What to compute.
@@ -244,8 +247,8 @@ impl Kernel for AttentionKernel {
         let whole = bounds.len() == 1;
         let parts = split::queries(cx, &sizes, whole)?;
         let variant = self.variant(cx, &sizes, parts.len() == 1)?;
-        let mask = cx.inputs.get(4).is_some_and(Option::is_some);
-        let flags = [k.dtype == DType::F16, mask, !whole];
+        let has = |input: usize| cx.inputs.get(input).is_some_and(Option::is_some);
+        let flags = [k.dtype == DType::F16, has(4), !whole, has(5)];
         let shader = request(variant, &self.op, flags, (sizes.head, sizes.value));
         let mut dispatches = Vec::new();
         for part in &parts {
@@ -261,6 +264,9 @@ impl Kernel for AttentionKernel {
                 let mut bindings = bound.bindings(&sizes, k.dtype.block_bytes() as u64, part);
                 bindings.push(("q", part.view(Place::Input(0), sizes.query_bytes())));
                 bindings.push(("y", part.view(Place::Output(0), sizes.output_bytes())));
+                if has(5) {
+                    bindings.push(("sinks", View::all(Place::Input(5))));
+                }
                 let mut params = self.params(cx, &sizes, part)?;
                 params.extend(bound.params());
                 dispatches.push(Dispatch {

@@ -7,6 +7,9 @@ mod methods;
 mod tests;
 mod text;
 mod time;
+mod tools;
+
+pub use tools::{ToolCall, ToolStream, ToolStyle};
 
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
@@ -128,8 +131,45 @@ impl ChatTemplate {
     /// messages, [`Error::Limit`] where it does too much work,
     /// [`Error::Format`] naming the line of any other fault.
     pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
-        let bytes: usize = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
-        let fuel = FUEL + FUEL_PER_MESSAGE * messages.len() as u64 + bytes as u64 / BYTES_PER_FUEL;
+        let bytes = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+        let values = messages.iter().map(value).collect();
+        self.rendered(values, (messages.len(), bytes), Value::from(()), add_generation_prompt)
+    }
+
+    /// As [`ChatTemplate::render`], of messages with whatever a template may look at
+    /// (calls of tools, say), and of tools in OpenAI's form.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_values(
+        &self,
+        messages: &[serde_json::Value],
+        tools: &[serde_json::Value],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let bytes = messages.iter().chain(tools).map(|value| value.to_string().len()).sum();
+        let count = messages.len() + tools.len();
+        let values = messages.iter().map(given).collect();
+        let tools = match tools {
+            [] => Value::from(()),
+            tools => tools.iter().map(given).collect(),
+        };
+        self.rendered(values, (count, bytes), tools, add_generation_prompt)
+    }
+
+    /// The template's source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    fn rendered(
+        &self,
+        messages: Value,
+        (count, bytes): (usize, usize),
+        tools: Value,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let fuel = FUEL + FUEL_PER_MESSAGE * count as u64 + bytes as u64 / BYTES_PER_FUEL;
         let syntax = syntax()?;
         let environment = environment(syntax.clone(), fuel);
         // Parsed anew: the engine's instructions borrow from the source.
@@ -137,11 +177,11 @@ impl ChatTemplate {
         code.compile_stmt(&self.parse(&syntax)?);
         let (instructions, blocks) = code.finish();
         let context = context! {
-            messages => messages.iter().map(value).collect::<Value>(),
+            messages,
             add_generation_prompt,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
-            tools => (),
+            tools,
             documents => (),
         };
         let mut text = String::new();
@@ -217,6 +257,25 @@ fn syntax() -> Result<SyntaxConfig> {
 
 fn value(message: &ChatMessage) -> Value {
     Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
+}
+
+/// JSON as templates see it.
+fn given(value: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => Value::from(()),
+        Json::Bool(truth) => Value::from(*truth),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Value::from(number),
+            (None, Some(number)) => Value::from(number),
+            (None, None) => Value::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(list) => list.iter().map(given).collect(),
+        Json::Object(map) => {
+            Value::from_pairs(map.iter().map(|(key, value)| (key.as_str(), given(value))))
+        }
+    }
 }
 
 /// What a template passed to `raise_exception`.

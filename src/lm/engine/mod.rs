@@ -318,7 +318,11 @@ impl Engine {
                 let vocabulary = self.file.spec().vocabulary;
                 let (mine, rest) = logits.split_at(vocabulary.min(logits.len()));
                 logits = rest;
-                sequence.take_logits(self.file.tokenizer(), mine, self.context)
+                let told = sequence.take_logits(self.file.tokenizer(), mine, self.context);
+                if let Some(same) = sequence.forget(self.context) {
+                    slot.kept.truncate(same);
+                }
+                told
             } else {
                 Ok(Vec::new())
             };

@@ -38,10 +38,10 @@ impl Sequence {
         Ok(Sequence { id, kind, stats, begun: None, last: None })
     }
 
-    /// All tokens so far.
+    /// The tokens to compute: all so far, but for what had to be forgotten.
     pub(super) fn tokens(&self) -> &[u32] {
         match &self.kind {
-            Kind::Text(text) => text.tokens(),
+            Kind::Text(text) => text.fed(),
             Kind::States { tokens, .. } => tokens,
         }
     }
@@ -95,6 +95,15 @@ impl Sequence {
             events.push(self.end(reason));
         }
         Ok(events)
+    }
+
+    /// Forgets something if its context is full and it may; see
+    /// [`Continuation::forget`].
+    pub(super) fn forget(&mut self, context: usize) -> Option<usize> {
+        match &mut self.kind {
+            Kind::Text(text) => text.forget(context),
+            Kind::States { .. } => None,
+        }
     }
 
     fn note_time(&mut self, token: bool) {

@@ -32,7 +32,7 @@ pub enum Health {
 }
 
 enum Command {
-    Submit(u64, Request, Sink),
+    Submit(u64, Box<Request>, Sink),
     Cancel(u64),
     Stop,
 }
@@ -199,7 +199,7 @@ impl EngineHandle {
         self.check(&request)?;
         self.take_place()?;
         let key = self.shared.next_key.fetch_add(1, Ordering::Relaxed);
-        if self.commands.send(Command::Submit(key, request, sink)).is_err() {
+        if self.commands.send(Command::Submit(key, Box::new(request), sink)).is_err() {
             return Err(stopped());
         }
         Ok(Ticket { key, commands: self.commands.clone() })
@@ -322,7 +322,7 @@ impl Worker {
     fn perform(&mut self, command: Command) -> GoOn {
         match command {
             Command::Stop => return false,
-            Command::Submit(key, request, mut sink) => match self.engine.submit(request) {
+            Command::Submit(key, request, mut sink) => match self.engine.submit(*request) {
                 Ok(id) => {
                     self.sinks.insert(id, (key, sink));
                 }

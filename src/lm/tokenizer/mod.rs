@@ -1,12 +1,15 @@
 //! Text to tokens and back, from a GGUF file's metadata.
 
 mod bytes;
+mod charmap;
 mod pretokenize;
 mod sentencepiece;
 mod special;
 #[cfg(test)]
 mod tests;
+mod unigram;
 mod vocab;
+mod wordpiece;
 
 pub use vocab::TokenKind;
 
@@ -17,11 +20,13 @@ use sentencepiece::SentencePiece;
 use special::Specials;
 use tokenizers::Model;
 use tokenizers::models::bpe::BPE;
+use unigram::Unigram;
 use vocab::{Spelling, Vocab, no_token, token_id};
+use wordpiece::WordPiece;
 
-/// The values of `tokenizer.ggml.model` that are read: byte-level BPE, and
-/// SentencePiece's BPE with scores.
-const MODELS: [&str; 2] = ["gpt2", "llama"];
+/// The values of `tokenizer.ggml.model` that are read: byte-level BPE,
+/// SentencePiece's BPE with scores, its unigrams, and WordPiece.
+const MODELS: [&str; 4] = ["gpt2", "llama", "t5", "bert"];
 
 /// Texts of tokens that end a turn or a text. Files often name only one of
 /// them as EOS; the texts are those llama.cpp looks for (`llama-vocab.cpp`).
@@ -53,9 +58,19 @@ fn strips_spaces(meta: &Metadata<'_>) -> Result<bool> {
 enum Merger {
     Bytes { bpe: BPE, pre: PreTokenizer },
     Scores(SentencePiece),
+    Unigram(Unigram),
+    Words(Box<WordPiece>),
 }
 
-/// A tokenizer of byte pairs, or of SentencePiece's pieces.
+/// What files leave to the kind of tokenizer.
+struct Kind {
+    vocab: Vocab,
+    merger: Merger,
+    /// Whether BOS and EOS are added.
+    adds: (bool, bool),
+}
+
+/// A tokenizer of byte pairs, of SentencePiece's pieces, or of words.
 ///
 /// It holds some hundred bytes a token and never panics on any text.
 pub struct Tokenizer {
@@ -73,6 +88,34 @@ pub struct Tokenizer {
     add_bos: bool,
     add_eos: bool,
     ends: Vec<u32>,
+}
+
+impl Kind {
+    /// Reads what makes tokens of text: `model` is one of [`MODELS`].
+    fn read(file: &GgufFile, model: &str) -> Result<Self> {
+        let meta = file.metadata();
+        let spelling = if model == "gpt2" { Spelling::Bytes } else { Spelling::Text };
+        if model == "gpt2" {
+            let family = family(&meta, file.name())?;
+            let (vocab, ids) = Vocab::load(file, spelling)?;
+            let bpe = vocab::bpe(file, ids, family.ignore_merges)?;
+            let merger = Merger::Bytes { bpe, pre: family.compile()? };
+            return Ok(Kind { vocab, merger, adds: (family.add_bos, false) });
+        }
+        let (vocab, ids) = Vocab::load(file, spelling)?;
+        let (merger, adds) = match model {
+            "t5" => (Merger::Unigram(Unigram::read(file, ids, &vocab)?), (false, true)),
+            "bert" => (Merger::Words(Box::new(WordPiece::read(file, ids, &vocab)?)), (true, true)),
+            _ => {
+                let scores = vocab::scores(file, vocab.len())?;
+                let unknown = token_id(&meta, "tokenizer.ggml.unknown_token_id", vocab.len())?;
+                let prefix = meta.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+                let pieces = SentencePiece::new(ids, scores, &vocab, unknown, prefix);
+                (Merger::Scores(pieces), (true, false))
+            }
+        };
+        Ok(Kind { vocab, merger, adds })
+    }
 }
 
 /// How [`Tokenizer::encode`] treats a text.
@@ -101,8 +144,9 @@ impl EncodeOptions {
 
 impl Tokenizer {
     /// Reads the tokenizer of a file: `tokenizer.ggml.model` must be `gpt2`
-    /// (byte-level BPE) with a known pre-tokenizer in `tokenizer.ggml.pre`, or
-    /// `llama` (SentencePiece with scores).
+    /// (byte-level BPE) with a known pre-tokenizer in `tokenizer.ggml.pre`,
+    /// `llama` (SentencePiece's BPE with scores), `t5` (its unigrams) or `bert`
+    /// (WordPiece).
     ///
     /// # Errors
     /// [`Error::Unsupported`] for other models and pre-tokenizers, naming the
@@ -118,25 +162,12 @@ impl Tokenizer {
                 format_args!("tokenizer '{}'; known: {}", model.escape_debug(), MODELS.join(", ")),
             ));
         }
-        let (vocab, merger, adds_bos) = match model {
-            "gpt2" => {
-                let family = family(&meta, file.name())?;
-                let (vocab, ids) = Vocab::load(file, Spelling::Bytes)?;
-                let bpe = vocab::bpe(file, ids, family.ignore_merges)?;
-                (vocab, Merger::Bytes { bpe, pre: family.compile()? }, family.add_bos)
-            }
-            _ => {
-                let (vocab, ids) = Vocab::load(file, Spelling::Text)?;
-                let scores = vocab::scores(file, vocab.len())?;
-                let unknown = token_id(&meta, "tokenizer.ggml.unknown_token_id", vocab.len())?;
-                let prefix = meta.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
-                let pieces = SentencePiece::new(ids, scores, &vocab, unknown, prefix);
-                (vocab, Merger::Scores(pieces), true)
-            }
-        };
+        let Kind { vocab, merger, adds } = Kind::read(file, model)?;
         let id =
             |name: &str| token_id(&meta, &format!("tokenizer.ggml.{name}_token_id"), vocab.len());
-        let (bos, eos, eot, eom) = (id("bos")?, id("eos")?, id("eot")?, id("eom")?);
+        let (bos, eot, eom) = (id("bos")?, id("eot")?, id("eom")?);
+        // As files spell it. It ends a text of words.
+        let eos = id("eos")?.or(id("seperator")?);
         let (unknown, padding) = (id("unknown")?, id("padding")?);
         let added = |name: &str, default, token: Option<u32>| {
             let key = format!("tokenizer.ggml.add_{name}_token");
@@ -148,8 +179,8 @@ impl Tokenizer {
                 _ => Ok(add),
             }
         };
-        let add_bos = added("bos", adds_bos && bos.is_some(), bos)?;
-        let add_eos = added("eos", false, eos)?;
+        let add_bos = added("bos", adds.0 && bos.is_some(), bos)?;
+        let add_eos = added("eos", adds.1 && eos.is_some(), eos)?;
 
         use TokenKind::{Control, Unknown, UserDefined};
         let phi = strips_spaces(&meta)?;
@@ -242,6 +273,8 @@ impl Tokenizer {
         match &self.merger {
             Merger::Bytes { bpe, .. } => bpe.token_to_id(spelling),
             Merger::Scores(pieces) => pieces.token_id(spelling),
+            Merger::Unigram(pieces) => pieces.token_id(spelling),
+            Merger::Words(words) => words.token_id(spelling),
         }
     }
 
@@ -268,7 +301,12 @@ impl Tokenizer {
             }
         }
         // The space that encoding put before the text was not in it.
-        let spaced = matches!(&self.merger, Merger::Scores(pieces) if pieces.space_prefix);
+        let spaced = match &self.merger {
+            Merger::Bytes { .. } => false,
+            Merger::Scores(pieces) => pieces.space_prefix,
+            Merger::Unigram(pieces) => pieces.space_prefix,
+            Merger::Words(_) => true,
+        };
         let text = if spaced { bytes.strip_prefix(b" ").unwrap_or(&bytes) } else { &bytes };
         Ok(String::from_utf8_lossy(text).into_owned())
     }
@@ -296,6 +334,11 @@ impl Tokenizer {
                     *first &= part.is_empty();
                     Ok(())
                 }
+                Merger::Unigram(pieces) => {
+                    pieces.encode(&self.vocab, part, ids);
+                    Ok(())
+                }
+                Merger::Words(words) => words.encode(part, ids),
             },
             |(ids, first), id| {
                 ids.push(id);

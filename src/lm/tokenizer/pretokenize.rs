@@ -21,6 +21,14 @@ const QWEN2: Step = Step {
     trim: Trim::NotNewlines,
 };
 
+/// As Qwen 2, but that line ends are no part of what is neither letter nor number.
+const SEED: Step = Step {
+    pattern: r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+",
+    trim: Trim::NotNewlines,
+};
+/// Words up to white space and marks that end clauses.
+const BLOOM: Step = plain(r" ?[^(\s|.,!?…。，、।۔،)]+");
+
 /// Qwen 3.5 counts marks with the letters they stand on.
 const QWEN35: Step = Step {
     pattern: r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+",
@@ -60,7 +68,20 @@ pub(super) struct Family {
     pub(super) add_bos: bool,
 }
 
-const FAMILIES: [Family; 13] = [
+const FAMILIES: [Family; 16] = [
+    Family { names: &["seed-coder"], steps: &[SEED], ignore_merges: false, add_bos: false },
+    Family {
+        names: &["bloom", "poro-chat", "gpt3-finnish"],
+        steps: &[BLOOM],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Family {
+        names: &["viking"],
+        steps: &[BLOOM, plain(r"\p{N}")],
+        ignore_merges: false,
+        add_bos: false,
+    },
     Family {
         names: &["default"],
         steps: &[plain(r"[\p{P}\$\+<=>\^~\|]+"), GPT2, plain(r"\p{N}+"), plain("[0-9][0-9][0-9]")],
@@ -68,7 +89,18 @@ const FAMILIES: [Family; 13] = [
         add_bos: false,
     },
     Family {
-        names: &["gpt-2", "phi-2", "olmo", "mpt", "jais", "mellum", "exaone4", "gigachat"],
+        names: &[
+            "gpt-2",
+            "phi-2",
+            "olmo",
+            "mpt",
+            "jais",
+            "mellum",
+            "exaone4",
+            "gigachat",
+            "trillion",
+            "granite-docling",
+        ],
         steps: &[GPT2],
         ignore_merges: false,
         add_bos: false,
@@ -86,7 +118,16 @@ const FAMILIES: [Family; 13] = [
         add_bos: true,
     },
     Family {
-        names: &["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "kormo"],
+        names: &[
+            "qwen2",
+            "deepseek-r1-qwen",
+            "stablelm2",
+            "hunyuan",
+            "megrez",
+            "kormo",
+            "grok-2",
+            "solar-open",
+        ],
         steps: &[QWEN2],
         ignore_merges: false,
         add_bos: false,
@@ -100,9 +141,14 @@ const FAMILIES: [Family; 13] = [
         add_bos: false,
     },
     Family { names: &["tekken"], steps: &[TEKKEN], ignore_merges: true, add_bos: true },
-    Family { names: &["gpt-4o", "llama4"], steps: &[O200K], ignore_merges: false, add_bos: false },
     Family {
-        names: &["deepseek-v3"],
+        names: &["gpt-4o", "llama4", "minimax-m2"],
+        steps: &[O200K],
+        ignore_merges: false,
+        add_bos: false,
+    },
+    Family {
+        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
         steps: &[plain(r"\p{N}{1,3}"), plain("[一-龥\u{3040}-ゟ゠-ヿ]+"), DEEPSEEK3],
         ignore_merges: false,
         add_bos: false,
@@ -292,7 +338,11 @@ mod tests {
         let tekken = format!(r"{}|\p{{N}}{END}", words(""));
         let o200k = format!(r"{}|\p{{N}}{{1,3}}{END}", words("(?i:'s|'t|'re|'ve|'m|'ll|'d)?"));
         let deepseek = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
-        let originals: [(&str, Vec<&str>); 8] = [
+        let seed = qwen.replace(r"\p{N}]+[\r\n]*", r"\p{N}\r\n]+");
+        let bloom = r" ?[^(\s|.,!?…。，、।۔،)]+";
+        let originals: [(&str, Vec<&str>); 10] = [
+            ("seed-coder", vec![&seed]),
+            ("viking", vec![bloom, r"\p{N}"]),
             ("tekken", vec![&tekken]),
             ("gpt-4o", vec![&o200k]),
             ("deepseek-v3", vec![r"\p{N}{1,3}", "[一-龥\u{3040}-ゟ゠-ヿ]+", deepseek]),
@@ -348,8 +398,8 @@ mod tests {
 
     #[test]
     fn an_unknown_family_is_named_with_the_known_ones() {
-        let error = Family::named("bloom", "m.gguf").err().unwrap().to_string();
+        let error = Family::named("unheard-of", "m.gguf").err().unwrap().to_string();
         assert!(error.contains("m.gguf: key 'tokenizer.ggml.pre'"), "{error}");
-        assert!(error.contains("'bloom'") && error.contains("smollm"), "{error}");
+        assert!(error.contains("'unheard-of'") && error.contains("smollm"), "{error}");
     }
 }

@@ -69,12 +69,7 @@ impl SentencePiece {
         unknown: Option<u32>,
         space_prefix: bool,
     ) -> Self {
-        let mut bytes = vec![None; 256];
-        for (id, text) in vocab.of_kinds(&[super::TokenKind::Byte]) {
-            if let [byte] = text {
-                bytes[usize::from(*byte)] = Some(id);
-            }
-        }
+        let bytes = byte_tokens(vocab);
         SentencePiece { ids, scores, bytes, unknown, space_prefix }
     }
 
@@ -182,6 +177,17 @@ impl SentencePiece {
         }
         Ok(())
     }
+}
+
+/// The token of each byte, where there is one.
+pub(super) fn byte_tokens(vocab: &Vocab) -> Vec<Option<u32>> {
+    let mut bytes = vec![None; 256];
+    for (id, text) in vocab.of_kinds(&[super::TokenKind::Byte]) {
+        if let [byte] = text {
+            bytes[usize::from(*byte)] = Some(id);
+        }
+    }
+    bytes
 }
 
 /// The byte that a token of that kind is spelled for: `<0x0A>`.

@@ -60,6 +60,7 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
         families.push(family("mask", op, DType::F32, Some(mask)));
     }
     families.push(ends_of_past());
+    families.extend([DType::F32, DType::F16].map(sinks));
     families.push(hiding_mask());
     families.push(infinite_mask(false));
     families.push(infinite_mask(true));
@@ -113,6 +114,23 @@ fn infinite_mask(causal: bool) -> CaseFamily {
         };
         let mask: Vec<f32> = (0..q * c).map(at).collect();
         case.inputs.push(Some(CaseInput::exact(Tensor::from_f32(&[q, c], &mask).ok()?)));
+        Some(case)
+    })
+}
+
+/// A sink for each head: above and below the scores, and far off. With a window,
+/// whose keys may all be out of sight.
+fn sinks(dtype: DType) -> CaseFamily {
+    CaseFamily::new(format!("Attention {dtype} sinks"), SHAPES.map(|s| s.to_vec()), move |shape| {
+        let &[_, q, h, _, d, _, c] = shape else { return None };
+        let op = Attention { window: Some(40), ..Attention::default() };
+        let past = Values::Whole(0, (c.checked_sub(q)? + 1) as i64);
+        let mut case = build(op, dtype, shape, past)?;
+        let far =
+            |head: usize| [2.0, -1.0, 90.0, -300.0][head % 4] * if d > 64 { 0.5 } else { 1.0 };
+        let sinks: Vec<f32> = (0..h).map(far).collect();
+        case.inputs.push(None);
+        case.inputs.push(Some(CaseInput::exact(Tensor::from_f32(&[h], &sinks).ok()?)));
         Some(case)
     })
 }

@@ -26,10 +26,12 @@ use std::ops::Range;
 /// | v | as k, `[B, G, C, Dv]` |
 /// | past | I32 `[B]`: keys before the first query of each sequence |
 /// | mask (optional) | F32, broadcast to `[B, H, Q, C]`: added to the scores |
+/// | sinks (optional) | F32 `[H]`: a score of each head that has no value |
 ///
 /// The output is F32 `[B, Q, H, Dv]`: for each query the values of the visible
 /// keys, weighted by the softmax of `softcap(q · k * scale) + mask`, where
-/// `softcap(s) = c * tanh(s / c)`. Query head h uses key head `h / (H / G)`.
+/// `softcap(s) = c * tanh(s / c)`. A sink is one more score in that softmax, and
+/// adds nothing to the output: weights then sum to less than 1. Query head h uses key head `h / (H / G)`.
 ///
 /// With `causal`, query i of sequence b sees keys up to `past[b] + i`, without
 /// it all keys before `past[b] + Q`. So plain self-attention has `past` 0 and
@@ -57,7 +59,7 @@ pub struct Attention {
 }
 
 const NAME: &str = "Attention";
-const INPUTS: &[&str] = &["q", "k", "v", "past", "mask"];
+const INPUTS: &[&str] = &["q", "k", "v", "past", "mask", "sinks"];
 
 /// The least score there is, so that masks add up to finite numbers.
 pub(crate) const LEAST_SCORE: f32 = -1e38;
@@ -160,6 +162,10 @@ impl Operator for Attention {
         rules.dim(2, 2, &k.shape[2])?;
         rules.dim(3, 0, &q.shape[0])?;
         check_mask(&rules)?;
+        if rules.optional(5).is_some() {
+            rules.typed(5, &[DType::F32], 1)?;
+            rules.dim(5, 0, &q.shape[2])?;
+        }
         let mut shape = q.shape.clone();
         shape[3] = v.shape[3].clone();
         Ok(vec![TensorType::new(DType::F32, shape)])
@@ -185,7 +191,7 @@ impl Operator for Attention {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        let inputs: Vec<_> = (0..5).map(|i| cx.optional(i)).collect();
+        let inputs: Vec<_> = (0..6).map(|i| cx.optional(i)).collect();
         let output = cx.output(0)?;
         cx.call(AttentionKernel { op: *self }, &inputs, &[output]);
         Ok(())
@@ -203,9 +209,9 @@ impl GraphBuilder {
         op: Attention,
         (q, k, v): (ValueId, ValueId, ValueId),
         past: ValueId,
-        mask: Option<ValueId>,
+        [mask, sinks]: [Option<ValueId>; 2],
     ) -> Result<ValueId> {
-        let outputs = self.op(op, &[Some(q), Some(k), Some(v), Some(past), mask])?;
+        let outputs = self.op(op, &[Some(q), Some(k), Some(v), Some(past), mask, sinks])?;
         outputs.first().copied().ok_or_else(|| Error::internal("attention without output"))
     }
 }

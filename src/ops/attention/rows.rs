@@ -15,6 +15,7 @@ pub(super) struct Rows<'a> {
     v: &'a [f64],
     past: &'a [i64],
     mask: Option<(&'a [f64], [usize; 4])>,
+    sinks: Option<&'a [f64]>,
     batch: usize,
     queries: usize,
     heads: usize,
@@ -37,6 +38,8 @@ pub(super) struct Row {
     /// The row of the caches that has key 0.
     slab: usize,
     scores: Vec<Score>,
+    /// The score of the sink and its weight.
+    sink: Option<(f64, f64)>,
 }
 
 struct Score {
@@ -86,6 +89,10 @@ impl<'a> Rows<'a> {
             v: v.reals()?,
             past: required(inputs, 3)?.ints()?,
             mask,
+            sinks: match inputs.get(5).copied().flatten() {
+                Some(sinks) => Some(sinks.reals()?),
+                None => None,
+            },
             batch: q.extents[0],
             queries: q.extents[1],
             heads: q.extents[2],
@@ -137,13 +144,15 @@ impl<'a> Rows<'a> {
             self.score(q, slab + key, mask)
         };
         let scores: Vec<Score> = visible.clone().map(score).collect();
-        let most = scores.iter().map(|s| s.value).fold(f64::NEG_INFINITY, f64::max);
+        let sink = self.sinks.map(|sinks| sinks[h].max(LEAST_SCORE.into()));
+        let most = scores.iter().map(|s| s.value).chain(sink).fold(f64::NEG_INFINITY, f64::max);
         // Where the mask hides every key there is no largest score.
         let weight = |s: &Score| if s.hidden() { 0.0 } else { (s.value - most).exp() };
         let mut weights: Vec<f64> = scores.iter().map(weight).collect();
-        let sum: f64 = weights.iter().sum();
-        weights.iter_mut().for_each(|w| *w /= sum.max(f64::MIN_POSITIVE));
-        Row { index, visible, weights, slab, scores }
+        let taken = sink.map_or(0.0, |sink| (sink - most).exp());
+        let sum = (weights.iter().sum::<f64>() + taken).max(f64::MIN_POSITIVE);
+        weights.iter_mut().for_each(|w| *w /= sum);
+        Row { index, visible, weights, slab, scores, sink: sink.map(|at| (at, taken / sum)) }
     }
 
     fn score(&self, q: &[f64], key_row: usize, mask: f64) -> Score {
@@ -193,6 +202,8 @@ const HIDDEN: f64 = 88.0;
 /// Weights and factors near the smallest normal number may be flushed, or kept
 /// from getting smaller, which adds `4 n * smallest * (max |v| + |o|)`.
 ///
+/// A sink is a key of an exact score and of values of 0.
+///
 /// Keys that the mask hides with minus infinity have no weight for anyone.
 /// Hidden keys of finite masks. An executor's maximum is at least that of the exact scores less
 /// the error `d` there. A key whose score and error together are [`HIDDEN`] below
@@ -224,7 +235,7 @@ pub(super) fn bound(
     Ok(bound)
 }
 
-/// For each visible key the `t` of [`bound`].
+/// For each visible key the `t` of [`bound`], then that of the sink.
 fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
     let dot = gamma(rows.head + 2, unit);
     let cap = if rows.op.softcap.is_some() { 32.0 * unit } else { 0.0 };
@@ -242,12 +253,17 @@ fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
         })
         .collect();
     let top = row.scores.iter().zip(&score_errors).max_by(|a, b| a.0.value.total_cmp(&b.0.value));
-    let certain = top.map_or(0.0, |(score, error)| score.value - error);
+    let sink = row.sink.map(|(score, _)| score);
+    let certain = top.map(|(score, error)| score.value - error);
+    let certain = certain.into_iter().chain(sink).reduce(f64::max).unwrap_or(0.0);
     let seen = |s: &Score, error: f64| s.value + error > certain - HIDDEN;
     let (mut largest, mut least, mut most) = (0.0f64, f64::INFINITY, f64::NEG_INFINITY);
     for (s, &error) in row.scores.iter().zip(&score_errors).filter(|(s, error)| seen(s, **error)) {
         largest = largest.max(error);
         (least, most) = (least.min(s.value), most.max(s.value));
+    }
+    if let Some(sink) = sink.filter(|sink| sink > &(certain - HIDDEN)) {
+        (least, most) = (least.min(sink), most.max(sink));
     }
     // Arguments below -87 give less than the smallest normal number.
     let reach = (most - least + largest).min(87.0);
@@ -255,7 +271,8 @@ fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
     let wrong = |(s, &error): (&Score, &f64)| {
         if seen(s, error) { (error + largest).exp_m1() + common } else { 0.0 }
     };
-    row.scores.iter().zip(&score_errors).map(wrong).collect()
+    let errors = row.scores.iter().zip(&score_errors).map(wrong);
+    errors.chain(sink.map(|_| largest.exp_m1() + common)).collect()
 }
 
 fn row_bound(
@@ -266,12 +283,15 @@ fn row_bound(
     output: &[f64],
     bound: &mut [f64],
 ) {
-    let keys = row.weights.len();
+    let keys = row.weights.len() + 1;
     let most_wrong = wrong.iter().copied().fold(0.0, f64::max);
     let (sums, smallest) = (gamma(3 * keys, unit), smallest_normal(DType::F32));
     for (d, (bound, out)) in bound.iter_mut().zip(output).enumerate() {
         let out = out.abs();
         let (mut moved, mut mean, mut most) = (0.0, 0.0, 0.0f64);
+        if let (Some((_, weight)), Some(t)) = (row.sink, wrong.last()) {
+            moved += weight * t * out;
+        }
         for ((key, &weight), &t) in row.visible.clone().zip(&row.weights).zip(wrong) {
             let v = rows.values_of(row, key)[d].abs();
             moved += weight * t * (v + out);

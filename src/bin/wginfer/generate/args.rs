@@ -1,5 +1,6 @@
 //! The options of `wginfer generate`.
 
+use super::Guides;
 use crate::device_args::DeviceArgs;
 use crate::model_args::Precision;
 use clap::builder::NonEmptyStringValueParser;
@@ -10,7 +11,8 @@ use wginfer::lm::{GenerateOptions, ModelOptions};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The GGUF file [default: the demonstration model, once it was fetched]
+    /// The GGUF file, or hf:OWNER/REPOSITORY/FILE on the Hugging Face hub
+    /// [default: the demonstration model, once it was fetched]
     #[arg(env = "WGINFER_MODEL")]
     pub(super) model: Option<PathBuf>,
 
@@ -52,6 +54,9 @@ pub(crate) struct Args {
     pub(super) sampling: Sampling,
 
     #[command(flatten)]
+    pub(super) guides: Guides,
+
+    #[command(flatten)]
     pub(super) precision: Precision,
 
     #[command(flatten)]
@@ -82,6 +87,21 @@ pub(crate) struct Sampling {
     /// Consider only tokens this fraction as likely as the most likely one
     #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().min_p)]
     min_p: f32,
+
+    /// Consider only tokens about as surprising as is to be expected that together
+    /// have this probability
+    #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().typical_p)]
+    typical_p: f32,
+
+    /// Make tokens seen lately less likely, the more the more often they were seen
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(default_value_t = SamplerOptions::default().frequency_penalty)]
+    frequency_penalty: f32,
+
+    /// Make tokens seen lately less likely, however often they were seen
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(default_value_t = SamplerOptions::default().presence_penalty)]
+    presence_penalty: f32,
 
     /// Make tokens seen lately less likely (above 1)
     #[arg(long, value_name = "R")]
@@ -125,6 +145,9 @@ impl Sampling {
                 top_k: self.top_k,
                 top_p: self.top_p,
                 min_p: self.min_p,
+                typical_p: self.typical_p,
+                frequency_penalty: self.frequency_penalty,
+                presence_penalty: self.presence_penalty,
                 repetition_penalty: self.repetition_penalty,
                 seed: self.seed,
                 ..SamplerOptions::default()

@@ -42,6 +42,9 @@ impl Outcome<'_> {
             stats.decode_rate(),
             stats.first_token.as_secs_f64(),
         );
+        if stats.drafted > 0 {
+            text.push_str(&format!("\ndraft:   {} of {} accepted", stats.accepted, stats.drafted));
+        }
         if let Backend::Gpu(gpu) = self.model.backend() {
             let peak = bytes(gpu.memory().total_peak);
             text.push_str(&format!("\nmemory:  {peak} of the device at most"));
@@ -89,6 +92,8 @@ impl Outcome<'_> {
             "stats": {
                 "prompt_tokens": stats.prompt_tokens,
                 "tokens": stats.tokens,
+                "drafted_tokens": stats.drafted,
+                "accepted_tokens": stats.accepted,
                 "load_seconds": self.load.as_secs_f64(),
                 "first_token_seconds": stats.first_token.as_secs_f64(),
                 "prefill_seconds": stats.prefill.as_secs_f64(),

@@ -1,0 +1,315 @@
+//! Calls of tools in what a model says: the forms that models were trained on.
+
+use super::ChatTemplate;
+use crate::error::{Error, Result};
+use serde_json::{Map, Value, json};
+
+/// How a model writes calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolStyle {
+    /// `<tool_call>{"name": .., "arguments": ..}</tool_call>`, once for each: Hermes,
+    /// Qwen and others.
+    Tagged,
+    /// `[TOOL_CALLS][{"name": .., "arguments": ..}, ..]`: Mistral.
+    Listed,
+    /// The text is `{"name": .., "parameters": ..}`: Llama 3.
+    Bare,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    /// The tool's name.
+    pub name: String,
+    /// What it is called with, an object.
+    pub arguments: Value,
+}
+
+const TAG: &str = "<tool_call>";
+const END_TAG: &str = "</tool_call>";
+const LIST: &str = "[TOOL_CALLS]";
+const PYTHON: &str = "<|python_tag|>";
+
+impl ToolStyle {
+    /// How the model of a template writes calls; `None` if the template does not
+    /// know of tools.
+    pub fn of(template: &ChatTemplate) -> Option<Self> {
+        let source = template.source();
+        if !source.contains("tools") {
+            None
+        } else if source.contains(TAG) {
+            Some(ToolStyle::Tagged)
+        } else if source.contains(LIST) {
+            Some(ToolStyle::Listed)
+        } else {
+            Some(ToolStyle::Bare)
+        }
+    }
+
+    /// A grammar, in the form of Lark, of one call of one of some tools (of OpenAI's
+    /// form: `{"type": "function", "function": {"name", "parameters"}}`).
+    ///
+    /// # Errors
+    /// [`Error::Input`] if two tools define different things under one name.
+    pub fn grammar(self, tools: &[Value]) -> Result<String> {
+        let arguments = if self == ToolStyle::Bare { "parameters" } else { "arguments" };
+        let call = |tool: &Value| {
+            let function = &tool["function"];
+            let schema = match &function["parameters"] {
+                Value::Null => json!({ "type": "object" }),
+                schema => schema.clone(),
+            };
+            json!({
+                "type": "object",
+                "properties": { "name": { "const": function["name"] }, arguments: schema },
+                "required": ["name", arguments],
+                "additionalProperties": false,
+            })
+        };
+        let one = json!({ "anyOf": tools.iter().map(call).collect::<Vec<_>>() });
+        // As Python writes JSON, which is what models were shown.
+        let form = json!({
+            "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false,
+        });
+        let shared = definitions(tools)?;
+        let formed = |mut schema: Value| {
+            schema["x-guidance"] = form.clone();
+            for (key, definitions) in &shared {
+                schema[key] = definitions.clone();
+            }
+            schema
+        };
+        Ok(match self {
+            ToolStyle::Tagged => {
+                format!("start: \"{TAG}\\n\" call \"\\n{END_TAG}\"\ncall: %json {}\n", formed(one))
+            }
+            ToolStyle::Listed => {
+                let list = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": 1 });
+                format!("start: \"{LIST}\" list\nlist: %json {}\n", formed(list))
+            }
+            ToolStyle::Bare => format!("start: call\ncall: %json {}\n", formed(one)),
+        })
+    }
+
+    /// Where calls may begin in a text, by what they begin with.
+    fn marks(self) -> &'static [&'static str] {
+        match self {
+            ToolStyle::Tagged => &[TAG],
+            ToolStyle::Listed => &[LIST],
+            ToolStyle::Bare => &[PYTHON],
+        }
+    }
+}
+
+/// What schemas of tools refer to, which is looked up from the outermost schema.
+fn definitions(tools: &[Value]) -> Result<Map<String, Value>> {
+    let mut shared = Map::new();
+    for tool in tools {
+        for key in ["$defs", "definitions"] {
+            let Some(own) = tool["function"]["parameters"][key].as_object() else { continue };
+            for (name, schema) in own {
+                let all = &mut shared.entry(key).or_insert_with(|| json!({}))[name.as_str()];
+                if !all.is_null() && all != schema {
+                    let expected = "one meaning in all tools";
+                    return Err(Error::input(format!("definition '{name}'"), expected, "several"));
+                }
+                *all = schema.clone();
+            }
+        }
+    }
+    Ok(shared)
+}
+
+/// Takes a text in pieces and gives what is no call; the calls come at the end.
+#[derive(Debug, Clone)]
+pub struct ToolStream {
+    style: ToolStyle,
+    /// What may be, or is, the beginning of calls.
+    held: String,
+    /// Whether a call has begun.
+    calling: bool,
+    /// Whether something other than white space came before.
+    begun: bool,
+}
+
+impl ToolStream {
+    /// A stream that has seen nothing.
+    pub fn new(style: ToolStyle) -> Self {
+        ToolStream { style, held: String::new(), calling: false, begun: false }
+    }
+
+    /// Takes more text; gives what certainly is no part of a call.
+    pub fn push(&mut self, text: &str) -> String {
+        self.held.push_str(text);
+        if self.calling {
+            return String::new();
+        }
+        if self.style == ToolStyle::Bare && !self.begun {
+            match self.held.trim_start().chars().next() {
+                None => return String::new(),
+                Some('{') => {
+                    self.calling = true;
+                    return String::new();
+                }
+                Some(_) => (),
+            }
+        }
+        let marks = self.style.marks();
+        let at = marks.iter().filter_map(|mark| self.held.find(mark)).min();
+        let keep = match at {
+            Some(at) => {
+                self.calling = true;
+                at
+            }
+            None => self.held.len() - self.may_begin(),
+        };
+        let rest = self.held.split_off(keep);
+        let told = std::mem::replace(&mut self.held, rest);
+        self.begun |= !told.trim().is_empty();
+        told
+    }
+
+    /// How long the longest end of the text is that a mark begins with.
+    fn may_begin(&self) -> usize {
+        let begins = |mark: &&str| {
+            let most = mark.len().saturating_sub(1).min(self.held.len());
+            (1..=most).rev().find(|&n| self.held.ends_with(&mark[..n]))
+        };
+        self.style.marks().iter().filter_map(begins).max().unwrap_or(0)
+    }
+
+    /// Ends the text: what was no call after all, and the calls.
+    pub fn finish(&mut self) -> (String, Vec<ToolCall>) {
+        let held = std::mem::take(&mut self.held);
+        if !self.calling {
+            return (held, Vec::new());
+        }
+        match calls(self.style, &held) {
+            Some(calls) => (String::new(), calls),
+            None => (held, Vec::new()),
+        }
+    }
+}
+
+/// The calls of a text that begins with one; `None` if it is broken.
+fn calls(style: ToolStyle, text: &str) -> Option<Vec<ToolCall>> {
+    let mut calls = Vec::new();
+    match style {
+        ToolStyle::Tagged => {
+            for part in text.split(TAG).skip(1) {
+                let inner = part.split(END_TAG).next()?;
+                calls.push(call(&serde_json::from_str(inner.trim()).ok()?)?);
+            }
+        }
+        ToolStyle::Listed => {
+            let list = text.strip_prefix(LIST)?;
+            let mut values = serde_json::Deserializer::from_str(list).into_iter::<Value>();
+            match values.next()?.ok()? {
+                Value::Array(list) => {
+                    calls = list.iter().map(call).collect::<Option<_>>()?;
+                }
+                one => calls.push(call(&one)?),
+            }
+        }
+        ToolStyle::Bare => {
+            let text = text.trim().trim_start_matches(PYTHON);
+            // Several are divided by semicolons.
+            for value in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+                let whole = serde_json::from_str(value);
+                match whole {
+                    Ok(value) => calls.push(call(&value)?),
+                    // A semicolon inside of a string.
+                    Err(_) => return Some(vec![call(&serde_json::from_str(text).ok()?)?]),
+                }
+            }
+        }
+    }
+    Some(calls).filter(|calls| !calls.is_empty())
+}
+
+fn call(value: &Value) -> Option<ToolCall> {
+    let name = value.get("name")?.as_str()?.to_string();
+    let arguments = value.get("arguments").or_else(|| value.get("parameters"));
+    let arguments = match arguments {
+        None | Some(Value::Null) => json!({}),
+        // Some write them as text.
+        Some(Value::String(text)) => serde_json::from_str(text).ok()?,
+        Some(arguments) => arguments.clone(),
+    };
+    arguments.is_object().then_some(ToolCall { name, arguments })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the pieces, the text and the calls are the same.
+    fn taken(style: ToolStyle, text: &str) -> (String, Vec<ToolCall>) {
+        let letters: Vec<char> = text.chars().collect();
+        let mut results = [1, 3, 7, 1000].map(|size| {
+            let mut stream = ToolStream::new(style);
+            let mut told = String::new();
+            for part in letters.chunks(size) {
+                told.push_str(&stream.push(&part.iter().collect::<String>()));
+            }
+            let (rest, calls) = stream.finish();
+            (told + &rest, calls)
+        });
+        results.sort_by_key(|(told, _)| told.clone());
+        results.windows(2).for_each(|pair| assert_eq!(pair[0], pair[1], "{text}"));
+        results[0].clone()
+    }
+
+    fn one(name: &str, arguments: Value) -> ToolCall {
+        ToolCall { name: name.into(), arguments }
+    }
+
+    #[test]
+    fn definitions_of_tools_are_looked_up_outside() {
+        let tool = |kind: &str| {
+            json!({ "type": "function", "function": { "name": "f", "parameters": {
+                "type": "object", "properties": { "a": { "$ref": "#/$defs/A" } },
+                "$defs": { "A": { "type": kind } },
+            } } })
+        };
+        let text = ToolStyle::Bare.grammar(&[tool("string"), tool("string")]).unwrap();
+        let (_, schema) = text.split_once("%json ").unwrap();
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        assert_eq!(schema["$defs"]["A"]["type"], "string");
+        assert!(ToolStyle::Bare.grammar(&[tool("string"), tool("integer")]).is_err());
+    }
+
+    #[test]
+    fn calls_between_tags() {
+        let text = "Let me see. <tool_call>\n{\"name\": \"sky\", \"arguments\": {\"at\": \"a<b\"}}\n\
+                    </tool_call>\n<tool_call>{\"name\": \"sea\"}</tool_call>";
+        let (told, calls) = taken(ToolStyle::Tagged, text);
+        assert_eq!(told, "Let me see. ");
+        assert_eq!(calls, [one("sky", json!({ "at": "a<b" })), one("sea", json!({}))]);
+        // The end is missing where the text was cut there.
+        let (_, calls) = taken(ToolStyle::Tagged, "<tool_call>{\"name\": \"sea\"}");
+        assert_eq!(calls.len(), 1);
+        for plain in ["a < b, <tool> and <tool_cal", "none", "<tool_call>{\"name\"", ""] {
+            assert_eq!(taken(ToolStyle::Tagged, plain), (plain.into(), vec![]));
+        }
+    }
+
+    #[test]
+    fn calls_in_a_list() {
+        let text = "[TOOL_CALLS] [{\"name\": \"sky\", \"arguments\": \"{\\\"x\\\": 1}\"}, {\"name\": \"b\"}]";
+        let (told, calls) = taken(ToolStyle::Listed, text);
+        assert_eq!((&*told, calls.len()), ("", 2));
+        assert_eq!(calls[0], one("sky", json!({ "x": 1 })));
+    }
+
+    #[test]
+    fn a_text_that_is_a_call() {
+        let text = " {\"name\": \"sky\", \"parameters\": {\"x\": \"; {\"}}";
+        assert_eq!(taken(ToolStyle::Bare, text).1, [one("sky", json!({ "x": "; {" }))]);
+        let text = "<|python_tag|>{\"name\": \"a\"}; {\"name\": \"b\", \"parameters\": {}}";
+        assert_eq!(taken(ToolStyle::Bare, text).1.len(), 2);
+        for plain in ["{\"x\": 1}", "Say {\"name\": \"sky\"}", "{"] {
+            assert_eq!(taken(ToolStyle::Bare, plain), (plain.into(), vec![]));
+        }
+    }
+}

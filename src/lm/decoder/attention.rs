@@ -1,0 +1,194 @@
+//! Attention of a block: heads, rotation, caches.
+
+use super::{Blocks, Norm, Rotation};
+use crate::error::Result;
+use crate::graph::{Dim, ValueId};
+use crate::ops::attention::Attention;
+use crate::ops::elementwise::Unary;
+use crate::ops::rotary::RotaryEmbedding;
+use crate::tensor::{DType, Tensor};
+
+impl Blocks<'_> {
+    pub(super) fn attention(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+        let spec = self.spec;
+        let [q, k, v] = match &spec.latent {
+            Some(latent) => self.latent_heads(block, latent, x)?,
+            None => self.turned_heads(block, x)?,
+        };
+        let keys = self.append(block, "k", k, spec.key_size)?;
+        let values = self.append(block, "v", v, spec.value_size)?;
+        let op = Attention {
+            causal: true,
+            scale: spec.attention_scale,
+            window: spec.layers[block].window,
+            softcap: spec.attention_softcap,
+        };
+        let q = match self.slots {
+            Some(slots) => slots.queries(&mut self.g, q)?,
+            None => q,
+        };
+        let sinks = self.optional(block, "attn_sinks.weight", &[spec.heads])?;
+        let extra = [self.bias, sinks];
+        let mixed = self.g.attention(op, (q, keys, values), self.past, extra)?;
+        let mixed = self.gathered(mixed, spec.heads * spec.value_size)?;
+        match &spec.latent {
+            Some(latent) => self.out_of_latent(block, latent, mixed),
+            None => {
+                let width = spec.heads * spec.value_size;
+                self.linear(block, "attn_output", mixed, spec.width, width)
+            }
+        }
+    }
+
+    /// What is computed for each sequence, `[batch, query, heads, size]`, as the
+    /// tokens lie: `[.., heads * size]`.
+    pub(super) fn gathered(&mut self, mixed: ValueId, width: usize) -> Result<ValueId> {
+        match self.slots {
+            Some(slots) => slots.back(&mut self.g, mixed),
+            None => {
+                let [sequences, query] = self.flat.clone();
+                self.g.reshape(mixed, &[sequences, query, width.into()])
+            }
+        }
+    }
+
+    /// Queries, keys and values, the first two normalised and rotated.
+    fn turned_heads(&mut self, block: usize, x: ValueId) -> Result<[ValueId; 3]> {
+        let spec = self.spec;
+        let [mut q, mut k, v] = self.heads(block, x)?;
+        if spec.qk_norm_rotated {
+            (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
+        }
+        if spec.qk_norm {
+            q = self.head_norm(block, "attn_q_norm", q, spec.heads)?;
+            k = self.head_norm(block, "attn_k_norm", k, spec.kv_heads)?;
+        }
+        if !spec.qk_norm_rotated {
+            (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
+        }
+        Ok([q, k, v])
+    }
+
+    /// Normalises heads `[batch, query, heads, key_size]`: each by itself, with
+    /// weights that all share or that each has, or all of a token together.
+    fn head_norm(&mut self, block: usize, name: &str, x: ValueId, heads: usize) -> Result<ValueId> {
+        let (size, name) = (self.spec.key_size, format!("blk.{block}.{name}"));
+        let weight = (self.weights)(&format!("{name}.weight"))?;
+        let extents = weight.map(|weight| weight.extents().to_vec()).unwrap_or_default();
+        if extents == [heads * size] && heads > 1 {
+            let [sequences, query] = self.flat.clone();
+            let shape = [sequences.clone(), query.clone(), Dim::from(heads * size)];
+            let joined = self.g.reshape(x, &shape)?;
+            let joined = self.normalised(&name, joined, heads * size)?;
+            return self.g.reshape(joined, &[sequences, query, heads.into(), size.into()]);
+        }
+        if extents == [heads, size] && self.spec.norm == Norm::Layer {
+            let weight = self.named(&format!("{name}.weight"), &[heads, size])?;
+            let ones =
+                self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
+            let x = self.g.layer_normalization(x, ones, None, self.spec.norm_epsilon)?;
+            return self.g.mul(x, weight);
+        }
+        self.normalised(&name, x, size)
+    }
+
+    /// Queries, keys and values: F32 `[batch, query, heads, size]` each.
+    fn heads(&mut self, block: usize, x: ValueId) -> Result<[ValueId; 3]> {
+        let spec = self.spec;
+        let sizes = [
+            (spec.heads, spec.key_size),
+            (spec.kv_heads, spec.key_size),
+            (spec.kv_heads, spec.value_size),
+        ];
+        let all = sizes.iter().map(|(heads, size)| heads * size).sum();
+        let (mut done, mut projected) = (0, [x; 3]);
+        for (i, (heads, size)) in sizes.into_iter().enumerate() {
+            let rows = done..done + heads * size;
+            done = rows.end;
+            let y = if spec.fused_qkv {
+                self.rows(block, "attn_qkv", x, rows, (all, spec.width))?
+            } else {
+                let name = ["attn_q", "attn_k", "attn_v"][i];
+                self.linear(block, name, x, heads * size, spec.width)?
+            };
+            let y = match spec.clamp_qkv {
+                Some(most) => self.g.unary(Unary::Clip { min: -most, max: most }, y)?,
+                None => y,
+            };
+            let [sequences, query] = self.flat.clone();
+            let shape = [sequences, query, heads.into(), size.into()];
+            projected[i] = self.g.reshape(y, &shape)?;
+        }
+        Ok(projected)
+    }
+
+    pub(super) fn rotate(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+        let tables = match self.spec.layers[block].rotation {
+            Rotation::None => return Ok(x),
+            Rotation::Local => self.local.unwrap_or(self.global),
+            Rotation::Global => self.global,
+        };
+        let op = RotaryEmbedding {
+            interleaved: self.spec.rope_interleaved,
+            rotary_dim: self.spec.rope.rotary_dim,
+        };
+        self.g.rotary_embedding(op, x, tables.0, tables.1, self.positions)
+    }
+
+    /// Appends keys or values to a cache; see [`Self::append_as`].
+    fn append(&mut self, block: usize, name: &str, x: ValueId, size: usize) -> Result<ValueId> {
+        let extents = [self.spec.kv_heads, size];
+        self.append_as(&format!("cache.{block}.{name}"), self.cache, x, extents)
+    }
+
+    /// Appends `[.., heads, size]` to a state at `past` and gives its content:
+    /// `[batch, heads, capacity, size]`.
+    pub(super) fn append_as(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        x: ValueId,
+        [heads, size]: [usize; 2],
+    ) -> Result<ValueId> {
+        let shape = [self.batch.into(), Dim::from(heads), self.capacity.into(), size.into()];
+        let cache = self.g.state(name, dtype, shape, Some(2))?;
+        match self.slots {
+            Some(slots) => slots.append(&mut self.g, cache, x),
+            None => self.g.tensor_scatter(cache, x, self.past),
+        }
+    }
+
+    /// What is added to scores where a model takes off something for each key
+    /// further back (ALiBi, arXiv 2108.12409): `[batch, heads, 1, capacity]`.
+    ///
+    /// A slope times the key's own position does: what all keys of a query have in
+    /// common is nothing to a softmax. The positions are in a state like the keys.
+    pub(super) fn alibi(&mut self) -> Result<Option<ValueId>> {
+        let Some(exponent) = self.spec.alibi else { return Ok(None) };
+        let heads = self.spec.heads;
+        let slopes = Tensor::from_f32(&[1, heads, 1, 1], &slopes(heads, exponent.into()))?;
+        let slopes = self.g.constant("alibi.slopes", slopes)?;
+        let positions = self.g.cast(self.positions, DType::F32)?;
+        let [sequences, query] = self.flat.clone();
+        let one = Dim::from(1u64);
+        let positions = self.g.reshape(positions, &[sequences, query, one.clone(), one.clone()])?;
+        let kept = self.append_as("cache.positions", DType::F32, positions, [1, 1])?;
+        let shape = [self.batch.into(), one.clone(), one, self.capacity.into()];
+        let kept = self.g.reshape(kept, &shape)?;
+        self.g.mul(kept, slopes).map(Some)
+    }
+}
+
+/// The slope of each head: powers of two, those in between for heads beyond a power
+/// of two.
+fn slopes(heads: usize, exponent: f64) -> Vec<f32> {
+    let whole = 1usize << heads.max(1).ilog2();
+    let slope = |head: usize| {
+        let (power, of) = match head.checked_sub(whole) {
+            None => (head + 1, whole),
+            Some(further) => (2 * further + 1, 2 * whole),
+        };
+        (-exponent * power as f64 / of as f64).exp2() as f32
+    };
+    (0..heads).map(slope).collect()
+}

@@ -1,0 +1,66 @@
+//! The feed-forward layer of a block.
+
+use super::Blocks;
+use crate::error::Result;
+use crate::graph::ValueId;
+use crate::ops::elementwise::Unary;
+use crate::tensor::Tensor;
+
+impl Blocks<'_> {
+    /// `up`, gated: `activation(gate) * up`, or what [`Clamp`](crate::lm::spec::Clamp) says.
+    pub(in crate::lm) fn bounded_gate(&mut self, gate: ValueId, up: ValueId) -> Result<ValueId> {
+        let Some(clamp) = self.spec.clamp else {
+            let gate = self.g.unary(self.spec.activation, gate)?;
+            return self.g.mul(gate, up);
+        };
+        let limit = clamp.limit;
+        let gate = self.g.unary(Unary::Clip { min: f32::MIN, max: limit }, gate)?;
+        let up = self.g.unary(Unary::Clip { min: -limit, max: limit }, up)?;
+        let slope = self.number("clamp.slope", clamp.slope)?;
+        let share = self.g.mul(gate, slope)?;
+        let share = self.g.unary(Unary::Sigmoid, share)?;
+        let gate = self.g.mul(gate, share)?;
+        let one = self.number("clamp.one", 1.0)?;
+        let up = self.g.add(up, one)?;
+        self.g.mul(up, gate)
+    }
+
+    pub(super) fn feed_forward(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+        let (width, inner) = (self.spec.width, self.spec.feed_forward);
+        if !self.spec.gated {
+            let up = self.linear(block, "ffn_up", x, inner, width)?;
+            let mut active = self.g.unary(self.spec.activation, up)?;
+            if self.spec.squared {
+                active = self.g.mul(active, active)?;
+            }
+            return self.linear(block, "ffn_down", active, width, inner);
+        }
+        let (gate, up) = if self.spec.fused_gate {
+            let both = (2 * inner, width);
+            let gate = self.rows(block, "ffn_up", x, 0..inner, both)?;
+            (gate, self.rows(block, "ffn_up", x, inner..2 * inner, both)?)
+        } else {
+            let gate = self.linear(block, "ffn_gate", x, inner, width)?;
+            (gate, self.linear(block, "ffn_up", x, inner, width)?)
+        };
+        let gated = self.bounded_gate(gate, up)?;
+        self.linear(block, "ffn_down", gated, width, inner)
+    }
+
+    /// A constant number.
+    pub(in crate::lm) fn number(&mut self, name: &str, value: f32) -> Result<ValueId> {
+        self.g.constant(name, Tensor::from_f32(&[], &[value])?)
+    }
+
+    /// `x` times a factor, where there is one.
+    pub(in crate::lm) fn scaled(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        by: Option<f32>,
+    ) -> Result<ValueId> {
+        let Some(by) = by else { return Ok(x) };
+        let by = self.number(name, by)?;
+        self.g.mul(x, by)
+    }
+}

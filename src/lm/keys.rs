@@ -1,0 +1,100 @@
+//! Keys of a file under its architecture's prefix.
+
+use crate::error::{Error, Result};
+use crate::formats::gguf::{Metadata, Value};
+
+/// Metadata under the architecture's prefix.
+pub(super) struct Keys<'a> {
+    pub(super) meta: Metadata<'a>,
+    pub(super) architecture: &'a str,
+    /// Whether blocks of arrays may have 0 of something.
+    pub(super) zeros_allowed: bool,
+}
+
+impl Keys<'_> {
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    pub(super) fn wrong(&self, name: &str, what: impl std::fmt::Display) -> Error {
+        self.meta.error(&self.key(name), what)
+    }
+
+    pub(super) fn size(&self, name: &str, most: u64) -> Result<usize> {
+        match self.number(name)? {
+            Some(value) => self.in_range(name, value, most),
+            None => Err(self.wrong(name, "missing")),
+        }
+    }
+
+    pub(super) fn size_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
+        match self.number(name)? {
+            Some(value) => self.in_range(name, value, most),
+            None => {
+                log::info!("{} is not given: {default}", self.key(name));
+                Ok(default)
+            }
+        }
+    }
+
+    /// A whole number, or an array that gives all blocks that have some the same.
+    fn number(&self, name: &str) -> Result<Option<u64>> {
+        let key = self.key(name);
+        if !matches!(self.meta.get(&key), Some(Value::Array(_))) {
+            return self.meta.opt_u64(&key);
+        }
+        let zeros = self.zeros_allowed;
+        let mut numbers = self.meta.i64s_of(&key)?.filter(|&number| !zeros || number != 0);
+        let first = numbers.next();
+        if numbers.any(|number| Some(number) != first) {
+            return Err(Error::unsupported(&key, "blocks of different sizes"));
+        }
+        let number = first.and_then(|number| u64::try_from(number).ok());
+        number.map(Some).ok_or_else(|| self.wrong(name, "no number from 0"))
+    }
+
+    pub(super) fn in_range(&self, name: &str, value: u64, most: u64) -> Result<usize> {
+        if (1..=most).contains(&value) {
+            return Ok(value as usize);
+        }
+        Err(self.wrong(name, format!("{value} is not between 1 and {most}")))
+    }
+
+    pub(super) fn number_or(&self, name: &str, default: f64) -> Result<f64> {
+        Ok(self.meta.opt_f32(&self.key(name))?.map_or(default, f64::from))
+    }
+
+    pub(super) fn positive(&self, name: &str) -> Result<f32> {
+        let value = self.meta.f32_of(&self.key(name))?;
+        self.above_zero(name, f64::from(value)).map(|_| value)
+    }
+
+    pub(super) fn positive_or(&self, name: &str, default: f64) -> Result<f64> {
+        self.above_zero(name, self.number_or(name, default)?)
+    }
+
+    /// A factor; a file says 0 or 1 for none.
+    pub(super) fn scale(&self, name: &str) -> Result<Option<f32>> {
+        match self.meta.opt_f32(&self.key(name))? {
+            None => Ok(None),
+            Some(scale) if scale == 0.0 || scale == 1.0 => Ok(None),
+            Some(scale) => self.above_zero(name, scale.into()).map(|_| Some(scale)),
+        }
+    }
+
+    /// A bound of scores or logits; a file says 0 for none.
+    pub(super) fn softcap(&self, name: &str, default: Option<f64>) -> Result<Option<f32>> {
+        let given = self.meta.opt_f32(&self.key(name))?.map(f64::from);
+        match given.or(default) {
+            None | Some(0.0) => Ok(None),
+            Some(cap) => self.above_zero(name, cap).map(|cap| Some(cap as f32)),
+        }
+    }
+
+    pub(super) fn above_zero(&self, name: &str, value: f64) -> Result<f64> {
+        if value.is_finite() && value > 0.0 {
+            return Ok(value);
+        }
+        Err(self.wrong(name, format!("{value} is not a positive number")))
+    }
+}
