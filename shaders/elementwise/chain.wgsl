@@ -43,11 +43,21 @@ fn main(
 ) {
     let number = group.x + group.y * groups.x;
     let first = number * (WORKGROUP * ITEMS) + local;
-    for (var item = 0u; item < ITEMS; item++) {
-        let at = first + item * WORKGROUP;
-        if at * LANES < params.count {
-            write(at);
+    let end = first + ITEMS * WORKGROUP;
+    var at = first;
+    // On a CPU a loop's end costs as much as what is done for some elements.
+    @if(unrolled) {
+        if (end - WORKGROUP) * LANES + LANES <= params.count {
+            for (; at < end; at += 4u * WORKGROUP) {
+                write(at);
+                write(at + WORKGROUP);
+                write(at + 2u * WORKGROUP);
+                write(at + 3u * WORKGROUP);
+            }
         }
+    }
+    for (; at < end && at * LANES < params.count; at += WORKGROUP) {
+        write(at);
     }
     @if(checked) {
         if overflowed() {
