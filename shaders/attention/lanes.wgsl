@@ -21,17 +21,17 @@ var<workgroup> weights: array<vec4<f32>, KEYS * WORKGROUP>;
 var<workgroup> kept: array<vec4<f32>, WORKGROUP>;
 var<workgroup> shares: array<vec4<f32>, WORKGROUP>;
 
-// Where the first key is whose products are computed, and the last one there is.
-struct Keys {
-    first: u32,
-    last: u32,
-}
-
-fn key(keys: Keys, i: u32, at: u32) -> vec4<f32> {
-    return keys4_at(min(keys.first + i, keys.last) * FOURS + at);
-}
-
-fn score(lane: u32, to: u32, keys: Keys) {
+// The products of eight keys from row `first` of the cache on, where `last` is the
+// last one there is.
+fn score(lane: u32, to: u32, first: u32, last: u32) {
+    let key0 = first * FOURS;
+    let key1 = min(first + 1u, last) * FOURS;
+    let key2 = min(first + 2u, last) * FOURS;
+    let key3 = min(first + 3u, last) * FOURS;
+    let key4 = min(first + 4u, last) * FOURS;
+    let key5 = min(first + 5u, last) * FOURS;
+    let key6 = min(first + 6u, last) * FOURS;
+    let key7 = min(first + 7u, last) * FOURS;
     var s0 = vec4<f32>();
     var s1 = vec4<f32>();
     var s2 = vec4<f32>();
@@ -41,14 +41,14 @@ fn score(lane: u32, to: u32, keys: Keys) {
     var s6 = vec4<f32>();
     var s7 = vec4<f32>();
     for (var at = 0u; at < FOURS; at++) {
-        let k0 = key(keys, 0u, at);
-        let k1 = key(keys, 1u, at);
-        let k2 = key(keys, 2u, at);
-        let k3 = key(keys, 3u, at);
-        let k4 = key(keys, 4u, at);
-        let k5 = key(keys, 5u, at);
-        let k6 = key(keys, 6u, at);
-        let k7 = key(keys, 7u, at);
+        let k0 = keys4_at(key0 + at);
+        let k1 = keys4_at(key1 + at);
+        let k2 = keys4_at(key2 + at);
+        let k3 = keys4_at(key3 + at);
+        let k4 = keys4_at(key4 + at);
+        let k5 = keys4_at(key5 + at);
+        let k6 = keys4_at(key6 + at);
+        let k7 = keys4_at(key7 + at);
         let base = at * 4u * WORKGROUP + lane;
         let a = queries[base];
         s0 = fma(a, vec4(k0.x), s0);
@@ -87,15 +87,15 @@ fn score(lane: u32, to: u32, keys: Keys) {
         s6 = fma(d, vec4(k6.w), s6);
         s7 = fma(d, vec4(k7.w), s7);
     }
-    let first = to * WORKGROUP + lane;
-    weights[first] = s0;
-    weights[first + WORKGROUP] = s1;
-    weights[first + 2u * WORKGROUP] = s2;
-    weights[first + 3u * WORKGROUP] = s3;
-    weights[first + 4u * WORKGROUP] = s4;
-    weights[first + 5u * WORKGROUP] = s5;
-    weights[first + 6u * WORKGROUP] = s6;
-    weights[first + 7u * WORKGROUP] = s7;
+    let place = to * WORKGROUP + lane;
+    weights[place] = s0;
+    weights[place + WORKGROUP] = s1;
+    weights[place + 2u * WORKGROUP] = s2;
+    weights[place + 3u * WORKGROUP] = s3;
+    weights[place + 4u * WORKGROUP] = s4;
+    weights[place + 5u * WORKGROUP] = s5;
+    weights[place + 6u * WORKGROUP] = s6;
+    weights[place + 7u * WORKGROUP] = s7;
 }
 
 // What is being summed and where it goes.
@@ -133,66 +133,96 @@ fn add_row(part: Part, row: u32, a: vec4<f32>, b: vec4<f32>, keep: f32, share: f
     @if(!narrow) add(part, row, part.column + 3u * WORKGROUP, b.zw, keep, share);
 }
 
+// Sums for eight rows: of two times two elements, and of two times two more.
+struct Sums {
+    a0: vec4<f32>,
+    a1: vec4<f32>,
+    a2: vec4<f32>,
+    a3: vec4<f32>,
+    a4: vec4<f32>,
+    a5: vec4<f32>,
+    a6: vec4<f32>,
+    a7: vec4<f32>,
+    @if(!narrow) b0: vec4<f32>,
+    @if(!narrow) b1: vec4<f32>,
+    @if(!narrow) b2: vec4<f32>,
+    @if(!narrow) b3: vec4<f32>,
+    @if(!narrow) b4: vec4<f32>,
+    @if(!narrow) b5: vec4<f32>,
+    @if(!narrow) b6: vec4<f32>,
+    @if(!narrow) b7: vec4<f32>,
+}
+
+// Which of a row's twos this lane sums. Past the last one it is summed again, and
+// not written.
+fn columns_of(part: Part) -> vec4<u32> {
+    let first = vec4(part.column);
+    return min(first + vec4(0u, 1u, 2u, 3u) * WORKGROUP, vec4(TWOS - 1u));
+}
+
+// With row `row` of the values, which weighs what is in row `j` of the weights.
+fn with_key(sums: Sums, columns: vec4<u32>, row: u32, j: u32, pair: u32) -> Sums {
+    var s = sums;
+    let at = row * TWOS;
+    let w = weights[j * WORKGROUP + pair];
+    let z = weights[j * WORKGROUP + pair + 1u];
+    let a = vec4(values2_at(at + columns.x), values2_at(at + columns.y));
+    s.a0 = fma(vec4(w.x), a, s.a0);
+    s.a1 = fma(vec4(w.y), a, s.a1);
+    s.a2 = fma(vec4(w.z), a, s.a2);
+    s.a3 = fma(vec4(w.w), a, s.a3);
+    s.a4 = fma(vec4(z.x), a, s.a4);
+    s.a5 = fma(vec4(z.y), a, s.a5);
+    s.a6 = fma(vec4(z.z), a, s.a6);
+    s.a7 = fma(vec4(z.w), a, s.a7);
+    @if(!narrow) {
+        let b = vec4(values2_at(at + columns.z), values2_at(at + columns.w));
+        s.b0 = fma(vec4(w.x), b, s.b0);
+        s.b1 = fma(vec4(w.y), b, s.b1);
+        s.b2 = fma(vec4(w.z), b, s.b2);
+        s.b3 = fma(vec4(w.w), b, s.b3);
+        s.b4 = fma(vec4(z.x), b, s.b4);
+        s.b5 = fma(vec4(z.y), b, s.b5);
+        s.b6 = fma(vec4(z.z), b, s.b6);
+        s.b7 = fma(vec4(z.w), b, s.b7);
+    }
+    return s;
+}
+
 // Rows 4 * pair to 4 * pair + 7, over keys from row `first` of the cache on.
 fn sum(part: Part, pair: u32, first: u32, count: u32) {
-    var a0 = vec4<f32>();
-    var a1 = vec4<f32>();
-    var a2 = vec4<f32>();
-    var a3 = vec4<f32>();
-    var a4 = vec4<f32>();
-    var a5 = vec4<f32>();
-    var a6 = vec4<f32>();
-    var a7 = vec4<f32>();
-    var b0 = vec4<f32>();
-    var b1 = vec4<f32>();
-    var b2 = vec4<f32>();
-    var b3 = vec4<f32>();
-    var b4 = vec4<f32>();
-    var b5 = vec4<f32>();
-    var b6 = vec4<f32>();
-    var b7 = vec4<f32>();
-    // Past the last element the last one is summed again, and not written.
-    let c0 = min(part.column, TWOS - 1u);
-    let c1 = min(part.column + WORKGROUP, TWOS - 1u);
-    @if(!narrow) let c2 = min(part.column + 2u * WORKGROUP, TWOS - 1u);
-    @if(!narrow) let c3 = min(part.column + 3u * WORKGROUP, TWOS - 1u);
-    for (var j = 0u; j < count; j++) {
-        let at = (first + j) * TWOS;
-        let w = weights[j * WORKGROUP + pair];
-        let z = weights[j * WORKGROUP + pair + 1u];
-        let a = vec4(values2_at(at + c0), values2_at(at + c1));
-        a0 = fma(vec4(w.x), a, a0);
-        a1 = fma(vec4(w.y), a, a1);
-        a2 = fma(vec4(w.z), a, a2);
-        a3 = fma(vec4(w.w), a, a3);
-        a4 = fma(vec4(z.x), a, a4);
-        a5 = fma(vec4(z.y), a, a5);
-        a6 = fma(vec4(z.z), a, a6);
-        a7 = fma(vec4(z.w), a, a7);
-        @if(!narrow) {
-            let b = vec4(values2_at(at + c2), values2_at(at + c3));
-            b0 = fma(vec4(w.x), b, b0);
-            b1 = fma(vec4(w.y), b, b1);
-            b2 = fma(vec4(w.z), b, b2);
-            b3 = fma(vec4(w.w), b, b3);
-            b4 = fma(vec4(z.x), b, b4);
-            b5 = fma(vec4(z.y), b, b5);
-            b6 = fma(vec4(z.z), b, b6);
-            b7 = fma(vec4(z.w), b, b7);
-        }
+    var s = Sums();
+    let columns = columns_of(part);
+    var j = 0u;
+    for (; j + 3u < count; j += 4u) {
+        s = with_key(s, columns, first + j, j, pair);
+        s = with_key(s, columns, first + j + 1u, j + 1u, pair);
+        s = with_key(s, columns, first + j + 2u, j + 2u, pair);
+        s = with_key(s, columns, first + j + 3u, j + 3u, pair);
+    }
+    for (; j < count; j++) {
+        s = with_key(s, columns, first + j, j, pair);
     }
     let keep = kept[pair];
     let keep_next = kept[pair + 1u];
     let share = shares[pair];
     let share_next = shares[pair + 1u];
-    add_row(part, pair * 4u, a0, b0, keep.x, share.x);
-    add_row(part, pair * 4u + 1u, a1, b1, keep.y, share.y);
-    add_row(part, pair * 4u + 2u, a2, b2, keep.z, share.z);
-    add_row(part, pair * 4u + 3u, a3, b3, keep.w, share.w);
-    add_row(part, pair * 4u + 4u, a4, b4, keep_next.x, share_next.x);
-    add_row(part, pair * 4u + 5u, a5, b5, keep_next.y, share_next.y);
-    add_row(part, pair * 4u + 6u, a6, b6, keep_next.z, share_next.z);
-    add_row(part, pair * 4u + 7u, a7, b7, keep_next.w, share_next.w);
+    @if(narrow) add_row(part, pair * 4u, s.a0, vec4<f32>(), keep.x, share.x);
+    @else add_row(part, pair * 4u, s.a0, s.b0, keep.x, share.x);
+    @if(narrow) add_row(part, pair * 4u + 1u, s.a1, vec4<f32>(), keep.y, share.y);
+    @else add_row(part, pair * 4u + 1u, s.a1, s.b1, keep.y, share.y);
+    @if(narrow) add_row(part, pair * 4u + 2u, s.a2, vec4<f32>(), keep.z, share.z);
+    @else add_row(part, pair * 4u + 2u, s.a2, s.b2, keep.z, share.z);
+    @if(narrow) add_row(part, pair * 4u + 3u, s.a3, vec4<f32>(), keep.w, share.w);
+    @else add_row(part, pair * 4u + 3u, s.a3, s.b3, keep.w, share.w);
+    @if(narrow) add_row(part, pair * 4u + 4u, s.a4, vec4<f32>(), keep_next.x, share_next.x);
+    @else add_row(part, pair * 4u + 4u, s.a4, s.b4, keep_next.x, share_next.x);
+    @if(narrow) add_row(part, pair * 4u + 5u, s.a5, vec4<f32>(), keep_next.y, share_next.y);
+    @else add_row(part, pair * 4u + 5u, s.a5, s.b5, keep_next.y, share_next.y);
+    @if(narrow) add_row(part, pair * 4u + 6u, s.a6, vec4<f32>(), keep_next.z, share_next.z);
+    @else add_row(part, pair * 4u + 6u, s.a6, s.b6, keep_next.z, share_next.z);
+    @if(narrow) add_row(part, pair * 4u + 7u, s.a7, vec4<f32>(), keep_next.w, share_next.w);
+    @else add_row(part, pair * 4u + 7u, s.a7, s.b7, keep_next.w, share_next.w);
 }
 
 @if(narrow) const COLUMNS: u32 = 2u * WORKGROUP;
@@ -236,7 +266,7 @@ fn main(
     for (var start = begin; start < end; start += KEYS) {
         let count = min(KEYS, end - start);
         for (var j = 0u; j < count; j += 8u) {
-            score(lane, j, Keys(slab + start + j, slab + end - 1u));
+            score(lane, j, slab + start + j, slab + end - 1u);
         }
         var higher = peak;
         for (var j = 0u; j < count; j++) {

@@ -69,6 +69,38 @@ fn product(key: u32) -> vec4<f32> {
     return even + odd;
 }
 
+// Sums for four rows: of two times two elements, and of two times two more.
+struct Sums {
+    a0: vec4<f32>,
+    a1: vec4<f32>,
+    a2: vec4<f32>,
+    a3: vec4<f32>,
+    b0: vec4<f32>,
+    b1: vec4<f32>,
+    b2: vec4<f32>,
+    b3: vec4<f32>,
+}
+
+// With row `row` of the values, which weighs what is in `weights[j]`.
+fn with_key(sums: Sums, columns: vec4<u32>, row: u32, j: u32) -> Sums {
+    var s = sums;
+    let w = weights[j];
+    let at = row * TWOS;
+    let a = vec4(values2_at(at + columns.x), values2_at(at + columns.y));
+    s.a0 = fma(vec4(w.x), a, s.a0);
+    s.a1 = fma(vec4(w.y), a, s.a1);
+    s.a2 = fma(vec4(w.z), a, s.a2);
+    s.a3 = fma(vec4(w.w), a, s.a3);
+    @if(many) {
+        let b = vec4(values2_at(at + columns.z), values2_at(at + columns.w));
+        s.b0 = fma(vec4(w.x), b, s.b0);
+        s.b1 = fma(vec4(w.y), b, s.b1);
+        s.b2 = fma(vec4(w.z), b, s.b2);
+        s.b3 = fma(vec4(w.w), b, s.b3);
+    }
+    return s;
+}
+
 // Where the sums of a row go.
 fn target_of(row: Row, piece: u32, pieces: u32) -> u32 {
     @if(pieced) return (number_of(row) * pieces + piece) * RECORD;
@@ -145,46 +177,31 @@ fn main(
     let t1 = target_of(r1, piece, pieces);
     let t2 = target_of(r2, piece, pieces);
     let t3 = target_of(r3, piece, pieces);
-    let count = above_zero(begin, end);
+    let count = end - min(begin, end);
+    let values = r0.slab + begin;
     for (var column = lane; column < TWOS; column += COLUMNS) {
         // Past the last element the last one is summed again, and not written.
-        let c0 = column;
-        let c1 = min(column + WORKGROUP, TWOS - 1u);
-        @if(many) let c2 = min(column + 2u * WORKGROUP, TWOS - 1u);
-        @if(many) let c3 = min(column + 3u * WORKGROUP, TWOS - 1u);
-        var a0 = vec4<f32>();
-        var a1 = vec4<f32>();
-        var a2 = vec4<f32>();
-        var a3 = vec4<f32>();
-        var b0 = vec4<f32>();
-        var b1 = vec4<f32>();
-        var b2 = vec4<f32>();
-        var b3 = vec4<f32>();
-        for (var j = 0u; j < count; j++) {
-            let w = weights[j];
-            let at = (r0.slab + begin + j) * TWOS;
-            let a = vec4(values2_at(at + c0), values2_at(at + c1));
-            a0 = fma(vec4(w.x), a, a0);
-            a1 = fma(vec4(w.y), a, a1);
-            a2 = fma(vec4(w.z), a, a2);
-            a3 = fma(vec4(w.w), a, a3);
-            @if(many) {
-                let b = vec4(values2_at(at + c2), values2_at(at + c3));
-                b0 = fma(vec4(w.x), b, b0);
-                b1 = fma(vec4(w.y), b, b1);
-                b2 = fma(vec4(w.z), b, b2);
-                b3 = fma(vec4(w.w), b, b3);
-            }
+        let columns = min(vec4(column) + vec4(0u, 1u, 2u, 3u) * WORKGROUP, vec4(TWOS - 1u));
+        var s = Sums();
+        var j = 0u;
+        for (; j + 3u < count; j += 4u) {
+            s = with_key(s, columns, values + j, j);
+            s = with_key(s, columns, values + j + 1u, j + 1u);
+            s = with_key(s, columns, values + j + 2u, j + 2u);
+            s = with_key(s, columns, values + j + 3u, j + 3u);
         }
-        put_row(t0, column, a0, b0, share.x);
+        for (; j < count; j++) {
+            s = with_key(s, columns, values + j, j);
+        }
+        put_row(t0, column, s.a0, s.b0, share.x);
         if first + 1u <= last {
-            put_row(t1, column, a1, b1, share.y);
+            put_row(t1, column, s.a1, s.b1, share.y);
         }
         if first + 2u <= last {
-            put_row(t2, column, a2, b2, share.z);
+            put_row(t2, column, s.a2, s.b2, share.z);
         }
         if first + 3u <= last {
-            put_row(t3, column, a3, b3, share.w);
+            put_row(t3, column, s.a3, s.b3, share.w);
         }
     }
     @if(pieced) {
@@ -199,10 +216,6 @@ fn main(
 
 @if(many) const COLUMNS: u32 = 4u * WORKGROUP;
 @else const COLUMNS: u32 = 2u * WORKGROUP;
-
-fn above_zero(begin: u32, end: u32) -> u32 {
-    return end - min(begin, end);
-}
 
 fn put_row(to: u32, column: u32, a: vec4<f32>, b: vec4<f32>, share: f32) {
     put(to, column, a.xy, share);
