@@ -1,4 +1,4 @@
-import package::common::f16::{half_to_f32, word_to_half2, words_to_half4};
+import package::common::f16::{half_to_f32, words_to_half4};
 import package::config::{HEAD, VALUE};
 
 // What the attention kernels read, and the score of a key.
@@ -6,8 +6,7 @@ import package::config::{HEAD, VALUE};
 // q is [B, Q, H, HEAD], k [B, G, C, HEAD], v [B, G, C, VALUE]. Caches of f16
 // are read as words of two.
 //
-// `wide`: keys are read by fours and values by twos, of which HEAD and VALUE are
-// multiples.
+// `wide`: keys and values are read by fours, of which HEAD and VALUE are multiples.
 //
 // `split`: a part of the rows of the caches, of the elements of the mask and of
 // the sequences of `past` is bound. A query takes the keys that are there and
@@ -43,8 +42,9 @@ struct Params {
 @elif(half) @group(0) @binding(2) var<storage, read> k: array<u32>;
 @elif(wide) @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @else @group(0) @binding(2) var<storage, read> k: array<f32>;
-@if(half) @group(0) @binding(3) var<storage, read> v: array<u32>;
-@elif(wide) @group(0) @binding(3) var<storage, read> v: array<vec2<f32>>;
+@if(half && wide) @group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
+@elif(half) @group(0) @binding(3) var<storage, read> v: array<u32>;
+@elif(wide) @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
 @else @group(0) @binding(3) var<storage, read> v: array<f32>;
 @group(0) @binding(4) var<storage, read> past: array<i32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
@@ -160,20 +160,20 @@ fn row_of(batch: u32, query: u32, head: u32) -> Row {
     carried[row * 2u + 1u] = sum;
 }
 
-// Four elements of the keys, and two of the values, by number of fours and twos.
+// Four elements of the keys and of the values, by number of fours.
 @if(wide && half) fn keys4_at(i: u32) -> vec4<f32> {
     return words_to_half4(k[i]);
 }
 
-@if(wide && half) fn values2_at(i: u32) -> vec2<f32> {
-    return word_to_half2(v[i]);
+@if(wide && half) fn values4_at(i: u32) -> vec4<f32> {
+    return words_to_half4(v[i]);
 }
 
 @if(wide && !half) fn keys4_at(i: u32) -> vec4<f32> {
     return k[i];
 }
 
-@if(wide && !half) fn values2_at(i: u32) -> vec2<f32> {
+@if(wide && !half) fn values4_at(i: u32) -> vec4<f32> {
     return v[i];
 }
 

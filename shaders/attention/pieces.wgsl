@@ -1,5 +1,5 @@
 import package::attention::io::{
-    LEAST_SCORE, Row, grouped_row, keys4_at, number_of, params, q, scores_of, share_of, values2_at,
+    LEAST_SCORE, Row, grouped_row, keys4_at, number_of, params, q, scores_of, share_of, values4_at,
     weights_of,
 };
 @if(!pieced) import package::attention::io::y;
@@ -11,7 +11,7 @@ import package::config::{HEAD, KEYS, VALUE, WORKGROUP};
 // pieces together; without `pieced` there is only one.
 
 const FOURS: u32 = HEAD / 4u;
-const TWOS: u32 = VALUE / 2u;
+const VALUE_FOURS: u32 = VALUE / 4u;
 // Of a row and a piece: the sums, then the largest score and the sum of weights.
 const RECORD: u32 = VALUE + 2u;
 
@@ -69,7 +69,7 @@ fn product(key: u32) -> vec4<f32> {
     return even + odd;
 }
 
-// Sums for four rows: of two times two elements, and of two times two more.
+// Sums for four rows: of four elements, and of four more.
 struct Sums {
     a0: vec4<f32>,
     a1: vec4<f32>,
@@ -82,17 +82,17 @@ struct Sums {
 }
 
 // With row `row` of the values, which weighs what is in `weights[j]`.
-fn with_key(sums: Sums, columns: vec4<u32>, row: u32, j: u32) -> Sums {
+fn with_key(sums: Sums, columns: vec2<u32>, row: u32, j: u32) -> Sums {
     var s = sums;
     let w = weights[j];
-    let at = row * TWOS;
-    let a = vec4(values2_at(at + columns.x), values2_at(at + columns.y));
+    let at = row * VALUE_FOURS;
+    let a = values4_at(at + columns.x);
     s.a0 = fma(vec4(w.x), a, s.a0);
     s.a1 = fma(vec4(w.y), a, s.a1);
     s.a2 = fma(vec4(w.z), a, s.a2);
     s.a3 = fma(vec4(w.w), a, s.a3);
     @if(many) {
-        let b = vec4(values2_at(at + columns.z), values2_at(at + columns.w));
+        let b = values4_at(at + columns.y);
         s.b0 = fma(vec4(w.x), b, s.b0);
         s.b1 = fma(vec4(w.y), b, s.b1);
         s.b2 = fma(vec4(w.z), b, s.b2);
@@ -107,11 +107,20 @@ fn target_of(row: Row, piece: u32, pieces: u32) -> u32 {
     @else return number_of(row) * VALUE;
 }
 
-fn put(to: u32, column: u32, sums: vec2<f32>, share: f32) {
-    @if(pieced) partial[to + column * 2u] = sums.x;
-    @if(pieced) partial[to + column * 2u + 1u] = sums.y;
-    @if(!pieced) y[to + column * 2u] = sums.x * share;
-    @if(!pieced) y[to + column * 2u + 1u] = sums.y * share;
+fn put(to: u32, column: u32, sums: vec4<f32>, share: f32) {
+    let at = to + column * 4u;
+    @if(pieced) {
+        partial[at] = sums.x;
+        partial[at + 1u] = sums.y;
+        partial[at + 2u] = sums.z;
+        partial[at + 3u] = sums.w;
+    }
+    @else {
+        y[at] = sums.x * share;
+        y[at + 1u] = sums.y * share;
+        y[at + 2u] = sums.z * share;
+        y[at + 3u] = sums.w * share;
+    }
 }
 
 @if(pieced) fn put_state(to: u32, peak: f32, sum: f32) {
@@ -179,9 +188,9 @@ fn main(
     let t3 = target_of(r3, piece, pieces);
     let count = end - min(begin, end);
     let values = r0.slab + begin;
-    for (var column = lane; column < TWOS; column += COLUMNS) {
+    for (var column = lane; column < VALUE_FOURS; column += COLUMNS) {
         // Past the last element the last one is summed again, and not written.
-        let columns = min(vec4(column) + vec4(0u, 1u, 2u, 3u) * WORKGROUP, vec4(TWOS - 1u));
+        let columns = min(vec2(column) + vec2(0u, WORKGROUP), vec2(VALUE_FOURS - 1u));
         var s = Sums();
         var j = 0u;
         for (; j + 3u < count; j += 4u) {
@@ -214,20 +223,14 @@ fn main(
     }
 }
 
-@if(many) const COLUMNS: u32 = 4u * WORKGROUP;
-@else const COLUMNS: u32 = 2u * WORKGROUP;
+@if(many) const COLUMNS: u32 = 2u * WORKGROUP;
+@else const COLUMNS: u32 = WORKGROUP;
 
 fn put_row(to: u32, column: u32, a: vec4<f32>, b: vec4<f32>, share: f32) {
-    put(to, column, a.xy, share);
-    if column + WORKGROUP < TWOS {
-        put(to, column + WORKGROUP, a.zw, share);
-    }
+    put(to, column, a, share);
     @if(many) {
-        if column + 2u * WORKGROUP < TWOS {
-            put(to, column + 2u * WORKGROUP, b.xy, share);
-        }
-        if column + 3u * WORKGROUP < TWOS {
-            put(to, column + 3u * WORKGROUP, b.zw, share);
+        if column + WORKGROUP < VALUE_FOURS {
+            put(to, column + WORKGROUP, b, share);
         }
     }
 }

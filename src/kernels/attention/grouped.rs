@@ -29,7 +29,7 @@ pub(super) fn is_grouped(variant: &Variant) -> bool {
     matches!(variant.name, "lanes" | "pieces" | "pieces_wide")
 }
 
-/// Whether heads of these sizes are read whole, keys by fours and values by twos,
+/// Whether heads of these sizes are read whole, by fours,
 /// and there is room for the results of pieces.
 ///
 /// # Errors
@@ -38,7 +38,7 @@ pub(super) fn fits(cx: &GpuCx<'_>, sizes: &Heads, variant: &Variant) -> Result<b
     let lanes = variant.name == "lanes";
     let most = if lanes { LANES_HEAD } else { PIECES_HEAD };
     let room = lanes || partial_bytes(cx, sizes, variant)? <= cx.caps.max_binding();
-    Ok(sizes.head % 4 == 0 && sizes.value % 2 == 0 && sizes.head <= most && room)
+    Ok(sizes.head % 4 == 0 && sizes.value % 4 == 0 && sizes.head <= most && room)
 }
 
 /// Bytes of the results of all pieces.
@@ -60,14 +60,14 @@ fn number(variant: &Variant, name: &str) -> u64 {
 /// At most how many loop iterations an invocation has for so many keys.
 pub(super) fn loops(sizes: &Heads, variant: &Variant, keys: u64) -> u64 {
     let workgroup = number(variant, "WORKGROUP");
-    let (head, twos) = (sizes.head, sizes.value / 2);
+    let (head, fours) = (sizes.head, sizes.value / 4);
     if variant.name == "lanes" {
-        let columns = twos.div_ceil(4 * workgroup).max(1);
+        let columns = fours.div_ceil(2 * workgroup).max(1);
         let each = 2 + workgroup / 2 * columns;
         return keys * each + keys.div_ceil(8) * (head / 4 + 1) + head + 2 * sizes.value;
     }
     let keys = keys.min(number(variant, "KEYS"));
-    let columns = twos.div_ceil(2 * workgroup);
+    let columns = fours.div_ceil(workgroup);
     keys.div_ceil(workgroup) * (head / 4 + 4) + columns * keys + 2 * workgroup + head
 }
 
@@ -86,7 +86,7 @@ fn request(
         request = request.with(*name, if more { ConstValue::U32(128) } else { *value });
     }
     // Where a lane has room for more elements of the values than there are.
-    let short = value / 2 <= 2 * number(variant, "WORKGROUP");
+    let short = value / 4 <= number(variant, "WORKGROUP");
     let lanes = variant.name == "lanes";
     let wanted = [
         (half, "half"),

@@ -33,7 +33,7 @@ pub const VARIANTS: &[Variant] = &[
         shader: "attention/lanes",
         consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
         features: &["wide"],
-        needs: Needs { invocations: 8, workgroup_bytes: 24832, ..NEEDS },
+        needs: Needs { invocations: 8, workgroup_bytes: 26880, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },

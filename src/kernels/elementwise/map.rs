@@ -89,9 +89,12 @@ pub(super) fn words(variant: &Variant) -> u64 {
 
 /// A shader with the constants and features of a variant.
 pub(super) fn instance(file: &'static str, variant: &Variant) -> ShaderRequest {
-    let request = variant.consts.iter().fold(ShaderRequest::new(file), |request, (name, value)| {
-        request.with(*name, *value)
-    });
+    let mut request = ShaderRequest::new(file);
+    // Elements are those of the result, and what broadcasting makes of them.
+    request.in_bounds = true;
+    for (name, value) in variant.consts {
+        request = request.with(*name, *value);
+    }
     variant.features.iter().copied().fold(request, ShaderRequest::feature)
 }
 

@@ -105,7 +105,9 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 }
 
 fn request(variant: &Variant) -> ShaderRequest {
-    let request = ShaderRequest::new(variant.shader);
+    let mut request = ShaderRequest::new(variant.shader);
+    // Rows and columns are those of the result.
+    request.in_bounds = true;
     variant.consts.iter().fold(request, |request, (name, value): &(_, ConstValue)| {
         request.with(*name, *value)
     })

@@ -89,6 +89,8 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 
 fn request(variant: &Variant, logarithm: bool) -> ShaderRequest {
     let mut request = ShaderRequest::new(variant.shader);
+    // Rows and their elements are those that were bound.
+    request.in_bounds = true;
     for (name, value) in variant.consts {
         request = request.with(*name, *value);
     }
