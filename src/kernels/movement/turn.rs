@@ -108,9 +108,10 @@ fn request(variant: &Variant) -> ShaderRequest {
     let mut request = ShaderRequest::new(variant.shader);
     // Rows and columns are those of the result.
     request.in_bounds = true;
-    variant.consts.iter().fold(request, |request, (name, value): &(_, ConstValue)| {
-        request.with(*name, *value)
-    })
+    variant
+        .consts
+        .iter()
+        .fold(request, |request, (name, value): &(_, ConstValue)| request.with(*name, *value))
 }
 
 /// The dispatch for elements of 32 bits, all of them bound; `None` where rows are
@@ -134,10 +135,7 @@ pub(super) fn dispatch(copy: &StridedCopy, cx: &GpuCx<'_>) -> Result<Option<Disp
     Ok(Some(Dispatch {
         shader: request(variant),
         variant: format!("{FAMILY}/{}", variant.name),
-        bindings: vec![
-            ("x", View::all(Place::Input(0))),
-            ("y", View::all(Place::Output(0))),
-        ],
+        bindings: vec![("x", View::all(Place::Input(0))), ("y", View::all(Place::Output(0)))],
         params: turn.params(&copy.start),
         grid: Grid::Linear(Dim::from(outer.count * inner.count * tiles)),
         work: y.elements() * 8u64,
