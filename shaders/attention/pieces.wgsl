@@ -167,10 +167,15 @@ fn main(
     }
     workgroupBarrier();
     var mine = vec4(LEAST_SCORE);
-    for (var j = begin + lane; j < end; j += WORKGROUP) {
-        let s = scores_of(product(r0.slab + j), r0, r1, r2, r3, j);
-        weights[j - begin] = s;
-        mine = max(mine, s);
+    // Loops that have loops inside are the same for all invocations: lavapipe was
+    // seen to crash where all of a subgroup had left such a one.
+    for (var start = begin; start < end; start += WORKGROUP) {
+        let j = start + lane;
+        let s = scores_of(product(r0.slab + min(j, end - 1u)), r0, r1, r2, r3, j);
+        if j < end {
+            weights[j - begin] = s;
+            mine = max(mine, s);
+        }
     }
     let peak = largest(mine, lane);
     var sum = vec4<f32>();
@@ -188,7 +193,8 @@ fn main(
     let t3 = target_of(r3, piece, pieces);
     let count = end - min(begin, end);
     let values = r0.slab + begin;
-    for (var column = lane; column < VALUE_FOURS; column += COLUMNS) {
+    for (var base = 0u; base < VALUE_FOURS; base += COLUMNS) {
+        let column = base + lane;
         // Past the last element the last one is summed again, and not written.
         let columns = min(vec2(column) + vec2(0u, WORKGROUP), vec2(VALUE_FOURS - 1u));
         var s = Sums();
@@ -227,7 +233,9 @@ fn main(
 @else const COLUMNS: u32 = WORKGROUP;
 
 fn put_row(to: u32, column: u32, a: vec4<f32>, b: vec4<f32>, share: f32) {
-    put(to, column, a, share);
+    if column < VALUE_FOURS {
+        put(to, column, a, share);
+    }
     @if(many) {
         if column + WORKGROUP < VALUE_FOURS {
             put(to, column + WORKGROUP, b, share);
