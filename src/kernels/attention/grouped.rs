@@ -38,7 +38,8 @@ pub(super) fn fits(cx: &GpuCx<'_>, sizes: &Heads, variant: &Variant) -> Result<b
     let lanes = variant.name == "lanes";
     let most = if lanes { LANES_HEAD } else { PIECES_HEAD };
     let room = lanes || partial_bytes(cx, sizes, variant)? <= cx.caps.max_binding();
-    Ok(sizes.head % 4 == 0 && sizes.value % 4 == 0 && sizes.head <= most && room)
+    let whole = sizes.head.is_multiple_of(4) && sizes.value.is_multiple_of(4);
+    Ok(whole && sizes.head <= most && room)
 }
 
 /// Bytes of the results of all pieces.
