@@ -1,10 +1,12 @@
-import package::common::f16::half_to_f32;
+import package::common::f16::{half_to_f32, words_to_half4};
 import package::config::{HEAD, VALUE};
 
 // What the attention kernels read, and the score of a key.
 //
 // q is [B, Q, H, HEAD], k [B, G, C, HEAD], v [B, G, C, VALUE]. Caches of f16
 // are read as words of two.
+//
+// `wide`: keys and values are read by fours, of which HEAD and VALUE are multiples.
 //
 // `split`: a part of the rows of the caches, of the elements of the mask and of
 // the sequences of `past` is bound. A query takes the keys that are there and
@@ -36,9 +38,13 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
-@if(half) @group(0) @binding(2) var<storage, read> k: array<u32>;
+@if(half && wide) @group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
+@elif(half) @group(0) @binding(2) var<storage, read> k: array<u32>;
+@elif(wide) @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @else @group(0) @binding(2) var<storage, read> k: array<f32>;
-@if(half) @group(0) @binding(3) var<storage, read> v: array<u32>;
+@if(half && wide) @group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
+@elif(half) @group(0) @binding(3) var<storage, read> v: array<u32>;
+@elif(wide) @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
 @else @group(0) @binding(3) var<storage, read> v: array<f32>;
 @group(0) @binding(4) var<storage, read> past: array<i32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
@@ -46,7 +52,7 @@ struct Params {
 // The maximum and the sum of each query and head, while more keys follow.
 @if(split) @group(0) @binding(7) var<storage, read_write> carried: array<f32>;
 // A score of each head that has no value.
-@if(sinks) @group(0) @binding(8) var<storage, read> sinks: array<f32>;
+@if(sinks) @group(0) @binding(9) var<storage, read> sinks: array<f32>;
 
 // Finite: WGSL may assume there is no infinity. No score of a key that is seen
 // is below it; a key that the mask hides has `HIDDEN_SCORE`.
@@ -156,33 +162,84 @@ fn row_of(batch: u32, query: u32, head: u32) -> Row {
     carried[row * 2u + 1u] = sum;
 }
 
-@if(half) fn key_at(i: u32) -> f32 {
-    return half_to_f32((k[i >> 1u] >> ((i & 1u) << 4u)) & 0xffffu);
+// Four elements of the keys and of the values, by number of fours.
+@if(wide && half) fn keys4_at(i: u32) -> vec4<f32> {
+    return words_to_half4(k[i]);
 }
 
-@if(half) fn value_at(i: u32) -> f32 {
-    return half_to_f32((v[i >> 1u] >> ((i & 1u) << 4u)) & 0xffffu);
+@if(wide && half) fn values4_at(i: u32) -> vec4<f32> {
+    return words_to_half4(v[i]);
 }
 
-@if(!half) fn key_at(i: u32) -> f32 {
+@if(wide && !half) fn keys4_at(i: u32) -> vec4<f32> {
     return k[i];
 }
 
-@if(!half) fn value_at(i: u32) -> f32 {
+@if(wide && !half) fn values4_at(i: u32) -> vec4<f32> {
     return v[i];
 }
 
 // What the weighted sum of values is multiplied with at the end. A query that sees
 // no key gives zeros.
-@if(!sinks) fn share_of(peak: f32, sum: f32, head: u32) -> f32 {
+@if(!sinks) fn final_share(peak: f32, sum: f32, head: u32) -> f32 {
     return select(0.0, 1.0 / sum, sum > 0.0);
 }
 
-@if(sinks) fn share_of(peak: f32, sum: f32, head: u32) -> f32 {
+@if(sinks) fn final_share(peak: f32, sum: f32, head: u32) -> f32 {
     let sink = max(sinks[head], LEAST_SCORE);
     let higher = max(peak, sink);
     let kept = exp(peak - higher);
     return kept / (sum * kept + exp(sink - higher));
+}
+
+@if(half && !wide) fn key_at(i: u32) -> f32 {
+    return half_to_f32((k[i >> 1u] >> ((i & 1u) << 4u)) & 0xffffu);
+}
+
+@if(half && !wide) fn value_at(i: u32) -> f32 {
+    return half_to_f32((v[i >> 1u] >> ((i & 1u) << 4u)) & 0xffffu);
+}
+
+@if(!half && !wide) fn key_at(i: u32) -> f32 {
+    return k[i];
+}
+
+@if(!half && !wide) fn value_at(i: u32) -> f32 {
+    return v[i];
+}
+
+// Queries under the heads of one group are rows that see the same keys: row `i`
+// is query `i / share` under the group's head `i % share`.
+fn share_of() -> u32 {
+    return params.heads / params.groups;
+}
+
+fn grouped_row(batch: u32, group: u32, i: u32) -> Row {
+    return row_of(batch, i / share_of(), group * share_of() + i % share_of());
+}
+
+// The number of a row among all queries and heads.
+fn number_of(row: Row) -> u32 {
+    return (row.batch * params.queries + row.query) * params.heads + row.head;
+}
+
+// The scores of a key for four rows; hidden where a row does not see it.
+fn scores_of(products: vec4<f32>, a: Row, b: Row, c: Row, d: Row, j: u32) -> vec4<f32> {
+    let scores = vec4(
+        score_of(products.x, a, j),
+        score_of(products.y, b, j),
+        score_of(products.z, c, j),
+        score_of(products.w, d, j),
+    );
+    let begin = vec4(a.begin, b.begin, c.begin, d.begin);
+    let end = vec4(a.end, b.end, c.end, d.end);
+    let at = vec4(j);
+    return select(vec4(HIDDEN_SCORE), scores, (at >= begin) & (at < end));
+}
+
+// What the keys weigh, given the largest score of each row.
+fn weights_of(scores: vec4<f32>, peak: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(), exp(scores - peak), scores >= vec4(LEAST_SCORE));
 }
 
 // The score of key `j` from its product with the query.

@@ -1,4 +1,6 @@
-import package::attention::io::{LEAST_SCORE, Row, key_at, params, q, row_of, score_of, share_of, value_at, y};
+import package::attention::io::{
+    LEAST_SCORE, Row, final_share, key_at, params, q, row_of, score_of, value_at, y,
+};
 @if(split) import package::attention::io::{carried_peak, carried_sum, carry, resumed, unfinished};
 import package::common::reduce::{Lane, workgroup_max, workgroup_sum};
 import package::config::{HEAD, VALUE, WORKGROUP};
@@ -83,7 +85,7 @@ fn main(
         }
         workgroupBarrier();
     }
-    var share = share_of(peak, sum, number % params.heads);
+    var share = final_share(peak, sum, number % params.heads);
     @if(split) {
         if unfinished(row) {
             share = 1.0;

@@ -1,4 +1,6 @@
-import package::attention::io::{LEAST_SCORE, Row, key_at, params, q, row_of, score_of, share_of, value_at, y};
+import package::attention::io::{
+    LEAST_SCORE, Row, final_share, key_at, params, q, row_of, score_of, value_at, y,
+};
 @if(split) import package::attention::io::{carried_peak, carried_sum, carry, resumed, unfinished};
 import package::config::{HEAD, VALUE, WORKGROUP};
 
@@ -63,7 +65,7 @@ fn main(
             mixed[d] = fma(weight, value_at(value + d), mixed[d] * kept);
         }
     }
-    var share = share_of(peak, sum, index % params.heads);
+    var share = final_share(peak, sum, index % params.heads);
     @if(split) {
         if unfinished(row) {
             share = 1.0;

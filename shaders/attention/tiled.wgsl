@@ -1,4 +1,6 @@
-import package::attention::io::{LEAST_SCORE, Row, key_at, keys_of, params, q, row_of, score_of, share_of, value_at, y};
+import package::attention::io::{
+    LEAST_SCORE, Row, final_share, key_at, keys_of, params, q, row_of, score_of, value_at, y,
+};
 @if(split) import package::attention::io::{carried_peak, carried_sum, carry, resumed, unfinished};
 import package::config::{HEAD, KEYS, QUERIES, VALUE, WORKGROUP};
 
@@ -110,7 +112,7 @@ fn main(
             return;
         }
     }
-    var share = share_of(peak, sum, head);
+    var share = final_share(peak, sum, head);
     @if(split) {
         if unfinished(row) {
             share = 1.0;

@@ -11,9 +11,12 @@ import package::steps::{element, params, whole, y};
 @if(!windowed) fn write(at: u32) {
     let first = at * LANES;
     var bits = element(first, 0u);
-    for (var lane = 1u; lane < LANES; lane++) {
-        if first + lane < params.count {
-            bits |= element(first + lane, lane);
+    // Not every driver sees that a loop has no iteration.
+    if LANES > 1u {
+        for (var lane = 1u; lane < LANES; lane++) {
+            if first + lane < params.count {
+                bits |= element(first + lane, lane);
+            }
         }
     }
     y[at] = bits;
@@ -43,11 +46,25 @@ fn main(
 ) {
     let number = group.x + group.y * groups.x;
     let first = number * (WORKGROUP * ITEMS) + local;
-    for (var item = 0u; item < ITEMS; item++) {
-        let at = first + item * WORKGROUP;
-        if at * LANES < params.count {
-            write(at);
+    let end = first + ITEMS * WORKGROUP;
+    var at = first;
+    // On a CPU a loop's end costs as much as what is done for some elements.
+    @if(unrolled) {
+        if (end - WORKGROUP) * LANES + LANES <= params.count {
+            for (; at < end; at += 8u * WORKGROUP) {
+                write(at);
+                write(at + WORKGROUP);
+                write(at + 2u * WORKGROUP);
+                write(at + 3u * WORKGROUP);
+                write(at + 4u * WORKGROUP);
+                write(at + 5u * WORKGROUP);
+                write(at + 6u * WORKGROUP);
+                write(at + 7u * WORKGROUP);
+            }
         }
+    }
+    for (; at < end && at * LANES < params.count; at += WORKGROUP) {
+        write(at);
     }
     @if(checked) {
         if overflowed() {

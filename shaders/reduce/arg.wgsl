@@ -2,6 +2,9 @@ import package::common::decode::{In, decode, word_of};
 
 // Where the elements behind the place of an extremum are: x is
 // [outer, n, inner], and there is a result for each of [outer, inner].
+//
+// `pieced`: n is cut into `pieces` of `length`, and what is found in each goes to
+// `partial`, [outer, pieces, inner], for `reduce/arg_join`.
 
 struct Params {
     // Results of this dispatch.
@@ -15,11 +18,15 @@ struct Params {
     // The results that are bound.
     y_first: u32,
     y_count: u32,
+    @if(pieced) length: u32,
+    @if(pieced) pieces: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> y: array<i32>;
+@if(!pieced) @group(0) @binding(2) var<storage, read_write> y: array<i32>;
+// The bits of a value and its place.
+@if(pieced) @group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>;
 
 // An element and its place along the axis.
 struct Found {
@@ -28,7 +35,25 @@ struct Found {
 }
 
 fn start_of(row: u32) -> u32 {
-    return params.base + row / params.inner * params.n * params.inner + row % params.inner;
+    var outer = row / params.inner;
+    @if(pieced) outer /= params.pieces;
+    return params.base + outer * params.n * params.inner + row % params.inner;
+}
+
+// The places that a row is about: there is at least one.
+fn begin_of(row: u32) -> u32 {
+    @if(pieced) return row / params.inner % params.pieces * params.length;
+    @else return 0u;
+}
+
+fn end_of(row: u32) -> u32 {
+    @if(pieced) return min(begin_of(row) + params.length, params.n);
+    @else return params.n;
+}
+
+fn put(sink: u32, best: Found) {
+    @if(pieced) partial[sink] = vec2(bitcast<u32>(best.value), best.place);
+    @else y[sink] = i32(best.place);
 }
 
 fn found(start: u32, j: u32) -> Found {

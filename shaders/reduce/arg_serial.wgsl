@@ -1,5 +1,5 @@
 import package::config::WORKGROUP;
-import package::reduce::arg::{better, found, params, sink_of, start_of, y};
+import package::reduce::arg::{begin_of, better, end_of, found, params, put, sink_of, start_of};
 
 // One invocation for a result.
 
@@ -15,9 +15,11 @@ fn main(
         return;
     }
     let start = start_of(row);
-    var best = found(start, 0u);
-    for (var j = 1u; j < params.n; j++) {
+    let begin = begin_of(row);
+    let end = end_of(row);
+    var best = found(start, begin);
+    for (var j = begin + 1u; j < end; j++) {
         best = better(best, found(start, j));
     }
-    y[sink] = i32(best.place);
+    put(sink, best);
 }

@@ -25,6 +25,9 @@ pub struct DeviceOptions {
     pub memory_budget: Option<u64>,
     /// How many bytes of freed buffers to keep for reuse; 32 MiB by default.
     pub pool_bytes: Option<u64>,
+    /// Keep all runtime checks, also in shaders that need none
+    /// ([`ShaderRequest::in_bounds`]).
+    pub runtime_checks: bool,
 }
 
 impl DeviceOptions {
@@ -33,6 +36,7 @@ impl DeviceOptions {
         DeviceOptions {
             mask_features: wgpu::Features::all(),
             limits: Some(wgpu::Limits::defaults()),
+            runtime_checks: true,
             ..Self::default()
         }
     }

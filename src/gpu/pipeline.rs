@@ -80,6 +80,12 @@ impl Gpu {
         Ok(lock(&self.pipelines).entry(request.clone()).or_insert(pipeline).clone())
     }
 
+    /// Whether a shader is compiled without checks of indices and loops.
+    fn leaves_checks_out(&self, request: &ShaderRequest) -> bool {
+        let confined = self.caps.backend == wgpu::Backend::Vulkan;
+        request.in_bounds && confined && !self.options.runtime_checks
+    }
+
     fn build(&self, request: &ShaderRequest, program: ShaderProgram) -> Result<Pipeline> {
         let name = request.to_string();
         let doing = format!("compiling '{name}'");
@@ -94,10 +100,20 @@ impl Gpu {
                 bind_group_layouts: &[Some(&layout)],
                 immediate_size: program.reflection.immediate_bytes,
             });
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(&name),
                 source: wgpu::ShaderSource::Wgsl(program.wgsl.as_str().into()),
-            });
+            };
+            let module = if self.leaves_checks_out(request) {
+                // SAFETY: the request says that indices are in bounds and loops end.
+                // Vulkan devices are opened with robust buffer access besides.
+                unsafe {
+                    let checks = wgpu::ShaderRuntimeChecks::unchecked();
+                    device.create_shader_module_trusted(descriptor, checks)
+                }
+            } else {
+                device.create_shader_module(descriptor)
+            };
             let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&name),
                 layout: Some(&pipeline_layout),

@@ -126,6 +126,12 @@ pub struct ShaderRequest {
     /// Whether workgroup memory starts as zeros, as WebGPU says. A shader
     /// that writes every element before it reads it may turn this off.
     pub zero_workgroup: bool,
+    /// Whether every index is within its array, and every loop ends, by
+    /// construction. Then the checks that guard against anything else are left
+    /// out where the driver still confines a shader to its buffers (Vulkan), unless
+    /// [`DeviceOptions::runtime_checks`](super::DeviceOptions::runtime_checks)
+    /// asks for them.
+    pub in_bounds: bool,
 }
 
 impl ShaderRequest {
@@ -140,6 +146,7 @@ impl ShaderRequest {
             written: Vec::new(),
             source_override: None,
             zero_workgroup: true,
+            in_bounds: false,
         }
     }
 

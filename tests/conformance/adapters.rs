@@ -17,9 +17,10 @@ const USES: usize = 256;
 pub(crate) enum Config {
     /// With all the adapter offers.
     Full,
-    /// With WebGPU's default limits, no optional feature, bindings of 1 MiB.
+    /// With WebGPU's default limits, no optional feature, bindings of 1 MiB and all
+    /// runtime checks.
     Minimum,
-    /// With the adapter's limits and no optional feature.
+    /// With the adapter's limits, no optional feature and all runtime checks.
     Plain,
 }
 
@@ -42,9 +43,11 @@ impl Config {
                 let max_binding = Some(MINIMUM_BINDING);
                 DeviceOptions { max_binding, ..DeviceOptions::webgpu_minimum() }
             }
-            Config::Plain => {
-                DeviceOptions { mask_features: wgpu::Features::all(), ..DeviceOptions::default() }
-            }
+            Config::Plain => DeviceOptions {
+                mask_features: wgpu::Features::all(),
+                runtime_checks: true,
+                ..DeviceOptions::default()
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 //! never stored.
 
 mod cpu;
+mod grouped;
 mod split;
 
 use super::parts::Part;
@@ -25,6 +26,37 @@ const NEEDS: Needs =
 
 /// Who computes the output for a query and head.
 pub const VARIANTS: &[Variant] = &[
+    // A workgroup of one SIMD vector for rows of queries that see the same keys:
+    // for software adapters.
+    Variant {
+        name: "lanes",
+        shader: "attention/lanes",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
+        features: &["wide"],
+        needs: Needs { invocations: 8, workgroup_bytes: 26880, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // Few queries: a workgroup for a piece of the keys, and then the pieces
+    // together. In workgroups of one SIMD vector for software adapters.
+    Variant {
+        name: "pieces",
+        shader: "attention/pieces",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(128))],
+        features: &["wide"],
+        needs: Needs { invocations: 8, workgroup_bytes: 6272, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "pieces_wide",
+        shader: "attention/pieces",
+        consts: &[("WORKGROUP", ConstValue::U32(64)), ("KEYS", ConstValue::U32(256))],
+        features: &["wide"],
+        needs: Needs { workgroup_bytes: 9216, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
     // One invocation: right for software adapters, where barriers are dear.
     Variant {
         name: "serial",
@@ -69,6 +101,9 @@ pub const VARIANTS: &[Variant] = &[
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    if grouped::is_grouped(variant) {
+        return grouped::requests(variant);
+    }
     let mut requests = Vec::new();
     let plain = Attention { causal: false, ..Attention::default() };
     let rich = Attention { window: Some(4), softcap: Some(30.0), ..Attention::default() };
@@ -133,6 +168,9 @@ struct Heads {
 impl Heads {
     /// At most how many loop iterations an invocation has for so many keys.
     fn loops(&self, variant: &Variant, keys: u64) -> u64 {
+        if grouped::is_grouped(variant) {
+            return grouped::loops(self, variant, keys);
+        }
         let (head, value) = (self.head, self.value);
         let workgroup = u64::from(variant.needs.invocations);
         match variant.name {
@@ -146,6 +184,11 @@ impl Heads {
                 keys.div_ceil(workgroup) * (head + own * (workgroup + 1) + 8) + 2 * own
             }
         }
+    }
+
+    /// Query heads that use one key head.
+    fn share(&self) -> u64 {
+        self.heads / self.groups.max(1)
     }
 
     /// Bytes of a query under all heads.
@@ -168,19 +211,39 @@ fn heads(q: &TensorType, k: &TensorType, v: &TensorType) -> Result<Heads> {
 }
 
 impl AttentionKernel {
-    fn variant(&self, cx: &GpuCx<'_>, sizes: &Heads, whole: bool) -> Result<&'static Variant> {
+    fn variant(
+        &self,
+        cx: &GpuCx<'_>,
+        sizes: &Heads,
+        whole: bool,
+        single: bool,
+    ) -> Result<&'static Variant> {
         let software = cx.caps.is_software();
         let forced = cx.policy.force.contains_key(FAMILY);
         let queries = cx.bound(&cx.input(0)?.shape[1])?;
         let keys = cx.bound(&cx.input(1)?.shape[2])?;
-        let tiles = whole && sizes.head.max(sizes.value) <= TILED_HEAD;
+        let tiles = single && sizes.head.max(sizes.value) <= TILED_HEAD;
+        let few = queries * sizes.share() <= grouped::FEW;
         let can = |variant: &Variant| {
-            (tiles || variant.name != "tiled") && cx.caps.loops_fit(sizes.loops(variant, keys))
+            let fits = match variant.name {
+                "tiled" => tiles,
+                _ if grouped::is_grouped(variant) => {
+                    whole && single && grouped::fits(cx, sizes, variant).unwrap_or(false)
+                }
+                _ => true,
+            };
+            fits && cx.caps.loops_fit(sizes.loops(variant, keys))
         };
-        let suits = |variant: &Variant| match variant.name {
-            "tiled" => forced || (!software && queries >= TILE.0),
-            "serial" => forced || software,
-            _ => forced || !software,
+        let suits = |variant: &Variant| {
+            forced
+                || match variant.name {
+                    "lanes" => software && !few,
+                    "pieces" => software && few,
+                    "pieces_wide" => !software && few,
+                    "tiled" => !software && queries >= TILE.0,
+                    "serial" => software,
+                    _ => !software,
+                }
         };
         // Some devices can do nothing of what is preferred.
         cx.choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
@@ -246,7 +309,10 @@ impl Kernel for AttentionKernel {
         let bounds = split::bounds(cx, &sizes)?;
         let whole = bounds.len() == 1;
         let parts = split::queries(cx, &sizes, whole)?;
-        let variant = self.variant(cx, &sizes, parts.len() == 1)?;
+        let variant = self.variant(cx, &sizes, whole, parts.len() == 1)?;
+        if grouped::is_grouped(variant) {
+            return grouped::dispatches(self, cx, &sizes, variant, &bounds, &parts);
+        }
         let has = |input: usize| cx.inputs.get(input).is_some_and(Option::is_some);
         let flags = [k.dtype == DType::F16, has(4), !whole, has(5)];
         let shader = request(variant, &self.op, flags, (sizes.head, sizes.value));

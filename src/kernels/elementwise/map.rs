@@ -40,23 +40,28 @@ pub(crate) const FAMILY: &str = "elementwise";
 
 /// The variants of the elementwise shader: invocations per workgroup and words
 /// per invocation.
-pub const VARIANTS: &[Variant] = &[variant("wide", &WIDE, 256), variant("narrow", &NARROW, 64)];
+pub const VARIANTS: &[Variant] = &[
+    variant("wide", &WIDE, &[], 256),
+    // One SIMD vector of a CPU.
+    variant("narrow", &NARROW, &["unrolled"], 8),
+];
 
 const WIDE: [(&str, ConstValue); 2] =
     [("WORKGROUP", ConstValue::U32(256)), ("ITEMS", ConstValue::U32(4))];
 const NARROW: [(&str, ConstValue); 2] =
-    [("WORKGROUP", ConstValue::U32(64)), ("ITEMS", ConstValue::U32(16))];
+    [("WORKGROUP", ConstValue::U32(8)), ("ITEMS", ConstValue::U32(256))];
 
 const fn variant(
     name: &'static str,
     consts: &'static [(&'static str, ConstValue)],
+    features: &'static [&'static str],
     invocations: u32,
 ) -> Variant {
     Variant {
         name,
         shader: "elementwise/map",
         consts,
-        features: &[],
+        features,
         needs: Needs { f16: false, subgroups: false, coop: None, invocations, workgroup_bytes: 0 },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
@@ -80,6 +85,17 @@ pub(super) fn words(variant: &Variant) -> u64 {
         })
     };
     value("WORKGROUP") * value("ITEMS")
+}
+
+/// A shader with the constants and features of a variant.
+pub(super) fn instance(file: &'static str, variant: &Variant) -> ShaderRequest {
+    let mut request = ShaderRequest::new(file);
+    // Elements are those of the result, and what broadcasting makes of them.
+    request.in_bounds = true;
+    for (name, value) in variant.consts {
+        request = request.with(*name, *value);
+    }
+    variant.features.iter().copied().fold(request, ShaderRequest::feature)
 }
 
 impl Map {
@@ -115,10 +131,7 @@ impl Map {
         dims: usize,
         windows: &[Window],
     ) -> Result<ShaderRequest> {
-        let mut request = ShaderRequest::new(variant.shader);
-        for (name, value) in variant.consts {
-            request = request.with(*name, *value);
-        }
+        let mut request = instance(variant.shader, variant);
         let (read, write) = (storage(self.label(), from)?, storage(self.label(), to)?);
         request = request.feature(read.read).feature(write.write);
         match self.operands().len() {

@@ -3,6 +3,7 @@
 mod cpu;
 mod pad;
 mod trilu;
+mod turn;
 
 pub use pad::{PadKernel, Padded};
 pub use trilu::TriluKernel;
@@ -28,6 +29,26 @@ pub const VARIANTS: &[Variant] = &[
         consts: &[],
         features: &[],
         needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    // Copies that turn rows into columns: in workgroups of one SIMD vector for
+    // software adapters, and through tiles in workgroup memory.
+    Variant {
+        name: "turn",
+        shader: "movement/turn",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "turn_tile",
+        shader: "movement/turn_tile",
+        consts: &[("WORKGROUP", ConstValue::U32(256))],
+        features: &[],
+        needs: Needs { invocations: 256, workgroup_bytes: 4224, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
@@ -69,6 +90,7 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     match variant.name {
         "pad" => return pad::requests(variant),
         "trilu" => return trilu::requests(variant),
+        "turn" | "turn_tile" => return turn::requests(variant),
         _ => {}
     }
     let mut requests = Vec::new();
@@ -144,7 +166,6 @@ impl Kernel for StridedCopy {
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
-        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == "copy")?;
         let bits = bits_of("a copy", y.dtype)?;
         let bytes = u64::from(bits / 8);
         let (count, source) = (y.elements(), x.elements());
@@ -153,6 +174,13 @@ impl Kernel for StridedCopy {
         let sources = parts::split(cx, "the source of a copy", &source, &[bytes.into()])?;
         let results = parts::split(cx, "the result of a copy", &count, &[bytes.into()])?;
         let windowed = sources.len() > 1;
+        if bits == 32
+            && sources.len() * results.len() == 1
+            && let Some(dispatch) = turn::dispatch(self, cx)?
+        {
+            return Ok(vec![dispatch]);
+        }
+        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == "copy")?;
         let params = self.params(&y.shape);
         let shader = copying(variant, bits, self.steps.len().max(1), windowed);
         let mut dispatches = Vec::new();

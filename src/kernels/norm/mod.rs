@@ -19,9 +19,22 @@ pub const FAMILY: &str = "norm";
 const ROW: Needs =
     Needs { f16: false, subgroups: false, coop: None, invocations: 128, workgroup_bytes: 512 };
 
+/// Rows up to this length are no work for a SIMD vector of a CPU.
+const SHORT: u64 = 16;
+
 /// How a row is reduced.
 pub const VARIANTS: &[Variant] = &[
-    // One invocation takes a whole row: right for software adapters.
+    // A workgroup of one SIMD vector of a CPU takes a row: for software adapters.
+    Variant {
+        name: "lanes",
+        shader: "norm/row",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, workgroup_bytes: 32, ..ROW },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    // One invocation takes a whole row: for short rows on software adapters.
     Variant {
         name: "serial",
         shader: "norm/serial",
@@ -79,6 +92,8 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 
 fn request(variant: &Variant, kind: Kind, skip: bool, bias: bool) -> ShaderRequest {
     let mut request = ShaderRequest::new(variant.shader);
+    // Rows and their elements are those that were bound.
+    request.in_bounds = true;
     for (name, value) in variant.consts {
         request = request.with(*name, *value);
     }
@@ -138,9 +153,16 @@ impl Kernel for NormKernel {
             let serial = variant.name == "serial";
             let share = if serial { 1 } else { workgroup(variant).map_or(1, u64::from) };
             // At most five passes over the row.
-            variant.name != "response" && cx.caps.loops_fit(5 * longest.div_ceil(share))
+            variant.name != "response" && cx.caps.loops_fit(5 * longest.div_ceil(share) + 16)
         };
-        let suits = |variant: &Variant| forced || (variant.name == "serial") == software;
+        let suits = |variant: &Variant| {
+            forced
+                || match variant.name {
+                    "lanes" => software && longest > SHORT,
+                    "serial" => software && longest <= SHORT,
+                    _ => !software,
+                }
+        };
         let variant = cx
             .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
             .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;

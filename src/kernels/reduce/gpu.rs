@@ -74,7 +74,12 @@ fn choose(cx: &GpuCx<'_>, spans: &Spans) -> Result<&'static Variant> {
 /// How spans are cut: where there are too few to keep the device busy, where
 /// one has more elements than an invocation may go through, and where the only
 /// one is over the limit of a binding. `None` where they are not.
-fn cut(cx: &GpuCx<'_>, variant: &Variant, spans: &Spans, dtype: DType) -> Result<Option<Cut>> {
+pub(super) fn cut(
+    cx: &GpuCx<'_>,
+    variant: &Variant,
+    spans: &Spans,
+    dtype: DType,
+) -> Result<Option<Cut>> {
     let (n, inner) = (cx.bound(&spans.n)?, cx.bound(&spans.inner)?);
     let results = cx.bound(&spans.results())?;
     let serial = is_serial(variant);

@@ -69,7 +69,17 @@ pub const VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
-    // The same ways for the place of an extremum.
+    // The same ways for the place of an extremum; `arg_lanes` has workgroups of
+    // one SIMD vector of a CPU.
+    Variant {
+        name: "arg_lanes",
+        shader: "reduce/arg_row",
+        consts: EIGHT,
+        features: &[],
+        needs: Needs { workgroup_bytes: 64, ..SERIAL },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
     Variant {
         name: "arg_serial",
         shader: "reduce/arg_serial",
@@ -108,8 +118,8 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         let ways = dtypes.into_iter().flat_map(|dtype| {
             [(false, false), (false, true), (true, false), (true, true)].map(|way| (dtype, way))
         });
-        let request = |(dtype, (largest, last))| arg::request(variant, dtype, largest, last).ok();
-        return ways.filter_map(request).collect();
+        let requests = |(dtype, (largest, last))| arg::requests(variant, dtype, largest, last);
+        return ways.flat_map(requests).collect();
     }
     let mut requests = Vec::new();
     for (fold, each, last) in [

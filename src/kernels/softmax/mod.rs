@@ -10,10 +10,29 @@ use rayon::prelude::*;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "softmax";
 
+/// Contiguous rows up to this length are no work for a SIMD vector of a CPU.
+const SHORT: u64 = 16;
+
 /// How a row is reduced.
 pub const VARIANTS: &[Variant] = &[
-    // One invocation takes a whole row: right for software adapters, and for
-    // rows that are not contiguous.
+    // A workgroup of one SIMD vector of a CPU takes a row: for software adapters.
+    Variant {
+        name: "lanes",
+        shader: "softmax/row",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs {
+            f16: false,
+            subgroups: false,
+            coop: None,
+            invocations: 8,
+            workgroup_bytes: 32,
+        },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    // One invocation takes a whole row: for short rows on software adapters, and
+    // for rows that are not contiguous.
     Variant {
         name: "serial",
         shader: "softmax/serial",
@@ -70,6 +89,8 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 
 fn request(variant: &Variant, logarithm: bool) -> ShaderRequest {
     let mut request = ShaderRequest::new(variant.shader);
+    // Rows and their elements are those that were bound.
+    request.in_bounds = true;
     for (name, value) in variant.consts {
         request = request.with(*name, *value);
     }
@@ -114,10 +135,16 @@ impl Kernel for SoftmaxKernel {
             let serial = variant.name == "serial";
             let share = if serial { 1 } else { workgroup(variant).map_or(1, u64::from) };
             // Three passes over the row.
-            (serial || contiguous) && cx.caps.loops_fit(3 * longest.div_ceil(share))
+            (serial || contiguous) && cx.caps.loops_fit(3 * longest.div_ceil(share) + 16)
         };
-        let suits =
-            |variant: &Variant| forced || (variant.name == "serial") == (software || !contiguous);
+        let suits = |variant: &Variant| {
+            forced
+                || match variant.name {
+                    "lanes" => software && longest > SHORT,
+                    "serial" => !contiguous || (software && longest <= SHORT),
+                    _ => !software && contiguous,
+                }
+        };
         let variant = cx
             .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
             .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;

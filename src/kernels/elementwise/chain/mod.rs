@@ -114,10 +114,7 @@ impl Chain {
         inputs: &[DType],
         reading: &Reading<'_>,
     ) -> Result<ShaderRequest> {
-        let mut request = ShaderRequest::new("elementwise/chain");
-        for (name, value) in variant.consts {
-            request = request.with(*name, *value);
-        }
+        let mut request = map::instance("elementwise/chain", variant);
         request = request.with("LANES", storage(LABEL, self.output()?)?.lanes as u32);
         if reading.is_windowed() {
             request = request.feature("windowed");
