@@ -7,11 +7,13 @@ use crate::exec::cpu::CpuEngine;
 use crate::exec::gpu::GpuEngine;
 pub use crate::exec::gpu::{SharedMemory, SharedWeights};
 use crate::exec::{EngineOptions, Profile, TimeSource, WorkingMemory};
+use crate::gpu::Gpu;
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
 use crate::passes;
 use crate::plan::Plan;
 use crate::tensor::Tensor;
+use crate::tune;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -57,9 +59,10 @@ impl Default for SessionOptions {
 }
 
 impl SessionOptions {
-    fn engine(&self) -> EngineOptions {
+    fn engine(&self, gpu: &Arc<Gpu>) -> EngineOptions {
         EngineOptions {
             policy: self.policy.clone(),
+            judge: (!self.policy.unproven).then(|| tune::judge(gpu)),
             poison: self.poison,
             submission_ms: self.submission_ms,
             weights: self.weights.clone(),
@@ -160,7 +163,7 @@ impl Session {
                 plans: Vec::new(),
             },
             Backend::Gpu(gpu) => Engine::Gpu(Box::new(
-                GpuEngine::new(gpu.clone(), graph.clone(), &fixed, options.engine(), progress)
+                GpuEngine::new(gpu.clone(), graph.clone(), &fixed, options.engine(gpu), progress)
                     .await?,
             )),
         };

@@ -8,7 +8,8 @@ use super::caps::DeviceCaps;
 use super::errors::lock;
 use super::memory::{Buffer, Purpose, bump};
 use super::reflect::{Binding, BindingKind, Reflection};
-use super::shader::{ShaderProgram, ShaderRequest, compile};
+use super::program::Program;
+use super::shader::ShaderRequest;
 use crate::error::{Error, Result};
 
 /// A compiled shader on a device.
@@ -16,8 +17,8 @@ use crate::error::{Error, Result};
 pub struct Pipeline {
     /// The request, as text, for messages.
     pub name: String,
-    /// WGSL and reflection.
-    pub program: ShaderProgram,
+    /// WGSL, its fingerprint, and reflection.
+    pub program: Arc<Program>,
     /// The layout of group 0.
     pub layout: wgpu::BindGroupLayout,
     /// The `wgpu` pipeline, for recording commands.
@@ -74,13 +75,31 @@ impl Gpu {
         if let Some(pipeline) = lock(&self.pipelines).get(request) {
             return Ok(pipeline.clone());
         }
-        let program = compile(request)?;
+        let program = self.program(request)?;
         check_fits(&request.to_string(), &program.reflection, &self.caps)?;
         let pipeline = Arc::new(self.build(request, program)?);
         Ok(lock(&self.pipelines).entry(request.clone()).or_insert(pipeline).clone())
     }
 
-    fn build(&self, request: &ShaderRequest, program: ShaderProgram) -> Result<Pipeline> {
+    /// [`Gpu::pipeline`] of several requests, side by side on the threads there are.
+    /// Drivers take most of the time, and let several in.
+    pub fn pipelines(&self, requests: &[&ShaderRequest]) -> Vec<Result<Arc<Pipeline>>> {
+        let mut made: Vec<Option<Result<Arc<Pipeline>>>> = requests.iter().map(|_| None).collect();
+        crate::threads::pieces(&mut made, 1, 1, &|i, place| {
+            place.fill_with(|| Some(self.pipeline(requests[i])));
+        });
+        let missing = || Err(Error::internal("a pipeline that was not made"));
+        made.into_iter().map(|made| made.unwrap_or_else(missing)).collect()
+    }
+
+    /// Links shaders side by side; what fails does so again when it is asked for.
+    pub fn link(&self, requests: &[&ShaderRequest]) {
+        crate::threads::pieces(&mut vec![(); requests.len()], 1, 1, &|i, _| {
+            drop(self.program(requests[i]));
+        });
+    }
+
+    fn build(&self, request: &ShaderRequest, program: Arc<Program>) -> Result<Pipeline> {
         let name = request.to_string();
         let doing = format!("compiling '{name}'");
         let layout_entries: Vec<_> = program.reflection.bindings.iter().map(layout_entry).collect();

@@ -1,0 +1,331 @@
+//! One node of a graph by itself, with values drawn for it: what kernels are tried
+//! and timed on.
+
+use crate::error::{Error, Result};
+use crate::graph::{Bindings, Dim, Graph, GraphBuilder, Node, Source, StateId, ValueId};
+use crate::ops::{Operator, RefData, RefTensor};
+use crate::tensor::Tensor;
+use crate::validate::{CaseInput, Values, generate, mix};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A node, by name, of a graph that is planned for these bounds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) node: &'a str,
+    pub(super) bounds: &'a Bindings,
+}
+
+/// How much smaller than in the graph a node's constants are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Every extent that is not small.
+    All,
+    /// Every such extent but the last of each operand: sums stay as long as they are.
+    Outer,
+    /// Only the very large ones.
+    Large,
+    /// Nothing.
+    Nothing,
+}
+
+impl Cut {
+    pub(super) const ALL: [Cut; 4] = [Cut::All, Cut::Outer, Cut::Large, Cut::Nothing];
+
+    /// The extent in the place of `extent`. Equal ones stay equal, and what decides
+    /// about vectors, blocks and remainders stays: divisibility by 4, 8, 32 and 256.
+    fn extent(self, extent: u64, last: bool) -> u64 {
+        let least = if self == Cut::Large { 2048 } else { 40 };
+        if self == Cut::Nothing || (self == Cut::Outer && last) || extent <= least {
+            return extent;
+        }
+        let smaller = match extent {
+            n if n.is_multiple_of(256) => 256,
+            n if n.is_multiple_of(32) => 96,
+            n if n.is_multiple_of(8) => 40,
+            n if n.is_multiple_of(4) => 36,
+            _ => 37,
+        };
+        smaller.min(extent)
+    }
+}
+
+/// Run-time values of symbols: small, odd, and not all the same.
+const FEW: [u64; 4] = [5, 3, 7, 9];
+
+/// The most elements of all operands together where something is cut.
+const SMALL: usize = 1 << 21;
+/// The same where nothing can be.
+const MOST: usize = 1 << 26;
+/// The most elements of a constant of the graph that is taken as it is.
+const AS_IT_IS: usize = 1 << 12;
+
+/// A graph of one node, and what it is run on.
+#[derive(Debug)]
+pub(super) struct Alone {
+    pub(super) graph: Arc<Graph>,
+    pub(super) bounds: Bindings,
+    /// The run-time values of its symbols.
+    pub(super) values: Bindings,
+    /// What the graph's inputs get, in order.
+    pub(super) inputs: Vec<Tensor>,
+    /// What its states hold before.
+    pub(super) states: Vec<(StateId, Tensor)>,
+    /// The operator's inputs.
+    pub(super) operands: Vec<Option<Tensor>>,
+    /// Where its results are: an output, or a state that is updated.
+    pub(super) results: Vec<Place>,
+}
+
+/// Where a result is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    Output(usize),
+    State(StateId),
+}
+
+/// How values are drawn. Some operators are defined for few numbers only.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draw {
+    reals: (f64, f64),
+    whole: i64,
+    blank: bool,
+}
+
+impl Draw {
+    /// In the order to try them; no ends stand for the normal distribution.
+    pub(super) const ALL: [Draw; 5] = [
+        Draw { reals: (0.0, 0.0), whole: 2, blank: false },
+        Draw { reals: (0.1, 0.9), whole: 2, blank: false },
+        Draw { reals: (0.0, 0.0), whole: 1, blank: false },
+        Draw { reals: (1.1, 1.9), whole: 2, blank: false },
+        Draw { reals: (0.1, 0.9), whole: 1, blank: false },
+    ];
+    /// What is timed: whole numbers that are right whatever the extents are.
+    pub(super) const TIMED: Draw = Draw { reals: (0.0, 0.0), whole: 1, blank: false };
+    /// Zeros, where only types and extents matter.
+    pub(super) const BLANK: Draw = Draw { reals: (0.0, 0.0), whole: 1, blank: true };
+
+    fn values(self, integer: bool) -> Values {
+        match self.reals {
+            _ if integer => Values::Whole(0, self.whole),
+            (0.0, 0.0) => Values::Normal(1.0),
+            (from, to) => Values::Uniform(from, to),
+        }
+    }
+}
+
+impl At<'_> {
+    pub(super) fn node(&self) -> Result<&Node> {
+        let found = self.graph.nodes().iter().find(|node| node.name == self.node);
+        found.ok_or_else(|| Error::internal(format!("there is no node '{}'", self.node)))
+    }
+
+    /// The node by itself. `full` gives symbols the values of their bounds.
+    ///
+    /// # Errors
+    /// If the operator does not take what is left of its operands, or they are too
+    /// large to be tried.
+    pub(super) fn alone(&self, cut: Cut, draw: Draw, full: bool) -> Result<Alone> {
+        let node = self.node()?;
+        let mut g = GraphBuilder::new();
+        for symbol in self.graph.symbols() {
+            g.symbol(&symbol.name);
+        }
+        let values = self.values(node, full)?;
+        let mut made = Making { at: *self, cut, draw, values: &values, elements: 0 };
+        let (mut inputs, mut states, mut operands) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ids = Vec::new();
+        for (i, input) in node.inputs.iter().enumerate() {
+            let Some(id) = *input else {
+                ids.push(None);
+                operands.push(None);
+                continue;
+            };
+            let value = self.graph.value(id);
+            let shape = made.shape(id);
+            let tensor = made.tensor(id, &shape, i)?;
+            ids.push(Some(match &value.source {
+                Source::Constant(_) => g.constant(&format!("c{i}"), tensor.clone())?,
+                _ if self.is_state(node, i, id) => {
+                    states.push((StateId(states.len() as u32), tensor.clone()));
+                    g.state(&format!("s{i}"), value.ty.dtype, shape, None)?
+                }
+                _ => {
+                    inputs.push(tensor.clone());
+                    g.input(&format!("x{i}"), value.ty.dtype, shape)?
+                }
+            }));
+            operands.push(Some(tensor));
+        }
+        let outputs = g.node("node", node.op.clone(), &ids)?;
+        let mut results = Vec::new();
+        let updated = node.op.updates().and_then(|(input, output)| {
+            let number = node.inputs[..input].iter().enumerate();
+            let before = number.filter(|(i, id)| id.is_some_and(|id| self.is_state(node, *i, id)));
+            let state = self.is_state(node, input, node.inputs.get(input).copied().flatten()?);
+            state.then_some((output, StateId(before.count() as u32)))
+        });
+        let mut outs = 0;
+        for (o, &output) in outputs.iter().enumerate() {
+            match updated {
+                Some((number, state)) if number == o => results.push(Place::State(state)),
+                _ => {
+                    g.output(&format!("y{o}"), output)?;
+                    results.push(Place::Output(outs));
+                    outs += 1;
+                }
+            }
+        }
+        let bounds = self.bounds.clone();
+        let graph = Arc::new(g.finish()?);
+        Ok(Alone { graph, bounds, values, inputs, states, operands, results })
+    }
+
+    /// Whether an operand is memory that the operator updates, or reads as a state.
+    fn is_state(&self, node: &Node, input: usize, id: ValueId) -> bool {
+        let updated = node.op.updates().is_some_and(|(updated, _)| updated == input);
+        let version = self.graph.states().iter().any(|state| state.last == id);
+        updated || version || matches!(self.graph.value(id).source, Source::State(_))
+    }
+
+    /// Values for the symbols. Those of states are what they are bound to: states
+    /// have one size.
+    fn values(&self, node: &Node, full: bool) -> Result<Bindings> {
+        let mut fixed = HashSet::new();
+        for (i, id) in node.inputs.iter().enumerate() {
+            if let Some(id) = id.filter(|id| self.is_state(node, i, *id)) {
+                self.graph.ty(id).shape.iter().for_each(|dim| symbols(dim, &mut fixed));
+            }
+        }
+        let mut values = Bindings::new(self.graph.symbols().len());
+        for number in 0..self.graph.symbols().len() {
+            let symbol = crate::graph::Symbol(number as u32);
+            if let Some(bound) = self.bounds.get(symbol) {
+                let few = FEW[number % FEW.len()].min(bound);
+                values.set(symbol, if full || fixed.contains(&number) { bound } else { few });
+            }
+        }
+        Ok(values)
+    }
+}
+
+fn symbols(dim: &Dim, found: &mut HashSet<usize>) {
+    match dim {
+        Dim::Const(_) => {}
+        Dim::Sym(symbol) => {
+            found.insert(symbol.index());
+        }
+        Dim::Expr(expr) => {
+            symbols(&expr.left, found);
+            symbols(&expr.right, found);
+        }
+    }
+}
+
+/// Makes operands.
+struct Making<'a> {
+    at: At<'a>,
+    cut: Cut,
+    draw: Draw,
+    values: &'a Bindings,
+    elements: usize,
+}
+
+impl Making<'_> {
+    fn shape(&self, id: ValueId) -> Vec<Dim> {
+        let shape = &self.at.graph.ty(id).shape;
+        let last = shape.len().saturating_sub(1);
+        let cut = |(axis, dim): (usize, &Dim)| match dim {
+            Dim::Const(extent) => Dim::Const(self.cut.extent(*extent, axis == last)),
+            other => other.clone(),
+        };
+        shape.iter().enumerate().map(cut).collect()
+    }
+
+    fn tensor(&mut self, id: ValueId, shape: &[Dim], number: usize) -> Result<Tensor> {
+        let value = self.at.graph.value(id);
+        let eval = |dim: &Dim| Ok(dim.eval(self.values)? as usize);
+        let extents = shape.iter().map(eval).collect::<Result<Vec<usize>>>()?;
+        let count = extents.iter().fold(1usize, |count, &n| count.saturating_mul(n));
+        self.elements = self.elements.saturating_add(count);
+        let most = if self.cut == Cut::Nothing { MOST } else { SMALL };
+        if self.elements > most {
+            let at = format!("a trial of node '{}'", self.at.node);
+            let limit_name = "elements".into();
+            let (needed, limit) = (self.elements as u64, most as u64);
+            return Err(Error::Limit { what: at, limit_name, needed, limit });
+        }
+        if let Some(known) = self.at.graph.constant(id)
+            && known.extents() == extents
+            && (count <= AS_IT_IS || (known.dtype().is_integer() && count <= SMALL))
+        {
+            return Ok(known.clone());
+        }
+        if self.draw.blank {
+            let bytes = value.ty.dtype.bytes(&extents)?;
+            return Tensor::new(value.ty.dtype, &extents, vec![0; bytes]);
+        }
+        let values = self.draw.values(value.ty.dtype.is_integer());
+        generate(&CaseInput::run(value.ty.dtype, &extents).values(values), mix(SEED, number as u64))
+    }
+}
+
+/// Trials are the same on every machine.
+const SEED: u64 = 0x7769_6e66;
+
+impl Alone {
+    /// The reference's answer, and the operands exactly.
+    ///
+    /// # Errors
+    /// If the values are out of the operator's domain.
+    pub(super) fn reference(&self, op: &dyn Operator) -> Result<Answer> {
+        let exact = |tensor: &Option<Tensor>| tensor.as_ref().map(RefTensor::from_tensor);
+        let operands: Vec<Option<RefTensor>> =
+            self.operands.iter().map(|t| exact(t).transpose()).collect::<Result<_>>()?;
+        let inputs: Vec<Option<&RefTensor>> = operands.iter().map(Option::as_ref).collect();
+        let node = self.graph.nodes().first().ok_or_else(|| Error::internal("no node"))?;
+        let extents = node.outputs.iter().map(|id| self.graph.ty(*id).extents(&self.values));
+        let results = op.reference_sized(&inputs, &extents.collect::<Result<Vec<_>>>()?)?;
+        Ok(Answer { operands, results })
+    }
+}
+
+/// What a run should give.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) operands: Vec<Option<RefTensor>>,
+    pub(super) results: Vec<RefTensor>,
+}
+
+impl Answer {
+    /// Whether all of it is finite: other values prove little.
+    pub(super) fn is_finite(&self) -> bool {
+        self.results.iter().all(|result| match &result.data {
+            RefData::Real(values) => values.iter().all(|value| value.is_finite()),
+            RefData::Int(_) => true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_keeps_what_shaders_ask_about() {
+        for extent in [1, 3, 40, 41, 44, 48, 576, 1000, 1536, 49152, 30_522] {
+            let cut = Cut::All.extent(extent, true);
+            assert!(cut <= extent);
+            for factor in [4, 8, 32, 256] {
+                let (before, after) = (extent.is_multiple_of(factor), cut.is_multiple_of(factor));
+                assert!(before == after || (!before && extent <= 40), "{extent} {cut} {factor}");
+            }
+        }
+        assert_eq!(Cut::Outer.extent(576, true), 576);
+        assert_eq!(Cut::Large.extent(576, true), 576);
+        assert_eq!(Cut::Large.extent(49152, false), 256);
+        assert_eq!(Cut::Nothing.extent(49152, false), 49152);
+    }
+}
