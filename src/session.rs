@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 pub use crate::exec::Progress;
 use crate::exec::cpu::CpuEngine;
-use crate::exec::gpu::GpuEngine;
+use crate::exec::gpu::{Chooser, GpuEngine};
 pub use crate::exec::gpu::{SharedMemory, SharedWeights};
 use crate::exec::{EngineOptions, Profile, TimeSource, WorkingMemory};
 use crate::gpu::Gpu;
@@ -13,7 +13,7 @@ use crate::kernels::Policy;
 use crate::passes;
 use crate::plan::Plan;
 use crate::tensor::Tensor;
-use crate::tune;
+use crate::{threads, tune};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -41,6 +41,9 @@ pub struct SessionOptions {
     /// Where working memory on devices is shared with other sessions, which must
     /// not run at the same time.
     pub memory: Option<SharedMemory>,
+    /// Values of symbols for which kernels are compiled while weights are uploaded,
+    /// so that the first runs need not wait for it.
+    pub ahead: Vec<BTreeMap<String, u64>>,
 }
 
 impl Default for SessionOptions {
@@ -54,6 +57,7 @@ impl Default for SessionOptions {
             submission_ms: 250.0,
             weights: None,
             memory: None,
+            ahead: Vec::new(),
         }
     }
 }
@@ -162,10 +166,27 @@ impl Session {
                 engine: CpuEngine::new(graph.clone(), &fixed, options.poison)?,
                 plans: Vec::new(),
             },
-            Backend::Gpu(gpu) => Engine::Gpu(Box::new(
-                GpuEngine::new(gpu.clone(), graph.clone(), &fixed, options.engine(gpu), progress)
-                    .await?,
-            )),
+            Backend::Gpu(gpu) => {
+                let all = options.ahead.iter().map(|values| {
+                    let mut bindings = fixed.clone();
+                    let known = values.iter().filter_map(|(n, v)| Some((graph.symbol(n)?, *v)));
+                    known.for_each(|(symbol, value)| bindings.set(symbol, value));
+                    bounds(&bindings, &fixed, &buckets)
+                });
+                let all: Vec<Bindings> = all.collect();
+                let own = options.engine(gpu);
+                let chooser = Chooser::new(gpu, &graph, &own);
+                let compiling = (!all.is_empty()).then(|| {
+                    threads::beside(Box::new(move || {
+                        let failed = all.iter().find_map(|bounds| chooser.ahead(bounds).err());
+                        failed.iter().for_each(|e| log::debug!("compiling ahead: {e}"));
+                    }))
+                });
+                let engine = GpuEngine::new(gpu.clone(), graph.clone(), &fixed, own, progress);
+                let engine = engine.await?;
+                drop(compiling);
+                Engine::Gpu(Box::new(engine))
+            }
         };
         Ok(Session {
             graph,
@@ -464,7 +485,7 @@ impl Session {
 
     /// The plan for the bounds of these run-time values, made if need be.
     async fn plan(&mut self, bindings: &Bindings) -> Result<usize> {
-        let bounds = self.bounds(bindings);
+        let bounds = bounds(bindings, &self.fixed, &self.buckets);
         if let Some(&index) = self.plans.get(&bounds) {
             return Ok(index);
         }
@@ -481,19 +502,24 @@ impl Session {
         self.plans.insert(bounds, index);
         Ok(index)
     }
+}
 
-    fn bounds(&self, bindings: &Bindings) -> Bindings {
-        let mut bounds = bindings.clone();
-        for (&symbol, buckets) in &self.buckets {
-            if let Some(value) = bindings.get(symbol)
-                && self.fixed.get(symbol).is_none()
-                && let Some(&bound) = buckets.iter().find(|&&bound| bound >= value)
-            {
-                bounds.set(symbol, bound);
-            }
+/// The bounds to plan for, given run-time values.
+fn bounds(
+    bindings: &Bindings,
+    fixed: &Bindings,
+    buckets: &HashMap<Symbol, Vec<u64>>,
+) -> Bindings {
+    let mut bounds = bindings.clone();
+    for (&symbol, buckets) in buckets {
+        if let Some(value) = bindings.get(symbol)
+            && fixed.get(symbol).is_none()
+            && let Some(&bound) = buckets.iter().find(|&&bound| bound >= value)
+        {
+            bounds.set(symbol, bound);
         }
-        bounds
     }
+    bounds
 }
 
 fn unknown_symbol(graph: &Graph, name: &str) -> Error {

@@ -9,7 +9,7 @@ use super::caps::DeviceCaps;
 use super::errors::{Faults, LateAnswers, lock, one_line};
 use super::memory::{Counts, Memory};
 use super::pipeline::Pipeline;
-use super::program::Program;
+use super::program::{Linked, Once, Program};
 use super::readback::ReadPool;
 use super::shader::ShaderRequest;
 use crate::error::{Error, Result};
@@ -122,10 +122,13 @@ pub struct Gpu {
     pub(crate) memory: Arc<Memory>,
     pub(crate) counts: Counts,
     pub(crate) reads: ReadPool,
-    pub(crate) programs: Mutex<HashMap<ShaderRequest, Arc<Program>>>,
-    pub(crate) pipelines: Mutex<HashMap<ShaderRequest, Arc<Pipeline>>>,
+    pub(crate) programs: Mutex<HashMap<ShaderRequest, Once<Program>>>,
+    pub(crate) linked: Mutex<Option<Linked>>,
+    pub(crate) pipelines: Mutex<HashMap<ShaderRequest, Once<Pipeline>>>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) store: Option<Arc<dyn Store>>,
+    /// When the store was last written.
+    pub(crate) kept: Mutex<Option<web_time::Instant>>,
     /// Pipelines that the stored cache knows of.
     pub(crate) kept_pipelines: Mutex<u64>,
     beside: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
@@ -176,9 +179,11 @@ impl Gpu {
                 .pipeline_cache
                 .then(|| super::program::pipeline_cache(&device, &info, store.as_deref())),
             store,
+            kept: Mutex::default(),
             kept_pipelines: Mutex::default(),
             beside: Mutex::default(),
             programs: Mutex::default(),
+            linked: Mutex::default(),
             device,
             queue,
             info,
@@ -299,6 +304,12 @@ impl Gpu {
         let index = self.scope(&doing, 0, |_| self.queue.submit([encoder.finish()]))?;
         self.check(doing)?;
         Ok(index)
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        self.keep_all();
     }
 }
 

@@ -8,7 +8,7 @@ use super::caps::DeviceCaps;
 use super::errors::lock;
 use super::memory::{Buffer, Purpose, bump};
 use super::reflect::{Binding, BindingKind, Reflection};
-use super::program::Program;
+use super::program::{Once, Program, once};
 use super::shader::ShaderRequest;
 use crate::error::{Error, Result};
 
@@ -72,13 +72,11 @@ impl Gpu {
     /// feature the device lacks, `Limit` when it does not fit the device,
     /// `Device` or `DeviceLost` when the driver fails.
     pub fn pipeline(&self, request: &ShaderRequest) -> Result<Arc<Pipeline>> {
-        if let Some(pipeline) = lock(&self.pipelines).get(request) {
-            return Ok(pipeline.clone());
-        }
-        let program = self.program(request)?;
-        check_fits(&request.to_string(), &program.reflection, &self.caps)?;
-        let pipeline = Arc::new(self.build(request, program)?);
-        Ok(lock(&self.pipelines).entry(request.clone()).or_insert(pipeline).clone())
+        once(&self.pipelines, request, &|| {
+            let program = self.program(request)?;
+            check_fits(&request.to_string(), &program.reflection, &self.caps)?;
+            self.build(request, program)
+        })
     }
 
     /// [`Gpu::pipeline`] of several requests, side by side on the threads there are.
@@ -276,7 +274,11 @@ impl Gpu {
 
     /// Forgets the compiled pipelines that nobody else holds.
     pub fn trim_pipelines(&self) {
-        lock(&self.pipelines).retain(|_, p| Arc::strong_count(p) > 1);
+        let used = |place: &Once<Pipeline>| {
+            Arc::strong_count(place) > 1
+                || lock(place).as_ref().is_some_and(|made| Arc::strong_count(made) > 1)
+        };
+        lock(&self.pipelines).retain(|_, place| used(place));
     }
 }
 

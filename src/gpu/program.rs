@@ -1,13 +1,14 @@
 //! Linked shaders, and what a device leaves in its store for the next process.
 
+use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use super::Gpu;
 use super::adapters::AdapterInfo;
 use super::errors::lock;
-use super::shader::{ShaderProgram, ShaderRequest, compile};
+use super::shader::{ShaderProgram, ShaderRequest, compile, library_fingerprint};
 use crate::error::Result;
 use crate::store::{Store, fingerprint};
 
@@ -35,22 +36,114 @@ impl Program {
     }
 }
 
+/// Something that is made once for a key, while others who want it wait.
+pub(crate) type Once<T> = Arc<Mutex<Option<Arc<T>>>>;
+
+/// The value of a key, made by the first who asks. What fails is tried again.
+pub(super) fn once<T>(
+    all: &Mutex<HashMap<ShaderRequest, Once<T>>>,
+    request: &ShaderRequest,
+    make: &dyn Fn() -> Result<T>,
+) -> Result<Arc<T>> {
+    let place = lock(all).entry(request.clone()).or_default().clone();
+    let mut place = lock(&place);
+    if let Some(made) = &*place {
+        return Ok(made.clone());
+    }
+    Ok(place.insert(Arc::new(make()?)).clone())
+}
+
+/// Linked shaders by the fingerprint of their request: those of the store, and new ones.
+#[derive(Debug, Default)]
+pub(crate) struct Linked {
+    known: HashMap<String, ShaderProgram>,
+    fresh: bool,
+}
+
+/// The most that is kept of linked shaders, in bytes of WGSL.
+const MOST_LINKED: usize = 8 << 20;
+
+impl Linked {
+    fn load(store: Option<&dyn Store>) -> Self {
+        let bytes = store.and_then(|store| store.load(&linked_key()));
+        let known = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Linked { known: known.unwrap_or_default(), fresh: false }
+    }
+}
+
+/// Under another key for other shader files: no request has the same result for sure.
+fn linked_key() -> String {
+    format!("{LINKED}{}", library_fingerprint())
+}
+
+const LINKED: &str = "linked-";
+
 impl Gpu {
     /// The linked shader of a request; nothing is compiled by the driver.
     ///
     /// # Errors
     /// As [`compile`].
     pub fn program(&self, request: &ShaderRequest) -> Result<Arc<Program>> {
-        if let Some(program) = lock(&self.programs).get(request) {
-            return Ok(program.clone());
-        }
-        let program = Arc::new(Program::new(compile(request)?, request.zero_workgroup));
-        Ok(lock(&self.programs).entry(request.clone()).or_insert(program).clone())
+        once(&self.programs, request, &|| {
+            Ok(Program::new(self.linked(request)?, request.zero_workgroup))
+        })
     }
 
-    /// Puts compiled pipelines into the store, if there are new ones and the driver
-    /// gives them out.
+    fn linked(&self, request: &ShaderRequest) -> Result<ShaderProgram> {
+        if self.store.is_none() {
+            return compile(request);
+        }
+        let name = fingerprint(&[format!("{request:?}").as_bytes()]);
+        let load = || Linked::load(self.store.as_deref());
+        if let Some(known) = lock(&self.linked).get_or_insert_with(load).known.get(&name) {
+            return Ok(known.clone());
+        }
+        let program = compile(request)?;
+        let mut linked = lock(&self.linked);
+        let linked = linked.get_or_insert_with(load);
+        linked.known.insert(name, program.clone());
+        linked.fresh = true;
+        Ok(program)
+    }
+
+    /// Puts what was linked and compiled into the store, as far as it is new. Not more
+    /// often than every two seconds; what is left is kept when the device is dropped.
     pub fn keep(&self) {
+        let now = web_time::Instant::now();
+        let mut kept = lock(&self.kept);
+        if kept.is_none_or(|kept| (now - kept).as_secs() >= 2) {
+            *kept = Some(now);
+            drop(kept);
+            self.keep_all();
+        }
+    }
+
+    pub(super) fn keep_all(&self) {
+        self.keep_linked();
+        self.keep_pipelines();
+    }
+
+    fn keep_linked(&self) {
+        let Some(store) = &self.store else { return };
+        let mut linked = lock(&self.linked);
+        let Some(linked) = linked.as_mut().filter(|linked| linked.fresh) else { return };
+        linked.fresh = false;
+        let own = linked_key();
+        for other in store.keys(LINKED).iter().filter(|key| **key != own) {
+            store.update(other, &mut |_| None);
+        }
+        store.update(&own, &mut |old| {
+            let old = old.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let mut all: HashMap<String, ShaderProgram> = old.unwrap_or_default();
+            all.extend(linked.known.iter().map(|(name, program)| (name.clone(), program.clone())));
+            let bytes: usize = all.values().map(|program| program.wgsl.len()).sum();
+            // What grew too large begins anew with what this process needs.
+            let kept = if bytes > MOST_LINKED { &linked.known } else { &all };
+            serde_json::to_vec(kept).ok()
+        });
+    }
+
+    fn keep_pipelines(&self) {
         let (Some(store), Some(cache)) = (&self.store, &self.pipeline_cache) else { return };
         let made = self.counts.pipelines.load(Ordering::Relaxed);
         if std::mem::replace(&mut *lock(&self.kept_pipelines), made) == made {

@@ -164,7 +164,8 @@ fn observe_language(
     let disabled_passes = args.device.disabled_passes();
     let options = ModelOptions { policy, disabled_passes, ..ModelOptions::default() };
     let (file, backend) = (wginfer::formats::gguf::open(path)?, Backend::Gpu(gpu.clone()));
-    let loading = LanguageModel::load(file, &backend, &options, &mut |_, _| {});
+    let mut untold = |_: u64, _: u64| {};
+    let loading = LanguageModel::load(file, &backend, &options, &mut untold);
     let mut model = backend.block_on(loading)?;
     // A whole chunk of a prompt, and one token.
     let prompt = vec![0; model.chunk().min(model.context() - 1)];

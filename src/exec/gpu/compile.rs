@@ -88,7 +88,7 @@ impl GpuEngine {
         }
         let (slots, inputs) = self.buffers(plan, given)?;
         let mut calls = Vec::new();
-        for chosen in self.chosen(plan).await? {
+        for chosen in self.chooser.chosen(plan).await? {
             self.reserve_scratch(&chosen.dispatches)?;
             self.reserve_codebooks(&chosen.dispatches).await?;
             calls.push((chosen.call, chosen.dispatches));

@@ -1,13 +1,13 @@
 //! Who says which kernels a plan may use. The executor asks; it does not know how
 //! the answers come about.
 
-use super::GpuEngine;
 use crate::error::{Error, Result};
-use crate::gpu::ShaderRequest;
+use crate::exec::EngineOptions;
+use crate::gpu::{Gpu, ShaderRequest};
 use crate::graph::{Bindings, Graph, TensorType};
 use crate::kernels::{Dispatch, GpuCx, Kernel, Policy};
 use crate::plan::{Call, OperandId, Plan};
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,13 +69,48 @@ pub(super) struct Chosen<'a> {
     policy: Policy,
 }
 
-impl GpuEngine {
+/// Chooses the dispatches of plans of one graph on one device.
+#[derive(Debug, Clone)]
+pub(crate) struct Chooser {
+    gpu: Arc<Gpu>,
+    graph: Arc<Graph>,
+    policy: Policy,
+    /// Says which kernels may be used; without one all may.
+    judge: Option<Arc<dyn Judge>>,
+}
+
+impl Chooser {
+    pub(crate) fn new(gpu: &Arc<Gpu>, graph: &Arc<Graph>, options: &EngineOptions) -> Self {
+        Chooser {
+            gpu: gpu.clone(),
+            graph: graph.clone(),
+            policy: options.policy.clone(),
+            judge: options.judge.clone(),
+        }
+    }
+
+    /// Compiles what a plan for these bounds will need. Nothing comes of errors: they
+    /// come again when the plan is made.
+    pub(crate) fn ahead(&self, bounds: &Bindings) -> Result<()> {
+        let plan = Plan::new(&self.graph, bounds)?;
+        let calls = plan.calls().map(|call| self.choose(&plan, call));
+        let calls = calls.collect::<Result<Vec<_>>>()?;
+        match &self.judge {
+            None => self.compile(&calls),
+            Some(judge) => {
+                let all: Vec<&Dispatch> = calls.iter().flat_map(|call| &call.dispatches).collect();
+                judge.prepare(&all, &self.policy)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The dispatches of every call of a plan, with variants that may be used.
     pub(super) async fn chosen<'a>(&self, plan: &'a Plan) -> Result<Vec<Chosen<'a>>> {
         let calls = plan.calls().map(|call| self.choose(plan, call));
         let mut calls = calls.collect::<Result<Vec<Chosen<'a>>>>()?;
         let Some(judge) = self.judge.clone() else {
-            self.compile_ahead(&calls);
+            self.compile(&calls);
             return Ok(calls);
         };
         // Each round forbids a variant or ends.
@@ -157,15 +192,10 @@ impl GpuEngine {
 
     /// Compiles pipelines side by side. What fails does so again, with its node's
     /// name, when it is asked for.
-    fn compile_ahead(&self, calls: &[Chosen<'_>]) {
-        let dispatches = calls.iter().flat_map(|call| &call.dispatches);
-        let mut known = BTreeSet::new();
-        let mut requests: Vec<&ShaderRequest> = Vec::new();
-        for dispatch in dispatches {
-            if known.insert(format!("{:?}", dispatch.shader)) {
-                requests.push(&dispatch.shader);
-            }
-        }
+    fn compile(&self, calls: &[Chosen<'_>]) {
+        let mut known = HashSet::new();
+        let all = calls.iter().flat_map(|call| &call.dispatches).map(|dispatch| &dispatch.shader);
+        let requests: Vec<&ShaderRequest> = all.filter(|shader| known.insert(*shader)).collect();
         drop(self.gpu.pipelines(&requests));
     }
 }

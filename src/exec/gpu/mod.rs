@@ -18,13 +18,12 @@ use crate::exec::{EngineOptions, Progress, WorkingMemory};
 use crate::gpu::errors::lock;
 use crate::gpu::{Buffer, Gpu, Program, Purpose, StepWriter, Uploader};
 use crate::graph::{Bindings, Graph, StateId, StateInfo};
-use crate::kernels::Policy;
 use crate::plan::Plan;
 use crate::tensor::DType;
 use arena::Arena;
 pub use arena::SharedMemory;
 use compile::Compiled;
-pub(crate) use judge::{CallFacts, Judge, Unfit};
+pub(crate) use judge::{CallFacts, Chooser, Judge, Unfit};
 pub(crate) use kept::{DeviceTensor, Given, Kept};
 use run::Pace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +41,7 @@ const SHARED_STEP_BYTES: u64 = 8 << 10;
 pub(crate) struct GpuEngine {
     gpu: Arc<Gpu>,
     graph: Arc<Graph>,
-    policy: Policy,
-    judge: Option<Arc<dyn Judge>>,
+    chooser: Chooser,
     poison: Option<Buffer>,
     poisoned: bool,
     weights: Weights,
@@ -77,6 +75,7 @@ impl GpuEngine {
         options: EngineOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
+        let chooser = Chooser::new(&gpu, &graph, &options);
         check_room(&gpu, &graph, options.weights.as_ref(), fixed)?;
         let weights = Weights::upload(&gpu, &graph, options.weights.as_ref(), progress).await?;
         let states = allocate_states(&gpu, &graph, fixed)?;
@@ -87,8 +86,7 @@ impl GpuEngine {
         Ok(GpuEngine {
             gpu,
             graph,
-            policy: options.policy,
-            judge: options.judge,
+            chooser,
             poison: None,
             poisoned: options.poison,
             weights,
