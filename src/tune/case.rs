@@ -9,11 +9,11 @@ use crate::validate::{CaseInput, Values, generate, mix};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A node, by name, of a graph that is planned for these bounds.
+/// A node of a graph that is planned for these bounds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
     pub(super) graph: &'a Graph,
-    pub(super) node: &'a str,
+    pub(super) node: &'a Node,
     pub(super) bounds: &'a Bindings,
 }
 
@@ -117,18 +117,13 @@ impl Draw {
 }
 
 impl At<'_> {
-    pub(super) fn node(&self) -> Result<&Node> {
-        let found = self.graph.nodes().iter().find(|node| node.name == self.node);
-        found.ok_or_else(|| Error::internal(format!("there is no node '{}'", self.node)))
-    }
-
     /// The node by itself. `full` gives symbols the values of their bounds.
     ///
     /// # Errors
     /// If the operator does not take what is left of its operands, or they are too
     /// large to be tried.
     pub(super) fn alone(&self, cut: Cut, draw: Draw, full: bool) -> Result<Alone> {
-        let node = self.node()?;
+        let node = self.node;
         let mut g = GraphBuilder::new();
         for symbol in self.graph.symbols() {
             g.symbol(&symbol.name);
@@ -178,7 +173,7 @@ impl At<'_> {
                 }
             }
         }
-        let bounds = self.bounds.clone();
+        let bounds = self.smaller_bounds(cut, &values);
         let graph = Arc::new(g.finish()?);
         Ok(Alone { graph, bounds, values, inputs, states, operands, results })
     }
@@ -188,6 +183,22 @@ impl At<'_> {
         let updated = node.op.updates().is_some_and(|(updated, _)| updated == input);
         let version = self.graph.states().iter().any(|state| state.last == id);
         updated || version || matches!(self.graph.value(id).source, Source::State(_))
+    }
+
+    /// Memory is sized by bounds, and a trial should take little of it. From this bound
+    /// on no kernel looks different.
+    fn smaller_bounds(&self, cut: Cut, values: &Bindings) -> Bindings {
+        const ENOUGH: u64 = 16;
+        let mut bounds = self.bounds.clone();
+        for number in 0..self.graph.symbols().len() {
+            let symbol = crate::graph::Symbol(number as u32);
+            if let (Some(bound), Some(value)) = (bounds.get(symbol), values.get(symbol))
+                && cut != Cut::Nothing
+            {
+                bounds.set(symbol, bound.min(ENOUGH).max(value));
+            }
+        }
+        bounds
     }
 
     /// Values for the symbols. Those of states are what they are bound to: states
@@ -252,7 +263,7 @@ impl Making<'_> {
         self.elements = self.elements.saturating_add(count);
         let most = if self.cut == Cut::Nothing { MOST } else { SMALL };
         if self.elements > most {
-            let at = format!("a trial of node '{}'", self.at.node);
+            let at = format!("a trial of node '{}'", self.at.node.name);
             let limit_name = "elements".into();
             let (needed, limit) = (self.elements as u64, most as u64);
             return Err(Error::Limit { what: at, limit_name, needed, limit });

@@ -13,6 +13,7 @@ use crate::store::fingerprint;
 use crate::validate::dispatches;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use web_time::Instant;
 
 /// The judge of a device.
 #[derive(Debug)]
@@ -74,8 +75,10 @@ impl AdapterJudge {
             .map(|needed| self.ledger.begin(&needed.shader, needed.variant, alone))
             .collect();
         let requests: Vec<&ShaderRequest> = shaders.iter().map(|needed| needed.request).collect();
+        let begun = Instant::now();
         let made = self.gpu.pipelines(&requests);
         drop(trials);
+        log::debug!("{} shaders compiled in {:.1?}", requests.len(), begun.elapsed());
         let mut lost = None;
         for (needed, made) in shaders.iter().zip(made) {
             let Err(error) = made else { continue };
@@ -119,13 +122,23 @@ impl AdapterJudge {
         asked: &Policy,
         wanted: &Shaders,
     ) -> Result<Vec<String>> {
-        let at = At { graph: call.graph, node: call.node, bounds: call.bounds };
         let trials: Vec<_> = wanted
             .iter()
             .map(|(shader, variant)| self.ledger.begin(shader, variant, wanted.len() == 1))
             .collect();
-        let tried = probe(&self.gpu, at, asked, wanted).await;
+        let begun = Instant::now();
+        let mut tried = Ok(Verdict::Untried("the graph has no such node".into()));
+        for node in call.graph.nodes().iter().filter(|node| node.name == call.node) {
+            let at = At { graph: call.graph, node, bounds: call.bounds };
+            tried = probe(&self.gpu, at, asked, wanted).await;
+            // Another node may have the same name.
+            if !matches!(tried, Ok(Verdict::Untried(_))) {
+                break;
+            }
+        }
         drop(trials);
+        let (took, names) = (begun.elapsed(), wanted.values().cloned().collect::<Vec<_>>());
+        log::debug!("{} at node '{}' tried in {took:.1?}", names.join(", "), call.node);
         let why = match tried {
             Ok(Verdict::Right(shaders)) => {
                 for shader in shaders {
@@ -134,18 +147,13 @@ impl AdapterJudge {
                         self.ledger.right(&shader, variant);
                     }
                 }
+                // The memory of trials is of no use to anybody else.
+                self.gpu.trim();
                 return Ok(Vec::new());
             }
             // Nothing speaks against it but that it is too large, say.
-            Ok(Verdict::Untried(why)) => {
-                for (shader, variant) in wanted {
-                    log::warn!("{variant} is used at node '{}' untried: {why}", call.node);
-                    self.ledger.take_untried(shader);
-                }
-                return Ok(Vec::new());
-            }
+            Ok(Verdict::Untried(why)) => return Ok(self.untried(call, wanted, &why)),
             Ok(Verdict::Wrong(why)) => format!("wrong at {}: {why}", call.kernel.name()),
-            Err(error) if error.kind() == ErrorKind::OutOfMemory => return Err(error),
             Err(error) if error.kind() == ErrorKind::DeviceLost => {
                 for (shader, variant) in wanted {
                     match wanted.len() {
@@ -156,12 +164,24 @@ impl AdapterJudge {
                 self.ledger.save();
                 return Err(error);
             }
-            Err(error) => error.to_string(),
+            Err(error) if matches!(error.kind(), ErrorKind::Shader | ErrorKind::Device) => {
+                error.to_string()
+            }
+            // There is no memory for a trial, or the node cannot be run by itself.
+            Err(error) => return Ok(self.untried(call, wanted, &error.to_string())),
         };
         for (shader, variant) in wanted {
             self.ledger.reject(shader, variant, &why);
         }
         Ok(wanted.values().cloned().collect())
+    }
+
+    fn untried(&self, call: &CallFacts<'_>, wanted: &Shaders, why: &str) -> Vec<String> {
+        for (shader, variant) in wanted {
+            log::warn!("{variant} is used at node '{}' untried: {why}", call.node);
+            self.ledger.take_untried(shader);
+        }
+        Vec::new()
     }
 
     async fn look(

@@ -251,9 +251,12 @@ impl Ledger {
         lock(&self.spots).get_or_insert_default();
     }
 
-    pub(super) fn spot(&self, class: &str, spot: &dyn Fn() -> Spot) {
-        if let Some(spots) = &mut *lock(&self.spots) {
-            spots.entry(class.into()).or_insert_with(spot);
+    pub(super) fn spot(&self, class: &str, spot: &dyn Fn() -> Option<Spot>) {
+        if let Some(spots) = &mut *lock(&self.spots)
+            && !spots.contains_key(class)
+            && let Some(spot) = spot()
+        {
+            spots.insert(class.into(), spot);
         }
     }
 

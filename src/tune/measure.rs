@@ -115,8 +115,8 @@ pub(super) async fn wrong(gpu: &Arc<Gpu>, spot: &Spot, name: &str) -> Result<Opt
         }
         Ok(Verdict::Untried(why)) => return Ok(Some(format!("could not be tried: {why}"))),
         Ok(Verdict::Wrong(why)) => why,
-        Err(error @ (Error::DeviceLost { .. } | Error::OutOfMemory { .. })) => return Err(error),
-        Err(error) => error.to_string(),
+        Err(error @ (Error::Shader { .. } | Error::Device { .. })) => error.to_string(),
+        Err(error) => return Err(error),
     };
     wanted.iter().for_each(|(shader, variant)| ledger.reject(shader, variant, &why));
     Ok(Some(why))

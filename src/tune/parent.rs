@@ -203,6 +203,10 @@ impl Process {
                 End::Done(word) => last = format!("it began with {word:?}"),
                 End::Refused(what) | End::Gone(what) => last = what,
             }
+            // It has said itself what it could not do, and would say it again.
+            if matches!(process.child.try_wait(), Ok(Some(status)) if status.code().is_some()) {
+                break;
+            }
         }
         let doing = format!("starting {}", supervision.program.display());
         Err(Error::Device { doing, message: last })

@@ -72,7 +72,7 @@ fn small(
     policy: &Policy,
     wanted: &Shaders,
 ) -> Result<(Alone, Answer)> {
-    let op = at.node()?.op.clone();
+    let op = at.node.op.clone();
     let mut checked = false;
     let mut found = None;
     let mut last = Error::internal("no way to draw values");
@@ -169,7 +169,7 @@ fn judge(
     let inputs: Vec<Option<&RefTensor>> = answer.operands.iter().map(Option::as_ref).collect();
     let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
     let cx = BoundCx { inputs: &inputs, outputs: &answer.results, arithmetic };
-    let bounds = at.node()?.op.bound(&cx)?;
+    let bounds = at.node.op.bound(&cx)?;
     if results.len() != answer.results.len() || bounds.len() != results.len() {
         let (want, got) = (answer.results.len(), results.len());
         return Err(Error::internal(format!("{got} results of {want}, {} bounds", bounds.len())));

@@ -16,26 +16,28 @@ pub(crate) struct Spot {
     /// The same for a person.
     pub(super) label: String,
     pub(super) graph: Arc<Graph>,
-    pub(super) node: String,
+    pub(super) node: usize,
     pub(super) bounds: Bindings,
     /// What was asked for where it was met.
     pub(super) policy: Policy,
 }
 
 impl Spot {
-    pub(super) fn new(call: &CallFacts<'_>, asked: &Policy) -> Self {
-        Spot {
+    /// `None` where the graph has no node of the call's name.
+    pub(super) fn new(call: &CallFacts<'_>, asked: &Policy) -> Option<Self> {
+        let node = call.graph.nodes().iter().position(|node| node.name == call.node)?;
+        Some(Spot {
             class: class(call, asked),
             label: label(call),
             graph: call.graph.clone(),
-            node: call.node.into(),
+            node,
             bounds: call.bounds.clone(),
             policy: asked.clone(),
-        }
+        })
     }
 
     pub(super) fn at(&self) -> At<'_> {
-        At { graph: &self.graph, node: &self.node, bounds: &self.bounds }
+        At { graph: &self.graph, node: &self.graph.nodes()[self.node], bounds: &self.bounds }
     }
 }
 
@@ -75,7 +77,10 @@ fn typed(ty: &TensorType, bounds: &Bindings, change: fn(usize) -> usize) -> Stri
 /// The kernel and its operands with their extents, without those of one element.
 fn label(call: &CallFacts<'_>) -> String {
     let operands = call.inputs.iter().flatten();
-    let large = operands.filter(|ty| ty.extents(call.bounds).is_ok_and(|e| e.iter().product::<usize>() > 1));
+    let many = |ty: &&TensorType| {
+        ty.extents(call.bounds).is_ok_and(|extents| extents.iter().any(|&extent| extent > 1))
+    };
+    let large = operands.filter(many);
     let operands: Vec<String> = large.map(|ty| typed(ty, call.bounds, |n| n)).collect();
     format!("{} {}", call.kernel.name(), operands.join(" ")).replace('_', " ")
 }
