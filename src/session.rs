@@ -505,11 +505,7 @@ impl Session {
 }
 
 /// The bounds to plan for, given run-time values.
-fn bounds(
-    bindings: &Bindings,
-    fixed: &Bindings,
-    buckets: &HashMap<Symbol, Vec<u64>>,
-) -> Bindings {
+fn bounds(bindings: &Bindings, fixed: &Bindings, buckets: &HashMap<Symbol, Vec<u64>>) -> Bindings {
     let mut bounds = bindings.clone();
     for (&symbol, buckets) in buckets {
         if let Some(value) = bindings.get(symbol)

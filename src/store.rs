@@ -152,10 +152,12 @@ mod tests {
             Some(vec![1])
         });
         store.update("a-2", &mut |_| Some(vec![2]));
-        store.update("a-1", &mut |old| old.map(|mut old| {
-            old.push(3);
-            old
-        }));
+        store.update("a-1", &mut |old| {
+            old.map(|mut old| {
+                old.push(3);
+                old
+            })
+        });
         assert_eq!(store.load("a-1"), Some(vec![1, 3]));
         store.update("a-1", &mut |_| None);
         assert_eq!((store.load("a-1"), store.clear("a-")), (None, 1));

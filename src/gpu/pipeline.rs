@@ -7,8 +7,8 @@ use super::Gpu;
 use super::caps::DeviceCaps;
 use super::errors::lock;
 use super::memory::{Buffer, Purpose, bump};
-use super::reflect::{Binding, BindingKind, Reflection};
 use super::program::{Once, Program, once};
+use super::reflect::{Binding, BindingKind, Reflection};
 use super::shader::ShaderRequest;
 use crate::error::{Error, Result};
 

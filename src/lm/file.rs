@@ -149,8 +149,7 @@ impl ModelFile {
             _ => steps.first().copied(),
         };
         let least = |(name, steps): (&String, &Vec<u64>)| Some((name.clone(), *steps.first()?));
-        let most =
-            |(name, steps): (&String, &Vec<u64>)| Some((name.clone(), end(name, steps)?));
+        let most = |(name, steps): (&String, &Vec<u64>)| Some((name.clone(), end(name, steps)?));
         let ahead = vec![
             buckets.iter().filter_map(most).collect(),
             buckets.iter().filter_map(least).collect(),

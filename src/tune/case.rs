@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Dim, Graph, GraphBuilder, Node, Source, StateId, ValueId};
 use crate::ops::{Operator, RefData, RefTensor};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use crate::validate::{CaseInput, Values, generate, mix};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -129,7 +129,8 @@ impl At<'_> {
             g.symbol(&symbol.name);
         }
         let values = self.values(node, full)?;
-        let mut made = Making { at: *self, cut, draw, values: &values, elements: 0 };
+        let filled = if full { self.half_of_a_state(node, &values)? } else { None };
+        let mut made = Making { at: *self, cut, draw, values: &values, elements: 0, filled };
         let (mut inputs, mut states, mut operands) = (Vec::new(), Vec::new(), Vec::new());
         let mut ids = Vec::new();
         for (i, input) in node.inputs.iter().enumerate() {
@@ -201,6 +202,18 @@ impl At<'_> {
         bounds
     }
 
+    /// Half of what the states of a node have room for. Whole numbers beside states say
+    /// how much of them is filled, and what is timed should not be an empty cache.
+    fn half_of_a_state(&self, node: &Node, values: &Bindings) -> Result<Option<i64>> {
+        let mut most = None;
+        for (i, id) in node.inputs.iter().enumerate() {
+            if let Some(id) = id.filter(|id| self.is_state(node, i, *id)) {
+                most = most.max(self.graph.ty(id).extents(values)?.into_iter().max());
+            }
+        }
+        Ok(most.map(|most| most as i64 / 2))
+    }
+
     /// Values for the symbols. Those of states are what they are bound to: states
     /// have one size.
     fn values(&self, node: &Node, full: bool) -> Result<Bindings> {
@@ -242,6 +255,8 @@ struct Making<'a> {
     draw: Draw,
     values: &'a Bindings,
     elements: usize,
+    /// What whole numbers of the run are, where that is given.
+    filled: Option<i64>,
 }
 
 impl Making<'_> {
@@ -278,7 +293,11 @@ impl Making<'_> {
             let bytes = value.ty.dtype.bytes(&extents)?;
             return Tensor::new(value.ty.dtype, &extents, vec![0; bytes]);
         }
-        let values = self.draw.values(value.ty.dtype.is_integer());
+        let whole = value.ty.dtype.is_integer();
+        let values = match self.filled.filter(|_| whole && value.ty.dtype != DType::Bool) {
+            Some(filled) => Values::Whole(filled, filled + 1),
+            None => self.draw.values(whole),
+        };
         generate(&CaseInput::run(value.ty.dtype, &extents).values(values), mix(SEED, number as u64))
     }
 }

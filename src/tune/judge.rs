@@ -257,8 +257,9 @@ impl Judge for AdapterJudge {
                 wanted.push(needed);
             }
         }
-        let suspect =
-            |needed: &Needed<'_>| self.ledger.known(&needed.shader) == Known::Unknown { suspect: true };
+        let suspect = |needed: &Needed<'_>| {
+            self.ledger.known(&needed.shader) == Known::Unknown { suspect: true }
+        };
         let (suspects, others): (Vec<_>, Vec<_>) = wanted.into_iter().partition(suspect);
         for needed in &suspects {
             self.compile(std::slice::from_ref(needed), true)?;

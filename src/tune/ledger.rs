@@ -64,7 +64,8 @@ impl Findings {
         let (rejected, right) = (&self.rejected, &mut self.right);
         right.retain(|shader, _| !rejected.contains_key(shader));
         let right = &self.right;
-        self.suspects.retain(|shader| !right.contains_key(shader) && !rejected.contains_key(shader));
+        self.suspects
+            .retain(|shader| !right.contains_key(shader) && !rejected.contains_key(shader));
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
@@ -80,7 +81,9 @@ pub(super) enum Known {
     Right,
     Rejected(String),
     /// Not tried, or among others when something went wrong.
-    Unknown { suspect: bool },
+    Unknown {
+        suspect: bool,
+    },
 }
 
 /// The findings on a device's adapter, and what this process adds.
@@ -166,12 +169,7 @@ impl Ledger {
     }
 
     /// Notes that a shader is being tried, by itself or among others.
-    pub(super) fn begin(
-        &self,
-        shader: &str,
-        variant: &str,
-        alone: bool,
-    ) -> Option<Box<dyn Trial>> {
+    pub(super) fn begin(&self, shader: &str, variant: &str, alone: bool) -> Option<Box<dyn Trial>> {
         let (end, variant) = (if alone { ALONE } else { AMONG }, variant.replace('/', "--"));
         let key = format!("{}-{shader}-{variant}{end}", self.key);
         self.store.as_ref().map(|store| store.begin(&key))

@@ -4,6 +4,7 @@ use super::case::{Cut, Draw};
 use super::judge::shaders;
 use super::ledger::{Known, Ledger, Measured};
 use super::probe::{Shaders, Verdict, engine, probe};
+use super::report::Row;
 use super::spot::Spot;
 use crate::error::{Error, Result};
 use crate::exec::gpu::{Given, GpuEngine};
@@ -209,11 +210,18 @@ impl Timed<'_> {
     }
 }
 
+/// How many times as fast as the one chosen without measuring a variant must be to
+/// take its place: less is within what measurements differ by.
+const GAIN: f64 = 1.05;
+
 /// Notes what was measured: the fastest is used from now on.
-pub(super) fn note(ledger: &Ledger, class: &str, micros: BTreeMap<String, f64>) {
-    let fastest = micros.iter().filter(|(_, micros)| micros.is_finite());
-    let fastest = fastest.min_by(|a, b| a.1.total_cmp(b.1)).map(|(name, _)| name.clone());
-    if let Some(fastest) = fastest {
-        ledger.measure(class, Measured { fastest, micros });
-    }
+pub(super) fn note(ledger: &Ledger, row: &Row) {
+    let Some((name, least)) = row.fastest().filter(|(_, micros)| micros.is_finite()) else {
+        return;
+    };
+    let default = row.micros.get(&row.default);
+    let gains = default.is_none_or(|default| default / least >= GAIN);
+    let fastest = if gains { name } else { &row.default };
+    let measured = Measured { fastest: fastest.into(), micros: row.micros.clone() };
+    ledger.measure(&row.class, measured);
 }

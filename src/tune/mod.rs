@@ -96,7 +96,7 @@ pub async fn in_process(
         }
         if !names.is_empty() {
             row.micros = measure::times(gpu, &spot, &names, &mut |_| Ok(())).await?;
-            measure::note(&ledger, &spot.class, row.micros.clone());
+            measure::note(&ledger, &row);
         }
         progress(&row);
         report.rows.push(row);

@@ -105,7 +105,7 @@ impl Parent<'_> {
             match self.times(&told.class, &right)? {
                 Ok(micros) => {
                     row.micros = micros;
-                    note(&self.ledger, &told.class, row.micros.clone());
+                    note(&self.ledger, &row);
                     break;
                 }
                 Err((variant, why)) => {
@@ -222,7 +222,8 @@ impl Process {
             .spawn()
             .map_err(io)?;
         let orders = child.stdin.take();
-        let output = child.stdout.take().ok_or_else(|| Error::internal("a child without output"))?;
+        let output =
+            child.stdout.take().ok_or_else(|| Error::internal("a child without output"))?;
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(|line| line.ok()) {

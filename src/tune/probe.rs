@@ -145,7 +145,8 @@ async fn run(
                 _ => return Err(Error::internal("a result that is not there")),
             },
             Place::State(state) => {
-                let (bytes, ty) = (engine.state(state).await?, &alone.graph.states()[state.index()].ty);
+                let (bytes, ty) =
+                    (engine.state(state).await?, &alone.graph.states()[state.index()].ty);
                 let extents = ty.extents(&alone.values)?;
                 let size = ty.dtype.bytes(&extents)?;
                 Tensor::new(ty.dtype, &extents, bytes[..size.min(bytes.len())].to_vec())?
@@ -160,12 +161,7 @@ async fn run(
 }
 
 /// What is wrong with results, if anything is.
-fn judge(
-    at: At<'_>,
-    answer: &Answer,
-    results: &[Tensor],
-    half: bool,
-) -> Result<Option<String>> {
+fn judge(at: At<'_>, answer: &Answer, results: &[Tensor], half: bool) -> Result<Option<String>> {
     let inputs: Vec<Option<&RefTensor>> = answer.operands.iter().map(Option::as_ref).collect();
     let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
     let cx = BoundCx { inputs: &inputs, outputs: &answer.results, arithmetic };

@@ -57,7 +57,7 @@ pub(super) fn class(call: &CallFacts<'_>, asked: &Policy) -> String {
         class.push(' ');
         match operand {
             None => class.push('-'),
-            Some(ty) => class.push_str(&typed(ty, call.bounds, coarse)),
+            Some(ty) => class.push_str(&typed(ty, '_', call.bounds, coarse)),
         }
     }
     if asked.allow_f16 {
@@ -66,10 +66,10 @@ pub(super) fn class(call: &CallFacts<'_>, asked: &Policy) -> String {
     class
 }
 
-fn typed(ty: &TensorType, bounds: &Bindings, change: fn(usize) -> usize) -> String {
+fn typed(ty: &TensorType, between: char, bounds: &Bindings, change: fn(usize) -> usize) -> String {
     let mut text = ty.dtype.to_string();
     for (i, extent) in ty.extents(bounds).unwrap_or_default().into_iter().enumerate() {
-        let _ = write!(text, "{}{}", if i == 0 { '_' } else { 'x' }, change(extent));
+        let _ = write!(text, "{}{}", if i == 0 { between } else { 'x' }, change(extent));
     }
     text
 }
@@ -81,8 +81,8 @@ fn label(call: &CallFacts<'_>) -> String {
         ty.extents(call.bounds).is_ok_and(|extents| extents.iter().any(|&extent| extent > 1))
     };
     let large = operands.filter(many);
-    let operands: Vec<String> = large.map(|ty| typed(ty, call.bounds, |n| n)).collect();
-    format!("{} {}", call.kernel.name(), operands.join(" ")).replace('_', " ")
+    let operands: Vec<String> = large.map(|ty| typed(ty, ' ', call.bounds, |n| n)).collect();
+    format!("{}: {}", call.kernel.name().replace('_', " "), operands.join(", "))
 }
 
 #[cfg(test)]

@@ -133,8 +133,7 @@ impl<W: Write + Send> Worker<'_, W> {
             Order::Time { class, variants } => {
                 let spot = self.spot(&class)?;
                 let gpu = self.gpu;
-                let mut told =
-                    |name: &str| self.say(&Word::Timing { variant: name.to_string() });
+                let mut told = |name: &str| self.say(&Word::Timing { variant: name.to_string() });
                 let micros = times(gpu, &spot, &variants, &mut told).await?;
                 self.say(&Word::Times { micros })
             }

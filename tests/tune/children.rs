@@ -1,6 +1,6 @@
 //! Variants that end or hold up the process they are tried in.
 
-use crate::triple::{FAMILY, HANGING, ALL, Triple};
+use crate::triple::{ALL, FAMILY, HANGING, Triple};
 use crate::{Test, check, names, open};
 use libtest_mimic::Failed;
 use std::io::BufReader;

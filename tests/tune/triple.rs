@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use wginfer::gpu::{Gpu, ShaderRequest};
 use wginfer::graph::{Graph, GraphBuilder, TensorType};
 use wginfer::kernels::registry::KernelFamily;
-use wginfer::kernels::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Place, Variant, View};
+use wginfer::kernels::{
+    CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Place, Variant, View,
+};
 use wginfer::ops::{BoundCx, Lowering, Operator, RefTensor};
 use wginfer::{Backend, DType, Result, Session, SessionOptions, Tensor};
 
@@ -185,10 +187,7 @@ impl Kernel for TripleKernel {
         Ok(vec![Dispatch {
             shader: ShaderRequest::from_source("test/triple", source(variant.name)),
             variant: format!("triple/{}", variant.name),
-            bindings: vec![
-                ("x", View::all(Place::Input(0))),
-                ("y", View::all(Place::Output(0))),
-            ],
+            bindings: vec![("x", View::all(Place::Input(0))), ("y", View::all(Place::Output(0)))],
             params: vec![("count", (&count).into())],
             grid: Grid::Linear(count.ceil_div(u64::from(WORKGROUP))),
             work: count,

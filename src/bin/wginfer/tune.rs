@@ -137,7 +137,8 @@ fn open(args: &Args) -> Result<Arc<Gpu>, Failure> {
         Backend::Gpu(gpu) => Ok(gpu),
         Backend::Cpu => Err(Error::Input {
             name: "--adapter".into(),
-            expected: "a GPU, or a software adapter by its name (wginfer devices lists them)".into(),
+            expected: "a GPU, or a software adapter by its name (wginfer devices lists them)"
+                .into(),
             got: why,
         }
         .into()),

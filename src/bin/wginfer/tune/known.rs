@@ -37,10 +37,15 @@ pub(super) fn run(clear: bool, as_json: bool) -> Result<(), Failure> {
     for known in &findings {
         writeln!(out, "{}\n{}", safe(&known.adapter), lines(known))?;
     }
-    writeln!(out, "Never used, on any machine:")?;
+    writeln!(out, "Never used, wherever these patterns fit:")?;
     for row in &barred {
-        let what = format!("{} with {} {}", row.variants.join(", "), row.adapter, row.versions);
-        writeln!(out, "  {}\n    {}\n    {}", safe(&what), safe(&row.reason), row.source)?;
+        let mut fields = Fields::indented(3);
+        fields
+            .add("driver", format_args!("{}, version {}", row.driver, row.versions))
+            .add("variants", row.variants.join(", "))
+            .add("reason", &row.reason)
+            .add("source", &row.source);
+        writeln!(out, "{}\n{fields}", row.adapter)?;
     }
     Ok(out.flush()?)
 }
@@ -50,7 +55,7 @@ fn lines(known: &Findings) -> Fields {
     fields
         .add("driver", safe(&known.driver))
         .add("right", count_noun(known.right.len(), "shader"))
-        .add("measured", count_noun(known.measured.len(), "kind of call"));
+        .add("measured", format_args!("{} of calls", count_noun(known.measured.len(), "sort")));
     if !known.suspects.is_empty() {
         fields.add("suspected", count_noun(known.suspects.len(), "shader"));
     }
