@@ -13,7 +13,7 @@ use crate::kernels::Policy;
 use crate::passes;
 use crate::plan::Plan;
 use crate::tensor::Tensor;
-use crate::{threads, tune};
+use crate::tune;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -118,8 +118,10 @@ pub struct Session {
     counters: SessionCounters,
 }
 
+mod ahead;
 mod kept;
 
+use ahead::bounds;
 use kept::{given, on_host};
 
 #[derive(Debug)]
@@ -167,21 +169,9 @@ impl Session {
                 plans: Vec::new(),
             },
             Backend::Gpu(gpu) => {
-                let all = options.ahead.iter().map(|values| {
-                    let mut bindings = fixed.clone();
-                    let known = values.iter().filter_map(|(n, v)| Some((graph.symbol(n)?, *v)));
-                    known.for_each(|(symbol, value)| bindings.set(symbol, value));
-                    bounds(&bindings, &fixed, &buckets)
-                });
-                let all: Vec<Bindings> = all.collect();
                 let own = options.engine(gpu);
                 let chooser = Chooser::new(gpu, &graph, &own);
-                let compiling = (!all.is_empty()).then(|| {
-                    threads::beside(Box::new(move || {
-                        let failed = all.iter().find_map(|bounds| chooser.ahead(bounds).err());
-                        failed.iter().for_each(|e| log::debug!("compiling ahead: {e}"));
-                    }))
-                });
+                let compiling = ahead::begin(chooser, &graph, &options.ahead, (&fixed, &buckets));
                 let engine = GpuEngine::new(gpu.clone(), graph.clone(), &fixed, own, progress);
                 let engine = engine.await?;
                 drop(compiling);
@@ -502,20 +492,6 @@ impl Session {
         self.plans.insert(bounds, index);
         Ok(index)
     }
-}
-
-/// The bounds to plan for, given run-time values.
-fn bounds(bindings: &Bindings, fixed: &Bindings, buckets: &HashMap<Symbol, Vec<u64>>) -> Bindings {
-    let mut bounds = bindings.clone();
-    for (&symbol, buckets) in buckets {
-        if let Some(value) = bindings.get(symbol)
-            && fixed.get(symbol).is_none()
-            && let Some(&bound) = buckets.iter().find(|&&bound| bound >= value)
-        {
-            bounds.set(symbol, bound);
-        }
-    }
-    bounds
 }
 
 fn unknown_symbol(graph: &Graph, name: &str) -> Error {
