@@ -22,7 +22,9 @@ pub(super) struct At<'a> {
 pub(super) enum Cut {
     /// Every extent that is not small.
     All,
-    /// Every such extent but the last of each operand: sums stay as long as they are.
+    /// Those from the third axis on: groups of channels stay whole.
+    Inner,
+    /// All but the last of each operand: sums stay as long as they are.
     Outer,
     /// Only the very large ones.
     Large,
@@ -30,24 +32,40 @@ pub(super) enum Cut {
     Nothing,
 }
 
+/// What is the same for all operands of a node.
+#[derive(Debug, Clone, Copy)]
+struct Grain {
+    /// The longest block of its quantised operands, 1 without any.
+    block: u64,
+    /// Whether an operand has four dimensions or more: the work grows with all of them.
+    many: bool,
+}
+
 impl Cut {
-    pub(super) const ALL: [Cut; 4] = [Cut::All, Cut::Outer, Cut::Large, Cut::Nothing];
+    pub(super) const ALL: [Cut; 5] = [Cut::All, Cut::Inner, Cut::Outer, Cut::Large, Cut::Nothing];
 
     /// The extent in the place of `extent`. Equal ones stay equal, and what decides
-    /// about vectors, blocks and remainders stays: divisibility by 4, 8, 32 and 256.
-    fn extent(self, extent: u64, last: bool) -> u64 {
-        let least = if self == Cut::Large { 2048 } else { 40 };
-        if self == Cut::Nothing || (self == Cut::Outer && last) || extent <= least {
-            return extent;
-        }
-        let smaller = match extent {
-            n if n.is_multiple_of(256) => 256,
-            n if n.is_multiple_of(32) => 96,
-            n if n.is_multiple_of(8) => 40,
-            n if n.is_multiple_of(4) => 36,
-            _ => 37,
+    /// about vectors, blocks and remainders stays: divisibility by 4, by 8 and by the
+    /// length of a block.
+    fn extent(self, extent: u64, (axis, axes): (usize, usize), grain: Grain) -> u64 {
+        let kept = match self {
+            Cut::All => false,
+            Cut::Inner => axis < 2,
+            Cut::Outer => axis + 1 == axes,
+            Cut::Large => extent < 2048,
+            Cut::Nothing => true,
         };
-        smaller.min(extent)
+        // Above 64 there is more than one tile of most kernels.
+        let [eights, fours, odd]: [u64; 3] = if grain.many { [24, 20, 19] } else { [72, 68, 67] };
+        let smaller = match extent {
+            n if grain.block > 1 && n.is_multiple_of(grain.block) => {
+                eights.next_multiple_of(grain.block)
+            }
+            n if n.is_multiple_of(8) => eights,
+            n if n.is_multiple_of(4) => fours,
+            _ => odd,
+        };
+        if kept { extent } else { smaller.min(extent) }
     }
 }
 
@@ -130,7 +148,11 @@ impl At<'_> {
         }
         let values = self.values(node, full)?;
         let filled = if full { self.half_of_a_state(node, &values)? } else { None };
-        let mut made = Making { at: *self, cut, draw, values: &values, elements: 0, filled };
+        let types = node.inputs.iter().flatten().map(|&id| self.graph.ty(id));
+        let blocks = types.clone().filter(|ty| ty.dtype.is_quantised());
+        let block = blocks.map(|ty| ty.dtype.block_len() as u64).max().unwrap_or(1);
+        let grain = Grain { block, many: types.clone().any(|ty| ty.rank() > 3) };
+        let mut made = Making { at: *self, cut, grain, draw, values: &values, elements: 0, filled };
         let (mut inputs, mut states, mut operands) = (Vec::new(), Vec::new(), Vec::new());
         let mut ids = Vec::new();
         for (i, input) in node.inputs.iter().enumerate() {
@@ -252,6 +274,7 @@ fn symbols(dim: &Dim, found: &mut HashSet<usize>) {
 struct Making<'a> {
     at: At<'a>,
     cut: Cut,
+    grain: Grain,
     draw: Draw,
     values: &'a Bindings,
     elements: usize,
@@ -262,9 +285,9 @@ struct Making<'a> {
 impl Making<'_> {
     fn shape(&self, id: ValueId) -> Vec<Dim> {
         let shape = &self.at.graph.ty(id).shape;
-        let last = shape.len().saturating_sub(1);
+        let axes = shape.len();
         let cut = |(axis, dim): (usize, &Dim)| match dim {
-            Dim::Const(extent) => Dim::Const(self.cut.extent(*extent, axis == last)),
+            Dim::Const(extent) => Dim::Const(self.cut.extent(*extent, (axis, axes), self.grain)),
             other => other.clone(),
         };
         shape.iter().enumerate().map(cut).collect()
@@ -345,17 +368,23 @@ mod tests {
 
     #[test]
     fn what_is_cut_keeps_what_shaders_ask_about() {
-        for extent in [1, 3, 40, 41, 44, 48, 576, 1000, 1536, 49152, 30_522] {
-            let cut = Cut::All.extent(extent, true);
-            assert!(cut <= extent);
-            for factor in [4, 8, 32, 256] {
-                let (before, after) = (extent.is_multiple_of(factor), cut.is_multiple_of(factor));
-                assert!(before == after || (!before && extent <= 40), "{extent} {cut} {factor}");
+        for (block, many) in [(1, false), (1, true), (32, false), (256, false)] {
+            let grain = Grain { block, many };
+            for extent in [1, 3, 24, 40, 41, 44, 48, 576, 1000, 1536, 49152, 30_522] {
+                let cut = Cut::All.extent(extent, (0, 2), grain);
+                assert!(cut <= extent);
+                for factor in [4, 8, block] {
+                    let same = extent.is_multiple_of(factor) == cut.is_multiple_of(factor);
+                    assert!(same, "{extent} {cut} {factor}");
+                }
             }
         }
-        assert_eq!(Cut::Outer.extent(576, true), 576);
-        assert_eq!(Cut::Large.extent(576, true), 576);
-        assert_eq!(Cut::Large.extent(49152, false), 256);
-        assert_eq!(Cut::Nothing.extent(49152, false), 49152);
+        let grain = Grain { block: 1, many: true };
+        assert_eq!(Cut::All.extent(576, (3, 4), grain), 24);
+        assert_eq!(Cut::Outer.extent(576, (3, 4), grain), 576);
+        assert_eq!(Cut::Inner.extent(576, (1, 4), grain), 576);
+        assert_eq!(Cut::Large.extent(576, (0, 4), grain), 576);
+        assert_eq!(Cut::Large.extent(49152, (0, 4), grain), 24);
+        assert_eq!(Cut::Nothing.extent(49152, (0, 4), grain), 49152);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::case::At;
 use crate::exec::gpu::CallFacts;
-use crate::graph::{Bindings, Graph, TensorType};
+use crate::graph::{Bindings, Graph, Node, TensorType};
 use crate::kernels::Policy;
 use crate::store::fingerprint;
 use std::fmt::Write as _;
@@ -25,7 +25,17 @@ pub(crate) struct Spot {
 impl Spot {
     /// `None` where the graph has no node of the call's name.
     pub(super) fn new(call: &CallFacts<'_>, asked: &Policy) -> Option<Self> {
-        let node = call.graph.nodes().iter().position(|node| node.name == call.node)?;
+        let nodes = call.graph.nodes();
+        let named = |node: &Node| node.name == call.node;
+        // One node of a model can be several of a graph, all of its name.
+        let alike = |node: &Node| {
+            let inputs = call.graph.input_types(node);
+            let outputs = node.outputs.iter().map(|&id| call.graph.ty(id));
+            inputs.into_iter().eq(call.inputs.iter().map(Option::as_ref))
+                && outputs.eq(call.outputs)
+        };
+        let exact = nodes.iter().position(|node| named(node) && alike(node));
+        let node = exact.or_else(|| nodes.iter().position(named))?;
         Some(Spot {
             class: class(call, asked),
             label: label(call),
