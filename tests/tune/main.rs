@@ -12,6 +12,7 @@
     reason = "a test program: what is wrong should stop it"
 )]
 
+mod accepted;
 mod children;
 #[path = "../support/adapters.rs"]
 mod names;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let mut trials = vec![Trial::test("adapters::expected", || Ok(names::expected()?))];
     for adapter in names::all() {
         let (name, adapter) = (names::name(&adapter.info), Arc::new(adapter));
-        for (what, test) in untuned::TESTS.iter().chain(children::TESTS) {
+        for (what, test) in untuned::TESTS.iter().chain(children::TESTS).chain(accepted::TESTS) {
             let adapter = adapter.clone();
             trials.push(Trial::test(format!("{name}::{what}"), move || test(&adapter)));
         }

@@ -1,6 +1,6 @@
 //! What becomes of bad variants where nobody tunes.
 
-use crate::triple::{HOPELESS, LOSING, Triple, UNTUNED};
+use crate::triple::{HOPELESS, LOSING, STUBBORN, Triple, UNTUNED};
 use crate::{Test, check, open};
 use libtest_mimic::Failed;
 use std::sync::atomic::Ordering;
@@ -60,7 +60,10 @@ fn hopeless(adapter: &Adapter) -> Result<(), Failed> {
     let text = error.to_string();
     check(error.kind() == ErrorKind::Unsupported, &text)?;
     check(text.contains("triple/wrong: ") && text.contains("triple/broken: "), &text)?;
-    check(text.contains("Triple"), &text)
+    check(text.contains("Triple"), &text)?;
+    let error = Triple::new(STUBBORN).run(&open(adapter, dir.path())?).map(|_| ()).unwrap_err();
+    let text = error.to_string();
+    check(text.contains("no other variant") && text.contains("triple/wrong: "), &text)
 }
 
 fn damaged(adapter: &Adapter) -> Result<(), Failed> {

@@ -166,7 +166,15 @@ impl Chooser {
     ) -> Result<()> {
         chosen.policy.force = self.policy.force.clone();
         chosen.policy.forbid.extend(unfit);
-        let found = self.dispatches(plan, chosen);
+        let forbidden =
+            |name| chosen.policy.forbid.contains(name) && !self.policy.forbid.contains(name);
+        let found = self.dispatches(plan, chosen).and_then(|found| {
+            // A kernel of an application may have only one way.
+            match found.iter().find(|dispatch| forbidden(&dispatch.variant)) {
+                Some(same) => Err(Error::unsupported(&same.variant, "there is no other variant")),
+                None => Ok(found),
+            }
+        });
         chosen.dispatches = found.map_err(|error| {
             let reason = |name: &String| judge.reason(name).map(|why| format!("{name}: {why}"));
             let reasons: Vec<String> = chosen.policy.forbid.iter().filter_map(reason).collect();
