@@ -166,8 +166,8 @@ impl Chooser {
     ) -> Result<()> {
         chosen.policy.force = self.policy.force.clone();
         chosen.policy.forbid.extend(unfit);
-        let forbidden =
-            |name| chosen.policy.forbid.contains(name) && !self.policy.forbid.contains(name);
+        let (all, asked) = (&chosen.policy.forbid, &self.policy.forbid);
+        let forbidden = |name: &String| all.contains(name) && !asked.contains(name);
         let found = self.dispatches(plan, chosen).and_then(|found| {
             // A kernel of an application may have only one way.
             match found.iter().find(|dispatch| forbidden(&dispatch.variant)) {
