@@ -20,8 +20,10 @@ pub mod quant;
 #[cfg(feature = "server")]
 pub mod serve;
 pub mod session;
+pub mod store;
 pub mod tensor;
 mod threads;
+pub mod tune;
 pub mod validate;
 
 /// The example of the README, compiled with the other examples of the docs.

@@ -4,14 +4,16 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 pub use crate::exec::Progress;
 use crate::exec::cpu::CpuEngine;
-use crate::exec::gpu::GpuEngine;
+use crate::exec::gpu::{Chooser, GpuEngine};
 pub use crate::exec::gpu::{SharedMemory, SharedWeights};
 use crate::exec::{EngineOptions, Profile, TimeSource, WorkingMemory};
+use crate::gpu::Gpu;
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::kernels::Policy;
 use crate::passes;
 use crate::plan::Plan;
 use crate::tensor::Tensor;
+use crate::tune;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -39,6 +41,9 @@ pub struct SessionOptions {
     /// Where working memory on devices is shared with other sessions, which must
     /// not run at the same time.
     pub memory: Option<SharedMemory>,
+    /// Values of symbols for which kernels are compiled while weights are uploaded,
+    /// so that the first runs need not wait for it.
+    pub ahead: Vec<BTreeMap<String, u64>>,
 }
 
 impl Default for SessionOptions {
@@ -52,14 +57,16 @@ impl Default for SessionOptions {
             submission_ms: 250.0,
             weights: None,
             memory: None,
+            ahead: Vec::new(),
         }
     }
 }
 
 impl SessionOptions {
-    fn engine(&self) -> EngineOptions {
+    fn engine(&self, gpu: &Arc<Gpu>) -> EngineOptions {
         EngineOptions {
             policy: self.policy.clone(),
+            judge: (!self.policy.unproven).then(|| tune::judge(gpu)),
             poison: self.poison,
             submission_ms: self.submission_ms,
             weights: self.weights.clone(),
@@ -111,8 +118,10 @@ pub struct Session {
     counters: SessionCounters,
 }
 
+mod ahead;
 mod kept;
 
+use ahead::bounds;
 use kept::{given, on_host};
 
 #[derive(Debug)]
@@ -159,10 +168,15 @@ impl Session {
                 engine: CpuEngine::new(graph.clone(), &fixed, options.poison)?,
                 plans: Vec::new(),
             },
-            Backend::Gpu(gpu) => Engine::Gpu(Box::new(
-                GpuEngine::new(gpu.clone(), graph.clone(), &fixed, options.engine(), progress)
-                    .await?,
-            )),
+            Backend::Gpu(gpu) => {
+                let own = options.engine(gpu);
+                let chooser = Chooser::new(gpu, &graph, &own);
+                let compiling = ahead::begin(chooser, &graph, &options.ahead, (&fixed, &buckets));
+                let engine = GpuEngine::new(gpu.clone(), graph.clone(), &fixed, own, progress);
+                let engine = engine.await?;
+                drop(compiling);
+                Engine::Gpu(Box::new(engine))
+            }
         };
         Ok(Session {
             graph,
@@ -461,7 +475,7 @@ impl Session {
 
     /// The plan for the bounds of these run-time values, made if need be.
     async fn plan(&mut self, bindings: &Bindings) -> Result<usize> {
-        let bounds = self.bounds(bindings);
+        let bounds = bounds(bindings, &self.fixed, &self.buckets);
         if let Some(&index) = self.plans.get(&bounds) {
             return Ok(index);
         }
@@ -477,19 +491,6 @@ impl Session {
         self.counters.plans += 1;
         self.plans.insert(bounds, index);
         Ok(index)
-    }
-
-    fn bounds(&self, bindings: &Bindings) -> Bindings {
-        let mut bounds = bindings.clone();
-        for (&symbol, buckets) in &self.buckets {
-            if let Some(value) = bindings.get(symbol)
-                && self.fixed.get(symbol).is_none()
-                && let Some(&bound) = buckets.iter().find(|&&bound| bound >= value)
-            {
-                bounds.set(symbol, bound);
-            }
-        }
-        bounds
     }
 }
 

@@ -56,6 +56,27 @@ pub(crate) fn collect<T: Send + Default + Clone>(
     all
 }
 
+/// Work that goes on beside the caller's until this is dropped, which waits for it.
+#[derive(Debug)]
+pub(crate) struct Beside(Option<std::thread::JoinHandle<()>>);
+
+/// Begins `work` on a thread of its own; where there are none (in a browser) it is
+/// left out, so it must be something that only saves time.
+pub(crate) fn beside(work: Box<dyn FnOnce() + Send>) -> Beside {
+    if cfg!(target_arch = "wasm32") {
+        return Beside(None);
+    }
+    let thread = std::thread::Builder::new().name("wginfer beside".into()).spawn(work);
+    Beside(thread.map_err(|error| log::debug!("no further thread: {error}")).ok())
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // A panic has been printed, and what was left out is done later.
+        let _ = self.0.take().map(std::thread::JoinHandle::join);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,8 @@ const WALLS: &[(&[&str], &[&str])] = &[
     (&["exec", "plan", "passes", "kernels", "graph", "gpu"], &["crate::session", "crate::lm"]),
     (&["exec", "plan", "passes", "graph", "gpu"], &["crate::onnx", "crate::formats"]),
     (&["gpu"], &["crate::graph", "crate::ops", "crate::kernels"]),
+    // What is known of an adapter comes from outside, through a trait.
+    (&["exec", "plan", "passes", "kernels", "graph", "gpu"], &["crate::tune"]),
     // Blocking stays at the edges.
     (&["exec", "plan", "passes", "kernels", "ops", "graph"], &["block_on", "pollster"]),
 ];

@@ -10,6 +10,7 @@ pub use profile::{Profile, TimeSource, Timing};
 pub use reference::Reference;
 
 use crate::kernels::Policy;
+use std::sync::Arc;
 
 /// Told how many bytes of weights are on the device, and how many in all.
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
@@ -18,6 +19,8 @@ pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 #[derive(Debug, Clone)]
 pub(crate) struct EngineOptions {
     pub(crate) policy: Policy,
+    /// Says which kernels may be used; without one all may.
+    pub(crate) judge: Option<Arc<dyn gpu::Judge>>,
     /// Whether memory is filled with NaN patterns before it is written.
     pub(crate) poison: bool,
     /// How long one submission may keep a GPU busy, in milliseconds.

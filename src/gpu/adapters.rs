@@ -83,6 +83,15 @@ impl AdapterInfo {
             .join(" ")
     }
 
+    /// The same for the same adapter, interface and version of the driver, and for
+    /// nothing else, as 32 letters and digits.
+    pub fn fingerprint(&self) -> String {
+        let (vendor, device) = (self.vendor.to_le_bytes(), self.device.to_le_bytes());
+        let backend = self.backend.to_string();
+        let texts = [&self.name, &backend, &self.driver, &self.driver_info].map(|t| t.as_bytes());
+        crate::store::fingerprint(&[texts[0], texts[1], texts[2], texts[3], &vendor, &device])
+    }
+
     /// Name, backend and kind, for lists and messages.
     pub fn title(&self) -> String {
         format!("{} ({}, {})", self.name, self.backend, self.kind())

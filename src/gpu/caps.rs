@@ -101,7 +101,7 @@ pub struct DeviceCaps {
     pub timestamps: bool,
     /// Timestamps between the dispatches of one pass.
     pub timestamps_in_passes: bool,
-    /// A cache of compiled pipelines, kept for the process.
+    /// A cache of compiled pipelines, which the device's store keeps.
     pub pipeline_cache: bool,
     /// Smallest subgroup the adapter may use, in invocations.
     pub min_subgroup_size: u32,

@@ -1,16 +1,19 @@
 //! Opening a device.
 
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::adapters::{Adapter, AdapterChoice, AdapterInfo, Picked, adapters, pick};
 use super::caps::DeviceCaps;
-use super::errors::{Faults, LateAnswers, one_line};
+use super::errors::{Faults, LateAnswers, lock, one_line};
 use super::memory::{Counts, Memory};
 use super::pipeline::Pipeline;
+use super::program::{Linked, Once, Program};
 use super::readback::ReadPool;
 use super::shader::ShaderRequest;
 use crate::error::{Error, Result};
+use crate::store::{Store, StoreChoice};
 
 /// How to open a device; the default asks for all the adapter offers.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +31,9 @@ pub struct DeviceOptions {
     /// Keep all runtime checks, also in shaders that need none
     /// ([`ShaderRequest::in_bounds`]).
     pub runtime_checks: bool,
+    /// Where what is learned of the adapter outlives the process: which kernels are
+    /// right and fast there, compiled pipelines, linked shaders.
+    pub store: StoreChoice,
 }
 
 impl DeviceOptions {
@@ -62,9 +68,7 @@ const fn feature(name: &'static str, bits: wgpu::Features) -> OptionalFeature {
 /// Kernels of this crate use f16, subgroups and cooperative matrices, where a
 /// variant's needs say so. Immediates and timestamps are used by none: they are
 /// there for shaders that an application brings ([`super::ShaderRequest`]), and
-/// to time passes on [`Gpu::device`]. The pipeline cache starts empty and is not
-/// saved: within one process it spares drivers the compiling of pipelines that
-/// were dropped and are made again.
+/// to time passes on [`Gpu::device`]. The pipeline cache is kept in the device's store.
 pub const FEATURES: &[OptionalFeature] = &[
     feature("f16", wgpu::Features::SHADER_F16),
     OptionalFeature {
@@ -122,8 +126,16 @@ pub struct Gpu {
     pub(crate) memory: Arc<Memory>,
     pub(crate) counts: Counts,
     pub(crate) reads: ReadPool,
-    pub(crate) pipelines: Mutex<HashMap<ShaderRequest, Arc<Pipeline>>>,
+    pub(crate) programs: Mutex<HashMap<ShaderRequest, Once<Program>>>,
+    pub(crate) linked: Mutex<Option<Linked>>,
+    pub(crate) pipelines: Mutex<HashMap<ShaderRequest, Once<Pipeline>>>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    /// When the store was last written.
+    pub(crate) kept: Mutex<Option<web_time::Instant>>,
+    /// Pipelines that the stored cache knows of.
+    pub(crate) kept_pipelines: Mutex<u64>,
+    beside: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// The submission a pending future waits for; a hint for [`Gpu::block_on`].
     pub(crate) awaited: Mutex<Option<wgpu::SubmissionIndex>>,
 }
@@ -165,8 +177,17 @@ impl Gpu {
         })?;
         let faults = Faults::listen(&device);
         let caps = DeviceCaps::new(&info, features, limits, options.max_binding);
+        let store = options.store.open();
         let gpu = Gpu {
-            pipeline_cache: caps.pipeline_cache.then(|| new_pipeline_cache(&device)),
+            pipeline_cache: caps
+                .pipeline_cache
+                .then(|| super::program::pipeline_cache(&device, &info, store.as_deref())),
+            store,
+            kept: Mutex::default(),
+            kept_pipelines: Mutex::default(),
+            beside: Mutex::default(),
+            programs: Mutex::default(),
+            linked: Mutex::default(),
             device,
             queue,
             info,
@@ -239,6 +260,20 @@ impl Gpu {
         &self.info
     }
 
+    /// Where what is learned of the adapter outlives the process, if anywhere.
+    pub fn store(&self) -> Option<&Arc<dyn Store>> {
+        self.store.as_ref()
+    }
+
+    /// What another room keeps beside this device, made at the first call. One value
+    /// of each type.
+    pub(crate) fn beside<T: Any + Send + Sync>(&self, make: &dyn Fn() -> T) -> Arc<T> {
+        let mut beside = lock(&self.beside);
+        let kept = beside.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make()));
+        // The key is the type.
+        kept.clone().downcast().unwrap_or_else(|_| Arc::new(make()))
+    }
+
     /// What this device can do.
     pub fn caps(&self) -> &DeviceCaps {
         &self.caps
@@ -276,6 +311,12 @@ impl Gpu {
     }
 }
 
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        self.keep_all();
+    }
+}
+
 /// The limits to open with: the adapter's, or the lower ones asked for.
 fn limits(info: &AdapterInfo, options: &DeviceOptions) -> Result<wgpu::Limits> {
     let Some(asked) = &options.limits else { return Ok(info.limits.clone()) };
@@ -291,17 +332,6 @@ fn limits(info: &AdapterInfo, options: &DeviceOptions) -> Result<wgpu::Limits> {
     match over {
         Some(error) => Err(error),
         None => Ok(asked.clone()),
-    }
-}
-
-fn new_pipeline_cache(device: &wgpu::Device) -> wgpu::PipelineCache {
-    // SAFETY: no saved data is handed in, which is the only obligation.
-    unsafe {
-        device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
-            label: Some("wginfer"),
-            data: None,
-            fallback: true,
-        })
     }
 }
 

@@ -16,7 +16,10 @@
 //!                                               a Readback; .with(submission, |parts| ..).await
 //! gpu.read(&buffer, offset, len).await          one buffer, by itself
 //!
+//! gpu.program(&ShaderRequest)                   a cached Arc<Program>: final WGSL, fingerprint
 //! gpu.pipeline(&ShaderRequest)                  a cached Arc<Pipeline> with its reflection
+//! gpu.pipelines(&[&ShaderRequest])              several, compiled side by side
+//! gpu.keep()                                    puts what was compiled into the store
 //! gpu.bind(&pipeline, &[(name, (&buffer).into())])
 //!                                               a BindGroup that keeps its buffers alive
 //! gpu.encoder(label), gpu.submit(doing, encoder)
@@ -40,6 +43,7 @@ pub(crate) mod errors;
 mod loader;
 mod memory;
 mod pipeline;
+mod program;
 mod readback;
 mod reflect;
 mod shader;
@@ -51,6 +55,7 @@ pub use device::{DeviceOptions, FEATURES, Gpu, OptionalFeature, parse_features};
 pub use loader::missing;
 pub use memory::{Buffer, Counters, MemoryReport, Purpose, SIZE_STEP};
 pub use pipeline::{BindGroup, BufferBinding, Pipeline, check_fits};
+pub use program::Program;
 pub use readback::Readback;
 pub use reflect::{Binding, BindingKind, Member, Reflection, Scalar, Uses};
 pub use shader::{ConstValue, Instance, SHADERS, ShaderProgram, ShaderRequest, compile};

@@ -7,8 +7,9 @@ use super::Gpu;
 use super::caps::DeviceCaps;
 use super::errors::lock;
 use super::memory::{Buffer, Purpose, bump};
+use super::program::{Once, Program, once};
 use super::reflect::{Binding, BindingKind, Reflection};
-use super::shader::{ShaderProgram, ShaderRequest, compile};
+use super::shader::ShaderRequest;
 use crate::error::{Error, Result};
 
 /// A compiled shader on a device.
@@ -16,8 +17,8 @@ use crate::error::{Error, Result};
 pub struct Pipeline {
     /// The request, as text, for messages.
     pub name: String,
-    /// WGSL and reflection.
-    pub program: ShaderProgram,
+    /// WGSL, its fingerprint, and reflection.
+    pub program: Arc<Program>,
     /// The layout of group 0.
     pub layout: wgpu::BindGroupLayout,
     /// The `wgpu` pipeline, for recording commands.
@@ -71,13 +72,11 @@ impl Gpu {
     /// feature the device lacks, `Limit` when it does not fit the device,
     /// `Device` or `DeviceLost` when the driver fails.
     pub fn pipeline(&self, request: &ShaderRequest) -> Result<Arc<Pipeline>> {
-        if let Some(pipeline) = lock(&self.pipelines).get(request) {
-            return Ok(pipeline.clone());
-        }
-        let program = compile(request)?;
-        check_fits(&request.to_string(), &program.reflection, &self.caps)?;
-        let pipeline = Arc::new(self.build(request, program)?);
-        Ok(lock(&self.pipelines).entry(request.clone()).or_insert(pipeline).clone())
+        once(&self.pipelines, request, &|| {
+            let program = self.program(request)?;
+            check_fits(&request.to_string(), &program.reflection, &self.caps)?;
+            self.build(request, program)
+        })
     }
 
     /// Whether a shader is compiled without checks of indices and loops.
@@ -86,7 +85,25 @@ impl Gpu {
         request.in_bounds && confined && !self.options.runtime_checks
     }
 
-    fn build(&self, request: &ShaderRequest, program: ShaderProgram) -> Result<Pipeline> {
+    /// [`Gpu::pipeline`] of several requests, side by side on the threads there are.
+    /// Drivers take most of the time, and let several in.
+    pub fn pipelines(&self, requests: &[&ShaderRequest]) -> Vec<Result<Arc<Pipeline>>> {
+        let mut made: Vec<Option<Result<Arc<Pipeline>>>> = requests.iter().map(|_| None).collect();
+        crate::threads::pieces(&mut made, 1, 1, &|i, place| {
+            place.fill_with(|| Some(self.pipeline(requests[i])));
+        });
+        let missing = || Err(Error::internal("a pipeline that was not made"));
+        made.into_iter().map(|made| made.unwrap_or_else(missing)).collect()
+    }
+
+    /// Links shaders side by side; what fails does so again when it is asked for.
+    pub fn link(&self, requests: &[&ShaderRequest]) {
+        crate::threads::pieces(&mut vec![(); requests.len()], 1, 1, &|i, _| {
+            drop(self.program(requests[i]));
+        });
+    }
+
+    fn build(&self, request: &ShaderRequest, program: Arc<Program>) -> Result<Pipeline> {
         let name = request.to_string();
         let doing = format!("compiling '{name}'");
         let layout_entries: Vec<_> = program.reflection.bindings.iter().map(layout_entry).collect();
@@ -273,7 +290,11 @@ impl Gpu {
 
     /// Forgets the compiled pipelines that nobody else holds.
     pub fn trim_pipelines(&self) {
-        lock(&self.pipelines).retain(|_, p| Arc::strong_count(p) > 1);
+        let used = |place: &Once<Pipeline>| {
+            Arc::strong_count(place) > 1
+                || lock(place).as_ref().is_some_and(|made| Arc::strong_count(made) > 1)
+        };
+        lock(&self.pipelines).retain(|_, place| used(place));
     }
 }
 

@@ -2,9 +2,10 @@
 //! layout of its parameters, its workgroup, and which features it uses.
 
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use serde::{Deserialize, Serialize};
 
 /// How a binding is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BindingKind {
     /// `var<storage, read>`.
     Read,
@@ -15,7 +16,7 @@ pub enum BindingKind {
 }
 
 /// One resource of a shader, in group 0.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Binding {
     /// The variable's name, as the source spells it.
     pub name: String,
@@ -33,7 +34,7 @@ pub struct Binding {
 }
 
 /// The scalar a member is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scalar {
     /// 32-bit unsigned integer.
     U32,
@@ -53,7 +54,7 @@ impl Scalar {
 }
 
 /// One member of a parameter struct: `count` scalars one after the other.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The member's name; `outer.inner` in a nested struct.
     pub name: String,
@@ -68,7 +69,7 @@ pub struct Member {
 }
 
 /// Optional device features a shader uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Uses {
     /// f16 types.
     pub f16: bool,
@@ -81,7 +82,7 @@ pub struct Uses {
 }
 
 /// See the module's description.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reflection {
     /// The entry point's name.
     pub entry: String,

@@ -202,7 +202,7 @@ impl fmt::Display for ShaderRequest {
 }
 
 /// Compiled WGSL and what the host needs to know of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ShaderProgram {
     /// One self-contained WGSL module.
     pub wgsl: String,
@@ -218,6 +218,17 @@ pub struct ShaderProgram {
 /// bindings that break the rules of this crate.
 pub fn compile(request: &ShaderRequest) -> Result<ShaderProgram> {
     compile_with(files::library(), request)
+}
+
+/// The fingerprint of everything that [`compile`] depends on beside the request.
+pub(super) fn library_fingerprint() -> &'static str {
+    static FINGERPRINT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    FINGERPRINT.get_or_init(|| {
+        let mut parts = vec![env!("CARGO_PKG_VERSION").as_bytes()];
+        let files = files::library().iter();
+        parts.extend(files.flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]));
+        crate::store::fingerprint(&parts)
+    })
 }
 
 /// [`compile`] against another set of files.

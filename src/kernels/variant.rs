@@ -87,6 +87,10 @@ pub struct Policy {
     pub forbid: BTreeSet<String>,
     /// Allow variants that round operands or results of inner products to f16.
     pub allow_f16: bool,
+    /// Use variants that have not given right answers on the adapter, and none of
+    /// what was measured there: for those who judge kernels themselves. Variants
+    /// that are forced are used unproven in any case.
+    pub unproven: bool,
 }
 
 impl Policy {

@@ -167,6 +167,17 @@ impl ModelFile {
         let Sizes { context, capacity, batch, layout, buckets } = sizes;
         let decoder = DecoderOptions { cache: options.cache, positions: context, layout };
         let graph = decoder::build(&self.spec, &weights, decoder)?;
+        // One token, and the longest step with the logits of one token.
+        let end = |name: &str, steps: &[u64]| match name {
+            names::QUERY => steps.last().copied(),
+            _ => steps.first().copied(),
+        };
+        let least = |(name, steps): (&String, &Vec<u64>)| Some((name.clone(), *steps.first()?));
+        let most = |(name, steps): (&String, &Vec<u64>)| Some((name.clone(), end(name, steps)?));
+        let ahead = vec![
+            buckets.iter().filter_map(most).collect(),
+            buckets.iter().filter_map(least).collect(),
+        ];
         let options = SessionOptions {
             symbols: BTreeMap::from([
                 (names::CAPACITY.into(), capacity as u64),
@@ -176,6 +187,7 @@ impl ModelFile {
             policy: options.policy.clone(),
             disabled_passes: options.disabled_passes.clone(),
             submission_ms: options.submission_ms,
+            ahead,
             ..SessionOptions::default()
         };
         Session::with_progress(graph, backend, options, progress).await

@@ -13,6 +13,7 @@ mod start;
 mod talk;
 #[path = "../support/tiny_model.rs"]
 mod tiny_model;
+mod tune;
 
 use start::wginfer;
 
@@ -51,6 +52,7 @@ fn wrong_usage_ends_with_2_and_help_with_0() {
         &["serve", "--help"],
         &["perplexity", "--help"],
         &["embed", "--help"],
+        &["tune", "--help"],
         &["visualize", "--help"],
         &["--version"],
     ] {

@@ -4,6 +4,7 @@ use crate::names;
 use libtest_mimic::Failed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wginfer::gpu::{Adapter, DeviceOptions, Gpu};
+use wginfer::store::StoreChoice;
 
 /// The largest binding of [`Config::Minimum`] in bytes.
 pub(crate) const MINIMUM_BINDING: u64 = 1 << 20;
@@ -36,7 +37,13 @@ impl Config {
         }
     }
 
+    /// Nothing is kept: these tests are what finds out which kernels are right.
     fn options(self) -> DeviceOptions {
+        let store = StoreChoice::Nowhere;
+        DeviceOptions { store, ..self.limits() }
+    }
+
+    fn limits(self) -> DeviceOptions {
         match self {
             Config::Full => DeviceOptions::default(),
             Config::Minimum => {

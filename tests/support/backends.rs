@@ -2,9 +2,12 @@
 
 use super::adapters;
 use libtest_mimic::{Arguments, Trial};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use wginfer::Backend;
 use wginfer::gpu::{DeviceOptions, Gpu};
+use wginfer::store::{Folder, StoreChoice};
 
 /// A backend under a short name for tests.
 #[derive(Debug, Clone)]
@@ -31,8 +34,12 @@ pub fn all() -> Vec<Named> {
     backends
 }
 
-/// Every adapter, opened with the given options.
+/// Every adapter, opened with the given options. What is learned of it is kept beside
+/// the tests: what was measured for whoever runs them must not change their kernels.
 pub fn gpus(options: &DeviceOptions) -> Vec<Named> {
+    let store = Folder::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("devices"));
+    let store = StoreChoice::Own(Arc::new(store));
+    let options = &DeviceOptions { store, ..options.clone() };
     let open = |adapter: &wginfer::gpu::Adapter| {
         let gpu = Gpu::open_blocking(adapter, options.clone());
         let gpu = gpu.unwrap_or_else(|e| panic!("{}: {e}", adapter.info.name));

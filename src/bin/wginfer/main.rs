@@ -18,6 +18,7 @@ mod output;
 mod perplexity;
 mod run;
 mod serve;
+mod tune;
 mod visualize;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -58,6 +59,9 @@ enum Command {
     Run(Box<run::Args>),
     /// Draws what the layers of an ONNX model see, as one picture
     Visualize(Box<visualize::Args>),
+    /// Measures which kernels are the fastest on an adapter, and lists what is known
+    /// of adapters
+    Tune(Box<tune::Args>),
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => embed::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Visualize(args) => visualize::run(*args),
+        Command::Tune(args) => tune::run(&args),
         Command::Completions { shell } => completions(shell),
     };
     match done {

@@ -4,9 +4,9 @@ use super::{Given, GpuEngine, arena};
 use crate::error::{Error, Result};
 use crate::gpu::errors::lock;
 use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose, Scalar};
-use crate::graph::{Dim, TensorType, ValueId};
-use crate::kernels::{Dispatch, Fault, GpuCx, Grid, Param, Place, View};
-use crate::plan::{Call, Home, OperandId, Plan};
+use crate::graph::{Dim, ValueId};
+use crate::kernels::{Dispatch, Fault, Grid, Param, Place, View};
+use crate::plan::{Call, Home, Plan};
 use crate::quant::DeviceLayout;
 use std::sync::Arc;
 
@@ -88,11 +88,10 @@ impl GpuEngine {
         }
         let (slots, inputs) = self.buffers(plan, given)?;
         let mut calls = Vec::new();
-        for call in plan.calls() {
-            let dispatches = self.dispatches(plan, call).map_err(|e| e.at_node(&call.node))?;
-            self.reserve_scratch(&dispatches)?;
-            self.reserve_codebooks(&dispatches).await?;
-            calls.push((call, dispatches));
+        for chosen in self.chooser.chosen(plan).await? {
+            self.reserve_scratch(&chosen.dispatches)?;
+            self.reserve_codebooks(&chosen.dispatches).await?;
+            calls.push((chosen.call, chosen.dispatches));
         }
         let align = self.gpu.caps().uniform_alignment() as usize;
         let mut steps = Vec::new();
@@ -120,21 +119,8 @@ impl GpuEngine {
             let step = place.step(dispatch, pipeline, &params, at, size);
             steps.push(step.map_err(|e| e.at_node(&call.node))?);
         }
+        self.gpu.keep();
         Ok(Bound { steps, slots, inputs, params, param_bytes, faults })
-    }
-
-    fn dispatches(&self, plan: &Plan, call: &Call) -> Result<Vec<Dispatch>> {
-        let ty = |id: &OperandId| plan.operands[id.index()].ty.clone();
-        let inputs: Vec<Option<TensorType>> =
-            call.inputs.iter().map(|id| id.as_ref().map(ty)).collect();
-        let outputs: Vec<TensorType> = call.outputs.iter().map(ty).collect();
-        call.kernel.gpu(&GpuCx {
-            inputs: &inputs,
-            outputs: &outputs,
-            bounds: &plan.bounds,
-            caps: self.gpu.caps(),
-            policy: &self.policy,
-        })
     }
 
     /// Buffers for a plan's slots and inputs. In shared memory the inputs, which

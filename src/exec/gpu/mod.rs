@@ -5,6 +5,7 @@
 
 mod arena;
 mod compile;
+mod judge;
 mod kept;
 mod narrow;
 mod profile;
@@ -12,16 +13,17 @@ mod resize;
 mod run;
 mod weights;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::{EngineOptions, Progress, WorkingMemory};
-use crate::gpu::{Buffer, Gpu, Purpose, StepWriter, Uploader};
+use crate::gpu::errors::lock;
+use crate::gpu::{Buffer, Gpu, Program, Purpose, StepWriter, Uploader};
 use crate::graph::{Bindings, Graph, StateId, StateInfo};
-use crate::kernels::Policy;
 use crate::plan::Plan;
 use crate::tensor::DType;
 use arena::Arena;
 pub use arena::SharedMemory;
 use compile::Compiled;
+pub(crate) use judge::{CallFacts, Chooser, Judge, Unfit};
 pub(crate) use kept::{DeviceTensor, Given, Kept};
 use run::Pace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +41,7 @@ const SHARED_STEP_BYTES: u64 = 8 << 10;
 pub(crate) struct GpuEngine {
     gpu: Arc<Gpu>,
     graph: Arc<Graph>,
-    policy: Policy,
+    chooser: Chooser,
     poison: Option<Buffer>,
     poisoned: bool,
     weights: Weights,
@@ -73,6 +75,7 @@ impl GpuEngine {
         options: EngineOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
+        let chooser = Chooser::new(&gpu, &graph, &options);
         check_room(&gpu, &graph, options.weights.as_ref(), fixed)?;
         let weights = Weights::upload(&gpu, &graph, options.weights.as_ref(), progress).await?;
         let states = allocate_states(&gpu, &graph, fixed)?;
@@ -83,7 +86,7 @@ impl GpuEngine {
         Ok(GpuEngine {
             gpu,
             graph,
-            policy: options.policy,
+            chooser,
             poison: None,
             poisoned: options.poison,
             weights,
@@ -116,6 +119,23 @@ impl GpuEngine {
 
     pub(crate) fn variants(&self) -> BTreeSet<String> {
         self.variants.clone()
+    }
+
+    /// The fingerprints of the shaders that a compiled plan runs for these values,
+    /// and whether one of them computes in f16.
+    pub(crate) fn took_part(
+        &self,
+        index: usize,
+        values: &Bindings,
+    ) -> Result<(BTreeSet<String>, bool)> {
+        let bound = lock(&self.plans[index].place).clone();
+        let bound = bound.ok_or_else(|| Error::internal("a plan that is not compiled"))?;
+        let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
+        let steps = run::sized(&bound, values, most)?;
+        let programs = steps.iter().map(|sized| &sized.step.pipeline.program);
+        let uses = |program: &Arc<Program>| program.reflection.uses;
+        let half = programs.clone().any(|program| uses(program).f16 || uses(program).coop);
+        Ok((programs.map(|program| program.fingerprint.clone()).collect(), half))
     }
 
     pub(crate) fn memory(&self) -> WorkingMemory {

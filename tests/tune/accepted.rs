@@ -1,0 +1,57 @@
+//! Kernels that are right are not taken for wrong ones.
+
+use crate::{Test, check, open};
+use libtest_mimic::Failed;
+use wginfer::gpu::Adapter;
+use wginfer::ops::registry::OPERATORS;
+use wginfer::validate::{CaseFamily, Extents, Setup, Yardstick};
+use wginfer::{Backend, ErrorKind, Session, SessionOptions, tune};
+
+pub(crate) const TESTS: &[Test] = &[("kernels_that_are_right_are_accepted", accepted)];
+
+/// Reproduces the operands.
+const SEED: u64 = 3;
+/// Ways to try an operator that take part, of those it lists.
+const WAYS: usize = 3;
+/// The most elements of a shape that takes part.
+const MOST: usize = 1 << 14;
+
+/// The first shape of some size.
+fn setup(family: &CaseFamily) -> Option<Setup> {
+    let count = |shape: &[usize]| shape.iter().product::<usize>();
+    let fitting = family.shapes.iter().filter(|shape| (2..MOST).contains(&count(shape)));
+    let case = fitting.filter_map(|shape| (family.build)(shape)).next()?;
+    let operands = Yardstick::operands(&case, SEED).ok()?;
+    Setup::new(&case, &operands, Extents::Fixed, |_| false).ok()
+}
+
+fn accepted(adapter: &Adapter) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let gpu = open(adapter, dir.path())?;
+    let backend = Backend::Gpu(gpu.clone());
+    // It takes longer than others to compile what is tried.
+    let ways = if gpu.info().name.contains("SwiftShader") { 1 } else { WAYS };
+    let mut planned = 0;
+    for operator in OPERATORS {
+        let families = (operator.cases)();
+        let families = families.iter().filter(|family| !family.heavy && !family.cpu_only);
+        for (family, setup) in families.filter_map(|f| Some((f, setup(f)?))).take(ways) {
+            let session = Session::new_blocking(setup.graph, &backend, SessionOptions::default());
+            let mut session = match session {
+                Ok(session) => session,
+                Err(error) if error.kind() == ErrorKind::Unsupported => continue,
+                Err(error) => return Err(format!("{}: {error}", family.label).into()),
+            };
+            match backend.block_on(session.prepare(&[])) {
+                Ok(()) => planned += 1,
+                // Not everything is for a GPU. What was rejected is looked at below.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                Err(error) => return Err(format!("{}: {error}", family.label).into()),
+            }
+        }
+    }
+    let known = tune::known(&gpu);
+    check(known.rejected.is_empty(), format!("{:#?}", known.rejected))?;
+    println!("{}: {planned} plans, {} shaders", known.adapter, known.right.len());
+    check(known.right.len() > 60, format!("only {} shaders", known.right.len()))
+}
