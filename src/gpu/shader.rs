@@ -246,7 +246,7 @@ fn build(library: &[(&str, &str)], request: &ShaderRequest) -> Result<ShaderProg
     }
     let mut compiled = compiler.compile(&root).map_err(|e| wesl_message(e, &resolver))?;
     check_used(request, &compiled.modules, &resolver)?;
-    allow_writes(&mut compiled.syntax, &request.writable, &names)?;
+    let lent = allow_writes(&mut compiled.syntax, &request.writable, &names)?;
     // The linker's order follows a hash map, while drivers cache by text: put
     // the modules in a fixed order. WGSL does not care.
     compiled.syntax.global_directives.sort_by_cached_key(|directive| directive.to_string());
@@ -263,18 +263,22 @@ fn build(library: &[(&str, &str)], request: &ShaderRequest) -> Result<ShaderProg
     });
     let wgsl = compiled.to_string();
     let module = naga::front::wgsl::parse_str(&wgsl).map_err(|e| e.emit_to_string(&wgsl))?;
-    let reflection = reflect(&module, &wgsl, |name| names.original(name))?;
+    let mut reflection = reflect(&module, &wgsl, |name| names.original(name))?;
+    for binding in &mut reflection.bindings {
+        binding.lent = lent.contains(&binding.name);
+    }
     Ok(ShaderProgram { wgsl, reflection })
 }
 
-/// Declares bindings that are only read as writable.
+/// Declares bindings that are only read as writable: which they are of those named.
 fn allow_writes(
     syntax: &mut wesl::syntax::TranslationUnit,
     writable: &[Cow<'static, str>],
     names: &Renamer,
-) -> Result<(), String> {
+) -> Result<Vec<String>, String> {
     use wesl::syntax::{AccessMode, AddressSpace, DeclarationKind, GlobalDeclaration};
     let mut missing: Vec<&str> = writable.iter().map(|name| &**name).collect();
+    let mut lent = Vec::new();
     for declaration in &mut syntax.global_declarations {
         let GlobalDeclaration::Declaration(binding) = &mut **declaration else { continue };
         let DeclarationKind::Var(Some((AddressSpace::Storage, access))) = &mut binding.kind else {
@@ -282,13 +286,16 @@ fn allow_writes(
         };
         let name = names.original(&binding.ident.name());
         if writable.iter().any(|other| **other == *name) {
-            *access = Some(AccessMode::ReadWrite);
             missing.retain(|other| *other != name);
+            if *access != Some(AccessMode::ReadWrite) {
+                *access = Some(AccessMode::ReadWrite);
+                lent.push(name);
+            }
         }
     }
     match missing.first() {
         Some(name) => Err(format!("there is no storage binding '{name}' to be written")),
-        None => Ok(()),
+        None => Ok(lent),
     }
 }
 

@@ -200,8 +200,12 @@ impl PlanBuilder {
                     rules.apart[one].insert(other);
                 }
                 for &other in read.iter().filter(|&&other| other != one) {
-                    rules.wary[one].insert(other);
-                    rules.wary[other].insert(one);
+                    // WebGPU lets no two writable bindings overlap, so what is read
+                    // twice cannot be bound as writable.
+                    let twice = read.iter().filter(|&&again| again == other).count() > 1;
+                    let pairs = if twice { &mut rules.apart } else { &mut rules.wary };
+                    pairs[one].insert(other);
+                    pairs[other].insert(one);
                 }
             }
         }
@@ -258,12 +262,22 @@ impl PlanBuilder {
         };
         for (at, call) in self.calls.iter().enumerate() {
             for &id in call.inputs.iter().flatten().chain(&call.outputs) {
-                touch(id, at)?;
+                touch(id, at).map_err(|error| named(error, &call.node))?;
             }
         }
         for (_, id) in &graph.outputs {
             touch(OperandId(id.0), self.calls.len())?;
         }
         Ok(lifetimes)
+    }
+}
+
+/// Names the node whose values an error is about.
+fn named(error: Error, node: &str) -> Error {
+    match error {
+        Error::Input { name, expected, got } => {
+            Error::Input { name: format!("node '{node}': {name}"), expected, got }
+        }
+        other => other.at_node(node),
     }
 }

@@ -89,10 +89,7 @@ fn laid_out(
 }
 
 /// The most bytes alive at one time.
-pub(super) fn live_peak(
-    lifetimes: &[Option<Lifetime>],
-    bytes: &dyn Fn(&Lifetime) -> u64,
-) -> u64 {
+pub(super) fn live_peak(lifetimes: &[Option<Lifetime>], bytes: &dyn Fn(&Lifetime) -> u64) -> u64 {
     let end = lifetimes.iter().flatten().map(|life| life.last).max().unwrap_or(0);
     let mut change = vec![0i128; end + 2];
     for life in lifetimes.iter().flatten() {

@@ -127,6 +127,17 @@ impl Plan {
         PlanBuilder::lower(graph)?.finish(graph, bounds, layout, &[])
     }
 
+    /// The node that makes the largest value of a slot.
+    pub(crate) fn filler(&self, slot: usize) -> &str {
+        let bytes = |id: &OperandId| self.operands[id.index()].ty.bytes(&self.bounds).unwrap_or(0);
+        let makes = |call: &'_ Call| {
+            let here = |id: &&OperandId| self.operands[id.index()].home == Home::Slot(slot);
+            call.outputs.iter().filter(here).map(bytes).max()
+        };
+        let made = self.calls.iter().filter_map(|call| Some((makes(call)?, call.node.as_str())));
+        made.max_by_key(|(bytes, _)| *bytes).map_or("", |(_, node)| node)
+    }
+
     /// The calls, in order.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.calls.iter()

@@ -266,7 +266,13 @@ impl Room {
         let (start, left) = best.unwrap_or((top, 0));
         let growth = (start + item.size).saturating_sub(shelf.bytes);
         let cost = growth + clashes * clash.unwrap_or(0);
-        (start + item.size <= self.most).then_some(Offer { shelf: number, start, cost, clashes, left })
+        (start + item.size <= self.most).then_some(Offer {
+            shelf: number,
+            start,
+            cost,
+            clashes,
+            left,
+        })
     }
 }
 
@@ -303,7 +309,8 @@ impl Tries<'_> {
     /// Ends early with one of at most `good` bytes.
     fn best(&mut self, orders: &[Vec<usize>], clash: Option<u64>, good: u64) -> Layout {
         let cost = |layout: &Layout| (layout.bytes, layout.clashes);
-        let first = |tries: &mut Self, order: &Vec<usize>| (tries.place(order, clash), order.clone());
+        let first =
+            |tries: &mut Self, order: &Vec<usize>| (tries.place(order, clash), order.clone());
         let mut best = first(self, &orders[0]);
         for order in &orders[1..] {
             if best.0.bytes <= good {

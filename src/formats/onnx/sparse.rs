@@ -55,9 +55,8 @@ fn dense(
     let elements: usize = extents.iter().product();
     let unit = size.checked_div(elements).unwrap_or(0);
     for (value, place) in places.chunks(width.max(1)).enumerate() {
-        let at = flat(place, extents, elements).ok_or_else(|| {
-            format!("index {place:?} is outside of {extents:?}")
-        })?;
+        let at = flat(place, extents, elements)
+            .ok_or_else(|| format!("index {place:?} is outside of {extents:?}"))?;
         let from = &values.bytes()[value * unit..(value + 1) * unit];
         bytes[at * unit..(at + 1) * unit].copy_from_slice(from);
     }
@@ -69,9 +68,10 @@ fn flat(place: &[i64], extents: &[usize], elements: usize) -> Option<usize> {
     let within = |index: i64, extent: usize| usize::try_from(index).ok().filter(|&i| i < extent);
     match place {
         &[index] if extents.len() != 1 => within(index, elements),
-        _ => place.iter().zip(extents).try_fold(0, |at, (&index, &extent)| {
-            Some(at * extent + within(index, extent)?)
-        }),
+        _ => place
+            .iter()
+            .zip(extents)
+            .try_fold(0, |at, (&index, &extent)| Some(at * extent + within(index, extent)?)),
     }
 }
 
