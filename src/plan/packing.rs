@@ -17,6 +17,10 @@ const ALIGN: u64 = 256;
 /// twice that). One that has a larger operand is as large as that.
 const MOST: u64 = 128 << 20;
 
+/// What reading and writing in one buffer has to save, in bytes: less is not worth a
+/// shader. The steps of a language model that make one token have no more than this.
+const WORTH: u64 = 128 << 10;
+
 /// Placing goes on while it takes no more steps than this: comparisons of an operand
 /// with another one.
 const WORK: usize = 12_000_000;
@@ -151,8 +155,7 @@ impl Room {
                 break;
             }
             let other = tries.best(&orders, Some(self.least / share), good);
-            // Less than a part in 64 is not worth a shader.
-            if other.bytes + self.least / 64 < best.bytes {
+            if other.bytes + WORTH.max(self.least / 64) < best.bytes {
                 best = other;
             }
         }
@@ -426,10 +429,15 @@ mod tests {
 
     #[test]
     fn a_kernel_reads_where_it_writes_if_that_saves_much() {
-        let lives = [life(80, 0, 1), life(40, 1, 2), life(40, 2, 3), life(80, 3, 4)];
-        let bytes = |rules: &Rules| check(&lives, rules).buffers.iter().sum::<u64>();
-        assert_eq!(bytes(&Rules { apart: chain(4), ..Rules::default() }), 160 * 1024);
-        assert_eq!(bytes(&Rules { wary: chain(4), ..Rules::default() }), 120 * 1024);
+        let sizes = |kib: u64| {
+            let lives =
+                [life(2 * kib, 0, 1), life(kib, 1, 2), life(kib, 2, 3), life(2 * kib, 3, 4)];
+            let kib = |rules: &Rules| check(&lives, rules).buffers.iter().sum::<u64>() / 1024;
+            let apart = Rules { apart: chain(4), ..Rules::default() };
+            (kib(&apart), kib(&Rules { wary: chain(4), ..Rules::default() }))
+        };
+        assert_eq!(sizes(400), (1600, 1200));
+        assert_eq!(sizes(40), (160, 160));
     }
 
     /// Skips over several scales: what is kept at one is in nobody's way at another.
