@@ -345,7 +345,7 @@ impl Session {
                 self.graph.symbol(name).ok_or_else(|| unknown_symbol(&self.graph, name))?;
             bindings.set(symbol, *value);
         }
-        self.plan(&bindings).await.map(|_| ())
+        self.plan(&bindings, &[]).await.map(|_| ())
     }
 
     /// Sets every state to zero.
@@ -457,7 +457,7 @@ impl Session {
     async fn bind(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(Bindings, usize)> {
         let mut bindings = self.fixed.clone();
         self.graph.bind_inputs(inputs, &mut bindings)?;
-        let index = self.plan(&bindings).await?;
+        let index = self.plan(&bindings, &[]).await?;
         Ok((bindings, index))
     }
 
@@ -473,14 +473,21 @@ impl Session {
         self.graph.inputs().iter().map(find).collect()
     }
 
-    /// The plan for the bounds of these run-time values, made if need be.
-    async fn plan(&mut self, bindings: &Bindings) -> Result<usize> {
+    /// The plan for the bounds of these run-time values, made if need be: for inputs of
+    /// which `hosted` come from the host at every run.
+    async fn plan(&mut self, bindings: &Bindings, hosted: &[bool]) -> Result<usize> {
         let bounds = bounds(bindings, &self.fixed, &self.buckets);
         if let Some(&index) = self.plans.get(&bounds) {
             return Ok(index);
         }
-        let plan = if self.share_memory { Plan::new } else { Plan::unshared };
-        let plan = plan(&self.graph, &bounds)?;
+        let packed = match &self.engine {
+            Engine::Gpu(engine) if engine.packs_inputs() => hosted,
+            _ => &[],
+        };
+        let plan = match self.share_memory {
+            true => Plan::with_inputs(&self.graph, &bounds, packed)?,
+            false => Plan::unshared(&self.graph, &bounds)?,
+        };
         let index = match &mut self.engine {
             Engine::Cpu { plans, .. } => {
                 plans.push(plan);

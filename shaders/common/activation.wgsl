@@ -202,8 +202,9 @@ fn atanh_whole(x: f32) -> f32 {
     return abs(x);
 }
 
+// Zero and what is no number stay what they are.
 @if(act_sign) fn activate(x: f32) -> f32 {
-    return sign(x);
+    return select(select(x, -1.0, x < 0.0), 1.0, x > 0.0);
 }
 
 @if(act_exp) fn activate(x: f32) -> f32 {

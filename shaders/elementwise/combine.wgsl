@@ -240,8 +240,9 @@ import package::config::BITS;
     return Out(a);
 }
 
+// What is no number is true: it equals nothing.
 @if(op_cast_truth) fn combine(a: In) -> Out {
-    return select(0u, 1u, a != In(0));
+    return select(1u, 0u, a == In(0));
 }
 
 @if(op_cast_i32 && checked) fn combine(a: f32) -> i32 {

@@ -179,9 +179,10 @@ impl CpuEngine {
         if self.slots.len() < plan.slots.len() {
             self.slots.resize_with(plan.slots.len(), Aligned::default);
         }
-        for (slot, &bytes) in self.slots.iter_mut().zip(&plan.slots) {
+        for (number, (slot, &bytes)) in self.slots.iter_mut().zip(&plan.slots).enumerate() {
             if (slot.len as u64) < bytes {
-                *slot = Aligned::zeroed(bytes as usize, || "working memory".into())?;
+                let what = || format!("memory for what node '{}' gives", plan.filler(number));
+                *slot = Aligned::zeroed(bytes as usize, what)?;
             }
         }
         Ok(())

@@ -316,15 +316,21 @@ fn layout_entry(binding: &Binding) -> wgpu::BindGroupLayoutEntry {
     }
 }
 
-/// WebGPU tracks whole buffers: a buffer that is written in a dispatch can
-/// have no other kind of use in it, not even of another range.
+/// WebGPU tracks whole buffers: one that is bound as writable in a dispatch can have no
+/// other kind of use in it, not even of another range. What is written overlaps nothing.
 fn check_aliasing(
     chosen: &[(&Binding, BufferBinding<'_>, NonZero<u64>)],
 ) -> std::result::Result<(), String> {
-    for (i, (a, x, _)) in chosen.iter().enumerate() {
-        for (b, y, _) in &chosen[..i] {
-            let written = a.kind == BindingKind::ReadWrite || b.kind == BindingKind::ReadWrite;
-            if written && x.buffer.same(y.buffer) {
+    let writable = |binding: &Binding| binding.kind == BindingKind::ReadWrite;
+    let written = |binding: &Binding| writable(binding) && !binding.lent;
+    for (i, (a, x, x_size)) in chosen.iter().enumerate() {
+        for (b, y, y_size) in &chosen[..i] {
+            if !x.buffer.same(y.buffer) || !(writable(a) || writable(b)) {
+                continue;
+            }
+            let apart = x.offset.saturating_add(x_size.get()) <= y.offset
+                || y.offset.saturating_add(y_size.get()) <= x.offset;
+            if !(writable(a) && writable(b)) || (!apart && (written(a) || written(b))) {
                 return Err(format!(
                     "'{}' and '{}' are the same buffer and one is written",
                     b.name, a.name

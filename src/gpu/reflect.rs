@@ -24,6 +24,8 @@ pub struct Binding {
     pub binding: u32,
     /// How it is used.
     pub kind: BindingKind,
+    /// Whether it is writable only because the request says so; nothing writes there.
+    pub lent: bool,
     /// The least bytes that must be bound: the whole type, or one element of
     /// a run-time sized array.
     pub min_size: u64,
@@ -232,7 +234,7 @@ fn binding(
     };
     // The layouter's size of a run-time sized array is one element.
     let min_size = u64::from(size).max(stride).max(4);
-    Ok(Binding { name, binding: place.binding, kind, min_size, stride, members })
+    Ok(Binding { name, binding: place.binding, kind, lent: false, min_size, stride, members })
 }
 
 /// The members of a parameter struct, or an error for one the host cannot write.

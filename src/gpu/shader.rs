@@ -123,6 +123,9 @@ pub struct ShaderRequest {
     pub written: Vec<(Cow<'static, str>, Arc<str>)>,
     /// The source, for operators of an application; `file` is then only its name.
     pub source_override: Option<Arc<str>>,
+    /// Bindings that the source only reads and that are bound as writable all the
+    /// same: something else that is bound to the shader is written in their buffer.
+    pub writable: Vec<Cow<'static, str>>,
     /// Whether workgroup memory starts as zeros, as WebGPU says. A shader
     /// that writes every element before it reads it may turn this off.
     pub zero_workgroup: bool,
@@ -145,6 +148,7 @@ impl ShaderRequest {
             instances: Vec::new(),
             written: Vec::new(),
             source_override: None,
+            writable: Vec::new(),
             zero_workgroup: true,
             in_bounds: false,
         }
@@ -197,6 +201,7 @@ impl fmt::Display for ShaderRequest {
             let own = instance.features.iter().map(|name| format!("+{name}")).collect::<String>();
             parts.push(format!("{}={}{own}", instance.alias, instance.file));
         }
+        parts.extend(self.writable.iter().map(|name| format!("{name} writable")));
         if parts.is_empty() { Ok(()) } else { write!(f, " [{}]", parts.join(" ")) }
     }
 }
@@ -259,6 +264,7 @@ fn build(library: &[(&str, &str)], request: &ShaderRequest) -> Result<ShaderProg
     }
     let mut compiled = compiler.compile(&root).map_err(|e| wesl_message(e, &resolver))?;
     check_used(request, &compiled.modules, &resolver)?;
+    let lent = allow_writes(&mut compiled.syntax, &request.writable, &names)?;
     // The linker's order follows a hash map, while drivers cache by text: put
     // the modules in a fixed order. WGSL does not care.
     compiled.syntax.global_directives.sort_by_cached_key(|directive| directive.to_string());
@@ -275,8 +281,40 @@ fn build(library: &[(&str, &str)], request: &ShaderRequest) -> Result<ShaderProg
     });
     let wgsl = compiled.to_string();
     let module = naga::front::wgsl::parse_str(&wgsl).map_err(|e| e.emit_to_string(&wgsl))?;
-    let reflection = reflect(&module, &wgsl, |name| names.original(name))?;
+    let mut reflection = reflect(&module, &wgsl, |name| names.original(name))?;
+    for binding in &mut reflection.bindings {
+        binding.lent = lent.contains(&binding.name);
+    }
     Ok(ShaderProgram { wgsl, reflection })
+}
+
+/// Declares bindings that are only read as writable: which they are of those named.
+fn allow_writes(
+    syntax: &mut wesl::syntax::TranslationUnit,
+    writable: &[Cow<'static, str>],
+    names: &Renamer,
+) -> Result<Vec<String>, String> {
+    use wesl::syntax::{AccessMode, AddressSpace, DeclarationKind, GlobalDeclaration};
+    let mut missing: Vec<&str> = writable.iter().map(|name| &**name).collect();
+    let mut lent = Vec::new();
+    for declaration in &mut syntax.global_declarations {
+        let GlobalDeclaration::Declaration(binding) = &mut **declaration else { continue };
+        let DeclarationKind::Var(Some((AddressSpace::Storage, access))) = &mut binding.kind else {
+            continue;
+        };
+        let name = names.original(&binding.ident.name());
+        if writable.iter().any(|other| **other == *name) {
+            missing.retain(|other| *other != name);
+            if *access != Some(AccessMode::ReadWrite) {
+                *access = Some(AccessMode::ReadWrite);
+                lent.push(name);
+            }
+        }
+    }
+    match missing.first() {
+        Some(name) => Err(format!("there is no storage binding '{name}' to be written")),
+        None => Ok(lent),
+    }
 }
 
 /// `matmul/tiled` as `package::matmul::tiled`.

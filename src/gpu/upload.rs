@@ -22,13 +22,23 @@ pub const UPLOAD_CHUNK: u64 = 8 << 20;
 /// How many staging buffers a ring has: one filled while others are copied.
 const RING: usize = 3;
 
+/// A step that writes more than so many bytes does it in pieces, one after another, so
+/// that staging memory stays small beside what large inputs need. In bytes.
+const LEAST_PIECE: u64 = 256 << 10;
+
+/// The most pieces.
+const PIECES: u64 = 8;
+
+/// How many staging buffers there are for pieces.
+const PIECE_RING: usize = 2;
+
 #[derive(Debug)]
 struct RingState {
     /// Mapped buffers, ready to be filled.
     free: Vec<Buffer>,
     /// All buffers, the ones under way included.
     live: usize,
-    /// How many there may be: fewer than [`RING`] where memory is short.
+    /// How many there may be; fewer than were asked for where memory is short.
     most: usize,
     wakers: Vec<Waker>,
 }
@@ -41,8 +51,8 @@ struct Ring {
 }
 
 impl Ring {
-    fn new(size: u64) -> Arc<Self> {
-        let state = RingState { free: Vec::new(), live: 0, most: RING, wakers: Vec::new() };
+    fn new(size: u64, most: usize) -> Arc<Self> {
+        let state = RingState { free: Vec::new(), live: 0, most, wakers: Vec::new() };
         Arc::new(Ring { size, state: Mutex::new(state) })
     }
 
@@ -225,7 +235,7 @@ impl Uploader {
     pub fn new(gpu: &Arc<Gpu>, chunk: u64) -> Self {
         let most = gpu.caps.limits.max_buffer_size / 16 * 16;
         let chunk = chunk.clamp(16, 1 << 30).next_multiple_of(16).min(most);
-        Uploader { gpu: gpu.clone(), ring: Ring::new(chunk), scratch: Vec::new(), last: None }
+        Uploader { gpu: gpu.clone(), ring: Ring::new(chunk, RING), scratch: Vec::new(), last: None }
     }
 
     /// Waits until everything is on the device, which frees the staging buffers.
@@ -324,7 +334,7 @@ impl StepWriter {
     /// `capacity` is the bytes of a step to start with; it grows when a step
     /// has more, which costs new staging buffers once.
     pub fn new(gpu: &Arc<Gpu>, capacity: u64) -> Self {
-        let ring = Ring::new(capacity.max(1).next_multiple_of(super::memory::SIZE_STEP));
+        let ring = Ring::new(capacity.max(1).next_multiple_of(super::memory::SIZE_STEP), RING);
         StepWriter { gpu: gpu.clone(), ring, bytes: Vec::new(), copies: Vec::new() }
     }
 
@@ -369,7 +379,8 @@ impl StepWriter {
 
     /// Records the copies of all writes since the last call at this point of
     /// `encoder`, and starts the next step. Waits only when three earlier
-    /// steps are still under way.
+    /// steps are still under way, or when there is much to write: that goes in pieces,
+    /// for which `encoder` is submitted and begun anew.
     ///
     /// # Errors
     /// `OutOfMemory`, `Device`, `DeviceLost`.
@@ -390,22 +401,42 @@ impl StepWriter {
             return Ok(());
         }
         let total = self.bytes.len() as u64;
-        if total > self.ring.size {
+        let piece = total.min(total.div_ceil(PIECES).max(LEAST_PIECE));
+        if piece > self.ring.size {
             // An eighth more at most, so that steps that grow bit by bit do not each
             // make new buffers.
-            let grain = total.checked_next_power_of_two().unwrap_or(total) / 8;
-            let size = total.next_multiple_of(grain.max(super::memory::SIZE_STEP));
-            self.ring = Ring::new(size.min(self.gpu.caps.limits.max_buffer_size).max(total));
+            let grain = piece.checked_next_power_of_two().unwrap_or(piece) / 8;
+            let size = piece.next_multiple_of(grain.max(super::memory::SIZE_STEP));
+            let ring = if piece < total { PIECE_RING } else { RING };
+            self.ring = Ring::new(size.min(self.gpu.caps.limits.max_buffer_size), ring);
         }
-        let slot = self.ring.take(&self.gpu).await?;
-        slot.fill(total, |mut view| view.slice(..).copy_from_slice(&self.bytes))?;
-        slot.send(encoder, |encoder, staging| {
-            for (buffer, at, range) in &self.copies {
-                let len = range.end - range.start;
-                encoder.copy_buffer_to_buffer(staging, range.start, buffer.raw(), *at, len);
+        for piece in chunks(total, self.ring.size) {
+            let slot = self.ring.take(&self.gpu).await?;
+            let bytes = &self.bytes[piece.start as usize..piece.end as usize];
+            slot.fill(bytes.len() as u64, |mut view| view.slice(..).copy_from_slice(bytes))?;
+            slot.send(encoder, |encoder, staging| self.copy_piece(encoder, staging, &piece));
+            if piece.end < total {
+                let full = std::mem::replace(encoder, self.gpu.encoder("inputs"));
+                self.gpu.submit("writing inputs", full)?;
             }
-        });
+        }
         Ok(())
+    }
+
+    /// Records the copies of what lies in a piece of the step's bytes.
+    fn copy_piece(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        staging: &wgpu::Buffer,
+        piece: &Range<u64>,
+    ) {
+        for (buffer, at, range) in &self.copies {
+            let (start, end) = (range.start.max(piece.start), range.end.min(piece.end));
+            if start < end {
+                let (from, to) = (start - piece.start, at + (start - range.start));
+                encoder.copy_buffer_to_buffer(staging, from, buffer.raw(), to, end - start);
+            }
+        }
     }
 }
 

@@ -44,14 +44,20 @@ pub(super) enum Feed {
 #[derive(Debug, Default)]
 pub(super) struct Feeds {
     pub(super) list: Vec<Feed>,
+    names: HashSet<String>,
     /// The values that are drawn: which inputs they are.
     drawn: HashMap<ValueId, usize>,
 }
 
 impl Feeds {
-    /// A name for the next input.
-    pub(super) fn name(&self) -> String {
-        format!("in{}", self.list.len())
+    /// A name for the next input, which errors call it by: this one if it is free.
+    pub(super) fn name(&mut self, wanted: Option<&str>) -> String {
+        let wanted = wanted.filter(|name| !self.names.contains(*name)).map(String::from);
+        let others = (self.list.len()..).map(|number| format!("in{number}"));
+        let free = wanted.or_else(|| others.into_iter().find(|name| !self.names.contains(name)));
+        let name = free.unwrap_or_default();
+        self.names.insert(name.clone());
+        name
     }
 
     /// The input that has just been added is drawn.
@@ -257,7 +263,7 @@ impl Importer<'_> {
                 if let Some(&id) = self.carried.get(index) {
                     return Ok(id);
                 }
-                let name = self.feeds.name();
+                let name = self.feeds.name(self.state.called(*index));
                 let shape: Vec<_> = kind.extents.iter().map(|&extent| extent.into()).collect();
                 let id = self.builder.input(&name, kind.dtype, shape)?;
                 self.carried.insert(*index, id);

@@ -271,7 +271,7 @@ impl NodeCx<'_> {
     ) -> Result<ValueId> {
         let node = self.drawer.to_string();
         let draw = Draw { spread, dtype, extents: extents.to_vec(), node, seed };
-        let name = self.feeds.name();
+        let name = self.feeds.name(None);
         let shape = extents.iter().map(|&extent| extent.into()).collect::<Vec<_>>();
         let id = self.builder.input(&name, dtype, shape)?;
         self.feeds.draw(id, draw);

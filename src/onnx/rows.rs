@@ -13,14 +13,13 @@ fn constant(cx: &mut NodeCx<'_>) -> Result<()> {
         return Err(cx.broken("must have exactly one attribute"));
     };
     let tensor = match (name, cx.attributes().get(name)) {
-        ("value", Some(Attribute::Tensor(tensor))) => tensor.clone(),
+        ("value" | "sparse_value", Some(Attribute::Tensor(tensor))) => tensor.clone(),
         ("value_float", Some(Attribute::Float(value))) => Tensor::from_f32(&[], &[*value])?,
         ("value_floats", Some(Attribute::Floats(values))) => {
             Tensor::from_f32(&[values.len()], values)?
         }
         ("value_int", Some(Attribute::Int(value))) => whole(&[], &[*value])?,
         ("value_ints", Some(Attribute::Ints(values))) => whole(&[values.len()], values)?,
-        // Sparse tensors among them.
         (name, Some(other)) => {
             return Err(cx.unsupported(format!("attribute '{name}' of type {}", other.kind())));
         }

@@ -214,6 +214,13 @@ impl State {
         self.answers.iter_mut().flatten().for_each(visit);
     }
 
+    /// What the model calls an entry of the table.
+    pub(super) fn called(&self, entry: usize) -> Option<&str> {
+        let is = |value: &Value| matches!(value, Value::Carried(index, _) if *index == entry);
+        let names = self.frames.iter().rev().flat_map(|frame| &frame.names);
+        names.into_iter().find(|(_, value)| is(value)).map(|(name, _)| name.as_str())
+    }
+
     /// The loops, outermost first.
     pub(super) fn loops(&mut self) -> impl Iterator<Item = &mut LoopState> {
         self.frames.iter_mut().filter_map(|frame| match &mut frame.role {

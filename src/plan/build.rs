@@ -1,13 +1,13 @@
 //! From a graph to kernel calls.
 
-use super::memory::{Lifetime, MemoryPlan};
+use super::memory::{Lifetime, MemoryPlan, live_peak};
 use super::packing::{Packing, Rules};
 use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Graph, Node, Source, TensorType, ValueId};
 use crate::kernels::Kernel;
 use crate::ops::Lowering;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// Judges a kernel on operands of these types.
 pub(crate) type Judge<'a> =
@@ -33,8 +33,10 @@ enum Origin {
     Alias(OperandId),
 }
 
-/// How operands are laid out on the CPU and on a device.
-type Layout = (fn(&[Option<Lifetime>]) -> MemoryPlan, fn(&[Option<Lifetime>], &Rules) -> Packing);
+/// How operands are laid out on the CPU.
+pub(super) type Slots = fn(&[Option<Lifetime>]) -> MemoryPlan;
+/// How they are on a device.
+pub(super) type Packer = fn(&[Option<Lifetime>], &Rules) -> Packing;
 
 impl PlanBuilder {
     /// Lowers every node of a graph. Operand `i` is value `i` of the graph;
@@ -135,17 +137,21 @@ impl PlanBuilder {
         id
     }
 
-    /// Lays out memory for given bounds.
+    /// Lays out memory for given bounds; on a device also for the inputs that `packed`
+    /// names.
     pub(super) fn finish(
         self,
         graph: &Graph,
         bounds: &Bindings,
-        (layout, pack): Layout,
+        (layout, pack): (Slots, Packer),
+        packed: &[bool],
     ) -> Result<Plan> {
         let roots: Vec<_> =
             (0..self.operands.len() as u32).map(|i| self.root(OperandId(i))).collect();
-        let lifetimes = self.lifetimes(&roots, graph, bounds)?;
+        let lifetimes =
+            self.lifetimes(&roots, graph, bounds, &|origin| origin == Origin::Computed)?;
         let memory = layout(&lifetimes);
+        let lifetimes = self.with_inputs(lifetimes, &roots, graph, bounds, packed)?;
         let packing = pack(&lifetimes, &self.rules(&roots, graph));
         let home = |id: OperandId| match self.operands[id.index()].origin {
             Origin::Given(home) => home,
@@ -172,26 +178,34 @@ impl PlanBuilder {
             outputs,
             device_buffers: packing.buffers,
             live_peak: memory.live_peak,
-            device_live_peak: memory.device_live_peak,
+            device_live_peak: live_peak(&lifetimes, &|life| life.device_bytes),
         })
     }
 
-    /// What a device asks of places: whatever a call writes is in another buffer than
-    /// the rest that it touches, and results have their own.
+    /// What a device asks of places: what a call writes is in another buffer than what
+    /// else it writes, and better in another one than what it reads; results have
+    /// their own.
     fn rules(&self, roots: &[OperandId], graph: &Graph) -> Rules {
         let mut rules = Rules {
-            apart: vec![HashSet::new(); self.operands.len()],
+            apart: vec![BTreeSet::new(); self.operands.len()],
+            wary: vec![BTreeSet::new(); self.operands.len()],
             alone: vec![false; self.operands.len()],
         };
         for call in &self.calls {
             let root = |id: &OperandId| roots[id.index()].index();
             let written: Vec<usize> = call.outputs.iter().map(root).collect();
-            let read = call.inputs.iter().flatten().map(root);
-            let touched: Vec<usize> = written.iter().copied().chain(read).collect();
+            let read: Vec<usize> = call.inputs.iter().flatten().map(root).collect();
             for &one in &written {
-                for &other in touched.iter().filter(|&&other| other != one) {
+                for &other in written.iter().filter(|&&other| other != one) {
                     rules.apart[one].insert(other);
-                    rules.apart[other].insert(one);
+                }
+                for &other in read.iter().filter(|&&other| other != one) {
+                    // WebGPU lets no two writable bindings overlap, so what is read
+                    // twice cannot be bound as writable.
+                    let twice = read.iter().filter(|&&again| again == other).count() > 1;
+                    let pairs = if twice { &mut rules.apart } else { &mut rules.wary };
+                    pairs[one].insert(other);
+                    pairs[other].insert(one);
                 }
             }
         }
@@ -201,18 +215,41 @@ impl PlanBuilder {
         rules
     }
 
-    /// When each computed operand is first written and last read, by call.
+    /// The lifetimes with those of inputs, which begin before the first call. Inputs
+    /// that are results as well are left out: they have to last.
+    fn with_inputs(
+        &self,
+        mut lifetimes: Vec<Option<Lifetime>>,
+        roots: &[OperandId],
+        graph: &Graph,
+        bounds: &Bindings,
+        packed: &[bool],
+    ) -> Result<Vec<Option<Lifetime>>> {
+        let wanted = |origin| {
+            let Origin::Given(Home::Input(number)) = origin else { return false };
+            packed.get(number) == Some(&true)
+        };
+        let inputs = self.lifetimes(roots, graph, bounds, &wanted)?;
+        for (life, input) in lifetimes.iter_mut().zip(inputs) {
+            let passing = input.filter(|input| input.last < self.calls.len());
+            *life = life.or(passing.map(|input| Lifetime { first: 0, ..input }));
+        }
+        Ok(lifetimes)
+    }
+
+    /// When each operand of the wanted origins is first written and last read, by call.
     fn lifetimes(
         &self,
         roots: &[OperandId],
         graph: &Graph,
         bounds: &Bindings,
+        wanted: &dyn Fn(Origin) -> bool,
     ) -> Result<Vec<Option<Lifetime>>> {
         let mut lifetimes: Vec<Option<Lifetime>> = vec![None; self.operands.len()];
         let mut touch = |id: OperandId, at: usize| -> Result<()> {
             let root = roots[id.index()];
             let entry = &self.operands[root.index()];
-            if entry.origin == Origin::Computed {
+            if wanted(entry.origin) {
                 let life = lifetimes[root.index()].get_or_insert(Lifetime {
                     bytes: entry.ty.bytes(bounds)? as u64,
                     device_bytes: entry.ty.device_bytes(bounds)? as u64,
@@ -225,12 +262,22 @@ impl PlanBuilder {
         };
         for (at, call) in self.calls.iter().enumerate() {
             for &id in call.inputs.iter().flatten().chain(&call.outputs) {
-                touch(id, at)?;
+                touch(id, at).map_err(|error| named(error, &call.node))?;
             }
         }
         for (_, id) in &graph.outputs {
             touch(OperandId(id.0), self.calls.len())?;
         }
         Ok(lifetimes)
+    }
+}
+
+/// Names the node whose values an error is about.
+fn named(error: Error, node: &str) -> Error {
+    match error {
+        Error::Input { name, expected, got } => {
+            Error::Input { name: format!("node '{node}': {name}"), expected, got }
+        }
+        other => other.at_node(node),
     }
 }

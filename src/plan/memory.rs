@@ -22,8 +22,6 @@ pub struct MemoryPlan {
     pub slot_of: Vec<Option<usize>>,
     /// The most bytes alive at one time.
     pub live_peak: u64,
-    /// The same on a device.
-    pub device_live_peak: u64,
 }
 
 /// Gives every operand a slot such that no two operands alive together share
@@ -86,12 +84,12 @@ fn laid_out(
     MemoryPlan {
         slots: slots.into_iter().map(|(bytes, _)| bytes).collect(),
         slot_of,
-        live_peak: live_peak(lifetimes, |life| life.bytes),
-        device_live_peak: live_peak(lifetimes, |life| life.device_bytes),
+        live_peak: live_peak(lifetimes, &|life| life.bytes),
     }
 }
 
-fn live_peak(lifetimes: &[Option<Lifetime>], bytes: impl Fn(&Lifetime) -> u64) -> u64 {
+/// The most bytes alive at one time.
+pub(super) fn live_peak(lifetimes: &[Option<Lifetime>], bytes: &dyn Fn(&Lifetime) -> u64) -> u64 {
     let end = lifetimes.iter().flatten().map(|life| life.last).max().unwrap_or(0);
     let mut change = vec![0i128; end + 2];
     for life in lifetimes.iter().flatten() {
@@ -131,7 +129,7 @@ mod tests {
         assert_eq!(plan.slot_of[2], None);
         assert_eq!(plan.live_peak, 150);
         assert_eq!(plan.slots.iter().sum::<u64>(), 150);
-        assert_eq!(plan.device_live_peak, 75);
+        assert_eq!(live_peak(&lives, &|life| life.device_bytes), 75);
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub struct PlacedOperand {
     pub home: Home,
     /// The operand that this one is another name of, or itself.
     pub root: OperandId,
-    /// For working memory the buffer on a device and the offset in it.
+    /// For working memory, and inputs that are with it, the buffer on a device and the
+    /// offset in it.
     pub device: Option<(usize, u64)>,
 }
 
@@ -94,7 +95,7 @@ pub struct Plan {
     /// The most bytes of computed operands alive at one time: what no memory
     /// plan can go below.
     pub live_peak: u64,
-    /// The same on a device.
+    /// The same on a device, and of inputs that are with the working memory.
     pub device_live_peak: u64,
 }
 
@@ -104,7 +105,17 @@ impl Plan {
     /// # Errors
     /// If an operator cannot be lowered or a size overflows.
     pub fn new(graph: &Graph, bounds: &Bindings) -> Result<Self> {
-        PlanBuilder::lower(graph)?.finish(graph, bounds, (memory::plan, packing::pack))
+        Self::with_inputs(graph, bounds, &[])
+    }
+
+    /// As [`Plan::new`]. The inputs that `packed` names are with the working memory of
+    /// a device: a run overwrites them.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub(crate) fn with_inputs(graph: &Graph, bounds: &Bindings, packed: &[bool]) -> Result<Self> {
+        let layout = (memory::plan as build::Slots, packing::pack as build::Packer);
+        PlanBuilder::lower(graph)?.finish(graph, bounds, layout, packed)
     }
 
     /// As [`Plan::new`], with memory of its own for each computed operand.
@@ -112,7 +123,19 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn unshared(graph: &Graph, bounds: &Bindings) -> Result<Self> {
-        PlanBuilder::lower(graph)?.finish(graph, bounds, (memory::apart, memory::unpacked))
+        let layout = (memory::apart as build::Slots, memory::unpacked as build::Packer);
+        PlanBuilder::lower(graph)?.finish(graph, bounds, layout, &[])
+    }
+
+    /// The node that makes the largest value of a slot.
+    pub(crate) fn filler(&self, slot: usize) -> &str {
+        let bytes = |id: &OperandId| self.operands[id.index()].ty.bytes(&self.bounds).unwrap_or(0);
+        let makes = |call: &'_ Call| {
+            let here = |id: &&OperandId| self.operands[id.index()].home == Home::Slot(slot);
+            call.outputs.iter().filter(here).map(bytes).max()
+        };
+        let made = self.calls.iter().filter_map(|call| Some((makes(call)?, call.node.as_str())));
+        made.max_by_key(|(bytes, _)| *bytes).map_or("", |(_, node)| node)
     }
 
     /// The calls, in order.

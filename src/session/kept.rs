@@ -19,7 +19,9 @@ impl Session {
     ) -> Result<Vec<Kept>> {
         check(&self.graph, inputs)?;
         let bindings = self.fixed.clone();
-        let index = self.plan(&bindings).await?;
+        let hosted: Vec<bool> =
+            inputs.iter().map(|given| matches!(given, Given::Host(_))).collect();
+        let index = self.plan(&bindings, &hosted).await?;
         self.counters.runs += 1;
         match &mut self.engine {
             Engine::Cpu { engine, plans } => {

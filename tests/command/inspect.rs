@@ -76,17 +76,18 @@ fn what_cannot_be_run_is_said() {
     assert_eq!(bytes[at..at + 4], [0; 4]);
     bytes[at] = 41;
     let run = inspect(&bytes, &[]);
-    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.stdout.contains("Q1_0 *") && run.stdout.contains("'odd.weight'"), "{run:?}");
-    assert!(run.stdout.contains("cannot be run"), "{run:?}");
-    let report = inspect(&bytes, &["--json"]).json();
+    let says = |text: &str| text.contains("cannot be run");
+    assert!(says(&run.stdout) && says(&run.stderr), "{run:?}");
+    let report = inspect(&bytes, &["--json"]).json_with(1);
     assert_eq!(report["runnable"], false);
     assert_eq!(report["types"][0]["supported"], false);
 
     let mut writer = GgufWriter::new();
     writer.metadata("general.architecture", "fancy-new-one").unwrap();
     let run = inspect(&writer.to_bytes().unwrap(), &[]);
-    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.stdout.contains("architecture 'fancy-new-one'"), "{run:?}");
 }
 

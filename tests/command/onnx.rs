@@ -59,10 +59,11 @@ fn what_a_network_needs_and_nobody_has_is_said() {
     let inputs = vec![info("x", FLOAT, &[D::S("batch"), D::N(3)])];
     std::fs::write(&path, bytes(net(nodes, inputs, &["y"], vec![]))).unwrap();
     let run = on("inspect", &path, &[]);
-    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.stdout.contains("F32[batch, 3]") && run.stdout.contains("refused"), "{run:?}");
-    assert!(run.stdout.contains("cannot be run"), "{run:?}");
-    let report = on("inspect", &path, &["--json", "--dim", "batch=5"]).json();
+    let says = |text: &str| text.contains("cannot be run");
+    assert!(says(&run.stdout) && says(&run.stderr), "{run:?}");
+    let report = on("inspect", &path, &["--json", "--dim", "batch=5"]).json_with(1);
     assert_eq!(report["runnable"], false);
     assert_eq!(report["tried_with"][0], "x = F32[5, 3]");
     assert!(report["problems"][0].as_str().unwrap().contains("Wonder"), "{report}");

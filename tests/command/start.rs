@@ -115,7 +115,12 @@ pub(crate) fn finish(child: Child, read: Vec<u8>) -> Run {
 impl Run {
     /// The JSON it printed.
     pub(crate) fn json(&self) -> serde_json::Value {
-        assert_eq!(self.code, Some(0), "{self:?}");
+        self.json_with(0)
+    }
+
+    /// The JSON it printed before it ended with this code.
+    pub(crate) fn json_with(&self, code: i32) -> serde_json::Value {
+        assert_eq!(self.code, Some(code), "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 

@@ -54,6 +54,40 @@ fn binding_by_name_is_checked() {
 }
 
 #[test]
+fn a_shader_reads_where_it_writes_if_asked() {
+    let source = "
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(1) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    y[id.x] = 2.0 * x[id.x];
+}";
+    each(&all(), |_, gpu| {
+        let mut request = ShaderRequest::from_source("test/double", source);
+        request.writable = vec!["x".into()];
+        let pipeline = gpu.pipeline(&request).unwrap();
+        let both = storage(&gpu, 512);
+        let values: Vec<f32> = (0..64).map(|i| i as f32).collect();
+        gpu.block_on(gpu.upload(&both, 0, bytemuck::cast_slice(&values))).unwrap();
+        let part = |offset| BufferBinding { buffer: &both, offset, size: 256 };
+        let group = gpu.bind(&pipeline, &[("x", part(0)), ("y", part(256))]).unwrap();
+        let mut encoder = gpu.encoder("double");
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&pipeline.raw);
+            pass.set_bind_group(0, group.raw(), &[]);
+            pass.dispatch_workgroups(64, 1, 1);
+        }
+        gpu.submit("doubling", encoder).unwrap();
+        let bytes = gpu.block_on(gpu.read(&both, 256, 256)).unwrap();
+        let doubled: Vec<f32> = values.iter().map(|v| 2.0 * v).collect();
+        assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&bytes), doubled);
+        assert!(gpu.bind(&pipeline, &[("x", part(0)), ("y", part(0))]).is_err());
+        request.writable = vec!["z".into()];
+        assert!(gpu.pipeline(&request).unwrap_err().to_string().contains("'z'"));
+    });
+}
+
+#[test]
 fn short_and_ragged_tensors_bind_to_vector_arrays() {
     let source = "
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;

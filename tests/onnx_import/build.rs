@@ -57,6 +57,11 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { f: Some(value), ..attribute(name, attribute_type::FLOAT) }
 }
 
+pub fn text(name: &str, value: &'static str) -> AttributeProto {
+    let value = Some(value.as_bytes().into());
+    AttributeProto { s: value, ..attribute(name, attribute_type::STRING) }
+}
+
 pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto { ints: values.to_vec(), ..attribute(name, attribute_type::INTS) }
 }

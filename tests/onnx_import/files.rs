@@ -4,7 +4,9 @@ use super::build::*;
 use super::support::backends::Named;
 use super::{close, session};
 use libtest_mimic::Failed;
-use wginfer::formats::onnx::proto::{StringStringEntryProto, TensorProto};
+use wginfer::formats::onnx::proto::{
+    AttributeProto, SparseTensorProto, StringStringEntryProto, TensorProto, attribute_type,
+};
 use wginfer::formats::onnx::{self, Constant};
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{DType, ErrorKind, Tensor};
@@ -77,6 +79,34 @@ pub fn defaults(backend: &Named) -> Result<(), Failed> {
     let order = Tensor::new(DType::I64, &[1], 2i64.to_le_bytes().to_vec())?;
     let outputs = session.run_blocking(&[("x", &x), ("order", &order)])?;
     close(&outputs[0].1.to_f32()?, &[3.0]);
+    Ok(())
+}
+
+/// A result that is listed twice is one; sparse tensors are what they stand for.
+pub fn sparse(backend: &Named) -> Result<(), Failed> {
+    let sparse = |name: &str| SparseTensorProto {
+        values: Some(floats(name, &[2], &[5.0, 7.0])),
+        indices: Some(wholes("", &[2, 2], &[0, 1, 1, 2])),
+        dims: vec![2, 3],
+    };
+    let value = AttributeProto {
+        name: "sparse_value".into(),
+        r#type: attribute_type::SPARSE_TENSOR,
+        sparse_tensor: Some(Box::new(sparse(""))),
+        ..AttributeProto::default()
+    };
+    let nodes = vec![
+        with(node("Constant", &[], &["c"]), vec![value]),
+        node("Add", &["x", "c"], &["sum"]),
+        node("Add", &["sum", "w"], &["y"]),
+    ];
+    let mut graph = net(nodes, vec![info("x", FLOAT, &[D::N(3)])], &["y", "y"], vec![]);
+    graph.sparse_initializer = vec![sparse("w")];
+    let mut session = session(backend, graph);
+    let x = Tensor::from_f32(&[3], &[1.0, 2.0, 3.0])?;
+    let outputs = session.run_blocking(&[("x", &x)])?;
+    assert_eq!(outputs.len(), 1);
+    close(&outputs[0].1.to_f32()?, &[1.0, 12.0, 3.0, 1.0, 2.0, 17.0]);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod control;
 mod crossing;
 mod files;
 mod hostile;
+mod memory;
 mod mixed;
 mod random;
 mod sequences;
@@ -51,9 +52,11 @@ const BODIES: &[(&str, Body)] = &[
     ("a_loop_keeps_on_the_device_what_it_carries", crossing::looped),
     ("values_that_swap_are_not_overwritten", crossing::swapped),
     ("memory_is_little_more_than_what_is_alive", crossing::memory),
+    ("networks_of_several_kinds_take_little_memory", memory::several_kinds),
     ("wide_constants_are_read_on_the_cpu", mixed::wide_constants),
     ("nodes_may_be_in_any_order", written::unsorted),
     ("no_function_hides_what_is_no_number", written::no_number),
+    ("powers_of_any_sign_are_right", written::powers),
     ("refused_nodes_are_named_at_once", written::several_refused),
     ("random_numbers_are_new_in_every_run", random::runs),
     ("a_seed_makes_backends_and_runs_alike", random::seeds),
@@ -66,6 +69,7 @@ const BODIES: &[(&str, Body)] = &[
     ("strings_come_and_go", sequences::strings),
     ("what_the_host_computes_is_reported", sequences::reported),
     ("initializers_are_defaults_of_inputs", files::defaults),
+    ("sparse_tensors_are_read", files::sparse),
     ("dimensions_without_a_name_are_free", files::free_dims),
     ("any_value_can_be_an_output", files::any_value_is_an_output),
     ("sizes_are_planned_once_each", sizes_are_planned_once_each),

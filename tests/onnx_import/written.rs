@@ -86,15 +86,20 @@ pub fn no_number(backend: &Named) -> Result<(), Failed> {
         node("Min", &["z", "x"], &["f"]),
         node("LeakyRelu", &["x"], &["g"]),
         node("Softplus", &["x"], &["h"]),
+        node("Sign", &["x"], &["i"]),
+        with(node("Cast", &["x"], &["true"]), vec![int("to", i64::from(BOOL))]),
+        with(node("Cast", &["true"], &["j"]), vec![int("to", i64::from(FLOAT))]),
     ];
     let dims = [D::N(4)];
     let inputs = vec![info("x", FLOAT, &dims), info("z", FLOAT, &dims)];
     let constants = vec![floats("low", &[], &[-1.0]), floats("high", &[], &[1.0])];
-    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     let mut session = session(backend, net(nodes, inputs, &names, constants));
     let x = Tensor::from_f32(&[4], &[f32::NAN, 2.0, f32::NAN, -3.0])?;
     let z = Tensor::from_f32(&[4], &[0.0, 1.0, -7.0, f32::NAN])?;
-    let outputs = session.run_blocking(&[("x", &x), ("z", &z)])?;
+    let mut outputs = session.run_blocking(&[("x", &x), ("z", &z)])?;
+    let (_, truth) = outputs.remove(9);
+    close(&truth.to_f32()?, &[1.0; 4]);
     for (name, y) in &outputs {
         let y = y.to_f32()?;
         assert!(y[0].is_nan() && y[2].is_nan() && !y[1].is_nan(), "{name}: {y:?}");
@@ -105,5 +110,21 @@ pub fn no_number(backend: &Named) -> Result<(), Failed> {
     close(&outputs[1].1.to_f32()?[1..2], &[1.0]);
     close(&outputs[2].1.to_f32()?[1..2], &[2.0]);
     close(&outputs[3].1.to_f32()?[1..2], &[1.0]);
+    Ok(())
+}
+
+/// Powers of what is negative or zero, where they are real, infinite, or none.
+pub fn powers(backend: &Named) -> Result<(), Failed> {
+    let dims = [D::N(10)];
+    let inputs = vec![info("x", FLOAT, &dims), info("e", FLOAT, &dims)];
+    let mut session =
+        session(backend, net(vec![node("Pow", &["x", "e"], &["y"])], inputs, &["y"], vec![]));
+    let x = [0.0, 0.0, 0.0, -8.0, -2.0, -2.0, -0.5, 1.0, -8.0, 3.0];
+    let e = [-1.0, 2.5, 0.0, 1.0 / 3.0, 3.0, -2.0, 0.5, -7.5, 0.0, 2.0];
+    let (x, e) = (Tensor::from_f32(&[10], &x)?, Tensor::from_f32(&[10], &e)?);
+    let y = session.run_blocking(&[("x", &x), ("e", &e)])?[0].1.to_f32()?;
+    assert!(y[0] == f32::INFINITY && y[3].is_nan() && y[6].is_nan(), "{y:?}");
+    let rest: Vec<f32> = [1, 2, 4, 5, 7, 8, 9].map(|i: usize| y[i]).into();
+    close(&rest, &[0.0, 1.0, -8.0, 0.25, 1.0, 1.0, 9.0]);
     Ok(())
 }

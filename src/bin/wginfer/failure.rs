@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Library(wginfer::Error),
     /// Standard output could not be written.
     Output(io::Error),
+    /// What was asked about, by its name, cannot be run; standard output says why.
+    Unusable(String),
     /// Ctrl-C, after what was there is printed.
     Interrupted,
 }
@@ -48,6 +50,10 @@ impl Failure {
             }
             Failure::Output(error) => {
                 note(format_args!("error: writing to standard output: {error}"));
+                ExitCode::FAILURE
+            }
+            Failure::Unusable(name) => {
+                note(format_args!("error: {name} cannot be run: the report says why"));
                 ExitCode::FAILURE
             }
             Failure::Interrupted => ExitCode::from(interrupt::EXIT_CODE),

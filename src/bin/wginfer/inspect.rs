@@ -50,7 +50,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     } else {
         text(&mut out, &file, &summary, args)?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    verdict(args, summary.problems.is_empty())
+}
+
+/// A model that cannot be run is a failure for scripts that ask.
+fn verdict(args: &Args, runnable: bool) -> Result<(), Failure> {
+    let name = || safe(&args.file.to_string_lossy());
+    if runnable { Ok(()) } else { Err(Failure::Unusable(name())) }
 }
 
 /// By its name, or if that says nothing by its first bytes: ONNX files have no

@@ -110,7 +110,8 @@ impl Arena {
         let tenants: Vec<Arc<Tenant>> = lock(&self.buffers).tenants().collect();
         let place_of = |tenant: &Arc<Tenant>| {
             let is = |given: &Given<'_>| matches!(given, Given::Device(tensor) if Arc::ptr_eq(tensor.tenant(), tenant));
-            inputs.iter().zip(&bound.inputs).find(|(given, _)| is(given)).map(|(_, place)| place)
+            let own = bound.inputs.iter().map(|place| (!place.packed).then_some(&place.buffer));
+            inputs.iter().zip(own).find(|(given, _)| is(given)).and_then(|(_, place)| place)
         };
         let lent = |buffer: &Buffer| tenants.iter().any(|tenant| tenant.buffer().same(buffer));
         for tenant in &tenants {

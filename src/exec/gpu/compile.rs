@@ -22,12 +22,27 @@ pub(super) struct Compiled {
 pub(super) struct Bound {
     pub(super) steps: Vec<Step>,
     pub(super) slots: Vec<Buffer>,
-    pub(super) inputs: Vec<Buffer>,
+    pub(super) inputs: Vec<InputPlace>,
     pub(super) params: Buffer,
     pub(super) param_bytes: usize,
     /// What kernels may find wrong while they run, and in which node; see
     /// [`Place::Status`].
     pub(super) faults: Vec<(Fault, String)>,
+}
+
+/// Where an input is.
+#[derive(Debug)]
+pub(super) struct InputPlace {
+    pub(super) buffer: Buffer,
+    pub(super) offset: u64,
+    /// Among the plan's computed values, which take its place once it has been read.
+    pub(super) packed: bool,
+}
+
+impl InputPlace {
+    fn own(buffer: Buffer) -> Self {
+        InputPlace { buffer, offset: 0, packed: false }
+    }
 }
 
 /// The value of the status word where a fault is met. Of several the largest
@@ -39,7 +54,8 @@ fn status_code(number: usize) -> u32 {
 impl Bound {
     /// Whether a buffer of working memory is among its own.
     pub(super) fn uses(&self, buffer: &Buffer) -> bool {
-        self.slots.iter().chain(&self.inputs).any(|own| own.same(buffer))
+        let inputs = self.inputs.iter().map(|input| &input.buffer);
+        self.slots.iter().chain(inputs).any(|own| own.same(buffer))
     }
 
     /// The error that the status word tells of, if any.
@@ -89,9 +105,11 @@ impl GpuEngine {
         let (slots, inputs) = self.buffers(plan, given)?;
         let mut calls = Vec::new();
         for chosen in self.chooser.chosen(plan).await? {
-            self.reserve_scratch(&chosen.dispatches)?;
-            self.reserve_codebooks(&chosen.dispatches).await?;
-            calls.push((chosen.call, chosen.dispatches));
+            let (call, mut dispatches) = (chosen.call, chosen.dispatches);
+            dispatches.iter_mut().for_each(|dispatch| share_buffers(plan, call, dispatch));
+            self.reserve_scratch(&dispatches)?;
+            self.reserve_codebooks(&dispatches).await?;
+            calls.push((call, dispatches));
         }
         let align = self.gpu.caps().uniform_alignment() as usize;
         let mut steps = Vec::new();
@@ -125,19 +143,11 @@ impl GpuEngine {
 
     /// Buffers for a plan's slots and inputs. In shared memory the inputs, which
     /// are written at each run, are with the slots.
-    fn buffers(&self, plan: &Plan, given: &[Given<'_>]) -> Result<(Vec<Buffer>, Vec<Buffer>)> {
+    fn buffers(&self, plan: &Plan, given: &[Given<'_>]) -> Result<(Vec<Buffer>, Vec<InputPlace>)> {
         let bytes = |id: &ValueId| Ok(self.graph.ty(*id).device_bytes(&plan.bounds)? as u64);
         let inputs: Vec<u64> = self.graph.inputs().iter().map(bytes).collect::<Result<_>>()?;
         if self.arena.shared {
-            let here = in_place(inputs.len(), given);
-            let elsewhere = inputs.iter().zip(&here).filter(|(_, here)| here.is_none());
-            let sizes = plan.device_buffers.iter().chain(elsewhere.map(|(bytes, _)| bytes));
-            let sizes: Vec<u64> = sizes.copied().collect();
-            let mut slots = self.arena.take(&self.gpu, &sizes)?;
-            let mut others = slots.split_off(plan.device_buffers.len()).into_iter();
-            let inputs = here.into_iter().filter_map(|here| here.or_else(|| others.next()));
-            let inputs = inputs.collect();
-            return Ok((slots, inputs));
+            return self.shared_buffers(plan, &inputs, given);
         }
         let slots = self.arena.take(&self.gpu, &plan.device_buffers)?;
         let make = |(bytes, id): (u64, &ValueId)| {
@@ -145,7 +155,38 @@ impl GpuEngine {
             self.gpu.alloc(Purpose::Inputs, bytes, Purpose::Inputs.usage(), name)
         };
         let inputs = inputs.into_iter().zip(self.graph.inputs()).map(make);
+        let inputs = inputs.map(|buffer| buffer.map(InputPlace::own));
         Ok((slots, inputs.collect::<Result<_>>()?))
+    }
+
+    /// Buffers of shared memory for slots, and for inputs of so many bytes that neither
+    /// are in the slots nor can be used where they are.
+    fn shared_buffers(
+        &self,
+        plan: &Plan,
+        inputs: &[u64],
+        given: &[Given<'_>],
+    ) -> Result<(Vec<Buffer>, Vec<InputPlace>)> {
+        let ids = self.graph.inputs().iter();
+        let packed: Vec<_> = ids.map(|id| plan.operands[id.0 as usize].device).collect();
+        let given = given.iter().zip(&packed);
+        let free = given.map(|(given, packed)| packed.is_none().then_some(*given));
+        let here = in_place(inputs.len(), &free.collect::<Vec<_>>());
+        let elsewhere = inputs.iter().zip(&packed).zip(&here);
+        let elsewhere = elsewhere.filter(|((_, packed), here)| packed.is_none() && here.is_none());
+        let sizes = plan.device_buffers.iter().chain(elsewhere.map(|((bytes, _), _)| bytes));
+        let sizes: Vec<u64> = sizes.copied().collect();
+        let mut slots = self.arena.take(&self.gpu, &sizes)?;
+        let mut others = slots.split_off(plan.device_buffers.len()).into_iter();
+        let place = |(packed, here): (&Option<(usize, u64)>, Option<Buffer>)| match packed {
+            Some((slot, offset)) => {
+                let buffer = slots[*slot].clone();
+                Some(InputPlace { buffer, offset: *offset, packed: true })
+            }
+            None => here.or_else(|| others.next()).map(InputPlace::own),
+        };
+        let inputs = packed.iter().zip(here).filter_map(place).collect();
+        Ok((slots, inputs))
     }
 
     async fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
@@ -205,7 +246,7 @@ struct Binder<'a> {
     plan: &'a Plan,
     call: &'a Call,
     slots: &'a [Buffer],
-    inputs: &'a [Buffer],
+    inputs: &'a [InputPlace],
 }
 
 impl Binder<'_> {
@@ -280,7 +321,10 @@ impl Binder<'_> {
             }
             (_, Place::Head(_)) => Err(missing()),
             (Home::State(state), _) => Ok((&self.engine.states[state.index()], 0, bytes()?)),
-            (Home::Input(index), _) => Ok((&self.inputs[index], 0, bytes()?)),
+            (Home::Input(index), _) => {
+                let place = &self.inputs[index];
+                Ok((&place.buffer, place.offset, bytes()?))
+            }
             (Home::Slot(_), _) => {
                 let (buffer, start) = operand.device.ok_or_else(missing)?;
                 Ok((&self.slots[buffer], start, bytes()?))
@@ -290,13 +334,13 @@ impl Binder<'_> {
     }
 }
 
-/// The buffers of inputs that are on the device. No two inputs have the same one:
+/// The buffers of inputs that are on the device, of those that are given. No two inputs have the same one:
 /// the next run may have other values for one of them.
-fn in_place(count: usize, given: &[Given<'_>]) -> Vec<Option<Buffer>> {
+fn in_place(count: usize, given: &[Option<Given<'_>>]) -> Vec<Option<Buffer>> {
     let mut places: Vec<Option<Buffer>> = Vec::with_capacity(count);
     for number in 0..count {
         let place = match given.get(number) {
-            Some(Given::Device(tensor)) => Some(tensor.buffer()),
+            Some(Some(Given::Device(tensor))) => Some(tensor.buffer()),
             _ => None,
         };
         let taken = |place: &Buffer| places.iter().flatten().any(|other| other.same(place));
@@ -304,6 +348,30 @@ fn in_place(count: usize, given: &[Given<'_>]) -> Vec<Option<Buffer>> {
         places.push(place);
     }
     places
+}
+
+/// Lets a dispatch read in a buffer that it writes in: all that it has there is bound
+/// as writable, since `wgpu` tracks usage per whole buffer.
+fn share_buffers(plan: &Plan, call: &Call, dispatch: &mut Dispatch) {
+    let buffer = |view: &View| {
+        let id = match view.place {
+            Place::Input(i) => call.inputs.get(i).copied().flatten(),
+            Place::Output(i) => call.outputs.get(i).copied(),
+            _ => None,
+        };
+        plan.operands[id?.index()].device.map(|(buffer, _)| buffer)
+    };
+    let is_output = |view: &View| matches!(view.place, Place::Output(_));
+    let written: Vec<_> = dispatch.bindings.iter().filter(|(_, view)| is_output(view)).collect();
+    let written: Vec<_> = written.into_iter().filter_map(|(_, view)| buffer(view)).collect();
+    let read = dispatch.bindings.iter().filter(|(_, view)| !is_output(view));
+    let shared: Vec<_> = read.filter_map(|(_, view)| buffer(view)).collect();
+    for (name, view) in &dispatch.bindings {
+        let both = |buffer| written.contains(&buffer) && shared.contains(&buffer);
+        if buffer(view).is_some_and(both) {
+            dispatch.shader.writable.push((*name).into());
+        }
+    }
 }
 
 /// Writes down what the kernel may find wrong, and gives its parameter the value

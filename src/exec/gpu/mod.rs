@@ -107,6 +107,11 @@ impl GpuEngine {
         })
     }
 
+    /// Whether inputs may be with the working memory, since each run writes them.
+    pub(crate) fn packs_inputs(&self) -> bool {
+        self.arena.shared
+    }
+
     /// Dispatches and submissions so far.
     pub(crate) fn work_done(&self) -> (u64, u64) {
         (self.dispatches, self.submissions)

@@ -96,6 +96,10 @@ impl GpuEngine {
         bindings: &Bindings,
         times: usize,
     ) -> Result<()> {
+        let bound = self.bound(index, inputs).await?;
+        if times > 1 && bound.inputs.iter().any(|place| place.packed) {
+            return Err(Error::internal("repeating a plan that overwrites its inputs"));
+        }
         let last = self.start(index, inputs, bindings, false, times).await?;
         let submission = self.gpu.submit("running a plan", last.encoder)?;
         self.gpu.wait("running a plan", submission).await?;
@@ -131,16 +135,16 @@ impl GpuEngine {
         let parts = cut(&sized, budget);
         let mut encoder = self.gpu.encoder("run");
         self.arena.evict(&self.gpu, &mut encoder, bound, inputs)?;
-        self.writer.record(&mut encoder).await?;
-        copy_inputs(&mut encoder, bound, inputs);
-        if let (Some(status), false) = (&self.status, bound.faults.is_empty()) {
-            encoder.clear_buffer(status.raw(), 0, None);
-        }
         if let Some(poison) = &self.poison {
             for slot in &bound.slots {
                 let bytes = slot.size().min(poison.len());
                 encoder.copy_buffer_to_buffer(poison.raw(), 0, slot.raw(), 0, bytes);
             }
+        }
+        self.writer.record(&mut encoder).await?;
+        copy_inputs(&mut encoder, bound, inputs);
+        if let (Some(status), false) = (&self.status, bound.faults.is_empty()) {
+            encoder.clear_buffer(status.raw(), 0, None);
         }
         let mut begun = Instant::now();
         for (i, part) in parts.iter().enumerate() {
@@ -197,7 +201,7 @@ impl GpuEngine {
                     results.push(Some(Kept::Host(tensor)));
                     continue;
                 }
-                Home::Input(input) => &bound.inputs[input],
+                Home::Input(input) => &bound.inputs[input].buffer,
                 Home::State(state) => &self.states[state.index()],
                 // Results begin where their buffer does.
                 Home::Slot(_) => match operand.device {
@@ -280,8 +284,9 @@ pub(super) fn write_inputs(
 ) -> Result<u64> {
     let named = graph.inputs().iter().map(|&id| &graph.value(id).name);
     let mut crossed = 0;
-    for ((buffer, given), name) in bound.inputs.iter().zip(inputs).zip(named) {
+    for ((place, given), name) in bound.inputs.iter().zip(inputs).zip(named) {
         let Given::Host(tensor) = given else { continue };
+        let (buffer, start) = (&place.buffer, place.offset);
         let bytes = to_device(&format!("input '{name}'"), tensor.dtype(), tensor.bytes());
         let bytes = match bytes {
             Ok(bytes) => bytes,
@@ -293,12 +298,13 @@ pub(super) fn write_inputs(
         // Copies move whole words; a run may use only a part of the buffer.
         crossed += bytes.len() as u64;
         let whole = bytes.len() / 4 * 4;
-        writer.write(buffer, 0, &bytes[..whole])?;
+        writer.write(buffer, start, &bytes[..whole])?;
         if whole < bytes.len() {
             let mut word = [0u8; 4];
             word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            let room = (buffer.len() as usize - whole).min(4);
-            writer.write(buffer, whole as u64, &word[..room])?;
+            let at = start + whole as u64;
+            let room = buffer.len().saturating_sub(at).min(4) as usize;
+            writer.write(buffer, at, &word[..room])?;
         }
     }
     Ok(crossed)
@@ -306,11 +312,12 @@ pub(super) fn write_inputs(
 
 /// Copies the inputs that are elsewhere on the device.
 pub(super) fn copy_inputs(encoder: &mut wgpu::CommandEncoder, bound: &Bound, inputs: &[Given<'_>]) {
-    for (buffer, given) in bound.inputs.iter().zip(inputs) {
+    for (place, given) in bound.inputs.iter().zip(inputs) {
         if let Given::Device(tensor) = given {
             let (from, bytes) = (tensor.buffer(), tensor.bytes().next_multiple_of(4));
-            if !from.same(buffer) {
-                encoder.copy_buffer_to_buffer(from.raw(), 0, buffer.raw(), 0, bytes);
+            let to = &place.buffer;
+            if !from.same(to) {
+                encoder.copy_buffer_to_buffer(from.raw(), 0, to.raw(), place.offset, bytes);
             }
         }
     }

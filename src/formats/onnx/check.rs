@@ -53,12 +53,8 @@ pub(super) fn seal(graph: &mut OnnxGraph, outermost: bool, file: &str) -> Result
             }
         }
     }
-    let mut results = HashSet::new();
     for output in &graph.outputs {
         let at = || format!("output '{}'", shown(output.name.as_bytes()));
-        if !results.insert(&output.name) && outermost {
-            return Err(Error::format(file, at(), "given twice"));
-        }
         if !defined.contains(output.name.as_str()) {
             if outermost {
                 return Err(Error::format(file, at(), "nothing makes it"));
@@ -66,6 +62,11 @@ pub(super) fn seal(graph: &mut OnnxGraph, outermost: bool, file: &str) -> Result
             captures.insert(output.name.clone());
         }
         last_use.insert(output.name.clone(), graph.nodes.len());
+    }
+    if outermost {
+        // Results go by their names; one that is listed twice is one.
+        let mut named = HashSet::new();
+        graph.outputs.retain(|output| named.insert(output.name.clone()));
     }
     (graph.captures, graph.last_use) = (captures, last_use);
     Ok(())

@@ -134,9 +134,9 @@ impl Converter<'_> {
         for sparse in &proto.sparse_initializer {
             let name =
                 sparse.values.as_ref().map(|values| values.name.as_str()).unwrap_or_default();
-            let value = Constant::Unsupported("a sparse tensor".into());
+            let at = format!("sparse initializer '{}'", shown(name.as_bytes()));
+            let value = self.tensors.read_sparse(sparse, &at)?;
             if graph.initializers.insert(scope.name(name), value).is_some() {
-                let at = format!("sparse initializer '{}'", shown(name.as_bytes()));
                 return Err(self.wrong(at, "given twice"));
             }
         }
@@ -261,10 +261,13 @@ impl Converter<'_> {
             kind::TENSOR => {
                 let at = format!("{at}, attribute '{name}'");
                 let tensor = proto.t.as_ref().ok_or_else(|| self.wrong(&at, "no tensor in it"))?;
-                plain(match self.tensors.read(tensor, &at)? {
-                    Constant::Tensor(tensor) => Attribute::Tensor(tensor),
-                    Constant::Unsupported(what) => Attribute::Other(format!("TENSOR of {what}")),
-                })
+                plain(tensor_attribute(self.tensors.read(tensor, &at)?))
+            }
+            kind::SPARSE_TENSOR => {
+                let at = format!("{at}, attribute '{name}'");
+                let tensor = proto.sparse_tensor.as_ref();
+                let tensor = tensor.ok_or_else(|| self.wrong(&at, "no tensor in it"))?;
+                plain(tensor_attribute(self.tensors.read_sparse(tensor, &at)?))
             }
             kind::GRAPH => {
                 let graph = proto.g.as_ref();
@@ -275,13 +278,19 @@ impl Converter<'_> {
                 Ok(Some(Filled::Graph(Arc::new(graph))))
             }
             kind::TYPE_PROTO => plain(Attribute::Other("TYPE_PROTO".into())),
-            kind::SPARSE_TENSOR => plain(Attribute::Other("SPARSE_TENSOR".into())),
             kind::TENSORS => plain(Attribute::Other("TENSORS".into())),
             kind::GRAPHS => plain(Attribute::Other("GRAPHS".into())),
             kind::SPARSE_TENSORS => plain(Attribute::Other("SPARSE_TENSORS".into())),
             kind::TYPE_PROTOS => plain(Attribute::Other("TYPE_PROTOS".into())),
             other => Err(self.wrong(at, format_args!("attribute '{name}' has type {other}"))),
         }
+    }
+}
+
+fn tensor_attribute(value: Constant) -> Attribute {
+    match value {
+        Constant::Tensor(tensor) => Attribute::Tensor(tensor),
+        Constant::Unsupported(what) => Attribute::Other(format!("TENSOR of {what}")),
     }
 }
 

@@ -11,6 +11,7 @@ mod functions;
 mod model;
 mod outputs;
 pub mod proto;
+mod sparse;
 mod tensor;
 mod wire;
 

@@ -162,7 +162,7 @@ impl Packing {
 }
 
 /// The extents, such that no product of them overflows.
-fn extents(dims: &[i64]) -> std::result::Result<Vec<usize>, String> {
+pub(super) fn extents(dims: &[i64]) -> std::result::Result<Vec<usize>, String> {
     if dims.len() > MAX_RANK {
         return Err(format!("rank {}, at most {MAX_RANK} is supported", dims.len()));
     }

@@ -2,7 +2,7 @@
 
 use super::operators::{self, Trial};
 use super::summary::TypeUse;
-use super::{Args, item, type_json, type_table};
+use super::{Args, item, type_json, type_table, verdict};
 use crate::failure::Failure;
 use crate::output::{self, Fields, bytes, count, safe, shortened};
 use serde_json::{Value, json};
@@ -44,7 +44,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     } else {
         text(&mut out, &summary, args)?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    verdict(args, summary.trial.problem.is_none())
 }
 
 /// The constants of a graph and of the bodies in it, with their names: initializers

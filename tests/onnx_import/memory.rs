@@ -1,0 +1,261 @@
+//! What networks of several kinds take on a device: little more than their weights,
+//! the largest set of values that are needed at one time, and what goes in and out.
+
+use super::Named;
+use super::build::*;
+use libtest_mimic::Failed;
+use wginfer::formats::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use wginfer::gpu::Purpose;
+use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
+use wginfer::{Backend, Tensor};
+
+/// What there may be above what is needed: a share, and bytes, for staging of
+/// parameters and for buffers that have few of them.
+const SPARE: (f64, f64) = (0.15, 48e3);
+
+/// A network in the making.
+#[derive(Default)]
+struct Net {
+    nodes: Vec<NodeProto>,
+    constants: Vec<TensorProto>,
+}
+
+impl Net {
+    fn weight(&mut self, dims: &[i64]) -> String {
+        let name = format!("w{}", self.constants.len());
+        let count = dims.iter().product::<i64>() as usize;
+        let values: Vec<f32> = (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) * 1e-3).collect();
+        self.constants.push(floats(&name, dims, &values));
+        name
+    }
+
+    fn numbers(&mut self, values: &[i64]) -> String {
+        let name = format!("n{}", self.constants.len());
+        self.constants.push(wholes(&name, &[values.len() as i64], values));
+        name
+    }
+
+    fn add(&mut self, op: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
+        let name = format!("v{}", self.nodes.len());
+        self.nodes.push(with(node(op, inputs, &[&name]), attributes));
+        name
+    }
+
+    fn op(&mut self, op: &str, inputs: &[&str]) -> String {
+        self.add(op, inputs, vec![])
+    }
+
+    /// A convolution that keeps the size, or divides it by `stride`, and its activation.
+    fn conv(&mut self, x: &str, [from, to, kernel, stride]: [i64; 4]) -> String {
+        let weight = self.weight(&[to, from, kernel, kernel]);
+        let attributes = vec![ints("pads", &[kernel / 2; 4]), ints("strides", &[stride; 2])];
+        let sum = self.add("Conv", &[x, &weight], attributes);
+        self.op("Relu", &[&sum])
+    }
+
+    fn dense(&mut self, x: &str, from: i64, to: i64) -> String {
+        let (weight, bias) = (self.weight(&[from, to]), self.weight(&[to]));
+        let product = self.op("MatMul", &[x, &weight]);
+        self.op("Add", &[&product, &bias])
+    }
+
+    fn norm(&mut self, x: &str, size: i64) -> String {
+        let (scale, bias) = (self.weight(&[size]), self.weight(&[size]));
+        self.op("LayerNormalization", &[x, &scale, &bias])
+    }
+
+    fn done(self, y: &str, dims: &[i64]) -> (GraphProto, Vec<usize>) {
+        let sizes: Vec<D> = dims.iter().map(|&size| D::N(size)).collect();
+        let graph = net(self.nodes, vec![info("x", FLOAT, &sizes)], &[y], self.constants);
+        (graph, dims.iter().map(|&size| size as usize).collect())
+    }
+}
+
+/// Blocks with residuals, a bottleneck in each, over four sizes.
+fn residual() -> (GraphProto, Vec<usize>) {
+    let mut net = Net::default();
+    let mut x = net.conv("x", [3, 32, 3, 2]);
+    let mut width = 32;
+    for scale in 0..3 {
+        for block in 0..2 {
+            let stride = if scale > 0 && block == 0 { 2 } else { 1 };
+            let wide = 32 << scale;
+            let narrow = net.conv(&x, [width, wide / 2, 1, 1]);
+            let inner = net.conv(&narrow, [wide / 2, wide / 2, 3, stride]);
+            let outer = net.conv(&inner, [wide / 2, wide, 1, 1]);
+            let skip = match (stride, width == wide) {
+                (1, true) => x,
+                _ => net.conv(&x, [width, wide, 1, stride]),
+            };
+            x = net.op("Add", &[&outer, &skip]);
+            width = wide;
+        }
+    }
+    let y = net.op("GlobalAveragePool", &[&x]);
+    net.done(&y, &[1, 3, 128, 128])
+}
+
+/// Skips over all scales on the way down, joined on the way up.
+fn u_net() -> (GraphProto, Vec<usize>) {
+    let mut net = Net::default();
+    let (mut x, mut width) = (String::from("x"), 3);
+    let mut skips = Vec::new();
+    for scale in 0..3 {
+        let wide = 16 << scale;
+        let once = net.conv(&x, [width, wide, 3, 1]);
+        let twice = net.conv(&once, [wide, wide, 3, 1]);
+        let half = vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])];
+        x = net.add("MaxPool", &[&twice], half);
+        skips.push((twice, wide));
+        width = wide;
+    }
+    for (skip, wide) in skips.into_iter().rev() {
+        let up = net.weight(&[width, wide, 2, 2]);
+        let up = net.add("ConvTranspose", &[&x, &up], vec![ints("strides", &[2, 2])]);
+        let both = net.add("Concat", &[&up, &skip], vec![int("axis", 1)]);
+        let once = net.conv(&both, [2 * wide, wide, 3, 1]);
+        x = net.conv(&once, [wide, wide, 3, 1]);
+        width = wide;
+    }
+    let y = net.conv(&x, [width, 2, 1, 1]);
+    net.done(&y, &[1, 3, 96, 96])
+}
+
+/// Four branches of unequal width and depth, joined, twice.
+fn inception() -> (GraphProto, Vec<usize>) {
+    let mut net = Net::default();
+    let mut x = net.conv("x", [3, 24, 3, 2]);
+    let mut width = 24;
+    for _ in 0..3 {
+        let one = net.conv(&x, [width, 16, 1, 1]);
+        let narrow = net.conv(&x, [width, 12, 1, 1]);
+        let three = net.conv(&narrow, [12, 24, 3, 1]);
+        let narrower = net.conv(&x, [width, 6, 1, 1]);
+        let wider = net.conv(&narrower, [6, 12, 3, 1]);
+        let five = net.conv(&wider, [12, 12, 3, 1]);
+        let window = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1; 4])];
+        let pooled = net.add("MaxPool", &[&x], window);
+        let pool = net.conv(&pooled, [width, 8, 1, 1]);
+        x = net.add("Concat", &[&one, &three, &five, &pool], vec![int("axis", 1)]);
+        width = 60;
+    }
+    let y = net.op("GlobalAveragePool", &[&x]);
+    net.done(&y, &[1, 3, 112, 112])
+}
+
+/// Each layer reads all before it.
+fn dense_block() -> (GraphProto, Vec<usize>) {
+    let mut net = Net::default();
+    let mut all = vec![net.conv("x", [3, 24, 3, 2])];
+    for layer in 0..6 {
+        let width = 24 + 12 * layer;
+        let joined = match &all[..] {
+            [one] => one.clone(),
+            many => {
+                let many: Vec<&str> = many.iter().map(String::as_str).collect();
+                net.add("Concat", &many, vec![int("axis", 1)])
+            }
+        };
+        let narrow = net.conv(&joined, [width, 48, 1, 1]);
+        all.push(net.conv(&narrow, [48, 12, 3, 1]));
+    }
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let joined = net.add("Concat", &all, vec![int("axis", 1)]);
+    let y = net.op("GlobalAveragePool", &[&joined]);
+    net.done(&y, &[1, 3, 112, 112])
+}
+
+/// Two blocks of a vision transformer: attention from its primitives, and what follows.
+fn transformer() -> (GraphProto, Vec<usize>) {
+    const WIDTH: i64 = 64;
+    let mut net = Net::default();
+    let patches = net.weight(&[WIDTH, 3, 8, 8]);
+    let patches = net.add("Conv", &["x", &patches], vec![ints("strides", &[8, 8])]);
+    let flat = net.numbers(&[1, WIDTH, -1]);
+    let flat = net.op("Reshape", &[&patches, &flat]);
+    let mut x = net.add("Transpose", &[&flat], vec![ints("perm", &[0, 2, 1])]);
+    let split = net.numbers(&[1, -1, 4, WIDTH / 4]);
+    let joined = net.numbers(&[1, -1, WIDTH]);
+    for _ in 0..2 {
+        let normed = net.norm(&x, WIDTH);
+        let heads = [[0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]].map(|perm| {
+            let all = net.dense(&normed, WIDTH, WIDTH);
+            let heads = net.op("Reshape", &[&all, &split]);
+            net.add("Transpose", &[&heads], vec![ints("perm", &perm)])
+        });
+        let scores = net.op("MatMul", &[&heads[0], &heads[1]]);
+        let shares = net.add("Softmax", &[&scores], vec![int("axis", -1)]);
+        let read = net.op("MatMul", &[&shares, &heads[2]]);
+        let read = net.add("Transpose", &[&read], vec![ints("perm", &[0, 2, 1, 3])]);
+        let read = net.op("Reshape", &[&read, &joined]);
+        let read = net.dense(&read, WIDTH, WIDTH);
+        x = net.op("Add", &[&read, &x]);
+        let normed = net.norm(&x, WIDTH);
+        let wide = net.dense(&normed, WIDTH, 4 * WIDTH);
+        let wide = net.op("Relu", &[&wide]);
+        let back = net.dense(&wide, 4 * WIDTH, WIDTH);
+        x = net.op("Add", &[&back, &x]);
+    }
+    net.done(&x, &[1, 3, 192, 192])
+}
+
+/// Two layers in both directions, over a sequence.
+fn lstm() -> (GraphProto, Vec<usize>) {
+    const HIDDEN: i64 = 48;
+    let mut net = Net::default();
+    let (mut x, mut width) = (String::from("x"), 64);
+    let joined = net.numbers(&[0, 0, -1]);
+    for _ in 0..2 {
+        let (w, r) = (net.weight(&[2, 4 * HIDDEN, width]), net.weight(&[2, 4 * HIDDEN, HIDDEN]));
+        let mut attributes = vec![int("hidden_size", HIDDEN)];
+        attributes.push(text("direction", "bidirectional"));
+        let y = net.add("LSTM", &[&x, &w, &r], attributes);
+        let y = net.add("Transpose", &[&y], vec![ints("perm", &[0, 2, 1, 3])]);
+        x = net.op("Reshape", &[&y, &joined]);
+        width = 2 * HIDDEN;
+    }
+    let y = net.dense(&x, width, 32);
+    net.done(&y, &[96, 8, 64])
+}
+
+/// At most 15 % more than what each network needs.
+pub fn several_kinds(backend: &Named) -> Result<(), Failed> {
+    let Backend::Gpu(gpu) = &backend.backend else { return Ok(()) };
+    type Make = fn() -> (GraphProto, Vec<usize>);
+    let kinds: [(&str, Make); 6] = [
+        ("residual", residual),
+        ("u_net", u_net),
+        ("inception", inception),
+        ("dense_block", dense_block),
+        ("transformer", transformer),
+        ("lstm", lstm),
+    ];
+    let mut over = Vec::new();
+    for (kind, make) in kinds {
+        let (graph, dims) = make();
+        // Other tests hold memory of the shared device.
+        let gpu = pollster::block_on(gpu.reopen())?;
+        let model = Model::from_bytes(&format!("{kind}.onnx"), bytes(graph))?;
+        let options = OnnxOptions { gpu_only: true, ..OnnxOptions::default() };
+        let mut session = OnnxSession::new(model, &Backend::Gpu(gpu.clone()), options)?;
+        let count: usize = dims.iter().product();
+        let values: Vec<f32> = (0..count).map(|i| (i * 29 % 83) as f32 / 83.0).collect();
+        let x = Tensor::from_f32(&dims, &values)?;
+        let results = session.run_blocking(&[("x", &x)])?;
+        let held = x.bytes().len() + results.iter().map(|(_, y)| y.bytes().len()).sum::<usize>();
+        let (memory, books) = (session.memory(), gpu.memory());
+        let needed = books.current(Purpose::Weights) + memory.live_peak;
+        let ratio = |more: usize| books.total_peak as f64 / (needed as f64 + more as f64);
+        let working = memory.slots as f64 / memory.live_peak as f64;
+        let (alone, all) = (ratio(0), ratio(held));
+        println!("{kind}: {alone:.3} of {needed}, {all:.3} with {held}; working {working:.3}");
+        if memory.live_peak == 0 || books.total_peak < needed {
+            return Err(format!("{kind}: {needed} bytes are needed: {books:?}").into());
+        }
+        let most = (needed as f64 + held as f64) * (1.0 + SPARE.0) + SPARE.1;
+        if books.total_peak as f64 > most || working > 1.0 + SPARE.0 {
+            over.push(format!("{kind}: {memory:?}, {books:?}"));
+        }
+    }
+    if over.is_empty() { Ok(()) } else { Err(over.join("\n").into()) }
+}
