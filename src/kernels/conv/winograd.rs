@@ -147,7 +147,7 @@ impl<'a> Call<'a> {
         let (m, c) = (Dim::from(self.g.m), Dim::from(self.g.c));
         let live = part.live(&self.tiles);
         let matrices = |rows: &Dim, columns: &Dim| {
-            let shape: Shape = vec![MATRICES.into(), rows.clone(), columns.clone()].into();
+            let shape: Shape = vec![MATRICES.into(), rows.clone(), columns.clone()];
             TensorType { dtype: DType::F32, shape }
         };
         let kernel =
