@@ -1,6 +1,6 @@
 import package::attention::io::{
-    LEAST_SCORE, Row, grouped_row, keys4_at, number_of, params, q, scores_of, share_of, values4_at,
-    weights_of, y,
+    LEAST_SCORE, Row, final_share, grouped_row, keys4_at, number_of, params, q, scores_of, share_of,
+    values4_at, weights_of, y,
 };
 import package::config::{HEAD, KEYS, VALUE, WORKGROUP};
 
