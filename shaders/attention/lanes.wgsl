@@ -336,8 +336,10 @@ fn main(
         shares[lane * 4u + 3u] = share.w;
         workgroupBarrier();
         for (var pair = 0u; pair < WORKGROUP; pair += 2u) {
-            for (var column = lane; column < VALUE_FOURS; column += COLUMNS) {
-                part.column = column;
+            // The same for all invocations, as loops that have loops inside must be:
+            // see `attention/pieces`.
+            for (var base = 0u; base < VALUE_FOURS; base += COLUMNS) {
+                part.column = base + lane;
                 sum(part, pair, slab + start, count);
             }
         }

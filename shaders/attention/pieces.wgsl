@@ -19,7 +19,8 @@ const RECORD: u32 = VALUE + 2u;
 
 // Elements of four queries, then what keys weigh for these.
 var<workgroup> queries: array<vec4<f32>, HEAD>;
-var<workgroup> weights: array<vec4<f32>, KEYS>;
+// Up to three more weigh nothing, so that they are a multiple of four.
+var<workgroup> weights: array<vec4<f32>, KEYS + 3u>;
 var<workgroup> lanes: array<vec4<f32>, WORKGROUP>;
 
 fn largest(mine: vec4<f32>, lane: u32) -> vec4<f32> {
@@ -56,15 +57,21 @@ fn product(key: u32) -> vec4<f32> {
     // Shorter chains of additions are faster and err less.
     var even = vec4<f32>();
     var odd = vec4<f32>();
-    var at = 0u;
-    for (; at + 3u < FOURS; at += 4u) {
+    for (var at = 0u; at + 3u < FOURS; at += 4u) {
         even = four(even, key, at);
         odd = four(odd, key, at + 1u);
         even = four(even, key, at + 2u);
         odd = four(odd, key, at + 3u);
     }
-    for (; at < FOURS; at++) {
-        even = four(even, key, at);
+    // Not a second loop: lavapipe was seen to crash with two of them in a loop.
+    if FOURS % 4u >= 1u {
+        even = four(even, key, FOURS - FOURS % 4u);
+    }
+    if FOURS % 4u >= 2u {
+        odd = four(odd, key, FOURS - FOURS % 4u + 1u);
+    }
+    if FOURS % 4u == 3u {
+        even = four(even, key, FOURS - 1u);
     }
     return even + odd;
 }
@@ -184,6 +191,10 @@ fn main(
         weights[j - begin] = w;
         sum += w;
     }
+    let count = end - min(begin, end);
+    if lane < 3u {
+        weights[count + lane] = vec4<f32>();
+    }
     let sums = total(sum, lane);
     let share = vec4(
         final_share(peak.x, sums.x, r0.head), final_share(peak.y, sums.y, r1.head),
@@ -193,22 +204,18 @@ fn main(
     let t1 = target_of(r1, piece, pieces);
     let t2 = target_of(r2, piece, pieces);
     let t3 = target_of(r3, piece, pieces);
-    let count = end - min(begin, end);
     let values = r0.slab + begin;
+    let final_row = values + max(count, 1u) - 1u;
     for (var base = 0u; base < VALUE_FOURS; base += COLUMNS) {
         let column = base + lane;
         // Past the last element the last one is summed again, and not written.
         let columns = min(vec2(column) + vec2(0u, WORKGROUP), vec2(VALUE_FOURS - 1u));
         var s = Sums();
-        var j = 0u;
-        for (; j + 3u < count; j += 4u) {
+        for (var j = 0u; j < count; j += 4u) {
             s = with_key(s, columns, values + j, j);
-            s = with_key(s, columns, values + j + 1u, j + 1u);
-            s = with_key(s, columns, values + j + 2u, j + 2u);
-            s = with_key(s, columns, values + j + 3u, j + 3u);
-        }
-        for (; j < count; j++) {
-            s = with_key(s, columns, values + j, j);
+            s = with_key(s, columns, min(values + j + 1u, final_row), j + 1u);
+            s = with_key(s, columns, min(values + j + 2u, final_row), j + 2u);
+            s = with_key(s, columns, min(values + j + 3u, final_row), j + 3u);
         }
         put_row(t0, column, s.a0, s.b0, share.x);
         if first + 1u <= last {

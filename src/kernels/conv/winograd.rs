@@ -24,11 +24,12 @@ const MATRICES: u64 = 16;
 /// Invocations of a workgroup.
 const WORKGROUP: u64 = 64;
 
-/// The most bytes for each of the scratch buffers. Memory for them is taken by
-/// nothing else, so it must be little beside a network; a GPU is not kept busy by
-/// as little as one core is.
+/// The most bytes for the inputs of a chunk and for their products; the transformed
+/// weights may take twice as many. Memory for them is taken by nothing else, so it
+/// must be little beside a network; a GPU is not kept busy by as little as one core is.
 fn most_bytes(caps: &DeviceCaps) -> u64 {
-    if caps.is_software() { 1 << 20 } else { 8 << 20 }
+    let most = if caps.is_software() { 256 << 10 } else { 4 << 20 };
+    most.min(caps.max_binding() / 2)
 }
 
 /// Whether a convolution can be computed this way: a plain window of 3 by 3 whose
@@ -41,12 +42,12 @@ pub(super) fn possible(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> bool {
         let elements = samples.checked_mul(channels).and_then(|n| n.checked_mul(plane));
         elements.is_some_and(|n| n <= cx.caps.max_binding() / 4)
     };
-    let most = most_bytes(cx.caps).min(cx.caps.max_binding());
+    let most = most_bytes(cx.caps);
     g.groups == 1
         && !g.transposed
         && g.axes.len() == 2
         && g.axes.iter().all(plain)
-        && MATRICES * 4 * c * m <= most
+        && MATRICES * 4 * c * m <= 2 * most
         && MATRICES * 4 * c.max(m) <= most
         && planes.into_iter().all(fits)
 }
@@ -60,7 +61,7 @@ pub(super) fn dispatches(
 ) -> Result<Vec<Dispatch>> {
     let call = Call::new(kernel, cx, variant, options);
     let count = cx.bound(&call.tiles)?;
-    let most = most_bytes(cx.caps).min(cx.caps.max_binding());
+    let most = most_bytes(cx.caps);
     let widest = kernel.geometry.c.max(kernel.geometry.m) as u64;
     // Whole rows of lanes.
     let chunk = (most / (MATRICES * 4 * widest)).clamp(1, count.max(1));
