@@ -48,21 +48,6 @@ fn main(
     let first = number * (WORKGROUP * ITEMS) + local;
     let end = first + ITEMS * WORKGROUP;
     var at = first;
-    // On a CPU a loop's end costs as much as what is done for some elements.
-    @if(unrolled) {
-        if (end - WORKGROUP) * LANES + LANES <= params.count {
-            for (; at < end; at += 8u * WORKGROUP) {
-                write(at);
-                write(at + WORKGROUP);
-                write(at + 2u * WORKGROUP);
-                write(at + 3u * WORKGROUP);
-                write(at + 4u * WORKGROUP);
-                write(at + 5u * WORKGROUP);
-                write(at + 6u * WORKGROUP);
-                write(at + 7u * WORKGROUP);
-            }
-        }
-    }
     for (; at < end && at * LANES < params.count; at += WORKGROUP) {
         write(at);
     }

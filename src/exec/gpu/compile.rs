@@ -107,10 +107,10 @@ impl GpuEngine {
         for chosen in self.chooser.chosen(plan).await? {
             let (call, mut dispatches) = (chosen.call, chosen.dispatches);
             dispatches.iter_mut().for_each(|dispatch| share_buffers(plan, call, dispatch));
-            self.reserve_scratch(&dispatches)?;
             self.reserve_codebooks(&dispatches).await?;
             calls.push((call, dispatches));
         }
+        self.reserve_scratch(&calls)?;
         let align = self.gpu.caps().uniform_alignment() as usize;
         let mut steps = Vec::new();
         let mut layout = Vec::new();
@@ -218,22 +218,26 @@ impl GpuEngine {
         Ok(())
     }
 
-    fn reserve_scratch(&mut self, dispatches: &[Dispatch]) -> Result<()> {
-        for (_, view) in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
+    /// Scratch memory as large as the largest use of each number, taken once, and the
+    /// status word if any call has one.
+    fn reserve_scratch(&mut self, calls: &[(&Call, Vec<Dispatch>)]) -> Result<()> {
+        let usage = Purpose::Scratch.usage();
+        let mut sizes: Vec<u64> = Vec::new();
+        let dispatches = calls.iter().flat_map(|(_, dispatches)| dispatches);
+        for (_, view) in dispatches.flat_map(|dispatch| &dispatch.bindings) {
             if view.place == Place::Status && self.status.is_none() {
-                let usage = Purpose::Scratch.usage();
                 self.status = Some(self.gpu.alloc(Purpose::Scratch, 4, usage, "status")?);
             }
             let Place::Scratch(number) = view.place else { continue };
             let size = view.size.ok_or_else(|| Error::internal("scratch memory without a size"))?;
-            let end = view.offset + size;
-            while self.scratch.len() <= number {
-                let usage = Purpose::Scratch.usage();
-                self.scratch.push(self.gpu.alloc(Purpose::Scratch, 0, usage, "scratch")?);
-            }
-            if self.scratch[number].len() < end {
-                let usage = Purpose::Scratch.usage();
-                self.scratch[number] = self.gpu.alloc(Purpose::Scratch, end, usage, "scratch")?;
+            sizes.resize(sizes.len().max(number + 1), 0);
+            sizes[number] = sizes[number].max(view.offset + size);
+        }
+        for (number, size) in sizes.into_iter().enumerate() {
+            if self.scratch.len() <= number {
+                self.scratch.push(self.gpu.alloc(Purpose::Scratch, size, usage, "scratch")?);
+            } else if self.scratch[number].len() < size {
+                self.scratch[number] = self.gpu.alloc(Purpose::Scratch, size, usage, "scratch")?;
             }
         }
         Ok(())

@@ -98,7 +98,25 @@ pub(super) fn instance(file: &'static str, variant: &Variant) -> ShaderRequest {
     variant.features.iter().copied().fold(request, ShaderRequest::feature)
 }
 
+/// Leaves a loop as it is. SwiftShader's compiler takes gigabytes for some
+/// operations that are written out eight times.
+pub(super) fn not_unrolled(request: &mut ShaderRequest) {
+    request.features.retain(|name| name != "unrolled");
+}
+
 impl Map {
+    /// Whether the operation is a few instructions, or one of the functions that
+    /// were seen to be compiled quickly when they are repeated.
+    fn is_light(&self, from: DType, to: DType) -> bool {
+        let plain = from == DType::F32 && to == DType::F32;
+        let few = match self {
+            Map::Unary(_) | Map::Gated(_) => true,
+            Map::Binary(op) => matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div),
+            _ => false,
+        };
+        plain && few
+    }
+
     /// The shader's names of the inputs, in order.
     fn operands(&self) -> &'static [&'static str] {
         match self {
@@ -132,6 +150,10 @@ impl Map {
         windows: &[Window],
     ) -> Result<ShaderRequest> {
         let mut request = instance(variant.shader, variant);
+        let simple = |how: &Access| matches!(how, Access::Flat | Access::Scalar);
+        if !self.is_light(from, to) || !access.iter().all(simple) {
+            not_unrolled(&mut request);
+        }
         let (read, write) = (storage(self.label(), from)?, storage(self.label(), to)?);
         request = request.feature(read.read).feature(write.write);
         match self.operands().len() {

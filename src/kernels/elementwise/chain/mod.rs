@@ -115,6 +115,8 @@ impl Chain {
         reading: &Reading<'_>,
     ) -> Result<ShaderRequest> {
         let mut request = map::instance("elementwise/chain", variant);
+        // A chain is long as it is.
+        map::not_unrolled(&mut request);
         request = request.with("LANES", storage(LABEL, self.output()?)?.lanes as u32);
         if reading.is_windowed() {
             request = request.feature("windowed");
