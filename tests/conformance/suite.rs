@@ -305,6 +305,25 @@ impl Job {
                 ran += usize::from(passed.runs > 0);
                 self.record(&passed, Some(&adapter.name));
             }
+            if self.settings.quick && ran == 0 {
+                self.forced_once(&target, &name, adapter)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where none of the shapes that the seed draws suits a variant: the first
+    /// case family that has one, as what a variant claims has to be shown with
+    /// every seed.
+    fn forced_once(&self, target: &Target, name: &str, adapter: &Tested) -> Result<(), Failed> {
+        for cases in self.forced_families() {
+            let shapes: Vec<_> =
+                cases.shapes.iter().filter(|shape| is_small(cases, shape)).cloned().collect();
+            let passed = self.run_shapes(cases, &shapes, target, Some(name))?;
+            self.record(&passed, Some(&adapter.name));
+            if passed.runs > 0 {
+                break;
+            }
         }
         Ok(())
     }
@@ -389,17 +408,22 @@ fn has_options(tried: &Tried) -> bool {
 /// One shape that takes little: the one between the first and the last, or the
 /// largest of those that have few elements.
 fn small(family: &CaseFamily, mut shapes: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
-    let elements = |shape: &[usize]| {
-        let case = (family.build)(shape)?;
-        let inputs = case.inputs.iter().flatten();
-        Some(inputs.map(|input| input.extents.iter().product::<usize>()).sum::<usize>())
-    };
-    let few = |shape: &Vec<usize>| elements(shape).filter(|&n| n > 0 && n <= FEW_ELEMENTS);
-    if shapes.len() > 1 && few(&shapes[1]).is_some() {
+    if shapes.len() > 1 && is_small(family, &shapes[1]) {
         return vec![shapes.swap_remove(1)];
     }
-    let largest = family.shapes.iter().filter_map(|shape| Some((few(shape)?, shape))).max();
-    largest.map(|(_, shape)| shape.clone()).into_iter().collect()
+    let largest = family.shapes.iter().filter(|shape| is_small(family, shape));
+    largest.max_by_key(|shape| (elements(family, shape), *shape)).cloned().into_iter().collect()
+}
+
+fn is_small(family: &CaseFamily, shape: &[usize]) -> bool {
+    elements(family, shape).is_some_and(|n| n > 0 && n <= FEW_ELEMENTS)
+}
+
+/// The elements of the inputs together, if there is a case of this shape.
+fn elements(family: &CaseFamily, shape: &[usize]) -> Option<usize> {
+    let case = (family.build)(shape)?;
+    let inputs = case.inputs.iter().flatten();
+    Some(inputs.map(|input| input.extents.iter().product::<usize>()).sum())
 }
 
 /// Whether an input does not fit a binding of [`Config::Minimum`].
