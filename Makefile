@@ -80,18 +80,9 @@ lint:
 bench: adapters
 	$(ADAPTERS) run modern+swiftshader cargo bench $(ARGS)
 
-# Peers are installed into the user's cache, and nothing of them is in this crate.
-PEERS := $(or $(WGINFER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wginfer)/peers
-## make bench-peers beside ONNX Runtime's WebGPU provider, on the software adapters
+## make bench-peers beside ONNX Runtime's WebGPU provider, burn and llama.cpp, on software adapters
 bench-peers: adapters
-	[[ -d $(PEERS) ]] || python3 -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet -r benches/peers/requirements.txt
-	cargo build $(ARGS) --release --manifest-path benches/peers/Cargo.toml --bin ours
-	for pair in lavapipe:llvmpipe swiftshader:SwiftShader; do \
-	    benches/peers/compare.py --adapter "$${pair%%:*}" \
-	        --ours "$(ADAPTERS) run $${pair%%:*} benches/peers/target/release/ours $${pair##*:}" \
-	        --peer "ONNX Runtime=$(ADAPTERS) run $${pair%%:*} $(PEERS)/bin/python benches/peers/ort.py"; \
-	done
+	@benches/peers/run.sh
 
 ## make bench-gpu   benchmarks on this machine's own adapters
 bench-gpu:

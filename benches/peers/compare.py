@@ -25,6 +25,7 @@ ORDER = [
     "conv_1x1/256x14x14x1024", "conv_depthwise/32x112x112", "attention/9x256x64",
     "attention_causal/9x256x64", "softmax/512x1024", "layer_normalization/512x1024", "gelu/4M", "add/4M",
     "matvec_Q4_0/576x1536", "prefill_Q4_0/128x1536x576",
+    "smollm2_prefill/128", "smollm2_prefill/512", "smollm2_decode/64",
 ]
 # The means of the acceptance are over these.
 COMPUTE = ("matmul", "prefill_F32", "matvec_F32", "conv", "attention")

@@ -52,3 +52,26 @@ fn finish_quad(axes: Axes, quad: Quad, group: u32, m: u32, sums: vec4<f32>) {
         }
     }
 }
+
+// The same with four stores that are written out, where outputs lie next to each other.
+fn finish_four(axes: Axes, quad: Quad, group: u32, m: u32, sums: vec4<f32>) {
+    if quad.h >= axes.h.count {
+        return;
+    }
+    let plane = params.y_base + quad.sample * params.y_sample + group * params.y_group
+        + m * params.y_channel;
+    let start = plane + quad.h * params.out_w + quad.w;
+    @if(bias) let channel = params.bias_base + group * params.bias_group + m;
+    @else let channel = 0u;
+    let left = axes.w.count - quad.w;
+    finish(start, channel, sums.x);
+    if left > 1u {
+        finish(start + 1u, channel, sums.y);
+    }
+    if left > 2u {
+        finish(start + 2u, channel, sums.z);
+    }
+    if left > 3u {
+        finish(start + 3u, channel, sums.w);
+    }
+}

@@ -12,6 +12,7 @@ use wginfer::Backend;
 use wginfer::gpu::DeviceOptions;
 use wginfer::lm::Prompt;
 use wginfer::lm::engine::Health;
+use wginfer::serve::ServeOptions;
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -92,7 +93,9 @@ pub fn lost(backend: &Named) -> Result<(), Failed> {
 /// What runs is finished, nobody new is let in, and then it is over.
 pub fn stopping(backend: &Named) -> Result<(), Failed> {
     let tiny = TinyModel { context: 2048, ..TinyModel::default() };
-    let mut server = Setup { tiny, ..Setup::default() }.start(backend)?;
+    // The answer has to end by itself, on a busy machine too.
+    let serve = ServeOptions { grace: Duration::from_secs(110), ..Setup::default().serve };
+    let mut server = Setup { tiny, serve, ..Setup::default() }.start(backend)?;
     let mut client = connect(server.address);
     let body = chat("x", json!({ "max_tokens": 150 })).to_string();
     client.write_all(request(CHAT, &body, "").as_bytes())?;

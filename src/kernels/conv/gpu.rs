@@ -63,7 +63,8 @@ impl Call<'_> {
         // The outputs of a phase, the last axis in quads.
         let phase = three.map(|axis| if self.g.transposed { axis.stride } else { 1 } as u64);
         let count = |i: usize| (three[i].output as u64).div_ceil(phase[i]);
-        let (slices, rows, quads) = (count(0), count(1), count(2).div_ceil(4));
+        let strips = count(1).div_ceil(variants::rows_of(self.variant, self.g));
+        let (slices, rows, quads) = (count(0), strips, count(2).div_ceil(4));
         let across = (&live * (slices * rows * quads)).ceil_div(self.tile.1);
         let blocks = outputs.count.div_ceil(self.tile.0);
         let tiles = across * (blocks * groups.count * phase.iter().product::<u64>());

@@ -53,6 +53,25 @@ pub const VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
+    // Strips of one output channel, which meets one input channel.
+    Variant {
+        name: "planes",
+        shader: "conv/planes",
+        consts: &[("LANES", U32(8)), ("ROWS", U32(16))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "planes_64",
+        shader: "conv/planes",
+        consts: &[("LANES", U32(64)), ("ROWS", U32(4))],
+        features: &[],
+        needs: Needs { invocations: 64, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
     // One output channel at a time: for groups of few.
     Variant {
         name: "depthwise",
@@ -103,6 +122,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'sta
     let winograd = winograd::possible(cx, g, samples);
     let can = |v: &Variant| match v.name {
         "winograd" => winograd,
+        _ if v.shader == "conv/planes" => in_strips(g) && most_channels(cx, v, g) > 0,
         _ => most_channels(cx, v, g) > 0,
     };
     if cx.policy.force.contains_key(FAMILY) {
@@ -116,6 +136,8 @@ pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'sta
     let suits = |v: &Variant| match v.name {
         "direct_8" | "direct_16" | "direct_32" => software && direct == Some(v.name),
         "winograd" => winograd,
+        "planes" => software && g.m < FEW,
+        "planes_64" => g.m < FEW,
         "depthwise" => software && g.m < FEW,
         "depthwise_64" => g.m < FEW,
         // Larger tiles read less; smaller ones keep a device busy.
@@ -124,6 +146,14 @@ pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'sta
     };
     cx.choose(FAMILY, VARIANTS, |v| can(v) && suits(v))
         .or_else(|_| cx.choose(FAMILY, VARIANTS, can))
+}
+
+/// Whether there is a `planes` shader for the window.
+fn in_strips(g: &Geometry) -> bool {
+    let [d, h, w] = g.three();
+    let same = h.kernel == w.kernel && h.stride == w.stride;
+    let plain = !g.transposed && d == Axis::ONE && h.dilation == 1 && w.dilation == 1;
+    plain && same && g.c == 1 && matches!(w.kernel, 3 | 5 | 7) && matches!(w.stride, 1 | 2)
 }
 
 /// Whether what Winograd's transforms cost, for each input and each output, is won back
@@ -159,6 +189,8 @@ pub(super) fn most_channels(cx: &GpuCx<'_>, variant: &Variant, g: &Geometry) -> 
     let each = match variant.shader {
         // Steps of SIDE, and a loop over each step.
         "conv/tiled" => 2 * d * h * w,
+        // Of its only channel.
+        "conv/planes" => rows_of(variant, g) + h,
         _ => d * h * (1 + w),
     };
     most.saturating_sub(OTHER_LOOPS + search + d * (1 + h)) / each.max(1)
@@ -195,6 +227,8 @@ pub(super) struct Options {
     pub(super) fours: bool,
     /// Neighbouring taps and outputs meet neighbouring inputs.
     pub(super) sliding: bool,
+    /// Taps of a row of the window.
+    pub(super) taps: usize,
 }
 
 impl Options {
@@ -206,7 +240,16 @@ impl Options {
         let sliding = !point && stride == 1 && dilation == 1;
         let deep = d != Axis::ONE;
         let fours = point && g.taps() == 1 && g.c.is_multiple_of(4);
-        Options { deep, transposed: g.transposed, point, fours, sliding, ..Options::default() }
+        let taps = w.kernel;
+        Options {
+            deep,
+            transposed: g.transposed,
+            point,
+            fours,
+            sliding,
+            taps,
+            ..Options::default()
+        }
     }
 
     /// The shader.
@@ -218,6 +261,7 @@ impl Options {
             request = request.with(*name, *value);
         }
         let direct = variant.shader == "conv/direct";
+        let planes = variant.shader == "conv/planes";
         let flags = [
             ("bias", self.bias),
             ("residual", self.residual),
@@ -228,6 +272,9 @@ impl Options {
             ("point", self.point && direct && !self.fours),
             ("fours", self.fours && direct),
             ("sliding", self.sliding && direct),
+            ("stride_2", !self.sliding && planes),
+            ("taps_5", self.taps >= 5 && planes),
+            ("taps_7", self.taps >= 7 && planes),
         ];
         let flags = flags.iter().filter(|(_, on)| *on).map(|(name, _)| *name);
         for name in variant.features.iter().copied().chain(flags) {
@@ -240,10 +287,19 @@ impl Options {
     }
 }
 
+/// Rows of outputs of an invocation.
+pub(super) fn rows_of(variant: &Variant, g: &Geometry) -> u64 {
+    match variant.consts {
+        [_, ("ROWS", U32(rows))] if g.three()[1].stride == 1 => u64::from(*rows),
+        _ => 1,
+    }
+}
+
 /// Output channels and quads of outputs that a workgroup computes.
 pub(super) fn tile(variant: &Variant) -> Result<(u64, u64)> {
     match (variant.shader, variant.consts) {
         ("conv/tiled", [("SIDE", U32(side))]) => Ok((4 * u64::from(*side), u64::from(*side))),
+        ("conv/planes", [("LANES", U32(lanes)), _]) => Ok((1, u64::from(*lanes))),
         ("conv/direct", [("LANES", U32(lanes))]) => {
             let most = [("channels_8", 8), ("channels_16", 16), ("channels_32", 32)];
             let named = most.iter().filter(|(name, _)| variant.features.contains(name));
@@ -269,8 +325,17 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         Options { transposed: true, deep: true, residual: true, ..plain },
         Options { transposed: true, staged: true, activation: relu, ..plain },
     ];
+    let strips = [(3, true), (3, false), (5, false), (7, true)].map(|(taps, sliding)| Options {
+        bias: sliding,
+        residual: sliding,
+        activation: relu,
+        taps,
+        sliding,
+        ..plain
+    });
     match variant.shader {
         "conv/winograd_input" => winograd::requests(&all[1..3]),
+        "conv/planes" => strips.iter().map(|options| options.request(variant)).collect(),
         _ => all.iter().map(|options| options.request(variant)).collect(),
     }
 }
