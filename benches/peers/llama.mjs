@@ -13,9 +13,11 @@ import {pathToFileURL} from "node:url";
 
 const [modules, model] = process.argv.slice(2);
 process.env.GGML_VK_VISIBLE_DEVICES ??= "0";
+// It tries its library in a process of its own, which has to find the adapter too.
+if (process.env.PEER_NODE) process.execPath = process.env.PEER_NODE;
 const entry = path.join(path.resolve(modules), "node_modules/node-llama-cpp/dist/index.js");
 const {getLlama, LlamaLogLevel} = await import(pathToFileURL(entry).href);
-const llama = await getLlama({gpu: "vulkan", build: "never", logLevel: LlamaLogLevel.error});
+const llama = await getLlama({gpu: "vulkan", build: "never", logLevel: LlamaLogLevel[process.env.LLAMA_LOG ?? "error"]});
 const devices = await llama.getGpuDeviceNames();
 if (llama.gpu !== "vulkan" || devices.length === 0) throw new Error("llama.cpp found no Vulkan device");
 

@@ -26,7 +26,12 @@ const JOINING: u32 = 64;
 
 /// Whether the variant is one of this module.
 pub(super) fn is_grouped(variant: &Variant) -> bool {
-    matches!(variant.name, "lanes" | "pieces" | "pieces_wide")
+    is_lanes(variant) || matches!(variant.name, "pieces" | "pieces_wide")
+}
+
+/// Whether a workgroup has many rows and goes through all their keys.
+fn is_lanes(variant: &Variant) -> bool {
+    variant.shader == "attention/lanes"
 }
 
 /// Whether heads of these sizes are read whole, by fours,
@@ -35,7 +40,7 @@ pub(super) fn is_grouped(variant: &Variant) -> bool {
 /// # Errors
 /// If a dimension cannot be computed.
 pub(super) fn fits(cx: &GpuCx<'_>, sizes: &Heads, variant: &Variant) -> Result<bool> {
-    let lanes = variant.name == "lanes";
+    let lanes = is_lanes(variant);
     let most = if lanes { LANES_HEAD } else { PIECES_HEAD };
     let room = lanes || partial_bytes(cx, sizes, variant)? <= cx.caps.max_binding();
     let whole = sizes.head.is_multiple_of(4) && sizes.value.is_multiple_of(4);
@@ -62,7 +67,7 @@ fn number(variant: &Variant, name: &str) -> u64 {
 pub(super) fn loops(sizes: &Heads, variant: &Variant, keys: u64) -> u64 {
     let workgroup = number(variant, "WORKGROUP");
     let (head, fours) = (sizes.head, sizes.value / 4);
-    if variant.name == "lanes" {
+    if is_lanes(variant) {
         let columns = fours.div_ceil(2 * workgroup).max(1);
         let each = 2 + workgroup / 2 * columns;
         return keys * each + keys.div_ceil(8) * (head / 4 + 1) + head + 2 * sizes.value;
@@ -83,12 +88,12 @@ fn request(
         .with("VALUE", ConstValue::U32(value as u32));
     for (name, value) in variant.consts {
         // A small head leaves room for the weights of more keys.
-        let more = *name == "KEYS" && variant.name == "lanes" && head <= LANES_HEAD / 2;
+        let more = *name == "KEYS" && is_lanes(variant) && head <= LANES_HEAD / 2;
         request = request.with(*name, if more { ConstValue::U32(128) } else { *value });
     }
     // Where a lane has room for more elements of the values than there are.
     let short = value / 4 <= number(variant, "WORKGROUP");
-    let lanes = variant.name == "lanes";
+    let lanes = is_lanes(variant);
     let wanted = [
         (half, "half"),
         (op.causal, "causal"),
@@ -98,7 +103,7 @@ fn request(
         (pieced, "pieced"),
         // Pieces are weighed against the sinks where they are put together.
         (sinks && !pieced, "sinks"),
-        (lanes && short, "narrow"),
+        (lanes && short && !variant.features.contains(&"slabs"), "narrow"),
         (!lanes && !short, "many"),
     ];
     let wanted = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
@@ -126,12 +131,12 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         for sizes in [(64, 64), (20, 8), (128, 128)] {
             for half in [false, true] {
                 requests.push(request(variant, &op, [half, mask, false, mask], sizes));
-                if variant.name != "lanes" {
+                if !is_lanes(variant) {
                     requests.push(request(variant, &op, [half, mask, true, false], sizes));
                 }
             }
         }
-        if variant.name != "lanes" {
+        if !is_lanes(variant) {
             requests.push(joining(variant, &op, 64, mask));
         }
     }
@@ -155,7 +160,7 @@ pub(super) fn dispatches(
     let (batch, capacity) = (&q.shape[0], &k.shape[2]);
     let rows = &q.shape[1] * sizes.share();
     let keys = number(variant, "KEYS");
-    let lanes = variant.name == "lanes";
+    let lanes = is_lanes(variant);
     let pieced = !lanes && cx.bound(capacity)? > keys;
     let has = |input: usize| cx.inputs.get(input).is_some_and(Option::is_some);
     let (mask, sinks) = (has(4), has(5));

@@ -29,6 +29,16 @@ pub const VARIANTS: &[Variant] = &[
     // A workgroup of one SIMD vector for rows of queries that see the same keys:
     // for software adapters.
     Variant {
+        name: "lanes_32",
+        shader: "attention/lanes",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
+        features: &["wide", "slabs"],
+        needs: Needs { invocations: 8, workgroup_bytes: 28928, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // The same with less to compile.
+    Variant {
         name: "lanes",
         shader: "attention/lanes",
         consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
@@ -238,6 +248,8 @@ impl AttentionKernel {
         let suits = |variant: &Variant| {
             forced
                 || match variant.name {
+                    // What SwiftShader compiles is dear.
+                    "lanes_32" => software && !few && cx.caps.max_subgroup_size > 4,
                     "lanes" => software && !few,
                     "pieces" => software && few,
                     "pieces_wide" => !software && few,
