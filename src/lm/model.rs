@@ -7,6 +7,7 @@ use super::spec::DecoderSpec;
 use super::tokenizer::Tokenizer;
 use crate::backend::{Backend, BackendChoice};
 use crate::error::{Error, Result};
+use crate::exec::Profile;
 use crate::formats::gguf::{self, GgufFile};
 use crate::gpu::DeviceOptions;
 use crate::kernels::Policy;
@@ -219,29 +220,63 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::forward`].
     pub async fn step(&mut self, tokens: &[u32], past: usize, rows: &[i32]) -> Result<Vec<f32>> {
+        let inputs = self.prepared(tokens, past, rows).await?;
+        let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        let options = RunOptions { one_submission: tokens.len() == 1 };
+        let known = self.forget(past);
+        let outputs = self.session.run_with(&inputs, &options).await;
+        self.taken(tokens, known, outputs)
+    }
+
+    /// As [`LanguageModel::step`] for the last token's logits, and what each piece of
+    /// its work took.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::forward`].
+    pub async fn profile(&mut self, tokens: &[u32], past: usize) -> Result<(Vec<f32>, Profile)> {
+        let inputs = self.prepared(tokens, past, &[tokens.len() as i32 - 1]).await?;
+        let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        let known = self.forget(past);
+        let (outputs, profile) =
+            self.session.profile(&inputs).await.inspect_err(|_| self.kept.clear())?;
+        Ok((self.taken(tokens, known, Ok(outputs))?, profile))
+    }
+
+    /// The inputs of a step, once there is room for it.
+    async fn prepared(
+        &mut self,
+        tokens: &[u32],
+        past: usize,
+        rows: &[i32],
+    ) -> Result<[(&'static str, Tensor); 4]> {
         self.check_tokens(tokens, rows)?;
         self.reserve(past + tokens.len()).await?;
         let query = tokens.len();
         let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
         let positions: Vec<i32> = (past..past + query).map(|position| position as i32).collect();
-        let inputs = [
+        Ok([
             (names::TOKENS, Tensor::from_i32(&[1, query], &ids)?),
             (names::POSITIONS, Tensor::from_i32(&[1, query], &positions)?),
             (names::PAST, Tensor::from_i32(&[1], &[past as i32])?),
             (names::ROWS, Tensor::from_i32(&[rows.len()], rows)?),
-        ];
-        let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-        let options = RunOptions { one_submission: query == 1 };
-        // Should the run fail, nothing is known of what follows.
+        ])
+    }
+
+    /// Should a step fail, nothing is known of what follows `past`. Gives whether all
+    /// before it is.
+    fn forget(&mut self, past: usize) -> bool {
         self.kept.truncate(past);
-        let known = self.kept.len() == past;
-        let outputs = match self.session.run_with(&inputs, &options).await {
-            Ok(outputs) => outputs,
-            Err(error) => {
-                self.kept.clear();
-                return Err(error);
-            }
-        };
+        self.kept.len() == past
+    }
+
+    /// The logits of a step, whose tokens are in the caches now.
+    fn taken(
+        &mut self,
+        tokens: &[u32],
+        known: bool,
+        outputs: Result<Vec<(String, Tensor)>>,
+    ) -> Result<Vec<f32>> {
+        let outputs = outputs.inspect_err(|_| self.kept.clear())?;
         if known {
             self.kept.extend_from_slice(tokens);
         }

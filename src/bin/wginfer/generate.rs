@@ -13,6 +13,7 @@ use crate::fetch;
 use crate::interrupt;
 use crate::model_args::{self, demo_model};
 use crate::output::{self, note, safe_lines};
+use crate::profile;
 use report::Outcome;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -58,6 +59,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     } else if !args.quiet {
         note(outcome.lines());
     }
+    if args.profile {
+        note(step_profile(&mut model)?);
+    }
     if interrupt::asked() { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
@@ -94,6 +98,15 @@ fn stream(args: &Args, generation: &mut Generation<'_>) -> Result<String, Failur
         writeln!(out)?;
     }
     failed.map_or(Ok(text), |error| Err(error.into()))
+}
+
+/// What one more step takes: the last token again, as if it were the next one.
+fn step_profile(model: &mut LanguageModel) -> Result<String, Failure> {
+    let past = model.kept().len().min(model.context().saturating_sub(1));
+    let Some(&token) = model.kept().last() else { return Ok("no step to measure".into()) };
+    let backend = model.backend().clone();
+    let (_, measured) = backend.block_on(model.profile(&[token], past))?;
+    Ok(format!("one step after {past} tokens\n{}", profile::lines(&measured)))
 }
 
 fn load(args: &Args, path: &Path) -> Result<(LanguageModel, String), Failure> {

@@ -16,6 +16,7 @@ mod interrupt;
 mod model_args;
 mod output;
 mod perplexity;
+mod profile;
 mod run;
 mod serve;
 mod tune;

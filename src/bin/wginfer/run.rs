@@ -11,6 +11,7 @@ pub(crate) use args::{Args, InputArgs, InputShape, InputSource, NamedDim};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{self, note, safe, shortened, wrapped};
+use crate::profile;
 use report::{Summary, Times};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         arrays::write(path, &outputs)?;
     }
     if let Some(path) = &args.trace {
-        let text = report::trace(&outcome.profiles).to_string();
+        let text = profile::trace(&outcome.profiles).to_string();
         let io = |source| wginfer::Error::Io { path: path.clone(), source };
         std::fs::write(path, text).map_err(io)?;
     }
@@ -136,7 +137,7 @@ fn as_text(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
     }
     if args.profile {
         for profile in &outcome.profiles {
-            text.push_str(&format!("\n{}", report::profile_lines(profile)));
+            text.push_str(&format!("\n{}", profile::lines(profile)));
         }
     }
     Ok(text)
@@ -155,7 +156,7 @@ fn as_json(args: &Args, outcome: &Outcome) -> Result<Value, Failure> {
         "why": outcome.why,
         "outputs": outputs?,
         "times": outcome.times.json(),
-        "profiles": outcome.profiles.iter().map(report::profile_json).collect::<Vec<_>>(),
+        "profiles": outcome.profiles.iter().map(profile::json).collect::<Vec<_>>(),
         "narrowed": placed.narrowed,
         "on_the_cpu": placed.fallbacks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "counters": {

@@ -29,6 +29,7 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         k: bounds.k,
         matrices: matrices[2],
         rows_b: g.rows_b,
+        quantised: layout.dtype.is_quantised(),
         buffers: 0,
         grouping: None,
     };

@@ -58,6 +58,7 @@ impl Options {
                 (rows, columns * of("LANES")? / halved)
             }
             "matmul/matvec" => (self.rows(), 4 / halved),
+            "matmul/blocks" => (1, 4 * of("LANES")? / halved),
             other => return Err(Error::internal(format!("no tile is known for '{other}'"))),
         })
     }
@@ -193,6 +194,11 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
             all.push(Options { weight, rows_b: weight.is_quantised(), ..plain });
         }
     }
+    if variant.shader == "matmul/blocks" {
+        all.retain(|options| options.weight.is_quantised());
+        all.push(Options { weight: DType::Q4_1, bias: true, activation: silu, ..plain });
+        all.push(Options { weight: DType::Q8_0, batched: true, a_vec4: false, ..plain });
+    }
     // The options of this table are complete for its variants, so none fails.
     let requests = all.iter().filter_map(|options| options.request(variant).ok());
     // What groups rows needs nothing special; it is listed with the variants that it
@@ -206,7 +212,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 /// How a variant has rows meet matrices of their own; `None` if it cannot.
 pub(super) fn meeting(variant: &Variant) -> Option<Meeting> {
     match variant.shader {
-        "matmul/matvec" => Some(Meeting::Each),
+        "matmul/matvec" | "matmul/blocks" => Some(Meeting::Each),
         "matmul/direct" if direct_tile(variant).0 == 1 => Some(Meeting::Each),
         _ => Some(Meeting::Grouped),
     }

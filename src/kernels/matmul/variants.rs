@@ -16,6 +16,15 @@ const NEEDS: Needs =
 /// Every variant; where several suit, the first one is taken.
 pub static VARIANTS: &[Variant] = &[
     Variant {
+        name: "blocks_1x4",
+        shader: "matmul/blocks",
+        consts: &[("LANES", U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
         name: "direct_1x4",
         shader: "matmul/direct",
         consts: &[("LANES", U32(8))],
@@ -147,6 +156,8 @@ pub(super) struct Shape {
     pub(super) matrices: u64,
     /// Whether B is `[n, k]`.
     pub(super) rows_b: bool,
+    /// Whether B is in blocks.
+    pub(super) quantised: bool,
     /// Where rows choose their matrices one by one, the buffers that are bound.
     pub(super) buffers: u32,
     /// Where rows choose their matrices, the loop iterations that grouping them takes.
@@ -169,6 +180,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
             })
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
+                "matmul/blocks" => shape.quantised && shape.rows_b,
                 "matmul/coop" => 4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup,
                 _ => true,
             }
@@ -202,6 +214,7 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     const SMALL: u64 = 1 << 22;
     let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
     match shape.m {
+        ..=1 if shape.quantised => "blocks_1x4",
         ..=1 => "direct_1x4",
         2..=16 => "direct_8x8",
         _ if products.saturating_mul(shape.matrices) < SMALL => "direct_8x8",
@@ -214,7 +227,7 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
 fn suits(variant: &Variant, shape: &Shape, direct: Option<&str>) -> bool {
     let software = direct.is_some();
     match variant.shader {
-        "matmul/direct" => direct == Some(variant.name),
+        "matmul/direct" | "matmul/blocks" => direct == Some(variant.name),
         _ if software => false,
         "matmul/matvec" => shape.m <= FEW,
         "matmul/coop" => shape.m > FEW,

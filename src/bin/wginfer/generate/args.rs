@@ -46,6 +46,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", requires = "json")]
     pub(super) log_probabilities: Option<usize>,
 
+    /// Say what each kind of operator takes of the step after the text
+    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    pub(super) profile: bool,
+
     /// Print nothing but the text (or JSON) and errors
     #[arg(short, long)]
     pub(super) quiet: bool,

@@ -1,0 +1,137 @@
+import package::config::LANES;
+@if(!gated) import package::matmul::finish::finish;
+@if(gated) import package::matmul::finish::finish_gated;
+import package::matmul::left::{left_row, left4};
+import package::matmul::params::{params, tile_of};
+import package::matmul::right::right_column;
+import package::weight::{BLOCK_LEN, GROUP_LEN, affine, quants8};
+@if(gated) import package::up::weight::{affine as up_affine, quants8 as up_quants8};
+
+// For software adapters, a row of A by quantised columns: an invocation has four
+// columns, LANES apart, and goes along k by 32. Quants are multiplied as the whole
+// numbers that they are, and sums of them with the scale of their group: that is less
+// work than to decode each element, and what 32 elements have in common is read once.
+
+// 32 elements of A, and the sums of each half.
+struct Left {
+    a0: vec4<f32>,
+    a1: vec4<f32>,
+    a2: vec4<f32>,
+    a3: vec4<f32>,
+    a4: vec4<f32>,
+    a5: vec4<f32>,
+    a6: vec4<f32>,
+    a7: vec4<f32>,
+    lower: f32,
+    upper: f32,
+}
+
+fn left32(start: u32, k: u32) -> Left {
+    var l: Left;
+    l.a0 = left4(start, k);
+    l.a1 = left4(start, k + 4u);
+    l.a2 = left4(start, k + 8u);
+    l.a3 = left4(start, k + 12u);
+    l.a4 = left4(start, k + 16u);
+    l.a5 = left4(start, k + 20u);
+    l.a6 = left4(start, k + 24u);
+    l.a7 = left4(start, k + 28u);
+    let ones = vec4<f32>(1.0);
+    l.lower = dot((l.a0 + l.a1) + (l.a2 + l.a3), ones);
+    l.upper = dot((l.a4 + l.a5) + (l.a6 + l.a7), ones);
+    return l;
+}
+
+// The products with the 32 elements from `k` of the column that starts at `start`.
+fn right32(l: Left, start: u32, k: u32) -> f32 {
+    let block = start + k / BLOCK_LEN;
+    let part = (k % BLOCK_LEN) >> 3u;
+    let q0 = quants8(block, part);
+    let q1 = quants8(block, part + 1u);
+    let q2 = quants8(block, part + 2u);
+    let q3 = quants8(block, part + 3u);
+    let lower = l.a0 * q0.lo + l.a1 * q0.hi + (l.a2 * q1.lo + l.a3 * q1.hi);
+    let upper = l.a4 * q2.lo + l.a5 * q2.hi + (l.a6 * q3.lo + l.a7 * q3.hi);
+    let near = affine(block, part);
+    if GROUP_LEN >= 32u {
+        return near.x * dot(lower + upper, vec4<f32>(1.0)) + near.y * (l.lower + l.upper);
+    }
+    let far = affine(block, part + 2u);
+    let scaled = near.x * lower + far.x * upper;
+    return dot(scaled, vec4<f32>(1.0)) + (near.y * l.lower + far.y * l.upper);
+}
+
+// The same of the second B.
+@if(gated) fn up32(l: Left, start: u32, k: u32) -> f32 {
+    let block = start + k / BLOCK_LEN;
+    let part = (k % BLOCK_LEN) >> 3u;
+    let q0 = up_quants8(block, part);
+    let q1 = up_quants8(block, part + 1u);
+    let q2 = up_quants8(block, part + 2u);
+    let q3 = up_quants8(block, part + 3u);
+    let lower = l.a0 * q0.lo + l.a1 * q0.hi + (l.a2 * q1.lo + l.a3 * q1.hi);
+    let upper = l.a4 * q2.lo + l.a5 * q2.hi + (l.a6 * q3.lo + l.a7 * q3.hi);
+    let near = up_affine(block, part);
+    if GROUP_LEN >= 32u {
+        return near.x * dot(lower + upper, vec4<f32>(1.0)) + near.y * (l.lower + l.upper);
+    }
+    let far = up_affine(block, part + 2u);
+    let scaled = near.x * lower + far.x * upper;
+    return dot(scaled, vec4<f32>(1.0)) + (near.y * l.lower + far.y * l.upper);
+}
+
+fn start_of(base: u32, column: u32) -> u32 {
+    return right_column(base, min(column, params.n - 1u));
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let number = group.x + group.y * groups.x;
+    if number >= params.tiles {
+        return;
+    }
+    @if(gated) let tile = tile_of(number, 1u, 2u * LANES);
+    @if(!gated) let tile = tile_of(number, 1u, 4u * LANES);
+    @if(experts) {
+        if !tile.here {
+            return;
+        }
+    }
+    let left = left_row(tile.a, tile.row);
+    let first = tile.column + lane;
+    let at0 = start_of(tile.b, first);
+    let at1 = start_of(tile.b, first + LANES);
+    @if(!gated) let at2 = start_of(tile.b, first + 2u * LANES);
+    @if(!gated) let at3 = start_of(tile.b, first + 3u * LANES);
+    var s = vec4<f32>();
+    for (var k = 0u; k < params.k; k += 32u) {
+        let l = left32(left, k);
+        @if(!gated) {
+            s += vec4<f32>(
+                right32(l, at0, k), right32(l, at1, k), right32(l, at2, k), right32(l, at3, k),
+            );
+        }
+        @if(gated) {
+            s += vec4<f32>(right32(l, at0, k), right32(l, at1, k), up32(l, at0, k), up32(l, at1, k));
+        }
+    }
+    @if(gated) {
+        if first < params.n {
+            finish_gated(tile.c, tile.row, first, s.x, s.z);
+        }
+        if first + LANES < params.n {
+            finish_gated(tile.c, tile.row, first + LANES, s.y, s.w);
+        }
+    }
+    @if(!gated) {
+        for (var j = 0u; j < 4u; j++) {
+            if first + j * LANES < params.n {
+                finish(tile.c, tile.row, first + j * LANES, s[j]);
+            }
+        }
+    }
+}
