@@ -29,7 +29,7 @@ const SMALL: u64 = 32 << 10;
 const WORK: usize = 12_000_000;
 
 /// What is known of the operands beside their lifetimes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Rules {
     /// Operands that must not be in one buffer, as one call writes both. Each pair both
     /// ways.

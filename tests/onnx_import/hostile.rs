@@ -11,6 +11,7 @@ use wginfer::{Backend, Error, ErrorKind, Tensor};
 pub const TESTS: &[(&str, super::Free)] = &[
     ("truncated_files_are_refused_or_read", truncated),
     ("flipped_bits_never_crash", flipped),
+    ("thousands_of_mutations_never_crash", mutated),
     ("structure_is_checked", structure),
     ("tensors_are_checked", tensors),
     ("nesting_and_functions_are_bounded", bounded),
@@ -74,6 +75,100 @@ fn flipped() -> Result<(), Failed> {
         }
     }
     assert!(refused > bytes.len(), "only {refused} of {} were refused", 8 * bytes.len());
+    Ok(())
+}
+
+/// Operators whose sizes come from numbers in the file.
+fn sizes() -> ModelProto {
+    let window = vec![ints("pads", &[1; 4]), ints("strides", &[2, 1])];
+    let nodes = vec![
+        node("Expand", &["x", "wide"], &["a"]),
+        node("Tile", &["a", "twice"], &["b"]),
+        node("Reshape", &["b", "square"], &["c"]),
+        with(node("Conv", &["c", "w"], &["d"]), window),
+        node("Pad", &["d", "edges"], &["e"]),
+        with(node("TopK", &["e", "few"], &["f", "places"]), vec![int("axis", 3)]),
+        node("NonZero", &["f"], &["g"]),
+        with(node("ConstantOfShape", &["few"], &["h"]), vec![]),
+        node("Range", &["zero", "end", "one"], &["i"]),
+        with(node("Concat", &["h", "x"], &["j"]), vec![int("axis", 0)]),
+        with(node("OneHot", &["i", "end", "pair"], &["k"]), vec![int("axis", -1)]),
+    ];
+    let constants = vec![
+        wholes("wide", &[2], &[4, 3]),
+        wholes("twice", &[2], &[1, 2]),
+        wholes("square", &[4], &[1, 2, 4, 3]),
+        floats("w", &[3, 2, 3, 3], &[0.25; 54]),
+        wholes("edges", &[8], &[0, 0, 1, 0, 0, 0, 0, 2]),
+        wholes("few", &[1], &[3]),
+        wholes("zero", &[], &[0]),
+        wholes("end", &[], &[5]),
+        wholes("one", &[], &[1]),
+        floats("pair", &[2], &[0.0, 1.0]),
+    ];
+    let inputs = vec![info("x", FLOAT, &[D::N(3)])];
+    model(net(nodes, inputs, &["f", "g", "j", "k"], constants))
+}
+
+/// Numbers that are the same in every run.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % end.max(1)
+    }
+
+    /// Bytes changed, put in, taken out, or copied from elsewhere in the file.
+    fn mutate(&mut self, bytes: &mut Vec<u8>) {
+        const ODD: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
+        let at = self.below(bytes.len());
+        let end = bytes.len().min(at + 1 + self.below(12));
+        match self.below(6) {
+            0 => bytes[at] = ODD[self.below(ODD.len())],
+            1 => bytes[at] = self.below(256) as u8,
+            2 => drop(bytes.drain(at..end)),
+            3 => {
+                let part = bytes[at..end].to_vec();
+                let to = self.below(bytes.len());
+                bytes.splice(to..to, part);
+            }
+            4 => {
+                let odd = ODD[self.below(ODD.len())];
+                let count = 1 + self.below(10);
+                bytes.splice(at..at, vec![odd; count]);
+            }
+            _ => {
+                let from = self.below(bytes.len() + 1 - (end - at));
+                bytes.copy_within(from..from + (end - at), at);
+            }
+        }
+    }
+}
+
+/// Up to six changes at once, of networks whose sizes and structure are in the file.
+fn mutated() -> Result<(), Failed> {
+    const EACH: usize = 2000;
+    let mut draw = Draw(1);
+    for (name, model) in [("everything", everything()), ("sizes", sizes())] {
+        let good = model.encode_to_vec();
+        read(good.clone())?;
+        let (mut refused, mut slowest) = (0, std::time::Duration::ZERO);
+        for _ in 0..EACH {
+            let mut bytes = good.clone();
+            for _ in 0..=draw.below(6) {
+                if !bytes.is_empty() {
+                    draw.mutate(&mut bytes);
+                }
+            }
+            let begun = std::time::Instant::now();
+            refused += usize::from(!judged(bytes));
+            slowest = slowest.max(begun.elapsed());
+        }
+        println!("{name}: {refused} of {EACH} refused, {slowest:.1?} at most");
+        assert!(refused > EACH / 2, "{name}: only {refused} of {EACH} were refused");
+        assert!(slowest.as_secs() < 20, "{name}: a file kept the importer busy for {slowest:?}");
+    }
     Ok(())
 }
 

@@ -4,38 +4,14 @@
 use super::Named;
 use super::build::*;
 use libtest_mimic::Failed;
-use std::sync::Arc;
 use wginfer::formats::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
-use wginfer::gpu::{Gpu, Purpose};
+use wginfer::gpu::Purpose;
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{Backend, Tensor};
 
 /// What there may be above what is needed: a share, and bytes, for staging of
 /// parameters and for buffers that have few of them.
 const SPARE: (f64, f64) = (0.15, 48e3);
-
-/// Kernels keep what is between their steps in scratch memory: on software adapters
-/// at most so many bytes in each stage, whatever the network.
-const SCRATCH: u64 = 1 << 20;
-
-/// The most that a device held, without the scratch memory of so many stages.
-pub fn peak(gpu: &Arc<Gpu>, stages: u64) -> u64 {
-    let books = gpu.memory();
-    books.total_peak - books.current(Purpose::Scratch).min(stages * SCRATCH)
-}
-
-/// Runs a model once, so that its kernels are known to be right on the device: what
-/// trying them takes is not what running the model takes.
-pub fn try_kernels(model: &Arc<Model>, gpu: &Arc<Gpu>, x: &Tensor) -> Result<(), Failed> {
-    let mut session =
-        OnnxSession::new(model.clone(), &Backend::Gpu(gpu.clone()), OnnxOptions::default())?;
-    session.run_blocking(&[("x", x)])?;
-    drop(session);
-    gpu.trim();
-    gpu.tick();
-    gpu.reset_peaks();
-    Ok(())
-}
 
 /// A network in the making.
 #[derive(Default)]
@@ -264,21 +240,20 @@ pub fn several_kinds(backend: &Named) -> Result<(), Failed> {
         let count: usize = dims.iter().product();
         let values: Vec<f32> = (0..count).map(|i| (i * 29 % 83) as f32 / 83.0).collect();
         let x = Tensor::from_f32(&dims, &values)?;
-        try_kernels(&model, &gpu, &x)?;
         let mut session = OnnxSession::new(model, &Backend::Gpu(gpu.clone()), options)?;
         let results = session.run_blocking(&[("x", &x)])?;
         let held = x.bytes().len() + results.iter().map(|(_, y)| y.bytes().len()).sum::<usize>();
         let (memory, books) = (session.memory(), gpu.memory());
         let needed = books.current(Purpose::Weights) + memory.live_peak;
-        let ratio = |more: usize| peak(&gpu, 1) as f64 / (needed as f64 + more as f64);
+        let ratio = |more: usize| books.total_peak as f64 / (needed as f64 + more as f64);
         let working = memory.slots as f64 / memory.live_peak as f64;
         let (alone, all) = (ratio(0), ratio(held));
         println!("{kind}: {alone:.3} of {needed}, {all:.3} with {held}; working {working:.3}");
-        if memory.live_peak == 0 || peak(&gpu, 1) < needed {
+        if memory.live_peak == 0 || books.total_peak < needed {
             return Err(format!("{kind}: {needed} bytes are needed: {books:?}").into());
         }
         let most = (needed as f64 + held as f64) * (1.0 + SPARE.0) + SPARE.1;
-        if peak(&gpu, 1) as f64 > most || working > 1.0 + SPARE.0 {
+        if books.total_peak as f64 > most || working > 1.0 + SPARE.0 {
             over.push(format!("{kind}: {memory:?}, {books:?}"));
         }
     }

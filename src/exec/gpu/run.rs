@@ -204,7 +204,7 @@ impl GpuEngine {
                 Home::Input(input) => &bound.inputs[input].buffer,
                 Home::State(state) => &self.states[state.index()],
                 // Results begin where their buffer does.
-                Home::Slot(_) => match operand.device {
+                Home::Slot(_) => match bound.places.of(operand.root) {
                     Some((buffer, 0)) => &bound.slots[buffer],
                     _ => return Err(Error::internal(format!("output '{name}' has no buffer"))),
                 },
