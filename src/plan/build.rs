@@ -153,9 +153,9 @@ impl PlanBuilder {
             self.lifetimes(&roots, graph, bounds, &|origin| origin == Origin::Computed)?;
         let memory = layout(&lifetimes);
         let lifetimes = self.with_inputs(lifetimes, &roots, graph, bounds, packed)?;
-        let rules = self.rules(&roots, graph);
-        let device_live_peak = live_peak(&lifetimes, &|life| life.device_bytes);
         let weights = weights(graph, bounds)?;
+        let rules = Rules { weights, ..self.rules(&roots, graph) };
+        let device_live_peak = live_peak(&lifetimes, &|life| life.device_bytes);
         let home = |id: OperandId| match self.operands[id.index()].origin {
             Origin::Given(home) => home,
             _ => memory.slot_of[id.index()].map_or(Home::Unused, Home::Slot),
@@ -176,7 +176,7 @@ impl PlanBuilder {
             outputs,
             live_peak: memory.live_peak,
             device_live_peak,
-            needs: Needs { lifetimes, rules, pack, weights },
+            needs: Needs { lifetimes, rules, pack },
         })
     }
 
@@ -188,6 +188,7 @@ impl PlanBuilder {
             apart: vec![BTreeSet::new(); self.operands.len()],
             wary: vec![BTreeSet::new(); self.operands.len()],
             alone: vec![false; self.operands.len()],
+            weights: 0,
         };
         for call in &self.calls {
             let root = |id: &OperandId| roots[id.index()].index();

@@ -32,8 +32,6 @@ pub(super) struct Needs {
     pub(super) lifetimes: Vec<Option<Lifetime>>,
     pub(super) rules: Rules,
     pub(super) pack: Packer,
-    /// Bytes of the constants.
-    pub(super) weights: u64,
 }
 
 /// Where a plan has everything in its working memory on a device.
@@ -78,7 +76,7 @@ impl Plan {
 
     /// Bytes that scratch memory may add.
     fn little(&self) -> u64 {
-        self.device_live_peak.saturating_add(self.needs.weights) / SHARE + LITTLE
+        self.device_live_peak.saturating_add(self.needs.rules.weights) / SHARE + LITTLE
     }
 
     /// Whether places take little more than what is alive, or than they would without

@@ -5,8 +5,9 @@ use libtest_mimic::Failed;
 use prost::Message;
 use wginfer::formats::onnx;
 use wginfer::formats::onnx::proto::{FunctionProto, GraphProto, ModelProto, TensorProto};
+use wginfer::gpu::DeviceCaps;
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
-use wginfer::{Backend, Error, ErrorKind, Tensor};
+use wginfer::{Backend, DType, Error, ErrorKind, Tensor};
 
 pub const TESTS: &[(&str, super::Free)] = &[
     ("truncated_files_are_refused_or_read", truncated),
@@ -46,8 +47,8 @@ fn read(bytes: Vec<u8>) -> Result<(), Error> {
     session.run_blocking(&[("x", &x)]).map(|_| ())
 }
 
-fn judged(bytes: Vec<u8>) -> bool {
-    match read(bytes) {
+fn judged(result: Result<(), Error>) -> bool {
+    match result {
         Ok(()) => true,
         Err(error) => {
             assert_ne!(error.kind(), ErrorKind::Internal, "{error}");
@@ -59,7 +60,7 @@ fn judged(bytes: Vec<u8>) -> bool {
 fn truncated() -> Result<(), Failed> {
     let bytes = everything().encode_to_vec();
     read(bytes.clone())?;
-    let good = (0..bytes.len()).filter(|&end| judged(bytes[..end].to_vec())).count();
+    let good = (0..bytes.len()).filter(|&end| judged(read(bytes[..end].to_vec()))).count();
     assert!(good < 4, "{good} truncated files were read");
     Ok(())
 }
@@ -71,7 +72,7 @@ fn flipped() -> Result<(), Failed> {
         for bit in 0..8 {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1 << bit;
-            refused += usize::from(!judged(bytes));
+            refused += usize::from(!judged(read(bytes)));
         }
     }
     assert!(refused > bytes.len(), "only {refused} of {} were refused", 8 * bytes.len());
@@ -146,11 +147,25 @@ impl Draw {
     }
 }
 
+/// Reads a file and imports what it holds. What it asks for may be as large as it likes
+/// as long as nobody runs it.
+fn imported(bytes: Vec<u8>) -> Result<(), Error> {
+    let model = Model::from_bytes("hostile.onnx", bytes)?;
+    let survey = model.survey(&[("x", DType::F32, &[3])], &DeviceCaps::webgpu_minimum());
+    survey.problem.map_or(Ok(()), Err)
+}
+
 /// Up to six changes at once, of networks whose sizes and structure are in the file.
 fn mutated() -> Result<(), Failed> {
     const EACH: usize = 2000;
+    type Read = fn(Vec<u8>) -> Result<(), Error>;
     let mut draw = Draw(1);
-    for (name, model) in [("everything", everything()), ("sizes", sizes())] {
+    let all: [(&str, ModelProto, Read); 3] = [
+        ("everything", everything(), read),
+        ("sizes", sizes(), imported),
+        ("everything, imported", everything(), imported),
+    ];
+    for (name, model, read) in all {
         let good = model.encode_to_vec();
         read(good.clone())?;
         let (mut refused, mut slowest) = (0, std::time::Duration::ZERO);
@@ -162,7 +177,7 @@ fn mutated() -> Result<(), Failed> {
                 }
             }
             let begun = std::time::Instant::now();
-            refused += usize::from(!judged(bytes));
+            refused += usize::from(!judged(read(bytes)));
             slowest = slowest.max(begun.elapsed());
         }
         println!("{name}: {refused} of {EACH} refused, {slowest:.1?} at most");

@@ -116,7 +116,7 @@ impl GpuEngine {
         // Before there is working memory, since kernels may be tried.
         let (mut calls, places) = self.chosen(index, plan).await?;
         if self.poisoned {
-            self.prepare_poison(&places).await?;
+            self.prepare_poison().await?;
         }
         let (slots, inputs) = self.buffers(plan, &places, given)?;
         for (call, dispatches) in &mut calls {
@@ -207,12 +207,13 @@ impl GpuEngine {
         Ok((slots, inputs))
     }
 
-    async fn prepare_poison(&mut self, places: &Places) -> Result<()> {
-        let bytes = places.buffers.iter().copied().max().unwrap_or(0).next_multiple_of(16);
-        if self.poison.as_ref().is_none_or(|buffer| buffer.len() < bytes) {
+    /// What working memory is filled with, piece by piece.
+    async fn prepare_poison(&mut self) -> Result<()> {
+        const BYTES: u64 = 64 << 10;
+        if self.poison.is_none() {
             let usage = Purpose::Scratch.usage();
-            let buffer = self.gpu.alloc(Purpose::Scratch, bytes, usage, "poison")?;
-            self.gpu.upload(&buffer, 0, &vec![0xff; bytes as usize]).await?;
+            let buffer = self.gpu.alloc(Purpose::Scratch, BYTES, usage, "poison")?;
+            self.gpu.upload(&buffer, 0, &vec![0xff; BYTES as usize]).await?;
             self.poison = Some(buffer);
         }
         Ok(())

@@ -137,8 +137,10 @@ impl GpuEngine {
         self.arena.evict(&self.gpu, &mut encoder, bound, inputs)?;
         if let Some(poison) = &self.poison {
             for slot in &bound.slots {
-                let bytes = slot.size().min(poison.len());
-                encoder.copy_buffer_to_buffer(poison.raw(), 0, slot.raw(), 0, bytes);
+                for at in (0..slot.size()).step_by(poison.len() as usize) {
+                    let bytes = poison.len().min(slot.size() - at);
+                    encoder.copy_buffer_to_buffer(poison.raw(), 0, slot.raw(), at, bytes);
+                }
             }
         }
         self.writer.record(&mut encoder).await?;

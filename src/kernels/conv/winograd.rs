@@ -23,9 +23,8 @@ const PRODUCTS: Place = Place::Scratch(2);
 const MATRICES: u64 = 16;
 /// Invocations of a workgroup.
 const WORKGROUP: u64 = 64;
-/// Tiles that the products take side by side, and the least that are worth their work.
+/// Tiles that the products take side by side.
 const LANES: u64 = 32;
-const LEAST: u64 = 8;
 
 /// The most bytes for the inputs of a chunk and for their products; the transformed
 /// weights may take twice as many. A GPU is not kept busy by as little as one core is.
@@ -34,17 +33,19 @@ fn most_bytes(caps: &DeviceCaps) -> u64 {
     most.min(caps.max_binding() / 2)
 }
 
-/// Tiles that are computed together: those that scratch memory has room for, if they
-/// are enough to be worth the work.
+/// Tiles that are computed together: those that scratch memory has room for. If that is
+/// much less than what keeps a device busy, the dispatches would be many.
 fn chunk(cx: &GpuCx<'_>, g: &Geometry, tiles: u64) -> Option<u64> {
     let (c, m) = (g.c as u64, g.m as u64);
     let (most, weights) = (most_bytes(cx.caps), MATRICES * 4 * c * m);
-    let inputs_and_products = cx.room.checked_sub(weights).filter(|_| weights <= 2 * most)?;
+    let room = cx.room.checked_sub(weights).filter(|_| weights <= 2 * most)?;
     let tile = MATRICES * 4;
-    let fits = (inputs_and_products / (tile * (c + m))).min(most / (tile * c.max(m)));
+    let wanted = (most / (tile * c.max(m))).min(tiles);
+    let chunk = (room / (tile * (c + m))).min(wanted);
     // Whole rows of lanes.
-    let chunk = if fits > LANES { fits / LANES * LANES } else { fits };
-    (chunk >= LEAST.min(tiles)).then_some(chunk.min(tiles).max(1))
+    let chunk = if chunk > LANES { chunk / LANES * LANES } else { chunk };
+    let enough = wanted > 0 && 2 * chunk >= wanted;
+    (enough || tiles == 0).then_some(chunk.max(1))
 }
 
 /// Whether a convolution can be computed this way: a plain window of 3 by 3 whose

@@ -97,9 +97,9 @@ impl Order<'_> {
         if !self.backward {
             return Ok(x);
         }
-        let row = |i: usize| (self.position(i / batch, i % batch) * batch + i % batch) as i64;
-        let rows: Vec<i64> = (0..steps * batch).map(row).collect();
-        let rows = cx.constant(Tensor::from_i64(&[steps * batch], &rows)?)?;
+        let row = |i: usize| (self.position(i / batch, i % batch) * batch + i % batch) as i32;
+        let rows: Vec<i32> = (0..steps * batch).map(row).collect();
+        let rows = cx.constant(Tensor::from_i32(&[steps * batch], &rows)?)?;
         let flat = reshaped(cx, x, &[steps * batch, width])?;
         let taken = cx.op1(Gather { axis: 0, batch_dims: 0 }, &[flat, rows])?;
         reshaped(cx, taken, &[steps, batch, width])
