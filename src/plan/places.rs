@@ -115,11 +115,11 @@ impl Plan {
         let packing = (needs.pack)(&lifetimes, &rules);
         let mut places = packing.places;
         let taken = places.split_off(operands);
-        let piece = |((key, bytes), place): (((usize, usize), u64), Option<(usize, u64)>)| {
+        let scratch = pieces.into_iter().zip(taken).filter_map(|((key, bytes), place)| {
             let (buffer, offset) = place?;
             Some((key, Scratch { buffer, offset, bytes }))
-        };
-        let scratch = pieces.into_iter().zip(taken).filter_map(piece).collect();
+        });
+        let scratch = scratch.collect();
         Ok(Places { buffers: packing.buffers, operands: places, scratch })
     }
 
