@@ -256,16 +256,6 @@ def regions(random):
     return nodes, weights, {"x": real(2, 3, 8, 10), "n": real(2, 3, 5)}, ["y", "z", "t", "u"]
 
 
-def lstm_of_lengths(random):
-    """A quantised LSTM in both directions over sequences that end early."""
-    nodes, weights, inputs, outputs = lstm(random, 2, False)
-    weights["lengths"] = number([7, 3, 5], np.int32)
-    for state in "hc":
-        weights[state] = random.standard_normal((2, 3, 6)).astype(np.float32)
-    nodes[0].input[4] = "lengths"
-    return nodes, weights, {"x": random.standard_normal((7, 3, 5)).astype(np.float32)}, outputs
-
-
 def four_bits(random):
     """Products with codes of four bits, in floating-point numbers and in quantiles."""
     weights, nodes = {}, []
@@ -291,7 +281,6 @@ MODELS = {
     "adopted_operators": adopted,
     "whole_numbers": whole_numbers,
     "regions": regions,
-    "quantised_lstm_of_lengths": lstm_of_lengths,
     "four_bit_products": four_bits,
 }
 

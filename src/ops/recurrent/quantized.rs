@@ -106,6 +106,8 @@ impl Order<'_> {
     }
 
     /// What a step gives to the sequences that it is still in, `before` to the others.
+    /// These count for the range that the next step's state is rounded in, in a way that
+    /// is not quite ONNX Runtime's.
     fn kept(
         &self,
         cx: &mut NodeCx<'_>,
