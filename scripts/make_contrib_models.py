@@ -256,6 +256,17 @@ def regions(random):
     return nodes, weights, {"x": real(2, 3, 8, 10), "n": real(2, 3, 5)}, ["y", "z", "t", "u"]
 
 
+def four_bits(random):
+    """Products with codes of four bits, in floating-point numbers and in quantiles."""
+    weights, nodes = {}, []
+    for kind, name in enumerate(["y", "z"]):
+        weights[f"b{kind}"] = random.integers(0, 256, 5 * 24 // 2).astype(np.uint8)
+        weights[f"s{kind}"] = (random.random(8) + 0.5).astype(np.float32)
+        inputs = ["x", f"b{kind}", f"s{kind}"]
+        nodes.append(node("MatMulBnb4", inputs, [name], K=24, N=5, block_size=16, quant_type=kind))
+    return nodes, weights, {"x": random.standard_normal((2, 3, 24)).astype(np.float32)}, ["y", "z"]
+
+
 MODELS = {
     "quantised_lstm": lambda random: lstm(random, 2, True),
     "quantised_lstm_reverse": lambda random: lstm(random, 1, False),
@@ -270,6 +281,7 @@ MODELS = {
     "adopted_operators": adopted,
     "whole_numbers": whole_numbers,
     "regions": regions,
+    "four_bit_products": four_bits,
 }
 
 

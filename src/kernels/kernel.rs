@@ -41,6 +41,9 @@ pub struct GpuCx<'a> {
     pub caps: &'a DeviceCaps,
     /// What the user or a test asks for or forbids.
     pub policy: &'a Policy,
+    /// Bytes of scratch memory that cost little: what other calls have at other times.
+    /// A kernel that can do with less, or without any, takes no more.
+    pub room: u64,
 }
 
 impl GpuCx<'_> {
@@ -127,7 +130,8 @@ pub enum Place {
     /// An output.
     Output(usize),
     /// Scratch memory that only this call's dispatches share, by number. Its
-    /// size is the largest `offset + size` asked for.
+    /// size is the largest `offset + size` asked for. Other calls have it at other
+    /// times, so what is in it at first is not defined.
     Scratch(usize),
     /// The codebook of a weight type that has one
     /// ([`DeviceLayout::codebook`](crate::quant::DeviceLayout::codebook)).

@@ -207,7 +207,14 @@ mod tests {
     fn split_with(cap: u64, rows: u64, bytes: &[u64]) -> Result<Vec<Part>> {
         let caps = DeviceCaps { binding_cap: Some(cap), ..DeviceCaps::webgpu_minimum() };
         let (bounds, policy) = (Bindings::new(0), Policy::default());
-        let cx = GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy };
+        let cx = GpuCx {
+            inputs: &[],
+            outputs: &[],
+            bounds: &bounds,
+            caps: &caps,
+            policy: &policy,
+            room: u64::MAX,
+        };
         let bytes: Vec<Dim> = bytes.iter().map(|&b| b.into()).collect();
         split(&cx, "x", &rows.into(), &bytes)
     }
@@ -255,7 +262,14 @@ mod tests {
         bounds.set(rows, 100);
         bounds.set(width, 77);
         let policy = Policy::default();
-        let cx = GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy };
+        let cx = GpuCx {
+            inputs: &[],
+            outputs: &[],
+            bounds: &bounds,
+            caps: &caps,
+            policy: &policy,
+            room: u64::MAX,
+        };
         let runs = runs(&cx, "x", &rows.into(), &width.into(), 4).unwrap();
         for (rows_now, width_now) in [(100, 77), (99, 76), (100, 1), (1, 77), (0, 5), (37, 64)] {
             let mut now = Bindings::new(2);

@@ -301,7 +301,9 @@ pub(super) fn reasons(
             }
         }
         let policy = &options.session.policy;
-        kernel.gpu(&GpuCx { inputs, outputs, bounds: &bounds, caps, policy }).map(|_| ())
+        kernel
+            .gpu(&GpuCx { inputs, outputs, bounds: &bounds, caps, policy, room: u64::MAX })
+            .map(|_| ())
     };
     let verdicts = PlanBuilder::judge(graph, &mut judge);
     let mut reasons = Vec::with_capacity(verdicts.len());

@@ -63,6 +63,11 @@ pub(super) fn rows_of(domain: &str, name: &str, opset: u32) -> Option<&'static O
     rows.iter().filter(|row| row.since <= opset).max_by_key(|row| row.since).copied()
 }
 
+/// Beside operators of that domain, whose weights are in blocks as wide as the vectors
+/// of the CPU that wrote the file, which the file does not say.
+const NCHWC: &str = "; those of com.microsoft.nchwc are written for one kind of CPU by ONNX Runtime's \
+     highest level of optimisation (ORT_ENABLE_ALL): have it write ORT_ENABLE_EXTENDED";
+
 impl Model {
     /// Maps a model's file and checks it. Neither it nor the files with its
     /// weights may be changed while it is open.
@@ -158,8 +163,11 @@ impl Model {
             let nodes = missing.nodes.join("', '");
             format!("{domain}.{} at opset {} (nodes '{nodes}')", missing.op_type, missing.opset)
         };
+        let blocked = missing.iter().any(|missing| missing.domain == "com.microsoft.nchwc");
+        let hint = if blocked { NCHWC } else { "" };
         let missing: Vec<_> = missing.iter().map(one).collect();
-        Err(Error::unsupported(self.name(), format_args!("operators {}", missing.join(", "))))
+        let what = format!("operators {}{hint}", missing.join(", "));
+        Err(Error::unsupported(self.name(), what))
     }
 
     /// Whether nodes have only the inputs and attributes that their operators have.

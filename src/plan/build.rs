@@ -2,6 +2,7 @@
 
 use super::memory::{Lifetime, MemoryPlan, live_peak};
 use super::packing::{Packing, Rules};
+use super::places::Needs;
 use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Graph, Node, Source, TensorType, ValueId};
@@ -152,7 +153,9 @@ impl PlanBuilder {
             self.lifetimes(&roots, graph, bounds, &|origin| origin == Origin::Computed)?;
         let memory = layout(&lifetimes);
         let lifetimes = self.with_inputs(lifetimes, &roots, graph, bounds, packed)?;
-        let packing = pack(&lifetimes, &self.rules(&roots, graph));
+        let weights = weights(graph, bounds)?;
+        let rules = Rules { weights, ..self.rules(&roots, graph) };
+        let device_live_peak = live_peak(&lifetimes, &|life| life.device_bytes);
         let home = |id: OperandId| match self.operands[id.index()].origin {
             Origin::Given(home) => home,
             _ => memory.slot_of[id.index()].map_or(Home::Unused, Home::Slot),
@@ -161,12 +164,7 @@ impl PlanBuilder {
             .operands
             .iter()
             .zip(&roots)
-            .map(|(entry, &root)| PlacedOperand {
-                ty: entry.ty.clone(),
-                home: home(root),
-                root,
-                device: packing.places[root.index()],
-            })
+            .map(|(entry, &root)| PlacedOperand { ty: entry.ty.clone(), home: home(root), root })
             .collect();
         let outputs =
             graph.outputs.iter().map(|(name, id)| (name.clone(), OperandId(id.0))).collect();
@@ -176,9 +174,9 @@ impl PlanBuilder {
             calls: self.calls,
             slots: memory.slots,
             outputs,
-            device_buffers: packing.buffers,
             live_peak: memory.live_peak,
-            device_live_peak: live_peak(&lifetimes, &|life| life.device_bytes),
+            device_live_peak,
+            needs: Needs { lifetimes, rules, pack },
         })
     }
 
@@ -190,6 +188,7 @@ impl PlanBuilder {
             apart: vec![BTreeSet::new(); self.operands.len()],
             wary: vec![BTreeSet::new(); self.operands.len()],
             alone: vec![false; self.operands.len()],
+            weights: 0,
         };
         for call in &self.calls {
             let root = |id: &OperandId| roots[id.index()].index();
@@ -270,6 +269,13 @@ impl PlanBuilder {
         }
         Ok(lifetimes)
     }
+}
+
+/// Bytes of a graph's constants on a device.
+fn weights(graph: &Graph, bounds: &Bindings) -> Result<u64> {
+    let constants = graph.values.iter().filter(|v| matches!(v.source, Source::Constant(_)));
+    let bytes = |sum: u64, ty: &TensorType| Ok(sum.saturating_add(ty.device_bytes(bounds)? as u64));
+    constants.map(|value| &value.ty).try_fold(0, bytes)
 }
 
 /// Names the node whose values an error is about.

@@ -5,9 +5,11 @@
 mod build;
 mod memory;
 mod packing;
+mod places;
 
 pub use build::PlanBuilder;
 pub use memory::MemoryPlan;
+pub(crate) use places::{Places, Room};
 
 use crate::error::Result;
 use crate::graph::{Bindings, Graph, StateId, TensorType, ValueId};
@@ -42,8 +44,7 @@ pub enum Home {
     State(StateId),
     /// The graph's input with this index.
     Input(usize),
-    /// Working memory: a slot of the memory plan on the CPU; on a device see
-    /// [`PlacedOperand::device`].
+    /// Working memory: a slot of the memory plan on the CPU; a device has other places.
     Slot(usize),
     /// Nowhere: nothing writes or reads it.
     Unused,
@@ -58,9 +59,6 @@ pub struct PlacedOperand {
     pub home: Home,
     /// The operand that this one is another name of, or itself.
     pub root: OperandId,
-    /// For working memory, and inputs that are with it, the buffer on a device and the
-    /// offset in it.
-    pub device: Option<(usize, u64)>,
 }
 
 /// A kernel applied to operands.
@@ -88,8 +86,6 @@ pub struct Plan {
     pub calls: Vec<Call>,
     /// Bytes of each slot.
     pub slots: Vec<u64>,
-    /// Bytes of each buffer on a device, where 64-bit integers take 4.
-    pub device_buffers: Vec<u64>,
     /// The results: name and operand.
     pub outputs: Vec<(String, OperandId)>,
     /// The most bytes of computed operands alive at one time: what no memory
@@ -97,6 +93,7 @@ pub struct Plan {
     pub live_peak: u64,
     /// The same on a device, and of inputs that are with the working memory.
     pub device_live_peak: u64,
+    needs: places::Needs,
 }
 
 impl Plan {

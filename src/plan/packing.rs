@@ -24,12 +24,16 @@ const WORTH: u64 = 128 << 10;
 /// Bytes above what is alive that nobody looks for a better packing for.
 const SMALL: u64 = 32 << 10;
 
+/// Both are at most about this share of weights and what is alive: a small network has
+/// to be small as well.
+const SHARE: u64 = 32;
+
 /// Placing goes on while it takes no more steps than this: comparisons of an operand
 /// with another one.
 const WORK: usize = 12_000_000;
 
 /// What is known of the operands beside their lifetimes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Rules {
     /// Operands that must not be in one buffer, as one call writes both. Each pair both
     /// ways.
@@ -40,6 +44,8 @@ pub(super) struct Rules {
     /// Operands that have their buffer to themselves while they live, from its first
     /// byte on: results, which others may keep.
     pub(super) alone: Vec<bool>,
+    /// Bytes of the weights: what is little beside them is little.
+    pub(super) weights: u64,
 }
 
 /// Which operand is where.
@@ -90,6 +96,8 @@ struct Room {
     least: u64,
     /// Bytes of a buffer, at most.
     most: u64,
+    /// Bytes that nobody looks for, as they are little beside all others.
+    little: u64,
 }
 
 #[derive(Default, Clone)]
@@ -142,7 +150,9 @@ impl Room {
         };
         let items: Vec<Item> = lifetimes.iter().enumerate().filter_map(item).collect();
         let largest = items.iter().map(|item| item.size).max().unwrap_or(0);
-        Room { least: least(&items), most: largest.max(MOST), items }
+        let least = least(&items);
+        let little = least.saturating_add(rules.weights) / SHARE;
+        Room { least, most: largest.max(MOST), little, items }
     }
 
     /// The smallest packing found within the work allowed: with nothing read and
@@ -150,7 +160,8 @@ impl Room {
     fn search(&self) -> Layout {
         let orders = self.orders();
         let mut tries = Tries { room: self, left: WORK, seed: 1 };
-        let good = self.least + (self.least / 16).max(SMALL);
+        let good = self.least + (self.least / 16).max(SMALL.min(self.little));
+        let worth = WORTH.min(2 * self.little).max(self.least / 64);
         let mut best = tries.best(&orders, None, good);
         // What a clash counts as, in shares of what is alive.
         for share in [8, 32, 128] {
@@ -158,7 +169,7 @@ impl Room {
                 break;
             }
             let other = tries.best(&orders, Some(self.least / share), good);
-            if other.bytes + WORTH.max(self.least / 64) < best.bytes {
+            if other.bytes + worth < best.bytes {
                 best = other;
             }
         }
@@ -443,10 +454,12 @@ mod tests {
                 [life(2 * kib, 0, 1), life(kib, 1, 2), life(kib, 2, 3), life(2 * kib, 3, 4)];
             let kib = |rules: &Rules| check(&lives, rules).buffers.iter().sum::<u64>() / 1024;
             let apart = Rules { apart: chain(4), ..Rules::default() };
-            (kib(&apart), kib(&Rules { wary: chain(4), ..Rules::default() }))
+            let wary = |weights| kib(&Rules { wary: chain(4), weights, ..Rules::default() });
+            (kib(&apart), wary(1 << 30), wary(0))
         };
-        assert_eq!(sizes(400), (1600, 1200));
-        assert_eq!(sizes(40), (160, 160));
+        assert_eq!(sizes(400), (1600, 1200, 1200));
+        // Beside large weights it is not worth a shader.
+        assert_eq!(sizes(40), (160, 160, 120));
     }
 
     /// Skips over several scales: what is kept at one is in nobody's way at another.
@@ -489,7 +502,7 @@ mod tests {
                 apart[b].insert(a);
             }
             let wary = chain(count);
-            let packing = check(&lives, &Rules { apart, wary, alone });
+            let packing = check(&lives, &Rules { apart, wary, alone, weights: 0 });
             let most = lives.iter().flatten().map(|life| life.device_bytes).max().unwrap_or(0);
             prop_assert!(packing.buffers.iter().all(|&bytes| bytes <= most.max(MOST)));
         }

@@ -137,6 +137,8 @@ impl AdapterJudge {
             }
         }
         drop(trials);
+        // The memory of trials is of no use to anybody else.
+        self.gpu.trim();
         let (took, names) = (begun.elapsed(), wanted.values().cloned().collect::<Vec<_>>());
         log::debug!("{} at node '{}' tried in {took:.1?}", names.join(", "), call.node);
         let why = match tried {
@@ -147,8 +149,6 @@ impl AdapterJudge {
                         self.ledger.right(&shader, variant);
                     }
                 }
-                // The memory of trials is of no use to anybody else.
-                self.gpu.trim();
                 return Ok(Vec::new());
             }
             // Nothing speaks against it but that it is too large, say.

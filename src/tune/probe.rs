@@ -106,7 +106,7 @@ pub(super) async fn engine(
     let options = EngineOptions {
         policy,
         judge: None,
-        poison: plan.device_buffers.iter().sum::<u64>() <= MOST_POISONED && weights.is_none(),
+        poison: plan.device_live_peak <= MOST_POISONED && weights.is_none(),
         submission_ms: 250.0,
         weights,
         memory: None,

@@ -226,7 +226,14 @@ pub fn dispatches<'a>(
         let inputs: Vec<Option<TensorType>> =
             call.inputs.iter().map(|id| id.as_ref().map(ty)).collect();
         let outputs: Vec<TensorType> = call.outputs.iter().map(ty).collect();
-        let cx = GpuCx { inputs: &inputs, outputs: &outputs, bounds: &plan.bounds, caps, policy };
+        let cx = GpuCx {
+            inputs: &inputs,
+            outputs: &outputs,
+            bounds: &plan.bounds,
+            caps,
+            policy,
+            room: u64::MAX,
+        };
         let dispatches = call.kernel.gpu(&cx).map_err(|e| e.at_node(&call.node))?;
         Ok((call, dispatches))
     };

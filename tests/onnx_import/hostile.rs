@@ -5,12 +5,14 @@ use libtest_mimic::Failed;
 use prost::Message;
 use wginfer::formats::onnx;
 use wginfer::formats::onnx::proto::{FunctionProto, GraphProto, ModelProto, TensorProto};
+use wginfer::gpu::DeviceCaps;
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
-use wginfer::{Backend, Error, ErrorKind, Tensor};
+use wginfer::{Backend, DType, Error, ErrorKind, Tensor};
 
 pub const TESTS: &[(&str, super::Free)] = &[
     ("truncated_files_are_refused_or_read", truncated),
     ("flipped_bits_never_crash", flipped),
+    ("thousands_of_mutations_never_crash", mutated),
     ("structure_is_checked", structure),
     ("tensors_are_checked", tensors),
     ("nesting_and_functions_are_bounded", bounded),
@@ -45,8 +47,8 @@ fn read(bytes: Vec<u8>) -> Result<(), Error> {
     session.run_blocking(&[("x", &x)]).map(|_| ())
 }
 
-fn judged(bytes: Vec<u8>) -> bool {
-    match read(bytes) {
+fn judged(result: Result<(), Error>) -> bool {
+    match result {
         Ok(()) => true,
         Err(error) => {
             assert_ne!(error.kind(), ErrorKind::Internal, "{error}");
@@ -58,7 +60,7 @@ fn judged(bytes: Vec<u8>) -> bool {
 fn truncated() -> Result<(), Failed> {
     let bytes = everything().encode_to_vec();
     read(bytes.clone())?;
-    let good = (0..bytes.len()).filter(|&end| judged(bytes[..end].to_vec())).count();
+    let good = (0..bytes.len()).filter(|&end| judged(read(bytes[..end].to_vec()))).count();
     assert!(good < 4, "{good} truncated files were read");
     Ok(())
 }
@@ -70,10 +72,118 @@ fn flipped() -> Result<(), Failed> {
         for bit in 0..8 {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1 << bit;
-            refused += usize::from(!judged(bytes));
+            refused += usize::from(!judged(read(bytes)));
         }
     }
     assert!(refused > bytes.len(), "only {refused} of {} were refused", 8 * bytes.len());
+    Ok(())
+}
+
+/// Operators whose sizes come from numbers in the file.
+fn sizes() -> ModelProto {
+    let window = vec![ints("pads", &[1; 4]), ints("strides", &[2, 1])];
+    let nodes = vec![
+        node("Expand", &["x", "wide"], &["a"]),
+        node("Tile", &["a", "twice"], &["b"]),
+        node("Reshape", &["b", "square"], &["c"]),
+        with(node("Conv", &["c", "w"], &["d"]), window),
+        node("Pad", &["d", "edges"], &["e"]),
+        with(node("TopK", &["e", "few"], &["f", "places"]), vec![int("axis", 3)]),
+        node("NonZero", &["f"], &["g"]),
+        with(node("ConstantOfShape", &["few"], &["h"]), vec![]),
+        node("Range", &["zero", "end", "one"], &["i"]),
+        with(node("Concat", &["h", "x"], &["j"]), vec![int("axis", 0)]),
+        with(node("OneHot", &["i", "end", "pair"], &["k"]), vec![int("axis", -1)]),
+    ];
+    let constants = vec![
+        wholes("wide", &[2], &[4, 3]),
+        wholes("twice", &[2], &[1, 2]),
+        wholes("square", &[4], &[1, 2, 4, 3]),
+        floats("w", &[3, 2, 3, 3], &[0.25; 54]),
+        wholes("edges", &[8], &[0, 0, 1, 0, 0, 0, 0, 2]),
+        wholes("few", &[1], &[3]),
+        wholes("zero", &[], &[0]),
+        wholes("end", &[], &[5]),
+        wholes("one", &[], &[1]),
+        floats("pair", &[2], &[0.0, 1.0]),
+    ];
+    let inputs = vec![info("x", FLOAT, &[D::N(3)])];
+    model(net(nodes, inputs, &["f", "g", "j", "k"], constants))
+}
+
+/// Numbers that are the same in every run.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % end.max(1)
+    }
+
+    /// Bytes changed, put in, taken out, or copied from elsewhere in the file.
+    fn mutate(&mut self, bytes: &mut Vec<u8>) {
+        const ODD: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
+        let at = self.below(bytes.len());
+        let end = bytes.len().min(at + 1 + self.below(12));
+        match self.below(6) {
+            0 => bytes[at] = ODD[self.below(ODD.len())],
+            1 => bytes[at] = self.below(256) as u8,
+            2 => drop(bytes.drain(at..end)),
+            3 => {
+                let part = bytes[at..end].to_vec();
+                let to = self.below(bytes.len());
+                bytes.splice(to..to, part);
+            }
+            4 => {
+                let odd = ODD[self.below(ODD.len())];
+                let count = 1 + self.below(10);
+                bytes.splice(at..at, vec![odd; count]);
+            }
+            _ => {
+                let from = self.below(bytes.len() + 1 - (end - at));
+                bytes.copy_within(from..from + (end - at), at);
+            }
+        }
+    }
+}
+
+/// Reads a file and imports what it holds. What it asks for may be as large as it likes
+/// as long as nobody runs it.
+fn imported(bytes: Vec<u8>) -> Result<(), Error> {
+    let model = Model::from_bytes("hostile.onnx", bytes)?;
+    let survey = model.survey(&[("x", DType::F32, &[3])], &DeviceCaps::webgpu_minimum());
+    survey.problem.map_or(Ok(()), Err)
+}
+
+/// Up to six changes at once, of networks whose sizes and structure are in the file.
+fn mutated() -> Result<(), Failed> {
+    const EACH: usize = 2000;
+    type Read = fn(Vec<u8>) -> Result<(), Error>;
+    let mut draw = Draw(1);
+    let all: [(&str, ModelProto, Read); 3] = [
+        ("everything", everything(), read),
+        ("sizes", sizes(), imported),
+        ("everything, imported", everything(), imported),
+    ];
+    for (name, model, read) in all {
+        let good = model.encode_to_vec();
+        read(good.clone())?;
+        let (mut refused, mut slowest) = (0, std::time::Duration::ZERO);
+        for _ in 0..EACH {
+            let mut bytes = good.clone();
+            for _ in 0..=draw.below(6) {
+                if !bytes.is_empty() {
+                    draw.mutate(&mut bytes);
+                }
+            }
+            let begun = std::time::Instant::now();
+            refused += usize::from(!judged(read(bytes)));
+            slowest = slowest.max(begun.elapsed());
+        }
+        println!("{name}: {refused} of {EACH} refused, {slowest:.1?} at most");
+        assert!(refused > EACH / 2, "{name}: only {refused} of {EACH} were refused");
+        assert!(slowest.as_secs() < 20, "{name}: a file kept the importer busy for {slowest:?}");
+    }
     Ok(())
 }
 

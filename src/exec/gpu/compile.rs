@@ -6,7 +6,7 @@ use crate::gpu::errors::lock;
 use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose, Scalar};
 use crate::graph::{Dim, ValueId};
 use crate::kernels::{Dispatch, Fault, Grid, Param, Place, View};
-use crate::plan::{Call, Home, Plan};
+use crate::plan::{Call, Home, OperandId, Places, Plan, Room};
 use crate::quant::DeviceLayout;
 use std::sync::Arc;
 
@@ -15,12 +15,26 @@ use std::sync::Arc;
 pub(super) struct Compiled {
     pub(super) plan: Arc<Plan>,
     pub(super) place: arena::Place,
+    /// Where it has its operands, for so much scratch memory of each call.
+    places: Option<(Vec<Vec<u64>>, Arc<Places>)>,
+    /// Which [`Room`] it has.
+    room: usize,
+}
+
+/// What calls become, and where their values and scratch memory are.
+type Chosen<'a> = (Vec<(&'a Call, Vec<Dispatch>)>, Arc<Places>);
+
+impl Compiled {
+    pub(super) fn new(plan: Plan, place: arena::Place) -> Self {
+        Compiled { plan: Arc::new(plan), place, places: None, room: 0 }
+    }
 }
 
 /// A plan's pipelines, buffers and bind groups.
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) steps: Vec<Step>,
+    pub(super) places: Arc<Places>,
     pub(super) slots: Vec<Buffer>,
     pub(super) inputs: Vec<InputPlace>,
     pub(super) params: Buffer,
@@ -92,35 +106,33 @@ impl GpuEngine {
             return Ok(bound);
         }
         let plan = self.plans[index].plan.clone();
-        let bound = Arc::new(self.bind(&plan, given).await?);
+        let bound = Arc::new(self.bind(index, &plan, given).await?);
         self.variants.extend(bound.steps.iter().map(|step| step.variant.clone()));
         *lock(&place) = Some(bound.clone());
         Ok(bound)
     }
 
-    async fn bind(&mut self, plan: &Plan, given: &[Given<'_>]) -> Result<Bound> {
+    async fn bind(&mut self, index: usize, plan: &Plan, given: &[Given<'_>]) -> Result<Bound> {
+        // Before there is working memory, since kernels may be tried.
+        let (mut calls, places) = self.chosen(index, plan).await?;
         if self.poisoned {
-            self.prepare_poison(plan).await?;
+            self.prepare_poison().await?;
         }
-        let (slots, inputs) = self.buffers(plan, given)?;
-        let mut calls = Vec::new();
-        for chosen in self.chooser.chosen(plan).await? {
-            let (call, mut dispatches) = (chosen.call, chosen.dispatches);
-            dispatches.iter_mut().for_each(|dispatch| share_buffers(plan, call, dispatch));
-            self.reserve_codebooks(&dispatches).await?;
-            calls.push((call, dispatches));
+        let (slots, inputs) = self.buffers(plan, &places, given)?;
+        for (call, dispatches) in &mut calls {
+            dispatches.iter_mut().for_each(|dispatch| share_buffers(plan, &places, call, dispatch));
+            self.reserve(dispatches).await?;
         }
-        self.reserve_scratch(&calls)?;
         let align = self.gpu.caps().uniform_alignment() as usize;
         let mut steps = Vec::new();
         let mut layout = Vec::new();
         let mut param_bytes = 0;
-        for (call, dispatches) in calls {
+        for (at, (call, dispatches)) in calls.into_iter().enumerate() {
             for dispatch in dispatches {
                 let pipeline = self.gpu.pipeline(&dispatch.shader)?;
                 let size =
                     pipeline.reflection().params().map_or(0, |params| params.min_size as usize);
-                layout.push((call, dispatch, pipeline, param_bytes, size));
+                layout.push(((at, call), dispatch, pipeline, param_bytes, size));
                 param_bytes += size.next_multiple_of(align);
             }
         }
@@ -131,25 +143,31 @@ impl GpuEngine {
             "parameters",
         )?;
         let mut faults = Vec::new();
-        for (call, mut dispatch, pipeline, at, size) in layout {
+        for ((number, call), mut dispatch, pipeline, at, size) in layout {
             watch(&mut dispatch, &call.node, &mut faults);
-            let place = Binder { engine: self, plan, call, slots: &slots, inputs: &inputs };
+            let (places, slots, inputs) = (&places, &slots, &inputs);
+            let place = Binder { engine: self, plan, places, number, call, slots, inputs };
             let step = place.step(dispatch, pipeline, &params, at, size);
             steps.push(step.map_err(|e| e.at_node(&call.node))?);
         }
         self.gpu.keep();
-        Ok(Bound { steps, slots, inputs, params, param_bytes, faults })
+        Ok(Bound { steps, places, slots, inputs, params, param_bytes, faults })
     }
 
     /// Buffers for a plan's slots and inputs. In shared memory the inputs, which
     /// are written at each run, are with the slots.
-    fn buffers(&self, plan: &Plan, given: &[Given<'_>]) -> Result<(Vec<Buffer>, Vec<InputPlace>)> {
+    fn buffers(
+        &self,
+        plan: &Plan,
+        places: &Places,
+        given: &[Given<'_>],
+    ) -> Result<(Vec<Buffer>, Vec<InputPlace>)> {
         let bytes = |id: &ValueId| Ok(self.graph.ty(*id).device_bytes(&plan.bounds)? as u64);
         let inputs: Vec<u64> = self.graph.inputs().iter().map(bytes).collect::<Result<_>>()?;
         if self.arena.shared {
-            return self.shared_buffers(plan, &inputs, given);
+            return self.shared_buffers(places, &inputs, given);
         }
-        let slots = self.arena.take(&self.gpu, &plan.device_buffers)?;
+        let slots = self.arena.take(&self.gpu, &places.buffers)?;
         let make = |(bytes, id): (u64, &ValueId)| {
             let name = &self.graph.value(*id).name;
             self.gpu.alloc(Purpose::Inputs, bytes, Purpose::Inputs.usage(), name)
@@ -163,21 +181,21 @@ impl GpuEngine {
     /// are in the slots nor can be used where they are.
     fn shared_buffers(
         &self,
-        plan: &Plan,
+        places: &Places,
         inputs: &[u64],
         given: &[Given<'_>],
     ) -> Result<(Vec<Buffer>, Vec<InputPlace>)> {
         let ids = self.graph.inputs().iter();
-        let packed: Vec<_> = ids.map(|id| plan.operands[id.0 as usize].device).collect();
+        let packed: Vec<_> = ids.map(|id| places.of(OperandId(id.0))).collect();
         let given = given.iter().zip(&packed);
         let free = given.map(|(given, packed)| packed.is_none().then_some(*given));
         let here = in_place(inputs.len(), &free.collect::<Vec<_>>());
         let elsewhere = inputs.iter().zip(&packed).zip(&here);
         let elsewhere = elsewhere.filter(|((_, packed), here)| packed.is_none() && here.is_none());
-        let sizes = plan.device_buffers.iter().chain(elsewhere.map(|((bytes, _), _)| bytes));
+        let sizes = places.buffers.iter().chain(elsewhere.map(|((bytes, _), _)| bytes));
         let sizes: Vec<u64> = sizes.copied().collect();
         let mut slots = self.arena.take(&self.gpu, &sizes)?;
-        let mut others = slots.split_off(plan.device_buffers.len()).into_iter();
+        let mut others = slots.split_off(places.buffers.len()).into_iter();
         let place = |(packed, here): (&Option<(usize, u64)>, Option<Buffer>)| match packed {
             Some((slot, offset)) => {
                 let buffer = slots[*slot].clone();
@@ -189,65 +207,96 @@ impl GpuEngine {
         Ok((slots, inputs))
     }
 
-    async fn prepare_poison(&mut self, plan: &Plan) -> Result<()> {
-        let bytes = plan.device_buffers.iter().copied().max().unwrap_or(0).next_multiple_of(16);
-        if self.poison.as_ref().is_none_or(|buffer| buffer.len() < bytes) {
+    /// What working memory is filled with, piece by piece.
+    async fn prepare_poison(&mut self) -> Result<()> {
+        const BYTES: u64 = 64 << 10;
+        if self.poison.is_none() {
             let usage = Purpose::Scratch.usage();
-            let buffer = self.gpu.alloc(Purpose::Scratch, bytes, usage, "poison")?;
-            self.gpu.upload(&buffer, 0, &vec![0xff; bytes as usize]).await?;
+            let buffer = self.gpu.alloc(Purpose::Scratch, BYTES, usage, "poison")?;
+            self.gpu.upload(&buffer, 0, &vec![0xff; BYTES as usize]).await?;
             self.poison = Some(buffer);
         }
         Ok(())
     }
 
-    /// Uploads the codebooks that dispatches read and that are not there.
-    async fn reserve_codebooks(&mut self, dispatches: &[Dispatch]) -> Result<()> {
+    /// Has what dispatches bind beside operands and scratch memory: codebooks, and the
+    /// status word.
+    async fn reserve(&mut self, dispatches: &[Dispatch]) -> Result<()> {
         for (_, view) in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
-            let Place::Codebook(dtype) = view.place else { continue };
-            if self.codebooks.contains_key(&dtype) {
-                continue;
+            match view.place {
+                Place::Status if self.status.is_none() => {
+                    let usage = Purpose::Scratch.usage();
+                    self.status = Some(self.gpu.alloc(Purpose::Scratch, 4, usage, "status")?);
+                }
+                Place::Codebook(dtype) if !self.codebooks.contains_key(&dtype) => {
+                    let layout = DeviceLayout::of(dtype)
+                        .ok_or_else(|| Error::internal(format!("a codebook of {dtype}")))?;
+                    let bytes: &[u8] = bytemuck::cast_slice(layout.codebook());
+                    let (purpose, size) = (Purpose::Weights, bytes.len() as u64);
+                    let buffer = self.gpu.alloc(purpose, size, purpose.usage(), "codebook")?;
+                    self.gpu.upload(&buffer, 0, bytes).await?;
+                    self.codebooks.insert(dtype, buffer);
+                }
+                _ => {}
             }
-            let layout = DeviceLayout::of(dtype)
-                .ok_or_else(|| Error::internal(format!("a codebook of {dtype}")))?;
-            let bytes: &[u8] = bytemuck::cast_slice(layout.codebook());
-            let usage = Purpose::Weights.usage();
-            let buffer = self.gpu.alloc(Purpose::Weights, bytes.len() as u64, usage, "codebook")?;
-            self.gpu.upload(&buffer, 0, bytes).await?;
-            self.codebooks.insert(dtype, buffer);
         }
         Ok(())
     }
 
-    /// Scratch memory as large as the largest use of each number, taken once, and the
-    /// status word if any call has one.
-    fn reserve_scratch(&mut self, calls: &[(&Call, Vec<Dispatch>)]) -> Result<()> {
-        let usage = Purpose::Scratch.usage();
-        let mut sizes: Vec<u64> = Vec::new();
-        let dispatches = calls.iter().flat_map(|(_, dispatches)| dispatches);
-        for (_, view) in dispatches.flat_map(|dispatch| &dispatch.bindings) {
-            if view.place == Place::Status && self.status.is_none() {
-                self.status = Some(self.gpu.alloc(Purpose::Scratch, 4, usage, "status")?);
-            }
-            let Place::Scratch(number) = view.place else { continue };
-            let size = view.size.ok_or_else(|| Error::internal("scratch memory without a size"))?;
-            sizes.resize(sizes.len().max(number + 1), 0);
-            sizes[number] = sizes[number].max(view.offset + size);
-        }
-        for (number, size) in sizes.into_iter().enumerate() {
-            if self.scratch.len() <= number {
-                self.scratch.push(self.gpu.alloc(Purpose::Scratch, size, usage, "scratch")?);
-            } else if self.scratch[number].len() < size {
-                self.scratch[number] = self.gpu.alloc(Purpose::Scratch, size, usage, "scratch")?;
+    /// What a plan's calls become, and the places of a plan with their scratch memory:
+    /// with so much that it adds little.
+    async fn chosen<'a>(&mut self, index: usize, plan: &'a Plan) -> Result<Chosen<'a>> {
+        let tried = self.plans[index].room;
+        for (number, room) in Room::ALL.into_iter().enumerate().skip(tried) {
+            let chosen = self.chooser.chosen(plan, room).await?.into_iter();
+            let calls: Vec<_> = chosen.map(|chosen| (chosen.call, chosen.dispatches)).collect();
+            let places = self.places(index, plan, &calls)?;
+            if number + 1 == Room::ALL.len() || plan.is_tight(&places) {
+                self.plans[index].room = number;
+                return Ok((calls, places));
             }
         }
-        Ok(())
+        Err(Error::internal("no room for scratch memory"))
     }
+
+    /// The places of a plan with the scratch memory that these dispatches have.
+    fn places(
+        &mut self,
+        index: usize,
+        plan: &Plan,
+        calls: &[(&Call, Vec<Dispatch>)],
+    ) -> Result<Arc<Places>> {
+        let sizes = calls.iter().map(|(_, dispatches)| scratch_sizes(dispatches));
+        let sizes = sizes.collect::<Result<Vec<_>>>()?;
+        let known = &mut self.plans[index].places;
+        if let Some((_, places)) = known.as_ref().filter(|(of, _)| *of == sizes) {
+            return Ok(places.clone());
+        }
+        let places = Arc::new(plan.places(&sizes)?);
+        *known = Some((sizes, places.clone()));
+        Ok(places)
+    }
+}
+
+/// Bytes of scratch memory that a call has, by number.
+fn scratch_sizes(dispatches: &[Dispatch]) -> Result<Vec<u64>> {
+    let mut sizes: Vec<u64> = Vec::new();
+    for (_, view) in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
+        let Place::Scratch(number) = view.place else { continue };
+        let size = view.size.ok_or_else(|| Error::internal("scratch memory without a size"))?;
+        sizes.resize(sizes.len().max(number + 1), 0);
+        sizes[number] = sizes[number].max(view.offset + size);
+    }
+    Ok(sizes)
 }
 
 /// Resolves the places of one call.
 struct Binder<'a> {
     engine: &'a GpuEngine,
     plan: &'a Plan,
+    places: &'a Places,
+    /// The call's number.
+    number: usize,
     call: &'a Call,
     slots: &'a [Buffer],
     inputs: &'a [InputPlace],
@@ -300,8 +349,8 @@ impl Binder<'_> {
         let missing = || Error::internal(format!("{place:?} does not exist"));
         let id = match place {
             Place::Scratch(number) => {
-                let buffer = self.engine.scratch.get(number).ok_or_else(missing)?;
-                return Ok((buffer, 0, buffer.len()));
+                let piece = self.places.scratch(self.number, number).ok_or_else(missing)?;
+                return Ok((&self.slots[piece.buffer], piece.offset, piece.bytes));
             }
             Place::Status => {
                 let buffer = self.engine.status.as_ref().ok_or_else(missing)?;
@@ -330,7 +379,7 @@ impl Binder<'_> {
                 Ok((&place.buffer, place.offset, bytes()?))
             }
             (Home::Slot(_), _) => {
-                let (buffer, start) = operand.device.ok_or_else(missing)?;
+                let (buffer, start) = self.places.of(operand.root).ok_or_else(missing)?;
                 Ok((&self.slots[buffer], start, bytes()?))
             }
             (Home::Unused, _) => Err(missing()),
@@ -356,14 +405,14 @@ fn in_place(count: usize, given: &[Option<Given<'_>>]) -> Vec<Option<Buffer>> {
 
 /// Lets a dispatch read in a buffer that it writes in: all that it has there is bound
 /// as writable, since `wgpu` tracks usage per whole buffer.
-fn share_buffers(plan: &Plan, call: &Call, dispatch: &mut Dispatch) {
+fn share_buffers(plan: &Plan, places: &Places, call: &Call, dispatch: &mut Dispatch) {
     let buffer = |view: &View| {
         let id = match view.place {
             Place::Input(i) => call.inputs.get(i).copied().flatten(),
             Place::Output(i) => call.outputs.get(i).copied(),
             _ => None,
         };
-        plan.operands[id?.index()].device.map(|(buffer, _)| buffer)
+        places.of(plan.operands[id?.index()].root).map(|(buffer, _)| buffer)
     };
     let is_output = |view: &View| matches!(view.place, Place::Output(_));
     let written: Vec<_> = dispatch.bindings.iter().filter(|(_, view)| is_output(view)).collect();

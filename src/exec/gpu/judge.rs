@@ -6,7 +6,7 @@ use crate::exec::EngineOptions;
 use crate::gpu::{Gpu, ShaderRequest};
 use crate::graph::{Bindings, Graph, TensorType};
 use crate::kernels::{Dispatch, GpuCx, Kernel, Policy};
-use crate::plan::{Call, OperandId, Plan};
+use crate::plan::{Call, OperandId, Plan, Room};
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -67,6 +67,8 @@ pub(super) struct Chosen<'a> {
     inputs: Vec<Option<TensorType>>,
     outputs: Vec<TensorType>,
     policy: Policy,
+    /// See [`GpuCx::room`].
+    room: u64,
 }
 
 /// Chooses the dispatches of plans of one graph on one device.
@@ -93,7 +95,9 @@ impl Chooser {
     /// come again when the plan is made.
     pub(crate) fn ahead(&self, bounds: &Bindings) -> Result<()> {
         let plan = Plan::new(&self.graph, bounds)?;
-        let calls = plan.calls().map(|call| self.choose(&plan, call));
+        let room = |at| plan.room(at, Room::ALL[0]);
+        let calls = plan.calls().enumerate();
+        let calls = calls.map(|(at, call)| self.choose(&plan, room(at), call));
         let calls = calls.collect::<Result<Vec<_>>>()?;
         match &self.judge {
             None => self.compile(&calls),
@@ -105,9 +109,11 @@ impl Chooser {
         Ok(())
     }
 
-    /// The dispatches of every call of a plan, with variants that may be used.
-    pub(super) async fn chosen<'a>(&self, plan: &'a Plan) -> Result<Vec<Chosen<'a>>> {
-        let calls = plan.calls().map(|call| self.choose(plan, call));
+    /// The dispatches of every call of a plan, with variants that may be used and take
+    /// no more scratch memory than they must where there is no such room.
+    pub(super) async fn chosen<'a>(&self, plan: &'a Plan, room: Room) -> Result<Vec<Chosen<'a>>> {
+        let calls = plan.calls().enumerate();
+        let calls = calls.map(|(at, call)| self.choose(plan, plan.room(at, room), call));
         let mut calls = calls.collect::<Result<Vec<Chosen<'a>>>>()?;
         let Some(judge) = self.judge.clone() else {
             self.compile(&calls);
@@ -133,7 +139,7 @@ impl Chooser {
         }
     }
 
-    fn choose<'a>(&self, plan: &Plan, call: &'a Call) -> Result<Chosen<'a>> {
+    fn choose<'a>(&self, plan: &Plan, room: u64, call: &'a Call) -> Result<Chosen<'a>> {
         let ty = |id: &OperandId| plan.operands[id.index()].ty.clone();
         let mut chosen = Chosen {
             call,
@@ -141,6 +147,7 @@ impl Chooser {
             inputs: call.inputs.iter().map(|id| id.as_ref().map(ty)).collect(),
             outputs: call.outputs.iter().map(ty).collect(),
             policy: self.policy.clone(),
+            room,
         };
         if let Some(judge) = &self.judge {
             chosen.policy = judge.policy(&facts(&self.graph, plan, &chosen), &self.policy);
@@ -195,6 +202,7 @@ impl Chooser {
             bounds: &plan.bounds,
             caps: self.gpu.caps(),
             policy: &chosen.policy,
+            room: chosen.room,
         })
     }
 

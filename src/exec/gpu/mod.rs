@@ -50,7 +50,6 @@ pub(crate) struct GpuEngine {
     resizing: bool,
     /// Working memory, shared by all plans, since they run one after another.
     arena: Arena,
-    scratch: Vec<Buffer>,
     /// One word that kernels set when something is wrong; made when a plan
     /// first has such a kernel.
     status: Option<Buffer>,
@@ -93,7 +92,6 @@ impl GpuEngine {
             states,
             resizing: false,
             arena,
-            scratch: Vec::new(),
             status: None,
             codebooks: BTreeMap::new(),
             plans: Vec::new(),
@@ -155,7 +153,7 @@ impl GpuEngine {
         self.live_peak = self.live_peak.max(plan.device_live_peak);
         let place = arena::Place::default();
         self.arena.register(&place);
-        self.plans.push(Compiled { plan: Arc::new(plan), place });
+        self.plans.push(Compiled::new(plan, place));
         let index = self.plans.len() - 1;
         // In shared memory it depends on the inputs where they are.
         if !self.arena.shared

@@ -137,8 +137,10 @@ impl GpuEngine {
         self.arena.evict(&self.gpu, &mut encoder, bound, inputs)?;
         if let Some(poison) = &self.poison {
             for slot in &bound.slots {
-                let bytes = slot.size().min(poison.len());
-                encoder.copy_buffer_to_buffer(poison.raw(), 0, slot.raw(), 0, bytes);
+                for at in (0..slot.size()).step_by(poison.len() as usize) {
+                    let bytes = poison.len().min(slot.size() - at);
+                    encoder.copy_buffer_to_buffer(poison.raw(), 0, slot.raw(), at, bytes);
+                }
             }
         }
         self.writer.record(&mut encoder).await?;
@@ -204,7 +206,7 @@ impl GpuEngine {
                 Home::Input(input) => &bound.inputs[input].buffer,
                 Home::State(state) => &self.states[state.index()],
                 // Results begin where their buffer does.
-                Home::Slot(_) => match operand.device {
+                Home::Slot(_) => match bound.places.of(operand.root) {
                     Some((buffer, 0)) => &bound.slots[buffer],
                     _ => return Err(Error::internal(format!("output '{name}' has no buffer"))),
                 },

@@ -157,7 +157,7 @@ fn split(tensor: &Tensor) -> Option<DeviceLayout> {
 /// Bytes of one of the three staging buffers for so many bytes of weights: all
 /// three together stay near a twentieth of them, very small models apart.
 fn chunk(total: u64) -> u64 {
-    const LEAST: u64 = 1 << 16;
+    const LEAST: u64 = 1 << 14;
     (total / 64).clamp(LEAST, UPLOAD_CHUNK).min(total)
 }
 

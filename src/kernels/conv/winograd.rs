@@ -6,7 +6,7 @@
 
 use super::ConvKernel;
 use super::variants::{FAMILY, Options};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{DeviceCaps, ShaderRequest};
 use crate::graph::{Dim, Shape, TensorType};
 use crate::kernels::matmul::MatMulKernel;
@@ -23,17 +23,33 @@ const PRODUCTS: Place = Place::Scratch(2);
 const MATRICES: u64 = 16;
 /// Invocations of a workgroup.
 const WORKGROUP: u64 = 64;
+/// Tiles that the products take side by side.
+const LANES: u64 = 32;
 
 /// The most bytes for the inputs of a chunk and for their products; the transformed
-/// weights may take twice as many. Memory for them is taken by nothing else, so it
-/// must be little beside a network; a GPU is not kept busy by as little as one core is.
+/// weights may take twice as many. A GPU is not kept busy by as little as one core is.
 fn most_bytes(caps: &DeviceCaps) -> u64 {
     let most = if caps.is_software() { 256 << 10 } else { 4 << 20 };
     most.min(caps.max_binding() / 2)
 }
 
+/// Tiles that are computed together: those that scratch memory has room for. If that is
+/// much less than what keeps a device busy, the dispatches would be many.
+fn chunk(cx: &GpuCx<'_>, g: &Geometry, tiles: u64) -> Option<u64> {
+    let (c, m) = (g.c as u64, g.m as u64);
+    let (most, weights) = (most_bytes(cx.caps), MATRICES * 4 * c * m);
+    let room = cx.room.checked_sub(weights).filter(|_| weights <= 2 * most)?;
+    let tile = MATRICES * 4;
+    let wanted = (most / (tile * c.max(m))).min(tiles);
+    let chunk = (room / (tile * (c + m))).min(wanted);
+    // Whole rows of lanes.
+    let chunk = if chunk > LANES { chunk / LANES * LANES } else { chunk };
+    let enough = wanted > 0 && 2 * chunk >= wanted;
+    (enough || tiles == 0).then_some(chunk.max(1))
+}
+
 /// Whether a convolution can be computed this way: a plain window of 3 by 3 whose
-/// transformed weights fit their scratch buffer, and operands that fit a binding.
+/// transformed weights have room in scratch memory, and operands that fit a binding.
 pub(super) fn possible(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> bool {
     let plain = |axis: &Axis| axis.kernel == 3 && axis.stride == 1 && axis.dilation == 1;
     let (c, m) = (g.c as u64, g.m as u64);
@@ -42,14 +58,24 @@ pub(super) fn possible(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> bool {
         let elements = samples.checked_mul(channels).and_then(|n| n.checked_mul(plane));
         elements.is_some_and(|n| n <= cx.caps.max_binding() / 4)
     };
-    let most = most_bytes(cx.caps);
     g.groups == 1
         && !g.transposed
         && g.axes.len() == 2
         && g.axes.iter().all(plain)
-        && MATRICES * 4 * c * m <= 2 * most
-        && MATRICES * 4 * c.max(m) <= most
+        && chunk(cx, g, samples.saturating_mul(tiles(g))).is_some()
         && planes.into_iter().all(fits)
+}
+
+/// Tiles along h and w.
+fn across(g: &Geometry) -> (u64, u64) {
+    let [_, h, w] = g.three();
+    ((h.output as u64).div_ceil(2), (w.output as u64).div_ceil(2))
+}
+
+/// Tiles of a sample.
+fn tiles(g: &Geometry) -> u64 {
+    let (h, w) = across(g);
+    h.saturating_mul(w)
 }
 
 /// The dispatches of a convolution.
@@ -61,11 +87,8 @@ pub(super) fn dispatches(
 ) -> Result<Vec<Dispatch>> {
     let call = Call::new(kernel, cx, variant, options);
     let count = cx.bound(&call.tiles)?;
-    let most = most_bytes(cx.caps);
-    let widest = kernel.geometry.c.max(kernel.geometry.m) as u64;
-    // Whole rows of lanes.
-    let chunk = (most / (MATRICES * 4 * widest)).clamp(1, count.max(1));
-    let chunk = if chunk > 32 { chunk / 32 * 32 } else { chunk };
+    let chunk = chunk(cx, &kernel.geometry, count)
+        .ok_or_else(|| Error::unsupported(FAMILY, "no room for Winograd's transforms"))?;
     let mut all = vec![call.weights()];
     for first in (0..count).step_by(chunk as usize) {
         let part = Part { first, count: chunk.min(count - first) };
@@ -99,7 +122,7 @@ impl<'a> Call<'a> {
     ) -> Self {
         let g = &kernel.geometry;
         let [_, h, w] = g.three();
-        let across = ((h.output as u64).div_ceil(2), (w.output as u64).div_ceil(2));
+        let across = across(g);
         let tiles = &g.batch * (across.0 * across.1);
         Call { cx, g, h, w, variant, options, tiles, across }
     }

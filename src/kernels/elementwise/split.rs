@@ -76,7 +76,14 @@ mod tests {
         let mut caps = DeviceCaps::webgpu_minimum();
         caps.binding_cap = Some(cap);
         let (bounds, policy) = (Bindings::new(0), Policy::default());
-        test(&GpuCx { inputs: &[], outputs: &[], bounds: &bounds, caps: &caps, policy: &policy })
+        test(&GpuCx {
+            inputs: &[],
+            outputs: &[],
+            bounds: &bounds,
+            caps: &caps,
+            policy: &policy,
+            room: u64::MAX,
+        })
     }
 
     #[test]

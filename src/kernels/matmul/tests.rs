@@ -33,6 +33,7 @@ fn plan(
         bounds,
         caps,
         policy: &Policy::default(),
+        room: u64::MAX,
     })
 }
 
@@ -196,7 +197,14 @@ fn the_choice_follows_rows_device_and_policy() {
         let inputs = [Some(ty(DType::F32, &[m, 64])), Some(ty(DType::Q4_1, &[n, 64])), None];
         let outputs = [ty(DType::F32, &[m, n])];
         let bounds = &Bindings::new(0);
-        let cx = GpuCx { inputs: &inputs, outputs: &outputs, bounds, caps, policy: &policy };
+        let cx = GpuCx {
+            inputs: &inputs,
+            outputs: &outputs,
+            bounds,
+            caps,
+            policy: &policy,
+            room: u64::MAX,
+        };
         LINEAR.gpu(&cx).map(|dispatches| dispatches[0].variant.clone())
     };
     let gpu =

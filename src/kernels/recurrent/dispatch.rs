@@ -14,6 +14,9 @@ const STATE: Place = Place::Scratch(0);
 const TURNED: Place = Place::Scratch(1);
 const SUMS: Place = Place::Scratch(2);
 
+/// Steps from which on a GPU loops are worth what they take.
+const LONG: u64 = 8;
+
 /// The sizes of a call.
 struct Sizes {
     steps: Dim,
@@ -154,9 +157,11 @@ fn variant(op: &Recurrent, cx: &GpuCx<'_>, sizes: &Sizes) -> Result<&'static Var
         "step" => cx.caps.loops_fit(sizes.hidden.div_ceil(64) * (u64::from(ROWS) * 5 + 5) + 200),
         _ => cx.caps.loops_fit(sizes.hidden.div_ceil(4) + 4),
     };
+    // The loops have a second copy of the weights.
+    let worth = weights <= cx.room || (!software && sizes.most[0] >= LONG);
     let suits = |variant: &Variant| match variant.name {
-        "loop" => forced || sizes.hidden <= if software { 128 } else { 64 },
-        "loop_wide" => forced || (!software && sizes.hidden > 64),
+        "loop" => forced || (worth && sizes.hidden <= if software { 128 } else { 64 }),
+        "loop_wide" => forced || (worth && !software && sizes.hidden > 64),
         "step" => forced || !software,
         _ => forced || software,
     };

@@ -1,5 +1,6 @@
 //! Matrix products: with bias and activation, gated, and with matrices that rows choose.
 
+mod bnb4;
 mod cases;
 mod einsum;
 mod expert_cases;

@@ -1,6 +1,6 @@
 //! The family's ONNX operators.
 
-use super::{MatMul, einsum, host, nbits};
+use super::{MatMul, bnb4, einsum, host, nbits};
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
@@ -38,6 +38,7 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
     OnnxOperator { domain: "com.microsoft", name: "TransposeMatMul", since: 1, import: fused },
     OnnxOperator { domain: "com.microsoft", name: "Inverse", since: 1, import: host::inverse },
     OnnxOperator { domain: "com.microsoft", name: "MatMulNBits", since: 1, import: nbits::import },
+    OnnxOperator { domain: "com.microsoft", name: "MatMulBnb4", since: 1, import: bnb4::import },
 ];
 
 /// The dtype of an input that must be a floating-point one.

@@ -6,9 +6,11 @@ use super::{Cell, Direction, Recurrent};
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
 use crate::onnx::NodeCx;
+use crate::ops::elementwise::Where;
+use crate::ops::gather::Gather;
 use crate::ops::movement::{Concat, Slice, SliceRange, Transpose, reshaped};
 use crate::ops::quantize::{DequantizeLinear, Granularity, ranged};
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 /// Every step is several nodes of the graph.
 const MOST_STEPS: usize = 1 << 12;
@@ -26,21 +28,20 @@ pub(super) fn lstm(cx: &mut NodeCx<'_>) -> Result<()> {
     let [steps, batch, _] = cx.extents(0)?[..] else {
         return Err(cx.broken("X must have rank 3"));
     };
-    check_steps(cx, steps, batch)?;
+    let lengths = lengths(cx, steps, batch)?;
     let x = rounded(cx, x)?;
     let weights = [weights(cx, 1, 8)?, weights(cx, 2, 10)?];
     let (mut all, mut hidden, mut cells) = (Vec::new(), Vec::new(), Vec::new());
     for d in 0..op.direction.count() {
         let backward = d >= op.direction.backward();
-        let positions: Vec<usize> =
-            if backward { (0..steps).rev().collect() } else { (0..steps).collect() };
+        let order = Order { steps, batch, backward, lengths: lengths.as_deref() };
         let functions = op.cell.functions();
         let one = Recurrent {
             direction: Direction::Forward,
             activations: op.activations[d * functions..][..functions].to_vec(),
             ..op.clone()
         };
-        let [y, h, c] = direction(cx, &one, d, x, weights, &positions)?;
+        let [y, h, c] = direction(cx, &one, d, x, weights, &order)?;
         all.push(y);
         hidden.push(h);
         cells.push(c);
@@ -54,21 +55,80 @@ pub(super) fn lstm(cx: &mut NodeCx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sequences that end early would keep a rounded state.
-fn check_steps(cx: &mut NodeCx<'_>, steps: usize, batch: usize) -> Result<()> {
+/// The lengths of the sequences, where they are not all the same.
+fn lengths(cx: &mut NodeCx<'_>, steps: usize, batch: usize) -> Result<Option<Vec<usize>>> {
     if steps == 0 || batch == 0 {
         return Err(cx.unsupported(format!("{batch} sequences of {steps} steps")));
     }
     if steps > MOST_STEPS {
         return Err(cx.unsupported(format!("{steps} steps, more than {MOST_STEPS}")));
     }
-    if cx.optional(4).is_some() {
-        let lengths = cx.known_ints(4)?;
-        if lengths.iter().any(|&length| length != steps as i64) {
-            return Err(cx.unsupported(format!("sequence_lens {lengths:?} of {steps} steps")));
-        }
+    if cx.optional(4).is_none() {
+        return Ok(None);
     }
-    Ok(())
+    let given = cx.known_ints(4)?;
+    let whole = given.iter().map(|&n| usize::try_from(n).ok().filter(|&n| n <= steps));
+    let lengths = whole.collect::<Option<Vec<usize>>>().filter(|lengths| lengths.len() == batch);
+    let lengths = lengths.ok_or_else(|| {
+        cx.broken(format!("sequence_lens {given:?} of {batch} sequences of {steps} steps"))
+    })?;
+    Ok(lengths.iter().any(|&length| length != steps).then_some(lengths))
+}
+
+/// Which positions of the sequences a direction takes one after another.
+struct Order<'a> {
+    steps: usize,
+    batch: usize,
+    backward: bool,
+    lengths: Option<&'a [usize]>,
+}
+
+impl Order<'_> {
+    /// The position of a sequence that a step takes, which is also the step that takes
+    /// a position. Behind its end a sequence goes on as it is.
+    fn position(&self, step: usize, sequence: usize) -> usize {
+        let length = self.lengths.map_or(self.steps, |lengths| lengths[sequence]);
+        if self.backward && step < length { length - 1 - step } else { step }
+    }
+
+    /// `[S, B, N]` in the order of the steps, or back from that.
+    fn turned(&self, cx: &mut NodeCx<'_>, x: ValueId, width: usize) -> Result<ValueId> {
+        let (steps, batch) = (self.steps, self.batch);
+        if !self.backward {
+            return Ok(x);
+        }
+        let row = |i: usize| (self.position(i / batch, i % batch) * batch + i % batch) as i32;
+        let rows: Vec<i32> = (0..steps * batch).map(row).collect();
+        let rows = cx.constant(Tensor::from_i32(&[steps * batch], &rows)?)?;
+        let flat = reshaped(cx, x, &[steps * batch, width])?;
+        let taken = cx.op1(Gather { axis: 0, batch_dims: 0 }, &[flat, rows])?;
+        reshaped(cx, taken, &[steps, batch, width])
+    }
+
+    /// What a step gives to the sequences that it is still in, `before` to the others.
+    /// These count for the range that the next step's state is rounded in, in a way that
+    /// is not quite ONNX Runtime's.
+    fn kept(
+        &self,
+        cx: &mut NodeCx<'_>,
+        step: usize,
+        new: ValueId,
+        before: Option<ValueId>,
+    ) -> Result<ValueId> {
+        let Some(lengths) = self.lengths.filter(|all| all.iter().any(|&n| n <= step)) else {
+            return Ok(new);
+        };
+        let here: Vec<u8> = lengths.iter().map(|&length| u8::from(step < length)).collect();
+        let mut extents = vec![1; cx.extents_of(new)?.len()];
+        let sequences = extents.len() - 2;
+        extents[sequences] = self.batch;
+        let here = cx.constant(Tensor::new(DType::Bool, &extents, here)?)?;
+        let before = match before {
+            Some(before) => before,
+            None => cx.scalar_f32(0.0)?,
+        };
+        cx.op1(Where, &[here, new, before])
+    }
 }
 
 /// One direction: its states `[S, 1, B, H]`, the last and the last cell.
@@ -78,7 +138,7 @@ fn direction(
     d: usize,
     x: ValueId,
     weights: [ValueId; 2],
-    positions: &[usize],
+    order: &Order<'_>,
 ) -> Result<[ValueId; 3]> {
     let mut own = [None; 8];
     for (index, slot) in own.iter_mut().enumerate() {
@@ -92,19 +152,26 @@ fn direction(
         };
     }
     let [.., h, c, _] = own;
-    let (mut state, mut states) = ([h, c], vec![None; positions.len()]);
-    for &p in positions {
-        own[0] = Some(taken(cx, x, p)?);
+    let width = cx.extents_of(x)?.last().copied().unwrap_or(0);
+    let x = order.turned(cx, x, width)?;
+    let (mut state, mut states) = ([h, c], Vec::with_capacity(order.steps));
+    for step in 0..order.steps {
+        own[0] = Some(taken(cx, x, step)?);
         own[5] = state[0].map(|h| rounded(cx, h)).transpose()?;
         own[6] = state[1];
         let outputs = cx.op(op.clone(), &own)?;
         let [y, h, c] = outputs[..] else {
             return Err(Error::internal("an LSTM without three outputs"));
         };
-        states[p] = Some(y);
-        state = [Some(h), Some(c)];
+        states.push(order.kept(cx, step, y, None)?);
+        state =
+            [Some(order.kept(cx, step, h, state[0])?), Some(order.kept(cx, step, c, state[1])?)];
     }
-    let all = joined(cx, states.into_iter().flatten().collect(), 0)?;
+    let all = joined(cx, states, 0)?;
+    let extents = cx.extents_of(all)?;
+    let flat = reshaped(cx, all, &[order.steps, order.batch, extents[3]])?;
+    let flat = order.turned(cx, flat, extents[3])?;
+    let all = reshaped(cx, flat, &extents)?;
     match state {
         [Some(h), Some(c)] => Ok([all, h, c]),
         _ => Err(Error::internal("an LSTM without steps")),
