@@ -211,8 +211,7 @@ const HALVES: Architecture = Architecture { interleaved: false, routing: None, .
 const CLASSIC: Architecture =
     Architecture { norm: Norm::Layer, activation: Unary::GeluTanh, gated: false, ..HALVES };
 
-const NORMALISED: Routing =
-    Routing { gate: Gate::Softmax, normalised: true, weighs_inputs: false };
+const NORMALISED: Routing = Routing { gate: Gate::Softmax, normalised: true, weighs_inputs: false };
 const AS_THEY_ARE: Routing = Routing { normalised: false, ..NORMALISED };
 const OF_USED: Routing = Routing { gate: Gate::SoftmaxOfUsed, ..AS_THEY_ARE };
 const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, ..NORMALISED };
@@ -234,7 +233,12 @@ const COHERE: Architecture =
 pub(super) const KNOWN: &[Architecture] = &[
     LLAMA,
     Architecture { name: "arcee", activation: Unary::Relu, squared: true, gated: false, ..LLAMA },
-    Architecture { name: "bloom", unrotated: Unrotated::Everywhere, alibi: Alibi::Always(8.0), ..CLASSIC },
+    Architecture {
+        name: "bloom",
+        unrotated: Unrotated::Everywhere,
+        alibi: Alibi::Always(8.0),
+        ..CLASSIC
+    },
     Architecture { name: "command-r", ..COHERE },
     Architecture {
         name: "cohere2",
@@ -292,7 +296,12 @@ pub(super) const KNOWN: &[Architecture] = &[
     },
     Architecture { name: "granite", ..GRANITE },
     Architecture { name: "granitemoe", ..GRANITE },
-    Architecture { name: "hunyuan-dense", qk_norm: HeadNorms::Weighted, qk_norm_rotated: true, ..HALVES },
+    Architecture {
+        name: "hunyuan-dense",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        ..HALVES
+    },
     Architecture { name: "internlm2", routing: None, ..LLAMA },
     Architecture { name: "lfm2", convolves: true, qk_norm: HeadNorms::Weighted, ..HALVES },
     Architecture {
@@ -319,13 +328,23 @@ pub(super) const KNOWN: &[Architecture] = &[
         local_rope: LocalRope::Unscaled,
         ..HALVES
     },
-    Architecture { name: "olmoe", qk_norm: HeadNorms::Weighted, routing: Some(AS_THEY_ARE), ..HALVES },
+    Architecture {
+        name: "olmoe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
     Architecture { name: "phi2", parallel: Parallel::Always, ..CLASSIC },
     Architecture { name: "phi3", fused_gate: true, windows: Windows::Everywhere, ..HALVES },
     Architecture { name: "qwen2", ..HALVES },
     Architecture { name: "qwen2moe", routing: Some(AS_THEY_ARE), ..HALVES },
     Architecture { name: "qwen3", qk_norm: HeadNorms::Weighted, ..HALVES },
-    Architecture { name: "qwen3moe", qk_norm: HeadNorms::Weighted, routing: Some(NORMALISED), ..HALVES },
+    Architecture {
+        name: "qwen3moe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(NORMALISED),
+        ..HALVES
+    },
     Architecture { name: "seed_oss", ..HALVES },
     Architecture { name: "smollm3", unrotated: Unrotated::Each(4), routing: None, ..LLAMA },
     Architecture { name: "stablelm", norm: Norm::Layer, parallel: Parallel::WithoutNorm, ..HALVES },
@@ -376,7 +395,12 @@ pub(super) const KNOWN: &[Architecture] = &[
         alibi: Alibi::Always(8.0),
         ..HALVES
     },
-    Architecture { name: "starcoder", positions: true, unrotated: Unrotated::Everywhere, ..CLASSIC },
+    Architecture {
+        name: "starcoder",
+        positions: true,
+        unrotated: Unrotated::Everywhere,
+        ..CLASSIC
+    },
     Architecture { name: "xverse", routing: None, ..LLAMA },
 ];
 

@@ -1,7 +1,10 @@
 //! Choosing the next token from logits.
 
+mod proposal;
 #[cfg(test)]
 mod tests;
+
+pub(super) use proposal::Proposal;
 
 use crate::error::{Error, Result};
 use rand_core::{RngCore, SeedableRng};
@@ -218,24 +221,32 @@ impl Sampler {
         let max = f64::from(highest(&self.kept));
         let temperature = f64::from(self.options.temperature);
         let weight = |c: &Candidate| ((f64::from(c.logit) - max) / temperature).exp();
-        let total: f64 = self.kept.iter().map(weight).sum();
-        // 53 random bits: every multiple of 2^-53 from 0 to below 1.
-        let uniform = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let mut left = uniform * total;
-        let mut last = None;
-        for candidate in &self.kept {
-            let weight = weight(candidate);
-            if weight > 0.0 {
-                last = Some(candidate.id);
-                left -= weight;
-                if left < 0.0 {
-                    break;
-                }
+        let weights: Vec<(u32, f64)> = self.kept.iter().map(|c| (c.id, weight(c))).collect();
+        let uniform = self.uniform();
+        draw_from(&weights, uniform)
+    }
+
+    /// 53 random bits: every multiple of 2^-53 from 0 to below 1.
+    fn uniform(&mut self) -> f64 {
+        (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// The token at this part of the total weight.
+fn draw_from(weights: &[(u32, f64)], uniform: f64) -> Result<u32> {
+    let mut left = uniform * weights.iter().map(|(_, weight)| weight).sum::<f64>();
+    let mut last = None;
+    for &(id, weight) in weights {
+        if weight > 0.0 {
+            last = Some(id);
+            left -= weight;
+            if left < 0.0 {
+                break;
             }
         }
-        // Rounding can leave a little of the total; it belongs to the last.
-        last.ok_or_else(no_token)
     }
+    // Rounding can leave a little of the total; it belongs to the last.
+    last.ok_or_else(no_token)
 }
 
 fn check_logits(logits: &[f32]) -> Result<()> {

@@ -93,4 +93,8 @@ pub struct EngineCounters {
     pub reused_tokens: u64,
     /// Tokens generated.
     pub tokens: u64,
+    /// Tokens that a draft proposed and that were looked at.
+    pub drafted: u64,
+    /// Those of them that were taken.
+    pub accepted: u64,
 }

@@ -107,15 +107,7 @@ const FAMILIES: [Family; 16] = [
         add_bos: false,
     },
     Family {
-        names: &[
-            "smollm",
-            "starcoder",
-            "refact",
-            "command-r",
-            "codeshell",
-            "exaone",
-            "minerva-7b",
-        ],
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
         steps: &[plain(r"\p{N}"), GPT2],
         ignore_merges: false,
         add_bos: false,
