@@ -13,11 +13,20 @@ fn drafted(
     (seed, tokens): (u64, usize),
     options: &EngineOptions,
 ) -> Result<Engine> {
-    let runner = &backend.backend;
     let draft = file(&TinyModel { seed, ..TinyModel::default() })?;
-    let draft = Some(EngineDraft { file: draft, tokens });
-    let model = file(&TinyModel::default())?;
-    runner.block_on(Engine::load_with_draft(model, draft, runner, options, &mut |_, _| {}))
+    let draft = EngineDraft { file: draft, tokens };
+    engine_with(backend, file(&TinyModel::default())?, draft, options)
+}
+
+fn engine_with(
+    backend: &Named,
+    model: GgufFile,
+    draft: EngineDraft,
+    options: &EngineOptions,
+) -> Result<Engine> {
+    let runner = &backend.backend;
+    let mut untold = |_, _| {};
+    runner.block_on(Engine::load_with_draft(model, Some(draft), runner, options, &mut untold))
 }
 
 /// Several at once, of different lengths, one of which comes later and one of which
@@ -64,10 +73,9 @@ pub fn greedy(backend: &Named) -> Result<(), Failed> {
     // A context that is full ends a text at the same token.
     let tiny = TinyModel { context: 24, ..TinyModel::default() };
     let wanted = alone(&mut model_of(backend, file(&tiny)?)?, &prompt(4, 9), &plain(60))?;
-    let runner = &backend.backend;
-    let draft = Some(EngineDraft { file: file(&tiny)?, tokens: 5 });
-    let load = Engine::load_with_draft(file(&tiny)?, draft, runner, &options(2), &mut |_, _| {});
-    let answer = ask(&mut runner.block_on(load)?, &prompt(4, 9), &plain(60))?;
+    let draft = EngineDraft { file: file(&tiny)?, tokens: 5 };
+    let mut engine = engine_with(backend, file(&tiny)?, draft, &options(2))?;
+    let answer = ask(&mut engine, &prompt(4, 9), &plain(60))?;
     assert_eq!((answer.tokens(), answer.reason), (wanted, Some(FinishReason::Context)));
     Ok(())
 }
@@ -140,12 +148,10 @@ fn chances(
 pub fn strange(backend: &Named) -> Result<(), Failed> {
     let path =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decoders/llama.gguf");
-    let runner = &backend.backend;
     for (tokens, wanted) in [(2, "token 0 is '<pad>'"), (0, "1 to 64")] {
-        let draft = Some(EngineDraft { file: wginfer::formats::gguf::open(&path)?, tokens });
+        let draft = EngineDraft { file: wginfer::formats::gguf::open(&path)?, tokens };
         let model = file(&TinyModel::default())?;
-        let load = Engine::load_with_draft(model, draft, runner, &options(1), &mut |_, _| {});
-        let error = runner.block_on(load).err().ok_or("a draft that cannot help")?;
+        let error = engine_with(backend, model, draft, &options(1)).err().ok_or("a draft that cannot help")?;
         assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains(wanted), "{error}");
     }

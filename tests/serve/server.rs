@@ -60,7 +60,8 @@ impl Setup {
             }
             None => None,
         };
-        let load = Engine::load_with_draft(file, draft, runner, &options, &mut |_, _| {});
+        let mut untold = |_, _| {};
+        let load = Engine::load_with_draft(file, draft, runner, &options, &mut untold);
         let engine = runner.block_on(load)?;
         let engine = EngineHandle::start(engine)?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
