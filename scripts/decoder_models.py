@@ -40,6 +40,9 @@ def configurations():
     yield "llama", hf.LlamaConfig(
         **COMMON, head_dim=HEAD, num_hidden_layers=2, rope_theta=500.0), {}
     yield "qwen2", hf.Qwen2Config(**HALF_WIDTH, num_hidden_layers=2, rope_theta=900.0), {}
+    # Of a text all positions of a token are the same.
+    yield "qwen2vl", hf.Qwen2Config(**HALF_WIDTH, num_hidden_layers=2, rope_theta=900.0), {
+        "rope.dimension_sections": [1, 2, 1, 0]}
     yield "qwen3", hf.Qwen3Config(
         **COMMON, head_dim=HEAD, num_hidden_layers=2, rope_theta=900.0), {}
     yield "gemma2", hf.Gemma2Config(

@@ -121,7 +121,8 @@ class Model:
 
 def models():
     many = lambda **sizes: Model(kv_heads=HEADS, **sizes)
-    yield "baichuan", many().split().gated()
+    # The number of blocks says whether they rotate.
+    yield "baichuan", Model(blocks=32, width=8, heads=2, kv_heads=2, feed=8).split().gated()
     yield "baichuan--13b", Model(blocks=40, width=8, heads=2, kv_heads=2, feed=8).split().gated()
     yield "bailingmoe", Model().split().experts(shared=12, shared_key=False).key(
         expert_shared_count=1, expert_weights_scale=1.5, expert_weights_norm=True,
@@ -158,17 +159,12 @@ def models():
     yield "orion", many().split().gated().layer_norms()
     yield "pangu-embedded", Model().split().gated().biases(
         "attn_q", "attn_k", "attn_v", "attn_output")
-    phimoe = Model().split().experts(inner=FEED).layer_norms().biases(
-        "attn_q", "attn_k", "attn_v", "attn_output").key(rope__scaling__original_context_length=256)
-    phimoe.tensors["output.bias"] = (VOCAB,)
-    yield "phimoe", phimoe.key(attention__layer_norm_rms_epsilon=1e-5)
     yield "plamo", Model().each("attn_q", "attn_k", "attn_v", "attn_output").norms(
         "attn_norm").gated()
     # The key counts the rows of the gate and of `up`.
     yield "qwen", many().each("attn_qkv", "attn_output").norms("attn_norm", "ffn_norm").gated(
         feed=FEED // 2).biases("attn_qkv")
     sections = dict(rope__dimension_sections=[1, 1, 0, 0])
-    yield "qwen2vl", Model().split().gated().biases("attn_q", "attn_k", "attn_v").key(**sections)
     yield "qwen3vl", Model().split().head_norms().gated().key(**sections, n_deepstack_layers=0)
     yield "qwen3vlmoe", Model().split().head_norms().experts().key(**sections, n_deepstack_layers=0)
     yield "refact", Model(kv_heads=1).split().gated().without("rope.freq_base", "rope.dimension_count")

@@ -375,10 +375,14 @@ pub(super) const KNOWN: &[Architecture] = &[
         routing: Some(BEFORE),
         ..LLAMA
     },
-    Architecture { name: "maincoder", qk_norm: HeadNorms::Weighted, ..HALVES },
+    Architecture {
+        name: "maincoder",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        ..LLAMA
+    },
     Architecture { name: "orion", norm: Norm::Layer, ..HALVES },
     Architecture { name: "pangu-embedded", ..HALVES },
-    Architecture { name: "phimoe", norm: Norm::Layer, routing: Some(NORMALISED), ..HALVES },
     Architecture { name: "plamo", parallel: Parallel::Always, ..HALVES },
     Architecture { name: "qwen", ..HALVES },
     Architecture { name: "qwen2vl", ..HALVES },

@@ -4,7 +4,7 @@
 use super::generate::{FinishReason, GenerateOptions, WhenFull};
 use super::grammar::Following;
 use super::probability::LogProbabilities;
-use super::sampler::{Proposal, Sampler, SamplerOptions};
+use super::sampler::{BREAKERS, Proposal, Sampler, SamplerOptions};
 use super::stop::StopStrings;
 use super::stream::Utf8Stream;
 use super::tokenizer::Tokenizer;
@@ -151,6 +151,9 @@ impl Continuation {
         logits: &[f32],
         proposal: Option<&Proposal>,
     ) -> Result<Option<Piece>> {
+        if self.options.sampler.dry_multiplier > 0.0 && self.sampler.breakers.is_empty() {
+            self.sampler.breakers = tokenizer.tokens_with(&BREAKERS);
+        }
         let changed = self.changes_logits();
         if changed && self.bias(tokenizer, logits)? {
             self.finish = Some(FinishReason::End);

@@ -29,6 +29,11 @@ pub(super) fn scaling(
     }
     let factor = factor(keys)?;
     match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
+        None | Some("none" | "linear") if attention.is_some_and(|factor| factor != 1.0) => {
+            let what = "a factor of cosines and sines without YaRN or LongRoPE";
+            let at = format!("{}: key '{}'", file.name(), keys.key("rope.scaling.attn_factor"));
+            Err(Error::unsupported(at, what))
+        }
         Some("none") => Ok(RopeScaling::None),
         // Files older than the key have the factor alone.
         None | Some("linear") if factor == 1.0 => Ok(RopeScaling::None),

@@ -151,7 +151,9 @@ pub fn strange(backend: &Named) -> Result<(), Failed> {
     for (tokens, wanted) in [(2, "token 0 is '<pad>'"), (0, "1 to 64")] {
         let draft = EngineDraft { file: wginfer::formats::gguf::open(&path)?, tokens };
         let model = file(&TinyModel::default())?;
-        let error = engine_with(backend, model, draft, &options(1)).err().ok_or("a draft that cannot help")?;
+        let error = engine_with(backend, model, draft, &options(1))
+            .err()
+            .ok_or("a draft that cannot help")?;
         assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains(wanted), "{error}");
     }

@@ -39,6 +39,7 @@ pub struct Request {
 
 /// What is wanted of a sequence.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each sequence that is submitted")]
 pub enum Work {
     /// Text that follows it.
     Generate(GenerateOptions),

@@ -317,6 +317,15 @@ impl Tokenizer {
         self.vocab.bytes(id).ok_or_else(|| no_token(id, self.vocab_len()))
     }
 
+    /// The tokens that have one of some texts in theirs, ascending.
+    pub(super) fn tokens_with(&self, texts: &[&str]) -> Vec<u32> {
+        let has = |id: &u32| {
+            let bytes = self.vocab.bytes(*id).unwrap_or_default();
+            texts.iter().any(|text| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+        };
+        (0..self.vocab_len() as u32).filter(has).collect()
+    }
+
     /// The text of tokens; bytes that are not UTF-8 become U+FFFD. Control
     /// tokens are written out if `special`, otherwise left out.
     ///
