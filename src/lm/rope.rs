@@ -20,6 +20,11 @@ pub(super) fn scaling(
     let pairs = rotary_dim / 2;
     // Llama 3 files carry per-frequency divisors as a tensor instead of keys.
     if let Some(factors) = rope_factors(file, "rope_freqs.weight", pairs)? {
+        let all = match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
+            None | Some("linear") => factor(keys)?,
+            _ => 1.0,
+        };
+        let factors = factors.into_iter().map(|factor| factor * all).collect();
         return Ok(RopeScaling::Factors { factors });
     }
     let attention = attention_factor(keys)?;
