@@ -40,6 +40,9 @@ def configurations():
     yield "llama", hf.LlamaConfig(
         **COMMON, head_dim=HEAD, num_hidden_layers=2, rope_theta=500.0), {}
     yield "qwen2", hf.Qwen2Config(**HALF_WIDTH, num_hidden_layers=2, rope_theta=900.0), {}
+    # Of a text all positions of a token are the same.
+    yield "qwen2vl", hf.Qwen2Config(**HALF_WIDTH, num_hidden_layers=2, rope_theta=900.0), {
+        "rope.dimension_sections": [1, 2, 1, 0]}
     yield "qwen3", hf.Qwen3Config(
         **COMMON, head_dim=HEAD, num_hidden_layers=2, rope_theta=900.0), {}
     yield "gemma2", hf.Gemma2Config(
@@ -128,6 +131,14 @@ def experts():
             **SHARED, "expert_gating_func": 2, "expert_weights_norm": True,
             "expert_weights_scale": 1.5,
             "rope.dimension_count": 4}
+    # All blocks rotate, none has experts.
+    yield "llama4", hf.Llama4TextConfig(
+        **without(COMMON, "attn_implementation"), **EIGHT, num_hidden_layers=2, num_local_experts=2,
+        interleave_moe_layer_step=9, moe_layers=[], no_rope_layers=[1, 1],
+        intermediate_size_mlp=FEED, attention_chunk_size=None, use_qk_norm=True,
+        attn_temperature_tuning=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 700.0}), {
+            "attention.sliding_window": 0}
     yield "ernie4_5-moe", hf.Ernie4_5_MoeConfig(
         **COMMON, **TWO, moe_num_experts=5, moe_k=2, moe_intermediate_size=12,
         moe_num_shared_experts=1, moe_layer_start_index=1), {
@@ -233,6 +244,9 @@ def classic():
     yield "gpt2", hf.GPT2Config(
         vocab_size=VOCAB, n_embd=WIDTH, n_head=4, n_layer=2, n_positions=256, n_inner=FEED), {
             **eps, "feed_forward": FEED}
+    yield "starcoder", hf.GPTBigCodeConfig(
+        vocab_size=VOCAB, n_embd=WIDTH, n_head=4, n_layer=2, n_positions=256, n_inner=FEED,
+        multi_query=True), {**eps, "kv_heads": 1, "feed_forward": FEED}
     neox = without(LAYER, "num_key_value_heads", "rope_theta")
     # Heads that are no power of two have slopes in between.
     yield "bloom", hf.BloomConfig(
@@ -289,6 +303,9 @@ NAMES = {
     "self_attn.k_norm": "attn_k_norm",
     "self_attn.query_layernorm": "attn_q_norm",
     "self_attn.key_layernorm": "attn_k_norm",
+    "feed_forward.gate_proj": "ffn_gate",
+    "feed_forward.up_proj": "ffn_up",
+    "feed_forward.down_proj": "ffn_down",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.gate_up_proj": "ffn_up",

@@ -118,7 +118,7 @@ def write(name, architecture, config, keys):
     sizes(writer, config, keys)
     add = {
         int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
-        bool: writer.add_bool,
+        bool: writer.add_bool, list: writer.add_array,
     }
     for key, value in keys.items():
         add[type(value)](f"{architecture}.{key}", value)

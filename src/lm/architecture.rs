@@ -17,6 +17,9 @@ pub(super) enum Windows {
     Everywhere,
     /// All but each `n`th block, which sees the whole sequence.
     AllBut(usize),
+    /// Blocks see the chunk of so many tokens that a query is in. As long as a text
+    /// is no longer, that is all of it: the context is cut to one chunk.
+    Chunks(usize),
 }
 
 /// Which blocks do not rotate queries and keys.
@@ -30,6 +33,44 @@ pub(super) enum Unrotated {
     Each(usize),
     /// Those that see the whole sequence where others have a window.
     Unwindowed,
+    /// Each `n`th, unless the file gives a window of 0.
+    EachUnlessWindowIsZero(usize),
+    /// All, if the file's `rope.scaling.finetuned` is false.
+    UnlessFinetuned,
+}
+
+/// How blocks with a window rotate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum LocalRope {
+    /// As all others.
+    Same,
+    /// With the same base, unless the file gives one, and without scaling.
+    Unscaled,
+    /// With this base, unless the file gives one, and without scaling.
+    Base(f64),
+}
+
+/// How query and key heads are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeadNorms {
+    /// Where a file has weights for it.
+    WhereGiven,
+    /// With weights, which a file must have.
+    Weighted,
+    /// Without weights, in blocks that rotate.
+    Bare,
+}
+
+/// Which models of an architecture take off scores by distance (ALiBi) although
+/// their files do not say so.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Alibi {
+    /// None.
+    Never,
+    /// All, with this exponent.
+    Always(f64),
+    /// Those of so many blocks, which do not rotate then.
+    WithBlocks(usize, f64),
 }
 
 /// Whether attention and feed-forward read the same residual stream.
@@ -61,6 +102,9 @@ pub(super) struct Routing {
     pub(super) gate: Gate,
     /// Whether the weights of the chosen experts are made to add up to 1.
     pub(super) normalised: bool,
+    /// Whether what experts read is multiplied with their weights, not what they
+    /// give.
+    pub(super) weighs_inputs: bool,
 }
 
 /// An architecture: where its block differs from Llama's.
@@ -75,9 +119,8 @@ pub(super) struct Architecture {
     /// Whether what attention and feed-forward give is normalised before it is
     /// added to the residual stream.
     pub(super) post_norms: bool,
-    /// Whether query and key heads are normalised. Where a file has norms for
-    /// them, they are in any case.
-    pub(super) qk_norm: bool,
+    /// Whether query and key heads are normalised.
+    pub(super) qk_norm: HeadNorms,
     /// Whether that is done after they are rotated.
     pub(super) qk_norm_rotated: bool,
     /// Whether attention and feed-forward are side by side.
@@ -86,8 +129,8 @@ pub(super) struct Architecture {
     pub(super) interleaved: bool,
     /// The base of rotary frequencies where the file gives none.
     pub(super) rope_base: f64,
-    /// The base in blocks with a window, which do not share the file's scaling.
-    pub(super) local_rope_base: Option<f64>,
+    /// How blocks with a window rotate.
+    pub(super) local_rope: LocalRope,
     /// Which blocks do not rotate at all.
     pub(super) unrotated: Unrotated,
     /// Applied to the gate of the feed-forward layer, or to its inner values.
@@ -123,8 +166,8 @@ pub(super) struct Architecture {
     pub(super) logit_scale: LogitScale,
     /// Whether keys and values may be made of one short vector of each token.
     pub(super) latent: bool,
-    /// The exponent of ALiBi where the file gives none.
-    pub(super) alibi: Option<f64>,
+    /// Whether there is ALiBi where the file gives no exponent.
+    pub(super) alibi: Alibi,
     /// Whether blocks without key and value heads convolve.
     pub(super) convolves: bool,
 }
@@ -134,12 +177,12 @@ const LLAMA: Architecture = Architecture {
     norm: Norm::Rms,
     pre_norms: true,
     post_norms: false,
-    qk_norm: false,
+    qk_norm: HeadNorms::WhereGiven,
     qk_norm_rotated: false,
     parallel: Parallel::Never,
     interleaved: true,
     rope_base: 10_000.0,
-    local_rope_base: None,
+    local_rope: LocalRope::Same,
     unrotated: Unrotated::Nowhere,
     activation: Unary::Silu,
     clamp: None,
@@ -157,7 +200,7 @@ const LLAMA: Architecture = Architecture {
     scales_required: false,
     logit_scale: LogitScale::Factor,
     latent: false,
-    alibi: None,
+    alibi: Alibi::Never,
     convolves: false,
 };
 
@@ -168,15 +211,20 @@ const HALVES: Architecture = Architecture { interleaved: false, routing: None, .
 const CLASSIC: Architecture =
     Architecture { norm: Norm::Layer, activation: Unary::GeluTanh, gated: false, ..HALVES };
 
-const NORMALISED: Routing = Routing { gate: Gate::Softmax, normalised: true };
-const AS_THEY_ARE: Routing = Routing { gate: Gate::Softmax, normalised: false };
-const OF_USED: Routing = Routing { gate: Gate::SoftmaxOfUsed, normalised: false };
-const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, normalised: true };
+const NORMALISED: Routing = Routing { gate: Gate::Softmax, normalised: true, weighs_inputs: false };
+const AS_THEY_ARE: Routing = Routing { normalised: false, ..NORMALISED };
+const OF_USED: Routing = Routing { gate: Gate::SoftmaxOfUsed, ..AS_THEY_ARE };
+const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, ..NORMALISED };
+const BEFORE: Routing = Routing { gate: Gate::Sigmoid, weighs_inputs: true, ..AS_THEY_ARE };
 
 const GEMMA: Architecture =
     Architecture { name: "gemma", activation: Unary::GeluTanh, scaled_embedding: true, ..HALVES };
 
-const GRANITE: Architecture = Architecture { logit_scale: LogitScale::Divisor, ..LLAMA };
+const GRANITE: Architecture = Architecture {
+    logit_scale: LogitScale::Divisor,
+    unrotated: Unrotated::UnlessFinetuned,
+    ..LLAMA
+};
 
 const COHERE: Architecture =
     Architecture { norm: Norm::Layer, parallel: Parallel::Always, routing: None, ..LLAMA };
@@ -185,7 +233,12 @@ const COHERE: Architecture =
 pub(super) const KNOWN: &[Architecture] = &[
     LLAMA,
     Architecture { name: "arcee", activation: Unary::Relu, squared: true, gated: false, ..LLAMA },
-    Architecture { name: "bloom", unrotated: Unrotated::Everywhere, alibi: Some(8.0), ..CLASSIC },
+    Architecture {
+        name: "bloom",
+        unrotated: Unrotated::Everywhere,
+        alibi: Alibi::Always(8.0),
+        ..CLASSIC
+    },
     Architecture { name: "command-r", ..COHERE },
     Architecture {
         name: "cohere2",
@@ -194,7 +247,7 @@ pub(super) const KNOWN: &[Architecture] = &[
         ..COHERE
     },
     Architecture { name: "deepseek2", latent: true, routing: Some(AS_THEY_ARE), ..LLAMA },
-    Architecture { name: "dots1", qk_norm: true, routing: Some(SIGMOID), ..HALVES },
+    Architecture { name: "dots1", qk_norm: HeadNorms::Weighted, routing: Some(SIGMOID), ..HALVES },
     Architecture { name: "ernie4_5", ..LLAMA },
     Architecture { name: "ernie4_5-moe", ..LLAMA },
     Architecture { name: "exaone", ..HALVES },
@@ -202,7 +255,7 @@ pub(super) const KNOWN: &[Architecture] = &[
         name: "exaone4",
         pre_norms: false,
         post_norms: true,
-        qk_norm: true,
+        qk_norm: HeadNorms::Weighted,
         windows: Windows::AllBut(4),
         unrotated: Unrotated::Unwindowed,
         ..HALVES
@@ -222,8 +275,8 @@ pub(super) const KNOWN: &[Architecture] = &[
     Architecture {
         name: "gemma3",
         rope_base: 1_000_000.0,
-        local_rope_base: Some(10_000.0),
-        qk_norm: true,
+        local_rope: LocalRope::Base(10_000.0),
+        qk_norm: HeadNorms::Weighted,
         post_norms: true,
         windows: Windows::AllBut(6),
         width_scaled_blocks: Some(62),
@@ -243,10 +296,20 @@ pub(super) const KNOWN: &[Architecture] = &[
     },
     Architecture { name: "granite", ..GRANITE },
     Architecture { name: "granitemoe", ..GRANITE },
-    Architecture { name: "hunyuan-dense", qk_norm: true, qk_norm_rotated: true, ..HALVES },
+    Architecture {
+        name: "hunyuan-dense",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        ..HALVES
+    },
     Architecture { name: "internlm2", routing: None, ..LLAMA },
-    Architecture { name: "lfm2", convolves: true, qk_norm: true, ..HALVES },
-    Architecture { name: "minicpm", scales_required: true, ..GRANITE },
+    Architecture { name: "lfm2", convolves: true, qk_norm: HeadNorms::Weighted, ..HALVES },
+    Architecture {
+        name: "minicpm",
+        scales_required: true,
+        unrotated: Unrotated::Nowhere,
+        ..GRANITE
+    },
     Architecture { name: "mistral3", ..LLAMA },
     Architecture {
         name: "mpt",
@@ -260,21 +323,89 @@ pub(super) const KNOWN: &[Architecture] = &[
         name: "olmo2",
         pre_norms: false,
         post_norms: true,
-        qk_norm: true,
+        qk_norm: HeadNorms::Weighted,
         windows: Windows::AllBut(4),
+        local_rope: LocalRope::Unscaled,
         ..HALVES
     },
-    Architecture { name: "olmoe", qk_norm: true, routing: Some(AS_THEY_ARE), ..HALVES },
+    Architecture {
+        name: "olmoe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
     Architecture { name: "phi2", parallel: Parallel::Always, ..CLASSIC },
     Architecture { name: "phi3", fused_gate: true, windows: Windows::Everywhere, ..HALVES },
     Architecture { name: "qwen2", ..HALVES },
     Architecture { name: "qwen2moe", routing: Some(AS_THEY_ARE), ..HALVES },
-    Architecture { name: "qwen3", qk_norm: true, ..HALVES },
-    Architecture { name: "qwen3moe", qk_norm: true, routing: Some(NORMALISED), ..HALVES },
+    Architecture { name: "qwen3", qk_norm: HeadNorms::Weighted, ..HALVES },
+    Architecture {
+        name: "qwen3moe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(NORMALISED),
+        ..HALVES
+    },
     Architecture { name: "seed_oss", ..HALVES },
     Architecture { name: "smollm3", unrotated: Unrotated::Each(4), routing: None, ..LLAMA },
     Architecture { name: "stablelm", norm: Norm::Layer, parallel: Parallel::WithoutNorm, ..HALVES },
     Architecture { name: "starcoder2", ..CLASSIC },
+    Architecture { name: "baichuan", alibi: Alibi::WithBlocks(40, 8.0), ..LLAMA },
+    Architecture { name: "bailingmoe", ..LLAMA },
+    Architecture { name: "deepseek", routing: Some(AS_THEY_ARE), ..LLAMA },
+    Architecture {
+        name: "hunyuan-moe",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        routing: Some(NORMALISED),
+        ..HALVES
+    },
+    Architecture { name: "jais2", activation: Unary::Relu, squared: true, ..CLASSIC },
+    Architecture {
+        name: "lfm2moe",
+        convolves: true,
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(SIGMOID),
+        ..HALVES
+    },
+    Architecture {
+        name: "llama4",
+        qk_norm: HeadNorms::Bare,
+        unrotated: Unrotated::EachUnlessWindowIsZero(4),
+        windows: Windows::Chunks(8192),
+        routing: Some(BEFORE),
+        ..LLAMA
+    },
+    Architecture {
+        name: "maincoder",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        ..LLAMA
+    },
+    Architecture { name: "orion", norm: Norm::Layer, ..HALVES },
+    Architecture { name: "pangu-embedded", ..HALVES },
+    Architecture { name: "plamo", parallel: Parallel::Always, ..HALVES },
+    Architecture { name: "qwen", ..HALVES },
+    Architecture { name: "qwen2vl", ..HALVES },
+    Architecture { name: "qwen3vl", qk_norm: HeadNorms::Weighted, ..HALVES },
+    Architecture {
+        name: "qwen3vlmoe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(NORMALISED),
+        ..HALVES
+    },
+    Architecture {
+        name: "refact",
+        unrotated: Unrotated::Everywhere,
+        alibi: Alibi::Always(8.0),
+        ..HALVES
+    },
+    Architecture {
+        name: "starcoder",
+        positions: true,
+        unrotated: Unrotated::Everywhere,
+        ..CLASSIC
+    },
+    Architecture { name: "xverse", routing: None, ..LLAMA },
 ];
 
 impl Architecture {

@@ -4,7 +4,7 @@
 use super::generate::{FinishReason, GenerateOptions, WhenFull};
 use super::grammar::Following;
 use super::probability::LogProbabilities;
-use super::sampler::Sampler;
+use super::sampler::{BREAKERS, Proposal, Sampler, SamplerOptions};
 use super::stop::StopStrings;
 use super::stream::Utf8Stream;
 use super::tokenizer::Tokenizer;
@@ -21,11 +21,16 @@ pub struct Piece {
     pub log_probabilities: Option<LogProbabilities>,
 }
 
+/// What a draft's random numbers begin elsewhere by.
+const DRAFT_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A prompt and what follows it.
 #[derive(Debug)]
 pub(super) struct Continuation {
     options: GenerateOptions,
     sampler: Sampler,
+    /// Chooses what a draft proposes, with random numbers of its own.
+    proposer: Sampler,
     stream: Utf8Stream,
     stops: StopStrings,
     /// The prompt's tokens and the generated ones.
@@ -46,7 +51,9 @@ impl Continuation {
     /// If an option makes no sense.
     pub(super) fn new(tokens: Vec<u32>, options: &GenerateOptions) -> Result<Self> {
         options.check()?;
+        let seed = options.sampler.seed ^ DRAFT_SEED;
         Ok(Continuation {
+            proposer: Sampler::new(SamplerOptions { seed, ..options.sampler.clone() })?,
             sampler: Sampler::new(options.sampler.clone())?,
             stream: Utf8Stream::new(),
             stops: StopStrings::new(&options.stop),
@@ -114,8 +121,27 @@ impl Continuation {
         }
     }
 
-    /// Chooses the next token by the logits after the last one. `None` if it
-    /// ends the text; then [`Self::finished`] says why.
+    /// What a draft proposes by its logits after the text and `further` tokens.
+    ///
+    /// # Errors
+    /// As for [`Self::advance`].
+    pub(super) fn propose(&mut self, logits: &[f32], further: &[u32]) -> Result<Proposal> {
+        if further.is_empty() {
+            return self.proposer.propose(logits, &self.tokens);
+        }
+        self.proposer.propose(logits, &[&self.tokens, further].concat())
+    }
+
+    /// How many tokens a draft may propose at most: all but the last of those that
+    /// may still come, as far as the contexts reach.
+    pub(super) fn worth_proposing(&self, context: usize) -> usize {
+        let left = self.options.max_tokens.saturating_sub(self.generated() + 1);
+        left.min(context.saturating_sub(self.fed().len()))
+    }
+
+    /// Chooses the next token by the logits after the last one, and by what a draft
+    /// proposed for it if it did. `None` if it ends the text; then
+    /// [`Self::finished`] says why.
     ///
     /// # Errors
     /// If the logits are not numbers, or none is left to choose from.
@@ -123,15 +149,20 @@ impl Continuation {
         &mut self,
         tokenizer: &Tokenizer,
         logits: &[f32],
+        proposal: Option<&Proposal>,
     ) -> Result<Option<Piece>> {
-        let token = if self.changes_logits() {
-            if self.bias(tokenizer, logits)? {
-                self.finish = Some(FinishReason::End);
-                return Ok(None);
-            }
-            self.sampler.sample(&self.biased, &self.tokens)?
-        } else {
-            self.sampler.sample(logits, &self.tokens)?
+        if self.options.sampler.dry_multiplier > 0.0 && self.sampler.breakers.is_empty() {
+            self.sampler.breakers = tokenizer.tokens_with(&BREAKERS);
+        }
+        let changed = self.changes_logits();
+        if changed && self.bias(tokenizer, logits)? {
+            self.finish = Some(FinishReason::End);
+            return Ok(None);
+        }
+        let seen = if changed { &self.biased } else { logits };
+        let token = match proposal {
+            Some(proposal) => self.sampler.judge(seen, &self.tokens, proposal)?,
+            None => self.sampler.sample(seen, &self.tokens)?,
         };
         if !self.options.ignore_end && tokenizer.is_end(token) {
             self.finish = Some(FinishReason::End);

@@ -127,8 +127,10 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         global,
         local,
         bias: None,
+        temperature: None,
     };
     b.bias = b.alibi()?;
+    b.temperature = b.temperatures()?;
     let mut x = b.g.gather(embedding, tokens, 0)?;
     x = b.scaled("embedding_scale", x, spec.embedding_scale)?;
     if spec.embedding_norm {
@@ -176,6 +178,8 @@ pub(super) struct Blocks<'a> {
     local: Option<(ValueId, ValueId)>,
     /// What is added to attention scores.
     bias: Option<ValueId>,
+    /// What queries are multiplied with.
+    temperature: Option<ValueId>,
 }
 
 impl Blocks<'_> {

@@ -1,12 +1,14 @@
 //! A small model that runs ahead of a large one (speculative decoding).
 //!
-//! The large model computes all proposed tokens in one step. Its own choice is made
-//! from its logits as without a draft, one token after another; logits behind a token
-//! that it did not choose are dropped. So a draft changes what a text costs and
-//! nothing else.
+//! The large model computes all proposed tokens in one step. Then each is taken or
+//! not by its logits (`sampler/proposal.rs`), one token after another; logits behind a
+//! token that was not taken are dropped. So a draft changes what a text costs and
+//! nothing else: at temperature 0 not a token, above it not how likely one is.
 
+use super::continuation::Continuation;
 use super::generate::common;
 use super::model::LanguageModel;
+use super::sampler::Proposal;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
@@ -27,11 +29,14 @@ pub struct Draft<'m> {
 #[derive(Debug)]
 pub(super) struct Ahead<'m> {
     draft: Draft<'m>,
-    /// Tokens that were proposed, each with the logits behind it.
-    known: VecDeque<(u32, Vec<f32>)>,
+    /// Tokens that were proposed, each with what is known behind it.
+    known: VecDeque<(u32, Known)>,
     drafted: usize,
     accepted: usize,
 }
+
+/// The logits after a token, and what the draft proposed to follow it.
+pub(super) type Known = (Vec<f32>, Option<Proposal>);
 
 impl<'m> Ahead<'m> {
     /// # Errors
@@ -49,64 +54,81 @@ impl<'m> Ahead<'m> {
         (self.drafted, self.accepted)
     }
 
-    /// The logits after the last token, of which `cached` are in the caches.
+    /// What is known after the last token of a text, of which `cached` are in the
+    /// caches.
     ///
     /// # Errors
     /// The devices' failures.
     pub(super) async fn logits(
         &mut self,
         model: &mut LanguageModel,
-        tokens: &[u32],
+        text: &mut Continuation,
         cached: usize,
-    ) -> Result<Vec<f32>> {
-        if let Some((token, logits)) = self.known.pop_front()
-            && tokens.last() == Some(&token)
-            && cached + 1 == tokens.len()
+    ) -> Result<Known> {
+        let fed = text.fed();
+        if let Some((token, known)) = self.known.pop_front()
+            && fed.last() == Some(&token)
+            && cached + 1 == fed.len()
         {
             self.accepted += 1;
-            return Ok(logits);
+            return Ok(known);
         }
         self.known.clear();
-        let proposed = match tokens.len() - cached {
-            1 => self.propose(model, tokens).await?,
+        let proposed = match fed.len() - cached {
+            1 => self.propose(model, text).await?,
             // A prompt is computed first.
             _ => Vec::new(),
         };
+        let tokens = text.fed();
         if proposed.is_empty() {
-            return model.forward(&tokens[cached..], cached).await;
+            return Ok((model.forward(&tokens[cached..], cached).await?, None));
         }
         self.drafted += proposed.len();
-        let step: Vec<u32> = tokens[cached..].iter().chain(&proposed).copied().collect();
+        let ahead = proposed.iter().map(|proposal| proposal.token);
+        let step: Vec<u32> = tokens[cached..].iter().copied().chain(ahead).collect();
         let rows: Vec<i32> = (0..step.len() as i32).collect();
         let logits = model.step(&step, cached, &rows).await?;
         let mut logits = logits.chunks_exact(model.spec().vocabulary).map(<[f32]>::to_vec);
         let first = logits.next().ok_or_else(|| Error::internal("a step without logits"))?;
-        self.known = proposed.into_iter().zip(logits).collect();
-        Ok(first)
+        // Behind each stands what was proposed after it.
+        let next = proposed.iter().skip(1).cloned().map(Some).chain([None]);
+        let known = proposed.iter().map(|proposal| proposal.token).zip(logits.zip(next));
+        self.known = known.collect();
+        Ok((first, proposed.into_iter().next()))
     }
 
-    /// The most likely tokens by the draft, as many as there is room for.
-    async fn propose(&mut self, model: &LanguageModel, tokens: &[u32]) -> Result<Vec<u32>> {
+    /// What the draft proposes, as many tokens as there is room for.
+    async fn propose(
+        &mut self,
+        model: &LanguageModel,
+        text: &mut Continuation,
+    ) -> Result<Vec<Proposal>> {
         let Draft { model: draft, tokens: most } = &mut self.draft;
-        let room = model.context().min(draft.context()).saturating_sub(tokens.len());
+        let room = text.worth_proposing(model.context().min(draft.context()));
         let most = (*most).min(room).min(model.chunk().saturating_sub(1));
-        let mut proposed = Vec::with_capacity(most);
-        let all = model.spec().vocabulary.min(draft.spec().vocabulary);
-        let mut text = tokens.to_vec();
+        let mut proposed: Vec<Proposal> = Vec::with_capacity(most);
+        let mut tokens = text.fed().to_vec();
+        let begin = tokens.len();
         while proposed.len() < most {
-            let there = common(draft.kept(), &text).min(text.len() - 1);
-            let logits = draft.forward(&text[there..], there).await?;
-            let best = logits.iter().take(all).enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-            let Some((best, _)) = best else { break };
-            text.push(best as u32);
-            proposed.push(best as u32);
+            let there = common(draft.kept(), &tokens).min(tokens.len() - 1);
+            let logits = draft.forward(&tokens[there..], there).await?;
+            let logits = padded(logits, model.spec().vocabulary);
+            let proposal = text.propose(&logits, &tokens[begin..])?;
+            tokens.push(proposal.token);
+            proposed.push(proposal);
         }
         Ok(proposed)
     }
 }
 
+/// The logits of a draft for the tokens that the model has.
+pub(super) fn padded(mut logits: Vec<f32>, vocabulary: usize) -> Vec<f32> {
+    logits.resize(vocabulary, f32::NEG_INFINITY);
+    logits
+}
+
 /// Every token stands for the same in both; one may have some more.
-fn same_vocabulary(draft: &Tokenizer, model: &Tokenizer) -> Result<()> {
+pub(super) fn same_vocabulary(draft: &Tokenizer, model: &Tokenizer) -> Result<()> {
     let (a, b) = (draft.vocab_len(), model.vocab_len());
     let wrong = |what: String| Err(Error::input("draft", "the vocabulary of the model", what));
     if a.abs_diff(b) > MORE_TOKENS {

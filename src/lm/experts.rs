@@ -22,6 +22,8 @@ pub struct Experts {
     pub gate: Gate,
     /// Whether the weights of those used are made to add up to 1.
     pub normalised: bool,
+    /// Whether what experts read is multiplied with the weights, not what they give.
+    pub weighs_inputs: bool,
     /// What the weights are multiplied with.
     pub scale: Option<f32>,
     /// Groups of experts, of which some are chosen first.
@@ -91,6 +93,7 @@ impl Experts {
             used: keys.size("expert_used_count", count as u64)?,
             gate,
             normalised: normalised.unwrap_or(routing.normalised),
+            weighs_inputs: routing.weighs_inputs,
             scale: keys.scale("expert_weights_scale")?,
             groups,
         }))
@@ -110,8 +113,8 @@ fn groups(keys: &Keys<'_>, experts: usize) -> Result<Groups> {
 /// What experts of other groups have for a score.
 const OUT_OF_GROUP: f32 = -1e30;
 
-/// The extents of tensors of experts: so many of them, inner, width.
-const INNER: &str = "ffn_up_exps.weight";
+/// Its extents: so many experts, width, inner.
+const DOWN: &str = "ffn_down_exps.weight";
 const SHARED_INNER: &str = "ffn_up_shexp.weight";
 
 /// Below this no sum of weights is divided by, as in llama.cpp.
@@ -134,24 +137,22 @@ impl Blocks<'_> {
         let tokens = sequences * query;
         let flat = self.g.reshape(x, &[tokens.clone(), width.into()])?;
         let (weights, chosen) = self.route(block, &experts, flat)?;
-        let inner = self.inner_size(block, INNER, 1)?;
-        let count = experts.count;
-        let gate = self.weight(block, "ffn_gate_exps", &[count, inner, width])?;
-        let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
-        let down = self.weight(block, "ffn_down_exps", &[count, width, inner])?;
-        let biases = self.optional(block, "ffn_gate_exps.bias", &[count, inner])?;
-        let fed = match (biases, self.spec.clamp) {
-            (None, None) => self.gated(flat, chosen, [gate, up], self.spec.activation)?,
-            _ => {
-                let gate = self.biased(block, "ffn_gate_exps", (flat, chosen), gate)?;
-                let up = self.biased(block, "ffn_up_exps", (flat, chosen), up)?;
-                self.bounded_gate(gate, up)?
-            }
-        };
-        let fed = self.biased(block, "ffn_down_exps", (fed, chosen), down)?;
+        let inner = self.inner_size(block, DOWN, 2)?;
+        let down = self.weight(block, "ffn_down_exps", &[experts.count, width, inner])?;
         let shape = [tokens.clone(), experts.used.into(), 1u64.into()];
         let weights = self.g.reshape(weights, &shape)?;
-        let fed = self.g.mul(fed, weights)?;
+        let read = match experts.weighs_inputs {
+            true => {
+                let each = self.g.reshape(flat, &[tokens, 1u64.into(), width.into()])?;
+                self.g.mul(each, weights)?
+            }
+            false => flat,
+        };
+        let fed = self.inner_values(block, (read, chosen), [experts.count, inner])?;
+        let mut fed = self.biased(block, "ffn_down_exps", (fed, chosen), down)?;
+        if !experts.weighs_inputs {
+            fed = self.g.mul(fed, weights)?;
+        }
         let mut sum = self.g.reduce(Reduction::Sum, fed, &[1], false)?;
         if self.has(block, SHARED_INNER)? {
             let shared = self.shared_expert(block, flat)?;
@@ -160,6 +161,32 @@ impl Blocks<'_> {
         let [sequences, query] = self.flat.clone();
         let shape = [sequences, query, width.into()];
         self.g.reshape(sum, &shape)
+    }
+
+    /// What stands between the two halves of the chosen experts: `[tokens, used,
+    /// inner]`. A file has the gate and `up` apart, or in one tensor.
+    fn inner_values(
+        &mut self,
+        block: usize,
+        (x, chosen): (ValueId, ValueId),
+        [count, inner]: [usize; 2],
+    ) -> Result<ValueId> {
+        let width = self.spec.width;
+        let both = [count, 2 * inner, width];
+        if let Some(both) = self.optional(block, "ffn_gate_up_exps.weight", &both)? {
+            let both = self.biased(block, "ffn_gate_up_exps", (x, chosen), both)?;
+            let gate = self.part(both, 0..inner)?;
+            let up = self.part(both, inner..2 * inner)?;
+            return self.bounded_gate(gate, up);
+        }
+        let gate = self.weight(block, "ffn_gate_exps", &[count, inner, width])?;
+        let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
+        if !self.has(block, "ffn_gate_exps.bias")? && self.spec.clamp.is_none() {
+            return self.gated(x, chosen, [gate, up], self.spec.activation);
+        }
+        let gate = self.biased(block, "ffn_gate_exps", (x, chosen), gate)?;
+        let up = self.biased(block, "ffn_up_exps", (x, chosen), up)?;
+        self.bounded_gate(gate, up)
     }
 
     /// Rows times the matrices of the chosen experts, plus their biases where the
@@ -284,7 +311,7 @@ impl Blocks<'_> {
 
     /// The inner width of experts: keys of different names give it, the tensors
     /// have it.
-    fn inner_size(&self, block: usize, name: &str, axis: usize) -> Result<usize> {
+    pub(super) fn inner_size(&self, block: usize, name: &str, axis: usize) -> Result<usize> {
         let name = format!("blk.{block}.{name}");
         let at = format!("tensor '{name}'");
         let tensor = (self.weights)(&name)?;

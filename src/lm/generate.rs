@@ -242,10 +242,11 @@ impl LanguageModel {
     }
 
     /// As [`LanguageModel::generate`], with a smaller model that runs ahead: what it
-    /// proposes is computed in one step, and kept as far as this model chooses the
-    /// same. So the text is the one that it would be without, token by token, also
-    /// where tokens are drawn: as far as logits are not so close that the rounding of
-    /// kernels for other numbers of rows decides.
+    /// proposes is computed in one step, and kept as far as this model takes it. At
+    /// temperature 0 the text is the one that it would be without, as far as logits are
+    /// not so close that the rounding of kernels for other numbers of rows decides.
+    /// Where tokens are drawn it is as likely as without (speculative sampling, arXiv
+    /// 2211.17192), and the same for the same seed and draft.
     ///
     /// # Errors
     /// As [`LanguageModel::generate`]; [`Error::Input`] if the two have not the same
@@ -348,17 +349,16 @@ impl Generation<'_> {
             Some(cached) => cached,
             None => self.prepare().await?,
         };
-        let fed = self.text.fed();
-        let logits = match &mut self.ahead {
-            Some(ahead) => ahead.logits(self.model, fed, cached).await?,
-            None => self.model.forward(&fed[cached..], cached).await?,
+        let (logits, proposal) = match &mut self.ahead {
+            Some(ahead) => ahead.logits(self.model, &mut self.text, cached).await?,
+            None => (self.model.forward(&self.text.fed()[cached..], cached).await?, None),
         };
-        self.cached = Some(fed.len());
+        self.cached = Some(self.text.fed().len());
         if let Some(ahead) = &self.ahead {
             (self.stats.drafted, self.stats.accepted) = ahead.counts();
         }
         let computed = begun.elapsed();
-        let piece = self.text.advance(self.model.file().tokenizer(), &logits)?;
+        let piece = self.text.advance(self.model.file().tokenizer(), &logits, proposal.as_ref())?;
         if first {
             self.stats.prefill = computed;
             self.stats.first_token = begun.elapsed();

@@ -37,6 +37,16 @@ impl Keys<'_> {
         }
     }
 
+    /// The largest of the numbers that blocks have, which may differ.
+    pub(super) fn largest(&self, name: &str, most: u64) -> Result<usize> {
+        let key = self.key(name);
+        if !matches!(self.meta.get(&key), Some(Value::Array(_))) {
+            return self.size(name, most);
+        }
+        let largest = self.meta.i64s_of(&key)?.max().unwrap_or(0);
+        self.in_range(name, u64::try_from(largest).unwrap_or(0), most)
+    }
+
     /// A whole number, or an array that gives all blocks that have some the same.
     fn number(&self, name: &str) -> Result<Option<u64>> {
         let key = self.key(name);
@@ -78,6 +88,14 @@ impl Keys<'_> {
         match self.meta.opt_f32(&self.key(name))? {
             None => Ok(None),
             Some(scale) if scale == 0.0 || scale == 1.0 => Ok(None),
+            Some(scale) => self.above_zero(name, scale.into()).map(|_| Some(scale)),
+        }
+    }
+
+    /// A positive number; a file says 0 for none.
+    pub(super) fn scale_of(&self, name: &str) -> Result<Option<f32>> {
+        match self.meta.opt_f32(&self.key(name))? {
+            None | Some(0.0) => Ok(None),
             Some(scale) => self.above_zero(name, scale.into()).map(|_| Some(scale)),
         }
     }

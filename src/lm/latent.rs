@@ -3,7 +3,7 @@
 
 use super::architecture::Architecture;
 use super::keys::Keys;
-use super::rope::LOG_MULTIPLIER;
+use super::rope::{LOG_MULTIPLIER, factor};
 use super::spec::MAX_HEAD;
 use crate::error::Result;
 use crate::formats::gguf::GgufFile;
@@ -85,7 +85,7 @@ impl Latent {
 /// of a product.
 fn scale(keys: &Keys<'_>, key: usize) -> Result<f32> {
     let multiplier = f64::from(keys.meta.opt_f32(&keys.key(LOG_MULTIPLIER))?.unwrap_or(0.0));
-    let factor = keys.positive_or("rope.scaling.factor", 1.0)?;
+    let factor = factor(keys)?;
     let gain = 1.0 + multiplier * factor.max(1.0).ln();
     Ok((gain * gain / (key as f64).sqrt()) as f32)
 }

@@ -1,6 +1,6 @@
 //! What is particular to each block of a decoder.
 
-use super::architecture::{Architecture, Unrotated, Windows};
+use super::architecture::{Alibi, Architecture, LocalRope, Unrotated, Windows};
 use super::keys::Keys;
 use crate::error::Result;
 use crate::formats::gguf::Value;
@@ -57,7 +57,7 @@ pub(super) fn layers(
     let name = "attention.sliding_window";
     let given = keys.meta.opt_u64(&keys.key(name))?;
     let window = match (architecture.windows, given) {
-        (Windows::Nowhere, _) => None,
+        (Windows::Nowhere | Windows::Chunks(_), _) => None,
         // Files of models without a window may say 0.
         (_, Some(0)) => None,
         (_, Some(window)) => Some(keys.in_range(name, window, 1 << 31)? as u32),
@@ -71,6 +71,8 @@ pub(super) fn layers(
     let pattern = pattern(keys, blocks)?;
     let mixers = mixers(keys, architecture, blocks)?;
     let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
+    let finetuned = keys.meta.opt_bool(&keys.key("rope.scaling.finetuned"))?.unwrap_or(true);
+    let by_distance = matches!(architecture.alibi, Alibi::WithBlocks(of, _) if of == blocks);
     let window_of_others = window;
     let layer = |block: usize| {
         let window = match (&pattern, architecture.windows) {
@@ -83,8 +85,13 @@ pub(super) fn layers(
         let rotation = match architecture.unrotated {
             Unrotated::Everywhere => Rotation::None,
             Unrotated::Each(every) if nth(block, every) => Rotation::None,
+            Unrotated::EachUnlessWindowIsZero(every) if given != Some(0) && nth(block, every) => {
+                Rotation::None
+            }
+            Unrotated::UnlessFinetuned if !finetuned => Rotation::None,
+            _ if by_distance => Rotation::None,
             Unrotated::Unwindowed if others && window.is_none() => Rotation::None,
-            _ if window.is_some() && architecture.local_rope_base.is_some() => Rotation::Local,
+            _ if window.is_some() && architecture.local_rope != LocalRope::Same => Rotation::Local,
             _ => Rotation::Global,
         };
         Layer { window, rotation, mixer: mixers[block] }

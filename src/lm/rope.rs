@@ -20,23 +20,35 @@ pub(super) fn scaling(
     let pairs = rotary_dim / 2;
     // Llama 3 files carry per-frequency divisors as a tensor instead of keys.
     if let Some(factors) = rope_factors(file, "rope_freqs.weight", pairs)? {
+        let all = match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
+            None | Some("linear") => factor(keys)?,
+            _ => 1.0,
+        };
+        let factors = factors.into_iter().map(|factor| factor * all).collect();
         return Ok(RopeScaling::Factors { factors });
     }
+    let attention = attention_factor(keys)?;
     let long = rope_factors(file, "rope_factors_long.weight", pairs)?;
     if let (Some(long), Some(short)) = (long, rope_factors(file, SHORT_FACTORS, pairs)?) {
-        return long_rope(keys, short, long, context);
+        return long_rope(keys, short, long, context, attention);
     }
-    let factor = keys.positive_or("rope.scaling.factor", 1.0)?;
+    let factor = factor(keys)?;
     match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
-        None | Some("none") => Ok(RopeScaling::None),
-        Some("linear") => Ok(RopeScaling::Linear { factor }),
+        None | Some("none" | "linear") if attention.is_some_and(|factor| factor != 1.0) => {
+            let what = "a factor of cosines and sines without YaRN or LongRoPE";
+            let at = format!("{}: key '{}'", file.name(), keys.key("rope.scaling.attn_factor"));
+            Err(Error::unsupported(at, what))
+        }
+        Some("none") => Ok(RopeScaling::None),
+        // Files older than the key have the factor alone.
+        None | Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
+        None | Some("linear") => Ok(RopeScaling::Linear { factor }),
         Some("yarn") => Ok(RopeScaling::Yarn {
             factor,
             original_context: keys.size("rope.scaling.original_context_length", 1 << 27)?,
             beta_fast: keys.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
             beta_slow: keys.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
-            // Where scores are scaled instead, the tables are not.
-            attention_factor: keys.meta.get(&keys.key(LOG_MULTIPLIER)).map(|_| 1.0),
+            attention_factor: yarn_gain(keys, factor, attention)?,
         }),
         Some(other) => {
             let what =
@@ -45,6 +57,45 @@ pub(super) fn scaling(
             Err(Error::unsupported(at, what))
         }
     }
+}
+
+/// What frequencies are divided by; 1 if the file does not say. Old files have another
+/// name for it, and 0 for nothing.
+pub(super) fn factor(keys: &Keys<'_>) -> Result<f64> {
+    let given = ["rope.scaling.factor", "rope.scale_linear"];
+    for name in given {
+        match keys.meta.opt_f32(&keys.key(name))? {
+            None | Some(0.0) => (),
+            Some(factor) => return keys.above_zero(name, factor.into()),
+        }
+    }
+    Ok(1.0)
+}
+
+/// What a file multiplies cosines and sines with.
+fn attention_factor(keys: &Keys<'_>) -> Result<Option<f64>> {
+    let name = "rope.scaling.attn_factor";
+    match keys.meta.opt_f32(&keys.key(name))? {
+        Some(factor) => keys.above_zero(name, factor.into()).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What YaRN multiplies cosines and sines with; `None` for what the paper says. A
+/// multiplier of the logarithm takes off there what scores get instead, as in
+/// `yarn_get_mscale` of DeepSeek's models.
+fn yarn_gain(keys: &Keys<'_>, factor: f64, attention: Option<f64>) -> Result<Option<f64>> {
+    let multiplier = keys.meta.opt_f32(&keys.key(LOG_MULTIPLIER))?.unwrap_or(0.0);
+    if multiplier == 0.0 && attention.is_none() {
+        return Ok(None);
+    }
+    let gain = |multiplier: f64| 1.0 + 0.1 * multiplier * factor.max(1.0).ln();
+    // Files of latent attention have a tenth of it, and the same multiplier twice.
+    let own = match (keys.architecture, multiplier) {
+        ("deepseek2", multiplier) if multiplier != 0.0 => 1.0,
+        (_, multiplier) => gain(1.0) / gain(multiplier.into()),
+    };
+    Ok(Some(own * attention.unwrap_or(1.0)))
 }
 
 /// What the logarithm of the factor is multiplied with, where scores grow with it.
@@ -57,18 +108,15 @@ fn long_rope(
     short: Vec<f64>,
     long: Vec<f64>,
     context: usize,
+    attention_factor: Option<f64>,
 ) -> Result<RopeScaling> {
     let original = keys.size_or("rope.scaling.original_context_length", 1 << 27, context)?;
-    let factor = match keys.meta.opt_f32(&keys.key("rope.scaling.attn_factor"))? {
-        Some(factor) => Some(keys.above_zero("rope.scaling.attn_factor", factor.into())?),
-        None => None,
-    };
     Ok(RopeScaling::LongRope {
         short,
         long,
         original_context: original,
         max_context: context,
-        attention_factor: factor,
+        attention_factor,
     })
 }
 

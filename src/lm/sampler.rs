@@ -1,7 +1,12 @@
 //! Choosing the next token from logits.
 
+mod proposal;
+mod repeats;
 #[cfg(test)]
 mod tests;
+
+pub(super) use proposal::Proposal;
+pub(super) use repeats::BREAKERS;
 
 use crate::error::{Error, Result};
 use rand_core::{RngCore, SeedableRng};
@@ -10,8 +15,8 @@ use std::cmp::Ordering;
 
 /// How the next token is chosen.
 ///
-/// The filters apply in llama.cpp's order: penalties, top-k, typical, top-p,
-/// min-p, temperature. So all of them see the probabilities at temperature 1,
+/// The filters apply in llama.cpp's order: penalties, DRY, top-k, typical, top-p,
+/// min-p, XTC, temperature. So all of them see the probabilities at temperature 1,
 /// whatever the temperature. The default is greedy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerOptions {
@@ -38,6 +43,18 @@ pub struct SamplerOptions {
     /// together have this probability, above 0 and at most 1; 1 keeps all
     /// (locally typical sampling, arXiv 2202.00666).
     pub typical_p: f32,
+    /// How likely it is that a step leaves out the most likely tokens (XTC), from 0 to 1;
+    /// 0 does nothing.
+    pub xtc_probability: f32,
+    /// Of the tokens with at least this probability only the least likely one stays then.
+    pub xtc_threshold: f32,
+    /// Taken off the logit of a token that would go on with `dry_allowed_length` tokens
+    /// that were there before; 0 does nothing (DRY).
+    pub dry_multiplier: f32,
+    /// That is multiplied with this for each token more, from 1.
+    pub dry_base: f32,
+    /// So many tokens may come again before it counts.
+    pub dry_allowed_length: usize,
     /// How many of the last tokens count as seen lately.
     pub repetition_window: usize,
     /// Where the random numbers start: the same seed and logits give the same
@@ -56,6 +73,11 @@ impl Default for SamplerOptions {
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             typical_p: 1.0,
+            xtc_probability: 0.0,
+            xtc_threshold: 0.1,
+            dry_multiplier: 0.0,
+            dry_base: 1.75,
+            dry_allowed_length: 2,
             repetition_window: 64,
             seed: 0,
         }
@@ -74,6 +96,20 @@ impl SamplerOptions {
                 "above 0, at most 1",
                 self.typical_p > 0.0 && self.typical_p <= 1.0,
             ),
+            (
+                "xtc_probability",
+                self.xtc_probability,
+                "from 0 to 1",
+                (0.0..=1.0).contains(&self.xtc_probability),
+            ),
+            (
+                "xtc_threshold",
+                self.xtc_threshold,
+                "from 0 to 1",
+                (0.0..=1.0).contains(&self.xtc_threshold),
+            ),
+            ("dry_multiplier", self.dry_multiplier, "from 0", self.dry_multiplier >= 0.0),
+            ("dry_base", self.dry_base, "from 1", self.dry_base >= 1.0),
             ("frequency_penalty", self.frequency_penalty, "a finite number", true),
             ("presence_penalty", self.presence_penalty, "a finite number", true),
             (
@@ -99,6 +135,8 @@ pub struct Sampler {
     random: Pcg64,
     kept: Vec<Candidate>,
     seen: Vec<u32>,
+    /// Tokens, sorted, over which nothing counts as a repetition; set where that matters.
+    pub(super) breakers: Vec<u32>,
 }
 
 /// A token that may still be chosen.
@@ -124,7 +162,7 @@ impl Sampler {
     pub fn new(options: SamplerOptions) -> Result<Self> {
         options.check()?;
         let random = Pcg64::seed_from_u64(options.seed);
-        Ok(Sampler { options, random, kept: Vec::new(), seen: Vec::new() })
+        Ok(Sampler { options, random, kept: Vec::new(), seen: Vec::new(), breakers: Vec::new() })
     }
 
     /// The options.
@@ -161,6 +199,9 @@ impl Sampler {
         self.kept.clear();
         self.kept.extend(all);
         self.penalise(logits.len(), history)?;
+        if self.options.dry_multiplier > 0.0 {
+            repeats::penalise(&mut self.kept, &self.options, history, &self.breakers);
+        }
         self.kept.retain(|c| c.logit > f32::NEG_INFINITY);
         if self.kept.is_empty() { Err(no_token()) } else { Ok(()) }
     }
@@ -211,6 +252,10 @@ impl Sampler {
             let least = f64::from(highest(&self.kept)) + f64::from(min_p).ln();
             self.kept.retain(|c| f64::from(c.logit) >= least);
         }
+        let odds = f64::from(self.options.xtc_probability);
+        if odds > 0.0 && self.uniform() < odds {
+            leave_out_top(&mut self.kept, f64::from(self.options.xtc_threshold));
+        }
     }
 
     /// Draws one of the kept tokens by its probability at the temperature.
@@ -218,24 +263,32 @@ impl Sampler {
         let max = f64::from(highest(&self.kept));
         let temperature = f64::from(self.options.temperature);
         let weight = |c: &Candidate| ((f64::from(c.logit) - max) / temperature).exp();
-        let total: f64 = self.kept.iter().map(weight).sum();
-        // 53 random bits: every multiple of 2^-53 from 0 to below 1.
-        let uniform = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let mut left = uniform * total;
-        let mut last = None;
-        for candidate in &self.kept {
-            let weight = weight(candidate);
-            if weight > 0.0 {
-                last = Some(candidate.id);
-                left -= weight;
-                if left < 0.0 {
-                    break;
-                }
+        let weights: Vec<(u32, f64)> = self.kept.iter().map(|c| (c.id, weight(c))).collect();
+        let uniform = self.uniform();
+        draw_from(&weights, uniform)
+    }
+
+    /// 53 random bits: every multiple of 2^-53 from 0 to below 1.
+    fn uniform(&mut self) -> f64 {
+        (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// The token at this part of the total weight.
+fn draw_from(weights: &[(u32, f64)], uniform: f64) -> Result<u32> {
+    let mut left = uniform * weights.iter().map(|(_, weight)| weight).sum::<f64>();
+    let mut last = None;
+    for &(id, weight) in weights {
+        if weight > 0.0 {
+            last = Some(id);
+            left -= weight;
+            if left < 0.0 {
+                break;
             }
         }
-        // Rounding can leave a little of the total; it belongs to the last.
-        last.ok_or_else(no_token)
     }
+    // Rounding can leave a little of the total; it belongs to the last.
+    last.ok_or_else(no_token)
 }
 
 fn check_logits(logits: &[f32]) -> Result<()> {
@@ -287,6 +340,18 @@ fn keep_typical(kept: &mut Vec<Candidate>, typical: f64) {
         sum >= typical * total
     });
     kept.truncate(reached.map_or(kept.len(), |last| last + 1));
+}
+
+/// Of the tokens with at least the probability `threshold`, keeps the least likely.
+fn leave_out_top(kept: &mut Vec<Candidate>, threshold: f64) {
+    let max = f64::from(highest(kept));
+    let weight = |c: &Candidate| (f64::from(c.logit) - max).exp();
+    let least = threshold * kept.iter().map(weight).sum::<f64>();
+    let Some(last) = kept.iter().filter(|c| weight(c) >= least).max_by(|a, b| a.order(b)) else {
+        return;
+    };
+    let last = *last;
+    kept.retain(|c| c.order(&last).is_ge());
 }
 
 /// Keeps the shortest list of most likely tokens with probability `top_p`.

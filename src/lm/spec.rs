@@ -1,6 +1,8 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
-use super::architecture::{Architecture, KNOWN, LogitScale, Parallel};
+use super::architecture::{
+    Alibi, Architecture, HeadNorms, KNOWN, LocalRope, LogitScale, Parallel, Windows,
+};
 use super::experts::Experts;
 use super::keys::Keys;
 use super::latent::Latent;
@@ -88,6 +90,10 @@ pub struct DecoderSpec {
     pub fused_gate: bool,
     /// Whether query and key heads are normalised.
     pub qk_norm: bool,
+    /// Whether that is done without weights, and only in blocks that rotate.
+    pub qk_norm_bare: bool,
+    /// How scores of distant queries grow.
+    pub temperature: Option<Temperature>,
     /// Whether that is done after they are rotated.
     pub qk_norm_rotated: bool,
     /// The bound that queries, keys and values are clipped to.
@@ -124,6 +130,16 @@ pub struct Clamp {
     pub slope: f32,
 }
 
+/// How scores grow with the position of their query: by `1 + scale ln(1 +
+/// floor(position / length))`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Temperature {
+    /// The growth for each factor of e.
+    pub scale: f32,
+    /// Up to so many positions nothing grows.
+    pub length: usize,
+}
+
 /// The norm of embeddings, where a file has one.
 pub(super) const EMBEDDING_NORM: &str = "token_embd_norm.weight";
 
@@ -158,7 +174,7 @@ impl DecoderSpec {
         let mut kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
         let mut key_size = keys.size_or("attention.key_length", MAX_HEAD, width / heads)?;
         let mut value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
-        let context = keys.size("context_length", 1 << 27)?;
+        let context = one_chunk(architecture, keys.size("context_length", 1 << 27)?);
         let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
         let latent = Latent::read(&keys, file, architecture, rotary_dim)?;
         if let Some(latent) = &latent {
@@ -183,7 +199,7 @@ impl DecoderSpec {
             kv_heads,
             key_size,
             value_size,
-            feed_forward: keys.size("feed_forward_length", 1 << 22)?,
+            feed_forward: keys.largest("feed_forward_length", 1 << 22)?,
             vocabulary: vocabulary(file)?,
             context,
             norm: architecture.norm,
@@ -197,7 +213,7 @@ impl DecoderSpec {
                 base,
                 scaling: scaling(&keys, file, rotary_dim, context)?,
             },
-            local_rope: local_rope(&keys, architecture, rotary_dim)?,
+            local_rope: local_rope(&keys, architecture, rotary_dim, base)?,
             layers,
             activation: architecture.activation,
             clamp: architecture.clamp,
@@ -205,7 +221,14 @@ impl DecoderSpec {
             gated: architecture.gated,
             parallel: parallel(&keys, architecture, has("blk.0.ffn_norm.weight"))?,
             experts: Experts::read(&keys, file, architecture)?,
-            alibi: keys.softcap("attention.max_alibi_bias", architecture.alibi)?,
+            alibi: keys.softcap(
+                "attention.max_alibi_bias",
+                match architecture.alibi {
+                    Alibi::Always(exponent) => Some(exponent),
+                    Alibi::WithBlocks(of, exponent) => Some(exponent).filter(|_| of == blocks),
+                    Alibi::Never => None,
+                },
+            )?,
             convolution: match architecture.convolves {
                 true => keys.size("shortconv.l_cache", 1 << 8)?,
                 false => 0,
@@ -218,7 +241,10 @@ impl DecoderSpec {
             },
             fused_qkv: has("blk.0.attn_qkv.weight"),
             fused_gate: architecture.fused_gate,
-            qk_norm: architecture.qk_norm || has("blk.0.attn_q_norm.weight"),
+            qk_norm: architecture.qk_norm != HeadNorms::WhereGiven
+                || has("blk.0.attn_q_norm.weight"),
+            qk_norm_bare: architecture.qk_norm == HeadNorms::Bare,
+            temperature: temperature(&keys, architecture)?,
             qk_norm_rotated: architecture.qk_norm_rotated,
             clamp_qkv: keys.softcap("attention.clamp_kqv", None)?,
             post_norms: architecture.post_norms,
@@ -290,10 +316,44 @@ fn local_rope(
     keys: &Keys<'_>,
     architecture: &Architecture,
     rotary_dim: usize,
+    global: f64,
 ) -> Result<Option<RopeSpec>> {
-    let Some(default) = architecture.local_rope_base else { return Ok(None) };
+    let default = match architecture.local_rope {
+        LocalRope::Same => return Ok(None),
+        LocalRope::Unscaled => global,
+        LocalRope::Base(base) => base,
+    };
     let base = keys.number_or("rope.freq_base_swa", default)?;
     Ok(Some(RopeSpec { rotary_dim, base, scaling: RopeScaling::None }))
+}
+
+/// The context, at most one chunk where blocks see no more.
+fn one_chunk(architecture: &Architecture, context: usize) -> usize {
+    match architecture.windows {
+        Windows::Chunks(chunk) if context > chunk => {
+            log::info!("a context of {context} tokens is cut to one chunk of {chunk}");
+            chunk
+        }
+        _ => context,
+    }
+}
+
+/// How scores of distant queries grow. In one chunk they do not.
+fn temperature(keys: &Keys<'_>, architecture: &Architecture) -> Result<Option<Temperature>> {
+    let name = "attention.temperature_scale";
+    let Some(scale) = keys.scale_of(name)? else { return Ok(None) };
+    if matches!(architecture.windows, Windows::Chunks(_)) {
+        return Ok(None);
+    }
+    if architecture.latent {
+        return Err(keys.wrong(name, format!("{scale}, which nothing here uses")));
+    }
+    let own = "attention.temperature_length";
+    let length = match keys.meta.get(&keys.key(own)) {
+        Some(_) => keys.size(own, 1 << 24)?,
+        None => keys.size("rope.scaling.original_context_length", 1 << 24)?,
+    };
+    Ok(Some(Temperature { scale, length }))
 }
 
 /// The rows of the embedding table say how many tokens there are.

@@ -34,7 +34,8 @@ const NORMS: [&str; 10] = [
 ];
 
 /// Matrices of a block, with `.weight` and `.bias`.
-const MATRICES: [&str; 15] = [
+const MATRICES: [&str; 16] = [
+    "ffn_gate_up_exps",
     "ffn_gate_exps",
     "ffn_up_exps",
     "ffn_down_exps",
@@ -81,14 +82,6 @@ pub(super) fn check(keys: &Keys<'_>, file: &GgufFile, norm: Norm, blocks: usize)
         if !known(info.name(), norm, blocks) {
             let at = format!("{}: tensor '{}'", file.name(), info.name().escape_debug());
             return Err(Error::unsupported(at, "nothing here uses it"));
-        }
-    }
-    let numbers = ["attention.temperature_scale"];
-    for name in numbers {
-        let value = keys.meta.get(&keys.key(name)).and_then(|value| value.as_f32());
-        if let Some(value) = value.filter(|value| *value != 0.0) {
-            let at = format!("{}: key '{}'", file.name(), keys.key(name));
-            return Err(Error::unsupported(at, value));
         }
     }
     match keys.meta.get(&keys.key("attention.causal")) {

@@ -122,6 +122,8 @@ impl Collector for OfEngine {
             ("generated_tokens", "Tokens generated", counters.tokens),
             ("prompt_steps", "Steps in which prompts were computed", counters.prompt_steps),
             ("decode_steps", "Steps of one token for each sequence", counters.decode_steps),
+            ("drafted_tokens", "Tokens that a draft proposed", counters.drafted),
+            ("accepted_tokens", "Those of them that were taken", counters.accepted),
             ("device_losses", "How often the device was lost", self.0.losses()),
         ];
         for (name, help, value) in totals {

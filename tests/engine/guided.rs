@@ -4,6 +4,7 @@
 use crate::support::backends::Named;
 use crate::*;
 use wginfer::ErrorKind;
+use wginfer::lm::chat::{ToolStream, ToolStyle};
 use wginfer::lm::{Draft, GrammarSource, SamplerOptions, WhenFull};
 
 fn guided(model: &LanguageModel, source: &GrammarSource) -> Result<GenerateOptions> {
@@ -76,6 +77,38 @@ pub fn grammars(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// A call that must be made is one in the form of each kind of model.
+pub fn calls(backend: &Named) -> Result<(), Failed> {
+    let mut model = model(backend)?;
+    let tool = serde_json::json!({ "type": "function", "function": {
+        "name": "sky", "parameters": {
+            "type": "object",
+            "properties": {
+                "at": { "enum": ["noon", "night"] },
+                "days": { "type": "integer", "minimum": 0, "maximum": 99 },
+            },
+            "required": ["at", "days"],
+            "additionalProperties": false,
+        },
+    } });
+    use ToolStyle::{Bare, Fenced, Listed, Marked, Python, Tagged};
+    for style in [Tagged, Listed, Bare, Fenced, Marked, Python] {
+        let source = GrammarSource::Lark(style.grammar(std::slice::from_ref(&tool))?);
+        let options = guided(&model, &source)?;
+        let (text, finish) = text_of(&mut model, &options)?;
+        assert_eq!(finish, FinishReason::End, "{style:?}: {text}");
+        let mut stream = ToolStream::new(style);
+        let told = stream.push(&text);
+        let (rest, calls) = stream.finish();
+        assert_eq!((told + &rest, calls.len()), (String::new(), 1), "{style:?}: {text}");
+        assert_eq!(calls[0].name, "sky");
+        let arguments = &calls[0].arguments;
+        assert!(matches!(arguments["at"].as_str(), Some("noon" | "night")), "{text}");
+        assert!(arguments["days"].as_u64().is_some_and(|days| days <= 99), "{text}");
+    }
+    Ok(())
+}
+
 /// What is forgotten is as if it had never been there.
 pub fn forgetting(backend: &Named) -> Result<(), Failed> {
     const CONTEXT: usize = 24;
@@ -114,16 +147,19 @@ pub fn forgetting(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Whatever runs ahead, the text is the same: greedy, and drawn with a seed.
+/// Whatever runs ahead, a greedy text is the same, and a drawn one has its length and
+/// comes again with its seed.
 pub fn drafts(backend: &Named) -> Result<(), Failed> {
     let mut model = model(backend)?;
     let tokens = prompt(5, 7);
     let drawn = SamplerOptions { temperature: 0.9, top_k: 40, seed: 7, ..Default::default() };
     for sampler in [SamplerOptions::default(), drawn] {
+        let greedy = sampler.temperature == 0.0;
         let options = GenerateOptions { sampler, ..plain(40) };
-        let wanted = alone(&mut model, &tokens, &options)?;
+        let mut wanted = alone(&mut model, &tokens, &options)?;
+        let mut last = None;
         // The model itself, the same with other sizes of steps, and one that is no help.
-        for (seed, count) in [(1, 4), (1, 1), (2, 3)] {
+        for (seed, count) in [(1, 4), (1, 1), (2, 3), (2, 3)] {
             let mut draft = model_of(backend, file(&TinyModel { seed, ..TinyModel::default() })?)?;
             let ahead = Draft { model: &mut draft, tokens: count };
             let mut generation =
@@ -131,10 +167,17 @@ pub fn drafts(backend: &Named) -> Result<(), Failed> {
             for piece in &mut generation {
                 piece?;
             }
-            assert_eq!(generation.tokens()[tokens.len()..], wanted, "seed {seed}");
+            let got = generation.tokens()[tokens.len()..].to_vec();
+            assert_eq!(got.len(), wanted.len(), "seed {seed}");
+            assert!(!greedy || got == wanted, "seed {seed}");
+            if seed == 2 && last == Some((seed, count)) {
+                assert_eq!(got, wanted, "the same draft and seed");
+            }
+            (wanted, last) = (got, Some((seed, count)));
             let stats = generation.stats();
             assert!(stats.drafted > 0 && stats.accepted <= stats.drafted, "{stats:?}");
-            if seed == 1 && options.sampler.temperature == 0.0 {
+            // A model agrees with itself, drawn or not.
+            if seed == 1 {
                 assert!(stats.accepted >= stats.drafted - count, "{stats:?}");
             }
         }

@@ -9,6 +9,7 @@
     reason = "a test program: what is wrong should stop it"
 )]
 
+mod ahead;
 mod alone;
 mod endings;
 #[cfg(feature = "grammar")]
@@ -54,11 +55,16 @@ const BODIES: &[(&str, Body)] = &[
     ("hidden_states_are_what_the_head_reads", sharing::hidden_states),
     ("threads_share_an_engine", threads::threads),
     ("a_worker_recovers", threads::recovers),
+    ("a_draft_changes_no_text", ahead::greedy),
+    ("a_draft_changes_no_chances", ahead::drawn),
+    ("a_draft_of_other_tokens_is_refused_by_an_engine", ahead::strange),
+    ("a_draft_comes_back_with_its_device", ahead::lost),
 ];
 
 #[cfg(feature = "grammar")]
 const GUIDED: &[(&str, Body)] = &[
     ("texts_follow_grammars", guided::grammars),
+    ("a_call_has_the_form_of_its_model", guided::calls),
     ("a_full_context_is_forgotten_in_part", guided::forgetting),
     ("drafts_change_nothing", guided::drafts),
     ("a_draft_of_other_tokens_is_refused", guided::strange_drafts),

@@ -2,6 +2,7 @@
 
 use crate::server::{Setup, alone, chat};
 use crate::support::backends::Named;
+use crate::support::tiny_model::TinyModel;
 use base64::Engine as _;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
@@ -198,4 +199,32 @@ pub fn around(backend: &Named) -> Result<(), Failed> {
     // Whoever asks for nothing new is told of the same.
     assert_eq!(chat("x", json!({}))["model"], "tiny");
     Ok(server.join()?)
+}
+
+/// With a model ahead answers are what they are without, and the counters tell of it.
+pub fn ahead(backend: &Named) -> Result<(), Failed> {
+    for seed in [1, 2] {
+        let tiny = TinyModel { seed, ..TinyModel::default() };
+        let server = Setup { ahead: Some((tiny, 4)), ..Setup::default() }.start(backend)?;
+        let answer = server.chat("Why?", json!({})).good();
+        let wanted = alone(backend, Prompt::Ask("Why?".into()), 12)?;
+        assert_eq!(answer["choices"][0]["message"]["content"], wanted, "{answer}");
+        // Drawn texts are the same for the same seed, one alone and several at once.
+        let drawn = json!({ "temperature": 1.2, "seed": 5, "n": 3, "max_tokens": 20 });
+        let answer = server.chat("Why?", drawn.clone()).good();
+        assert_eq!(answer["choices"].as_array().map(Vec::len), Some(3));
+        let again = server.chat("Why?", drawn).good();
+        let text = |answer: &Value| answer["choices"][0]["message"]["content"].clone();
+        assert_eq!(text(&answer), text(&again));
+        let metrics = server.get("/metrics").body;
+        let count = |name: &str| {
+            let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.rsplit(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let drafted = count("wginfer_drafted_tokens_total");
+        let accepted = count("wginfer_accepted_tokens_total");
+        assert!(drafted > 0 && accepted <= drafted && (seed != 1 || accepted > 0), "{metrics}");
+        server.join()?;
+    }
+    Ok(())
 }

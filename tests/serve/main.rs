@@ -36,6 +36,7 @@ const BODIES: &[(&str, Body)] = &[
     ("keys_are_asked_for", refusals::keys),
     ("a_full_engine_says_so", refusals::full),
     ("a_slow_answer_ends", refusals::late),
+    ("a_draft_runs_ahead_of_a_server", answers::ahead),
     ("sixty_four_clients_on_four_slots", survival::crowd),
     ("clients_that_vanish_free_their_slots", survival::vanishing),
     ("a_lost_device_gives_503_and_comes_back", survival::lost),

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use wginfer::formats::gguf::GgufFile;
-use wginfer::lm::engine::{Engine, EngineHandle, EngineOptions};
+use wginfer::lm::engine::{Engine, EngineDraft, EngineHandle, EngineOptions};
 use wginfer::lm::{GenerateOptions, LanguageModel, ModelOptions, Prompt};
 use wginfer::serve::{ServeOptions, serve};
 use wginfer::{DType, Result};
@@ -27,6 +27,8 @@ pub struct Setup {
     pub tiny: TinyModel,
     pub slots: usize,
     pub queue: usize,
+    /// A model that runs ahead, and by how many tokens.
+    pub ahead: Option<(TinyModel, usize)>,
     pub serve: ServeOptions,
 }
 
@@ -36,6 +38,7 @@ impl Default for Setup {
             tiny: TinyModel::default(),
             slots: 4,
             queue: 64,
+            ahead: None,
             serve: ServeOptions { model: "tiny".into(), ..ServeOptions::default() },
         }
     }
@@ -51,7 +54,15 @@ impl Setup {
         let options =
             EngineOptions { model: model_options(), slots: self.slots, queue: self.queue };
         let runner = &backend.backend;
-        let engine = runner.block_on(Engine::load(file, runner, &options, &mut |_, _| {}))?;
+        let draft = match self.ahead {
+            Some((tiny, tokens)) => {
+                Some(EngineDraft { file: GgufFile::parse(tiny.bytes()?, "ahead.gguf")?, tokens })
+            }
+            None => None,
+        };
+        let mut untold = |_, _| {};
+        let load = Engine::load_with_draft(file, draft, runner, &options, &mut untold);
+        let engine = runner.block_on(load)?;
         let engine = EngineHandle::start(engine)?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;

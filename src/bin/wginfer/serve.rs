@@ -2,13 +2,15 @@
 
 use crate::device_args::parse_bytes;
 use crate::failure::Failure;
+use crate::fetch;
 use crate::input_text;
 use crate::model_args::{self, ModelArgs};
 use crate::output::{note, safe};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use wginfer::lm::engine::{Engine, EngineHandle, EngineOptions};
+use wginfer::formats::gguf;
+use wginfer::lm::engine::{Engine, EngineDraft, EngineHandle, EngineOptions};
 use wginfer::serve::{ServeOptions, asked_to_stop, is_local, serve};
 
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,32 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     limits: Limits,
+
+    #[command(flatten)]
+    ahead: DraftArgs,
+}
+
+/// A small model that runs ahead.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Draft")]
+struct DraftArgs {
+    /// A small model of the same vocabulary that runs ahead: texts stay what they are,
+    /// or as likely as they are, and come faster where the small one is right
+    #[arg(long, value_name = "MODEL")]
+    draft: Option<PathBuf>,
+
+    /// How many tokens the small model proposes at a time
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "draft")]
+    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
+    draft_tokens: usize,
+}
+
+impl DraftArgs {
+    fn open(&self, quiet: bool) -> Result<Option<EngineDraft>, Failure> {
+        let Some(path) = &self.draft else { return Ok(None) };
+        let file = gguf::open(fetch::local(path, quiet)?)?;
+        Ok(Some(EngineDraft { file, tokens: self.draft_tokens }))
+    }
 }
 
 /// Where, and for whom.
@@ -84,9 +112,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let model = args.model.options();
     let engine_options =
         EngineOptions { model, slots: args.limits.slots, queue: args.limits.queue };
+    let mut draft = args.ahead.open(quiet)?;
     let (engine, _) =
         model_args::load(&path, &engine_options.model, quiet, &mut |file, backend, told| {
-            backend.block_on(Engine::load(file, backend, &engine_options, told))
+            let draft = draft.take();
+            let load = Engine::load_with_draft(file, draft, backend, &engine_options, told);
+            backend.block_on(load)
         })?;
     let context = engine.context();
     let engine = EngineHandle::start(engine)?;

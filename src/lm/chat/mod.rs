@@ -1,5 +1,6 @@
 //! From messages to the text a chat model was trained on.
 
+mod forms;
 mod guard;
 mod json;
 mod methods;

@@ -1,6 +1,7 @@
 //! Calls of tools in what a model says: the forms that models were trained on.
 
 use super::ChatTemplate;
+use super::forms;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,12 @@ pub enum ToolStyle {
     Listed,
     /// The text is `{"name": .., "parameters": ..}`: Llama 3.
     Bare,
+    /// A name, a mark and JSON, in a fence: DeepSeek V3 and R1.
+    Fenced,
+    /// A name, a mark and JSON: DeepSeek V3.1.
+    Marked,
+    /// `<|tool_call_start|>[name(key="value")]<|tool_call_end|>`: LFM2.
+    Python,
 }
 
 /// A call of a tool.
@@ -37,6 +44,11 @@ impl ToolStyle {
         let source = template.source();
         if !source.contains("tools") {
             None
+        } else if source.contains(forms::DEEPSEEK_LIST) {
+            let fenced = source.contains("```json");
+            Some(if fenced { ToolStyle::Fenced } else { ToolStyle::Marked })
+        } else if source.contains(forms::PYTHON_LIST) {
+            Some(ToolStyle::Python)
         } else if source.contains(TAG) {
             Some(ToolStyle::Tagged)
         } else if source.contains(LIST) {
@@ -52,13 +64,12 @@ impl ToolStyle {
     /// # Errors
     /// [`Error::Input`] if two tools define different things under one name.
     pub fn grammar(self, tools: &[Value]) -> Result<String> {
+        if let Some(grammar) = self.named_grammar(tools)? {
+            return Ok(grammar);
+        }
         let arguments = if self == ToolStyle::Bare { "parameters" } else { "arguments" };
         let call = |tool: &Value| {
-            let function = &tool["function"];
-            let schema = match &function["parameters"] {
-                Value::Null => json!({ "type": "object" }),
-                schema => schema.clone(),
-            };
+            let (function, schema) = (&tool["function"], schema_of(tool));
             json!({
                 "type": "object",
                 "properties": { "name": { "const": function["name"] }, arguments: schema },
@@ -87,8 +98,37 @@ impl ToolStyle {
                 let list = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": 1 });
                 format!("start: \"{LIST}\" list\nlist: %json {}\n", formed(list))
             }
-            ToolStyle::Bare => format!("start: call\ncall: %json {}\n", formed(one)),
+            _ => format!("start: call\ncall: %json {}\n", formed(one)),
         })
+    }
+
+    /// The grammar of forms in which the name stands outside of the JSON.
+    fn named_grammar(self, tools: &[Value]) -> Result<Option<String>> {
+        let (begin, between, end) = match self {
+            ToolStyle::Fenced => ("function<｜tool▁sep｜>", "\n```json\n", "\n```"),
+            ToolStyle::Marked => ("", forms::DEEPSEEK_SEP, ""),
+            ToolStyle::Python => return python_grammar(tools).map(Some),
+            _ => return Ok(None),
+        };
+        let shared = definitions(tools)?;
+        let (mut choices, mut rules) = (Vec::new(), String::new());
+        for (i, tool) in tools.iter().enumerate() {
+            let mut schema = schema_of(tool);
+            for (key, definitions) in &shared {
+                schema[key] = definitions.clone();
+            }
+            let open =
+                format!("{begin}{}{between}", tool["function"]["name"].as_str().unwrap_or(""));
+            choices.push(format!(
+                "{} a{i} {}",
+                quoted(&open),
+                quoted(&format!("{end}{}", forms::DEEPSEEK_END))
+            ));
+            rules.push_str(&format!("a{i}: %json {schema}\n"));
+        }
+        let open = quoted(&format!("{}{}", forms::DEEPSEEK_LIST, forms::DEEPSEEK));
+        let close = quoted(forms::DEEPSEEK_LIST_END);
+        Ok(Some(format!("start: {open} ({}) {close}\n{rules}", choices.join(" | "))))
     }
 
     /// Where calls may begin in a text, by what they begin with.
@@ -97,7 +137,54 @@ impl ToolStyle {
             ToolStyle::Tagged => &[TAG],
             ToolStyle::Listed => &[LIST],
             ToolStyle::Bare => &[PYTHON],
+            ToolStyle::Fenced | ToolStyle::Marked => &[forms::DEEPSEEK_LIST, forms::DEEPSEEK],
+            ToolStyle::Python => &[forms::PYTHON_LIST],
         }
+    }
+}
+
+/// A call as Python writes it, with JSON for the values: all required arguments, in
+/// the order of the schema.
+fn python_grammar(tools: &[Value]) -> Result<String> {
+    let shared = definitions(tools)?;
+    let (mut choices, mut rules) = (Vec::new(), String::new());
+    for (i, tool) in tools.iter().enumerate() {
+        let schema = schema_of(tool);
+        let none = Map::new();
+        let properties = schema["properties"].as_object().unwrap_or(&none);
+        let required = |name: &String| {
+            schema["required"].as_array().is_none_or(|names| names.iter().any(|n| n == name))
+        };
+        let mut parts =
+            vec![quoted(&format!("{}(", tool["function"]["name"].as_str().unwrap_or("")))];
+        let wanted = properties.iter().filter(|(name, _)| required(name));
+        for (j, (name, value)) in wanted.enumerate() {
+            let mut value = value.clone();
+            if let Value::Object(schema) = &mut value {
+                schema.extend(shared.clone());
+            }
+            let comma = if j > 0 { ", " } else { "" };
+            parts.push(format!("{} a{i}_{j}", quoted(&format!("{comma}{name}="))));
+            rules.push_str(&format!("a{i}_{j}: %json {value}\n"));
+        }
+        parts.push(quoted(")"));
+        choices.push(parts.join(" "));
+    }
+    let (open, close) = (forms::PYTHON_LIST, forms::PYTHON_LIST_END);
+    let (open, close) = (quoted(&format!("{open}[")), quoted(&format!("]{close}")));
+    Ok(format!("start: {open} ({}) {close}\n{rules}", choices.join(" | ")))
+}
+
+/// A string of a grammar in the form of Lark.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// What a tool is called with.
+fn schema_of(tool: &Value) -> Value {
+    match &tool["function"]["parameters"] {
+        Value::Null => json!({ "type": "object" }),
+        schema => schema.clone(),
     }
 }
 
@@ -211,6 +298,8 @@ fn calls(style: ToolStyle, text: &str) -> Option<Vec<ToolCall>> {
                 one => calls.push(call(&one)?),
             }
         }
+        ToolStyle::Fenced | ToolStyle::Marked => calls = forms::deepseek(text)?,
+        ToolStyle::Python => calls = forms::python(text)?,
         ToolStyle::Bare => {
             let text = text.trim().trim_start_matches(PYTHON);
             // Several are divided by semicolons.
@@ -236,7 +325,12 @@ fn call(value: &Value) -> Option<ToolCall> {
         Some(Value::String(text)) => serde_json::from_str(text).ok()?,
         Some(arguments) => arguments.clone(),
     };
-    arguments.is_object().then_some(ToolCall { name, arguments })
+    call_of(&name, arguments)
+}
+
+/// A call with an object of arguments.
+pub(super) fn call_of(name: &str, arguments: Value) -> Option<ToolCall> {
+    arguments.is_object().then_some(ToolCall { name: name.into(), arguments })
 }
 
 #[cfg(test)]

@@ -59,14 +59,46 @@ impl Blocks<'_> {
         if spec.qk_norm_rotated {
             (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
         }
-        if spec.qk_norm {
+        if spec.qk_norm_bare {
+            if spec.layers[block].rotation != Rotation::None {
+                (q, k) = (self.bare_norm(q)?, self.bare_norm(k)?);
+            }
+        } else if spec.qk_norm {
             q = self.head_norm(block, "attn_q_norm", q, spec.heads)?;
             k = self.head_norm(block, "attn_k_norm", k, spec.kv_heads)?;
         }
         if !spec.qk_norm_rotated {
             (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
         }
+        if let Some(temperature) = self.temperature {
+            q = self.g.mul(q, temperature)?;
+        }
         Ok([q, k, v])
+    }
+
+    /// Normalises heads by the root of their mean square alone.
+    fn bare_norm(&mut self, x: ValueId) -> Result<ValueId> {
+        let size = self.spec.key_size;
+        let ones = self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
+        self.g.rms_normalization(x, ones, self.spec.norm_epsilon)
+    }
+
+    /// What queries are multiplied with where their scores grow with their position:
+    /// F32 `[.., 1, 1]`; see [`Temperature`](crate::lm::spec::Temperature).
+    pub(super) fn temperatures(&mut self) -> Result<Option<ValueId>> {
+        let Some(temperature) = self.spec.temperature else { return Ok(None) };
+        let positions = self.g.cast(self.positions, DType::F32)?;
+        let [sequences, query] = self.flat.clone();
+        let one = Dim::from(1u64);
+        let positions = self.g.reshape(positions, &[sequences, query, one.clone(), one])?;
+        let length = self.number("temperature.length", temperature.length as f32)?;
+        let periods = self.g.div(positions, length)?;
+        let periods = self.g.unary(Unary::Floor, periods)?;
+        let one = self.number("temperature.one", 1.0)?;
+        let periods = self.g.add(periods, one)?;
+        let growth = self.g.unary(Unary::Log, periods)?;
+        let growth = self.scaled("temperature.scale", growth, Some(temperature.scale))?;
+        self.g.add(growth, one).map(Some)
     }
 
     /// Normalises heads `[batch, query, heads, key_size]`: each by itself, with

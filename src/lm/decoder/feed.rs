@@ -26,7 +26,10 @@ impl Blocks<'_> {
     }
 
     pub(super) fn feed_forward(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
-        let (width, inner) = (self.spec.width, self.spec.feed_forward);
+        // Blocks may differ, and some files count both halves in their key.
+        let rows = self.inner_size(block, "ffn_up.weight", 0)?;
+        let inner = if self.spec.fused_gate { rows / 2 } else { rows };
+        let width = self.spec.width;
         if !self.spec.gated {
             let up = self.linear(block, "ffn_up", x, inner, width)?;
             let mut active = self.g.unary(self.spec.activation, up)?;

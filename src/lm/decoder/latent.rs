@@ -107,7 +107,11 @@ impl Blocks<'_> {
     }
 
     /// Some elements of every head.
-    fn part(&mut self, x: ValueId, elements: std::ops::Range<usize>) -> Result<ValueId> {
+    pub(in crate::lm) fn part(
+        &mut self,
+        x: ValueId,
+        elements: std::ops::Range<usize>,
+    ) -> Result<ValueId> {
         let (start, end) = (elements.start as i64, elements.end as i64);
         self.g.slice(x, &[SliceRange { axis: -1, start, end, step: 1 }])
     }

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::lm::decoder::names;
+use crate::session::RunOptions;
 use crate::tensor::Tensor;
 
 /// What one slot brings to a step: tokens that follow what its caches hold.
@@ -12,8 +13,8 @@ pub(super) struct Row<'a> {
     pub(super) past: usize,
     /// At least one.
     pub(super) tokens: &'a [u32],
-    /// Whether the logits after the last token are wanted.
-    pub(super) logits: bool,
+    /// After how many of the last tokens the logits are wanted.
+    pub(super) logits: usize,
     /// Whether the hidden state of each token is wanted.
     pub(super) states: bool,
 }
@@ -74,9 +75,13 @@ impl Step {
         }
         self.write[row.slot] = row.past as i32;
         self.past[row.slot] = (row.past + count) as i32 - self.padded as i32;
-        if row.logits {
-            self.rows.push((first + count) as i32 - 1);
-        }
+        let end = (first + count) as i32;
+        self.rows.extend(end - row.logits.min(count) as i32..end);
+    }
+
+    /// A step of single tokens is submitted at once.
+    pub(super) fn run_options(&self) -> RunOptions {
+        RunOptions { one_submission: self.padded == 1 }
     }
 
     /// The tensors, by name.
@@ -107,8 +112,8 @@ mod tests {
     #[test]
     fn rows_are_laid_out() {
         let rows = [
-            Row { slot: 2, past: 5, tokens: &[7], logits: true, states: false },
-            Row { slot: 0, past: 0, tokens: &[8, 9, 10], logits: false, states: true },
+            Row { slot: 2, past: 5, tokens: &[7], logits: 1, states: false },
+            Row { slot: 0, past: 0, tokens: &[8, 9, 10], logits: 0, states: true },
         ];
         let step = Step::new(&rows, 3, 16);
         let wanted = Step {
@@ -125,10 +130,10 @@ mod tests {
         };
         assert_eq!(step, wanted);
         // The single token of slot 2: the first to write, the last to ask.
-        let rows =
-            [Row { slot: 1, past: 3, tokens: &[4, 5], logits: true, states: false }, rows[1]];
+        let rows = [Row { slot: 1, past: 3, tokens: &[4, 5], logits: 2, states: false }, rows[1]];
         let step = Step::new(&rows, 2, 16);
         assert_eq!(step.new, [2, 3, 4, 0, 1, 0]);
+        assert_eq!(step.rows, [0, 1]);
         assert_eq!(step.queries, [2, 3, 4, 0, 0, 1]);
         assert_eq!((step.write, step.past), (vec![0, 3], vec![0, 2]));
     }

@@ -1,12 +1,14 @@
 //! Many sequences at once over one model: slots that sequences join and leave
 //! at any step, each computed together with all others.
 
+mod draft;
 mod layout;
 mod request;
 mod sequence;
 mod slot;
 mod worker;
 
+pub use draft::EngineDraft;
 pub use request::{EngineCounters, EngineOptions, Event, Request, SequenceId, Work};
 pub use worker::{EngineHandle, Health, Sink, Ticket, Told};
 
@@ -17,8 +19,9 @@ use super::model::LEAST_CAPACITY;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::gguf::GgufFile;
-use crate::session::{Progress, RunOptions, Session};
+use crate::session::{Progress, Session};
 use crate::tensor::Tensor;
+use draft::Ahead;
 use layout::{Row, Step};
 use sequence::Sequence;
 use slot::Slot;
@@ -62,6 +65,8 @@ pub struct Engine {
     /// Events of sequences that ended outside of a step.
     early: Vec<(SequenceId, Event)>,
     lost: bool,
+    /// A small model that runs ahead.
+    ahead: Option<Ahead>,
     counters: EngineCounters,
 }
 
@@ -84,6 +89,23 @@ impl Engine {
         options: &EngineOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
+        Engine::load_with_draft(file, None, backend, options, progress).await
+    }
+
+    /// As [`Engine::load`], with a small model that runs ahead of all sequences: what
+    /// it proposes is computed in one step, and kept as far as the model takes it. At
+    /// temperature 0 texts are what they would be without; above it each text is as
+    /// likely as without (speculative sampling, arXiv 2211.17192).
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; [`Error::Input`] if the two have not the same vocabulary.
+    pub async fn load_with_draft(
+        file: GgufFile,
+        draft: Option<EngineDraft>,
+        backend: &Backend,
+        options: &EngineOptions,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
         if !(1..=MOST_SLOTS).contains(&options.slots) {
             return Err(Error::input("slots", format!("1 to {MOST_SLOTS}"), options.slots));
         }
@@ -91,7 +113,12 @@ impl Engine {
         let context = file.context(&options.model)?;
         let capacity = LEAST_CAPACITY.min(context);
         let chunk = chunk_of(backend, options.slots);
-        let sizes = sizes(context, capacity, chunk, options.slots);
+        let ahead = match draft {
+            Some(draft) => Some(Ahead::load(draft, &file, backend, options, progress).await?),
+            None => None,
+        };
+        let each = 1 + ahead.as_ref().map_or(0, |ahead| ahead.tokens);
+        let sizes = sizes(context, capacity, chunk, options.slots, each);
         let session = file.session(backend, &options.model, sizes, progress).await?;
         let slots = (0..options.slots).map(|_| Slot::default()).collect();
         Ok(Engine {
@@ -109,6 +136,7 @@ impl Engine {
             prompts_last: false,
             early: Vec::new(),
             lost: false,
+            ahead,
             counters: EngineCounters::default(),
         })
     }
@@ -215,6 +243,7 @@ impl Engine {
             }
             self.admit(&mut events).await;
             let shares = self.shares();
+            self.draft(&shares, &mut events).await;
             let shares = self.make_room(shares, &mut events).await;
             if !shares.is_empty() {
                 self.run(&shares, &mut events).await;
@@ -268,6 +297,25 @@ impl Engine {
         prompts.into_iter().map(cut).filter(|share| share.tokens > 0).collect()
     }
 
+    /// Has the draft propose, before a step of single tokens. What goes wrong there is
+    /// no reason to end a text, unless the device is lost.
+    async fn draft(&mut self, shares: &[Share], events: &mut Vec<(SequenceId, Event)>) {
+        self.slots.iter_mut().for_each(|slot| slot.proposed.clear());
+        let Some(ahead) = &mut self.ahead else { return };
+        if self.prompts_last {
+            return;
+        }
+        let most = self.chunk.saturating_sub(shares.len());
+        let bounds = (self.context, most, self.file.spec().vocabulary);
+        let Err(error) = ahead.propose(&mut self.slots, shares, bounds).await else { return };
+        ahead.forget();
+        self.slots.iter_mut().for_each(|slot| slot.proposed.clear());
+        if error.kind() == ErrorKind::DeviceLost {
+            return self.fail_all(shares, error, events);
+        }
+        log::warn!("the draft proposes nothing: {error}");
+    }
+
     /// Lets the caches grow for those that need it; who finds no room fails.
     async fn make_room(
         &mut self,
@@ -276,7 +324,16 @@ impl Engine {
     ) -> Vec<Share> {
         let mut rest = Vec::new();
         for share in shares {
-            let needed = self.slots[share.slot].kept.len() + share.tokens;
+            let slot = &self.slots[share.slot];
+            if slot.sequence.is_none() {
+                continue;
+            }
+            let needed = slot.kept.len() + share.tokens;
+            let ahead = slot.proposed.len();
+            if ahead > 0 && self.reserve(needed + ahead).await.is_err() {
+                // There may be room enough without a draft.
+                self.slots[share.slot].proposed.clear();
+            }
             match self.reserve(needed).await {
                 Ok(()) => rest.push(share),
                 Err(error) => self.fail(share.slot, &Arc::new(error), events),
@@ -315,14 +372,10 @@ impl Engine {
                 hidden = rest;
                 Ok(sequence.take_states(mine, width, done))
             } else if done {
-                let vocabulary = self.file.spec().vocabulary;
-                let (mine, rest) = logits.split_at(vocabulary.min(logits.len()));
+                let size = self.file.spec().vocabulary * (1 + slot.proposed.len());
+                let (mine, rest) = logits.split_at(size.min(logits.len()));
                 logits = rest;
-                let told = sequence.take_logits(self.file.tokenizer(), mine, self.context);
-                if let Some(same) = sequence.forget(self.context) {
-                    slot.kept.truncate(same);
-                }
-                told
+                slot.take_logits(&self.file, mine, self.context)
             } else {
                 Ok(Vec::new())
             };
@@ -336,30 +389,28 @@ impl Engine {
     /// Runs the graph: logits F32 `[rows, vocabulary]` of those whose prompt is
     /// complete, and hidden states `[tokens, width]` of those that want them.
     async fn compute(&mut self, shares: &[Share]) -> Result<(Vec<f32>, Vec<f32>)> {
-        let row = |share: &Share| {
-            let slot = &self.slots[share.slot];
-            let pending = slot.pending();
+        let tokens: Vec<Vec<u32>> =
+            shares.iter().map(|share| self.slots[share.slot].next(share.tokens)).collect();
+        let row = |at: usize| {
+            let slot = &self.slots[shares[at].slot];
             let states = slot.sequence.as_ref().is_some_and(Sequence::wants_states);
-            Row {
-                slot: share.slot,
-                past: slot.kept.len(),
-                tokens: &pending[..share.tokens],
-                logits: !states && share.tokens == pending.len(),
-                states,
-            }
+            let whole = !states && shares[at].tokens == slot.pending().len();
+            let logits = if whole { 1 + slot.proposed.len() } else { 0 };
+            let (slot, past) = (shares[at].slot, slot.kept.len());
+            Row { slot, past, tokens: &tokens[at], logits, states }
         };
-        let rows: Vec<Row<'_>> = shares.iter().map(row).collect();
+        let rows: Vec<Row<'_>> = (0..shares.len()).map(row).collect();
+        let drafted = shares.iter().any(|share| !self.slots[share.slot].proposed.is_empty());
         let step = Step::new(&rows, self.slots.len(), self.capacity);
         let inputs = step.inputs()?;
         let inputs: Vec<(&str, &Tensor)> =
             inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-        if step.padded == 1 {
+        if step.padded == 1 || drafted {
             self.counters.decode_steps += 1;
         } else {
             self.counters.prompt_steps += 1;
         }
-        let options = RunOptions { one_submission: step.padded == 1 };
-        let outputs = self.session.run_with(&inputs, &options).await?;
+        let outputs = self.session.run_with(&inputs, &step.run_options()).await?;
         let find = |name: &str| {
             let found = outputs.iter().find(|(other, _)| other == name);
             found.ok_or_else(|| Error::internal(format!("a decoder without {name}")))?.1.to_f32()
@@ -377,6 +428,10 @@ impl Engine {
     ) {
         for event in told {
             self.counters.tokens += u64::from(matches!(event, Event::Piece(_)));
+            if let Event::Finished { stats, .. } = &event {
+                self.counters.drafted += stats.drafted as u64;
+                self.counters.accepted += stats.accepted as u64;
+            }
             if event.is_last() {
                 self.slots[slot].sequence = None;
             }
@@ -410,7 +465,11 @@ impl Engine {
     /// As [`Engine::load`]; then the engine stays as it was.
     pub async fn rebuild(&mut self, backend: &Backend) -> Result<()> {
         let chunk = chunk_of(backend, self.slots.len());
-        let sizes = sizes(self.context, self.capacity, chunk, self.slots.len());
+        let each = 1 + self.ahead.as_ref().map_or(0, |ahead| ahead.tokens);
+        let sizes = sizes(self.context, self.capacity, chunk, self.slots.len(), each);
+        if let Some(ahead) = &mut self.ahead {
+            ahead.rebuild(backend).await?;
+        }
         let options = &self.options.model;
         self.session = self.file.session(backend, options, sizes, &mut |_, _| {}).await?;
         (self.backend, self.chunk, self.lost) = (backend.clone(), chunk, false);
@@ -443,8 +502,8 @@ fn chunk_of(backend: &Backend, slots: usize) -> usize {
 }
 
 /// A step of many tokens is rounded up to a few lengths, one of single tokens to
-/// a power of two of sequences.
-fn sizes(context: usize, capacity: usize, chunk: usize, slots: usize) -> Sizes {
+/// a power of two of sequences, of which each may have logits after `each` tokens.
+fn sizes(context: usize, capacity: usize, chunk: usize, slots: usize, each: usize) -> Sizes {
     let up_to = |most: usize| {
         let powers = (0..).map(|shift| 1u64 << shift);
         let mut bounds: Vec<u64> = powers.take_while(|&n| n < most as u64).collect();
@@ -458,7 +517,7 @@ fn sizes(context: usize, capacity: usize, chunk: usize, slots: usize) -> Sizes {
     let buckets = BTreeMap::from([
         (names::QUERY.into(), tokens),
         (names::PADDED.into(), steps.clone()),
-        (names::ROW_COUNT.into(), up_to(slots)),
+        (names::ROW_COUNT.into(), up_to((slots * each).min(chunk.max(slots)))),
         (names::STATE_COUNT.into(), steps),
     ]);
     Sizes { context, capacity, batch: slots, layout: Layout::Slots, buckets }

@@ -39,6 +39,7 @@ pub struct Request {
 
 /// What is wanted of a sequence.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each sequence that is submitted")]
 pub enum Work {
     /// Text that follows it.
     Generate(GenerateOptions),
@@ -93,4 +94,8 @@ pub struct EngineCounters {
     pub reused_tokens: u64,
     /// Tokens generated.
     pub tokens: u64,
+    /// Tokens that a draft proposed and that were looked at.
+    pub drafted: u64,
+    /// Those of them that were taken.
+    pub accepted: u64,
 }

@@ -4,6 +4,7 @@ use super::{Event, Request, SequenceId, Work};
 use crate::error::{Error, Result};
 use crate::lm::continuation::Continuation;
 use crate::lm::generate::{FinishReason, GenerationStats};
+use crate::lm::sampler::Proposal;
 use crate::lm::tokenizer::Tokenizer;
 use web_time::Instant;
 
@@ -77,19 +78,39 @@ impl Sequence {
         }
     }
 
-    /// Takes the logits after its last token. Gives what became of them, and
-    /// the end where that is it.
+    /// How many tokens a draft may propose at most.
+    pub(super) fn worth_proposing(&self, context: usize) -> usize {
+        match &self.kind {
+            Kind::Text(text) => text.worth_proposing(context),
+            Kind::States { .. } => 0,
+        }
+    }
+
+    /// What a draft proposes by its logits after `further` tokens.
+    pub(super) fn propose(&mut self, logits: &[f32], further: &[u32]) -> Result<Proposal> {
+        match &mut self.kind {
+            Kind::Text(text) => text.propose(logits, further),
+            Kind::States { .. } => Err(Error::internal("a draft for what is no text")),
+        }
+    }
+
+    /// Takes the logits after its last token, and what was proposed to follow it.
+    /// Gives what became of them, and the end where that is it.
     pub(super) fn take_logits(
         &mut self,
         tokenizer: &Tokenizer,
         logits: &[f32],
+        proposal: Option<&Proposal>,
         context: usize,
     ) -> Result<Vec<Event>> {
         let Kind::Text(text) = &mut self.kind else {
             return Err(Error::internal("logits for a sequence that wants none"));
         };
-        let piece = text.advance(tokenizer, logits)?;
+        let piece = text.advance(tokenizer, logits, proposal)?;
         self.note_time(piece.is_some());
+        let taken = piece.as_ref().zip(proposal).is_some_and(|(a, b)| a.token == b.token);
+        self.stats.drafted += usize::from(proposal.is_some());
+        self.stats.accepted += usize::from(taken);
         let mut events: Vec<Event> = piece.map(Event::Piece).into_iter().collect();
         if let Some(reason) = self.limit(context) {
             events.push(self.end(reason));

@@ -1,7 +1,11 @@
 //! Places for sequences, and which one a new sequence gets.
 
+use super::Event;
 use super::sequence::Sequence;
+use crate::error::Result;
+use crate::lm::file::ModelFile;
 use crate::lm::generate::common;
+use crate::lm::sampler::Proposal;
 
 /// A part of the caches for one sequence at a time.
 #[derive(Debug, Default)]
@@ -9,6 +13,8 @@ pub(super) struct Slot {
     /// The tokens whose keys and values are in this part.
     pub(super) kept: Vec<u32>,
     pub(super) sequence: Option<Sequence>,
+    /// What a draft has its text go on with, in the step at hand.
+    pub(super) proposed: Vec<Proposal>,
     /// When a sequence last got it.
     used: u64,
 }
@@ -40,9 +46,49 @@ impl Slot {
         };
         self.kept.truncate(reused);
         self.used = now;
+        self.proposed.clear();
         sequence.begin(reused);
         self.sequence = Some(sequence);
         reused
+    }
+
+    /// The next tokens to compute: so many of its sequence, and what a draft proposes
+    /// to follow them.
+    pub(super) fn next(&self, tokens: usize) -> Vec<u32> {
+        let ahead = self.proposed.iter().map(|proposal| proposal.token);
+        self.pending().iter().take(tokens).copied().chain(ahead).collect()
+    }
+
+    /// Takes the logits after its last token and after each that was proposed, as far
+    /// as the proposals are taken. Gives what became of them.
+    pub(super) fn take_logits(
+        &mut self,
+        file: &ModelFile,
+        logits: &[f32],
+        context: usize,
+    ) -> Result<Vec<Event>> {
+        let proposed = std::mem::take(&mut self.proposed);
+        let mut all = Vec::new();
+        let Some(sequence) = &mut self.sequence else { return Ok(all) };
+        for (i, row) in logits.chunks_exact(file.spec().vocabulary).enumerate() {
+            let proposal = proposed.get(i);
+            let told = sequence.take_logits(file.tokenizer(), row, proposal, context)?;
+            let token = match told.as_slice() {
+                [Event::Piece(piece)] => Some(piece.token),
+                // None more, or the last.
+                _ => None,
+            };
+            all.extend(told);
+            if let Some(same) = sequence.forget(context) {
+                self.kept.truncate(same);
+                break;
+            }
+            match proposal {
+                Some(proposal) if token == Some(proposal.token) => self.kept.push(proposal.token),
+                _ => break,
+            }
+        }
+        Ok(all)
     }
 
     /// When its sequence got it: the later, the more.
@@ -62,7 +108,8 @@ mod tests {
     use super::*;
 
     fn slots(kept: &[(&[u32], u64)]) -> Vec<Slot> {
-        let slot = |&(kept, used): &(&[u32], u64)| Slot { kept: kept.into(), sequence: None, used };
+        let slot =
+            |&(kept, used): &(&[u32], u64)| Slot { kept: kept.into(), used, ..Slot::default() };
         kept.iter().map(slot).collect()
     }
 

@@ -240,3 +240,29 @@ proptest! {
         prop_assert_eq!(kept(&mut s, &logits, &[]), all);
     }
 }
+
+#[test]
+fn the_most_likely_are_left_out() {
+    let logits = [0.5f32, 0.3, 0.15, 0.05].map(f32::ln);
+    let drawn = |xtc_probability, xtc_threshold| {
+        let options = SamplerOptions {
+            temperature: 1.0,
+            xtc_probability,
+            xtc_threshold,
+            ..SamplerOptions::default()
+        };
+        let mut sampler = Sampler::new(options).unwrap();
+        let mut seen = [0usize; 4];
+        (0..4000).for_each(|_| seen[sampler.sample(&logits, &[]).unwrap() as usize] += 1);
+        seen
+    };
+    // Three have at least a tenth: the least likely of them stays, and those below.
+    let seen = drawn(1.0, 0.1);
+    assert!(seen[..2] == [0, 0] && seen[2] > 2800 && seen[3] > 800, "{seen:?}");
+    // One alone stays.
+    let seen = drawn(1.0, 0.4);
+    assert!(seen.iter().all(|&count| count > 0), "{seen:?}");
+    // Half of the steps.
+    let seen = drawn(0.5, 0.1);
+    assert!((800..1200).contains(&seen[0]), "{seen:?}");
+}

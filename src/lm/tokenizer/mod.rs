@@ -30,7 +30,7 @@ const MODELS: [&str; 4] = ["gpt2", "llama", "t5", "bert"];
 
 /// Texts of tokens that end a turn or a text. Files often name only one of
 /// them as EOS; the texts are those llama.cpp looks for (`llama-vocab.cpp`).
-const END_TEXTS: [&str; 11] = [
+const END_TEXTS: [&str; 25] = [
     "<|eot_id|>",
     "<|eom_id|>",
     "<|im_end|>",
@@ -40,9 +40,27 @@ const END_TEXTS: [&str; 11] = [
     "<end_of_turn>",
     "<end_of_utterance>",
     "<EOT>",
+    "< EOT >",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
     "</s>",
     "<｜end▁of▁sentence｜>",
+    "<|return|>",
+    "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
+    // What a model that fills gaps in code puts behind its text.
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<|repo_name|>",
+    "<|fim_repo|>",
+    "<|file_sep|>",
 ];
+
+/// Tokens of models whose `<|end|>` ends a part of a turn, not the turn.
+const ENDS_OF_TURNS: [[&str; 2]; 2] = [["<|return|>", "<|call|>"], ["<|calls|>", "<|flush|>"]];
 
 /// The special tokens of Phi-3 that leave the white space behind them; its other
 /// ones take it. Files do not say so: llama.cpp goes by the name of the model, too
@@ -188,11 +206,23 @@ impl Tokenizer {
         let user_defined = Specials::new(&vocab, &[UserDefined], &strips, file.name())?;
         let kinds = &[UserDefined, Control, Unknown];
         let specials = Specials::new(&vocab, kinds, &strips, file.name())?;
+        let has = |wanted: &str| {
+            vocab.of_kinds(&[Control, UserDefined]).any(|(_, text)| text == wanted.as_bytes())
+        };
+        let parts = ENDS_OF_TURNS.iter().any(|both| both.iter().all(|text| has(text)));
+        let is_end = |text: &[u8]| {
+            let found = END_TEXTS.iter().find(|end| end.as_bytes() == text);
+            found.is_some_and(|end| !(parts && *end == "<|end|>"))
+        };
         let mut ends: Vec<u32> = vocab
             .of_kinds(&[Control, UserDefined])
-            .filter(|(_, text)| END_TEXTS.iter().any(|end| end.as_bytes() == *text))
+            .filter(|(_, text)| is_end(text))
             .map(|(id, _)| id)
-            .chain([eos, eot, eom].into_iter().flatten())
+            .chain(
+                [eos, eot, eom, id("fim_pad")?, id("fim_rep")?, id("fim_sep")?]
+                    .into_iter()
+                    .flatten(),
+            )
             .collect();
         ends.sort_unstable();
         ends.dedup();
@@ -285,6 +315,15 @@ impl Tokenizer {
     /// If the id is no token.
     pub fn token_bytes(&self, id: u32) -> Result<&[u8]> {
         self.vocab.bytes(id).ok_or_else(|| no_token(id, self.vocab_len()))
+    }
+
+    /// The tokens that have one of some texts in theirs, ascending.
+    pub(super) fn tokens_with(&self, texts: &[&str]) -> Vec<u32> {
+        let has = |id: &u32| {
+            let bytes = self.vocab.bytes(*id).unwrap_or_default();
+            texts.iter().any(|text| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+        };
+        (0..self.vocab_len() as u32).filter(has).collect()
     }
 
     /// The text of tokens; bytes that are not UTF-8 become U+FFFD. Control

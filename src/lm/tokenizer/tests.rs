@@ -164,6 +164,35 @@ fn user_defined_tokens_are_matched_in_any_text_the_longest_first() {
 }
 
 #[test]
+fn a_text_ends_where_models_of_its_kind_end_theirs() {
+    let ends = |specials: &[&str]| {
+        let mut tokens: Vec<String> = (0..=255u8)
+            .map(|byte| {
+                let mut text = String::new();
+                bytes::encode(&[byte], &mut text);
+                text
+            })
+            .collect();
+        tokens.extend(specials.iter().map(|text| text.to_string()));
+        let mut types = vec![1i32; 256];
+        types.resize(tokens.len(), 3);
+        let changes: [(&str, MetaValue); 5] = [
+            ("tokenizer.ggml.tokens", tokens.into()),
+            ("tokenizer.ggml.token_type", types.into()),
+            ("tokenizer.ggml.merges", vec!["a b"].into()),
+            ("tokenizer.ggml.bos_token_id", 256u32.into()),
+            ("tokenizer.ggml.eos_token_id", 257u32.into()),
+        ];
+        load(&with(&changes)).unwrap().end_tokens().to_vec()
+    };
+    assert_eq!(ends(&["<b>", "<e>", "ab", "<|end|>", "<|call|>"]), [257, 259, 260]);
+    // There it ends a part of a turn.
+    let harmony = ["<|start|>", "<|return|>", "ab", "<|end|>", "<|call|>", "<|endoftext|>"];
+    assert_eq!(ends(&harmony), [257, 260, 261]);
+    assert_eq!(ends(&["<b>", "<e>", "ab", "<|file_sep|>", "<|file|>"]), [257, 259]);
+}
+
+#[test]
 fn special_tokens_of_phi_3_take_the_space_behind_them() {
     let (a, space) = (u32::from(b'a'), u32::from(b' '));
     let text = "a <b> \n a<u> <b>";

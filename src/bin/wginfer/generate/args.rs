@@ -97,6 +97,26 @@ pub(crate) struct Sampling {
     #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().typical_p)]
     typical_p: f32,
 
+    /// How likely a step is to leave out the most likely tokens, for variety (XTC)
+    #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().xtc_probability)]
+    xtc_probability: f32,
+
+    /// Of tokens with at least this probability only the least likely stays then
+    #[arg(long, value_name = "P", default_value_t = SamplerOptions::default().xtc_threshold)]
+    xtc_threshold: f32,
+
+    /// Make tokens less likely that would go on with what was said before (DRY)
+    #[arg(long, value_name = "X", default_value_t = SamplerOptions::default().dry_multiplier)]
+    dry_multiplier: f32,
+
+    /// How much less for each token more that was
+    #[arg(long, value_name = "X", default_value_t = SamplerOptions::default().dry_base)]
+    dry_base: f32,
+
+    /// How many tokens may come again before it counts
+    #[arg(long, value_name = "N", default_value_t = SamplerOptions::default().dry_allowed_length)]
+    dry_allowed_length: usize,
+
     /// Make tokens seen lately less likely, the more the more often they were seen
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     #[arg(default_value_t = SamplerOptions::default().frequency_penalty)]
@@ -150,6 +170,11 @@ impl Sampling {
                 top_p: self.top_p,
                 min_p: self.min_p,
                 typical_p: self.typical_p,
+                xtc_probability: self.xtc_probability,
+                xtc_threshold: self.xtc_threshold,
+                dry_multiplier: self.dry_multiplier,
+                dry_base: self.dry_base,
+                dry_allowed_length: self.dry_allowed_length,
                 frequency_penalty: self.frequency_penalty,
                 presence_penalty: self.presence_penalty,
                 repetition_penalty: self.repetition_penalty,

@@ -21,8 +21,8 @@ pub(crate) struct Guides {
     #[arg(long, value_name = "FILE")]
     grammar: Option<PathBuf>,
 
-    /// A small model of the same vocabulary that runs ahead: the text stays the same,
-    /// and comes faster where the small one is right
+    /// A small model of the same vocabulary that runs ahead: texts stay what they are,
+    /// or as likely as they are, and come faster where the small one is right
     #[arg(long, value_name = "MODEL")]
     draft: Option<PathBuf>,
 
