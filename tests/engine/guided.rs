@@ -94,8 +94,10 @@ pub fn calls(backend: &Named) -> Result<(), Failed> {
     use ToolStyle::{Bare, Fenced, Listed, Marked, Python, Tagged};
     for style in [Tagged, Listed, Bare, Fenced, Marked, Python] {
         let source = GrammarSource::Lark(style.grammar(std::slice::from_ref(&tool))?);
-        let options = guided(&model, &source)?;
-        let (text, finish) = text_of(&mut model, &options)?;
+        // Their JSON has its spaces in fixed places, and there have to be some.
+        let options = GenerateOptions { logit_bias: Vec::new(), ..guided(&model, &source)? };
+        let (text, finish) =
+            text_of(&mut model, &options).map_err(|error| format!("{style:?}: {error:?}"))?;
         assert_eq!(finish, FinishReason::End, "{style:?}: {text}");
         let mut stream = ToolStream::new(style);
         let told = stream.push(&text);

@@ -214,7 +214,7 @@ fn the_choice_follows_rows_device_and_policy() {
     let name = |result: Result<String>| result.unwrap();
     assert_eq!(name(chosen(1, 512, &gpu, false, None)), "matmul/matvec_workgroup");
     assert_eq!(name(chosen(1, 512, &rich, false, None)), "matmul/matvec_subgroup");
-    assert_eq!(name(chosen(1, 512, &soft, false, None)), "matmul/direct_1x4");
+    assert_eq!(name(chosen(1, 512, &soft, false, None)), "matmul/blocks_1x4");
     assert_eq!(name(chosen(16, 512, &soft, false, None)), "matmul/direct_8x8");
     assert_eq!(name(chosen(128, 256, &soft, false, None)), "matmul/direct_8x8");
     assert_eq!(name(chosen(128, 1536, &soft, false, None)), "matmul/direct_32x4");

@@ -78,13 +78,9 @@ impl ToolStyle {
             })
         };
         let one = json!({ "anyOf": tools.iter().map(call).collect::<Vec<_>>() });
-        // As Python writes JSON, which is what models were shown.
-        let form = json!({
-            "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false,
-        });
         let shared = definitions(tools)?;
         let formed = |mut schema: Value| {
-            schema["x-guidance"] = form.clone();
+            schema["x-guidance"] = form();
             for (key, definitions) in &shared {
                 schema[key] = definitions.clone();
             }
@@ -114,8 +110,10 @@ impl ToolStyle {
         let (mut choices, mut rules) = (Vec::new(), String::new());
         for (i, tool) in tools.iter().enumerate() {
             let mut schema = schema_of(tool);
-            for (key, definitions) in &shared {
-                schema[key] = definitions.clone();
+            // Whatever else it is, the grammar refuses.
+            if let Value::Object(schema) = &mut schema {
+                schema.insert("x-guidance".into(), form());
+                schema.extend(shared.clone());
             }
             let open =
                 format!("{begin}{}{between}", tool["function"]["name"].as_str().unwrap_or(""));
@@ -162,6 +160,7 @@ fn python_grammar(tools: &[Value]) -> Result<String> {
             let mut value = value.clone();
             if let Value::Object(schema) = &mut value {
                 schema.extend(shared.clone());
+                schema.insert("x-guidance".into(), form());
             }
             let comma = if j > 0 { ", " } else { "" };
             parts.push(format!("{} a{i}_{j}", quoted(&format!("{comma}{name}="))));
@@ -173,6 +172,11 @@ fn python_grammar(tools: &[Value]) -> Result<String> {
     let (open, close) = (forms::PYTHON_LIST, forms::PYTHON_LIST_END);
     let (open, close) = (quoted(&format!("{open}[")), quoted(&format!("]{close}")));
     Ok(format!("start: {open} ({}) {close}\n{rules}", choices.join(" | ")))
+}
+
+/// As Python writes JSON, which is what models were shown.
+fn form() -> Value {
+    json!({ "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false })
 }
 
 /// A string of a grammar in the form of Lark.
