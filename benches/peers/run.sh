@@ -51,8 +51,13 @@ kernels() {
 
 # llama.cpp's prebuilt Vulkan backend wants a newer Vulkan than SwiftShader has.
 model() {
-    local file
+    local file node
     file=$(scripts/fetch_demo_model.sh)
+    # What node-llama-cpp starts processes of its own with.
+    node=$cache/node
+    printf '#!/usr/bin/env bash\nexec %q run lavapipe %q "$@"\n' "$PWD/$under" "$(command -v node)" >"$node"
+    chmod +x "$node"
+    export PEER_NODE=$node
     benches/peers/compare.py --adapter "lavapipe, SmolLM2-135M-Instruct Q4_1" --only smollm2 --rounds "${MODEL_ROUNDS:-5}" \
         --ours "$under run lavapipe $built/smollm2 llvmpipe $file" \
         --peer "llama.cpp=$under run lavapipe $(command -v node) benches/peers/llama.mjs $cache $file" --markdown "$report.part"

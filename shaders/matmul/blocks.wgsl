@@ -12,6 +12,8 @@ import package::weight::{BLOCK_LEN, GROUP_LEN, affine, quants8};
 // numbers that they are, and sums of them with the scale of their group: that is less
 // work than to decode each element, and what 32 elements have in common is read once.
 
+const_assert GROUP_LEN >= 16u;
+
 // 32 elements of A, and the sums of each half.
 struct Left {
     a0: vec4<f32>,

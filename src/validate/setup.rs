@@ -2,11 +2,12 @@
 
 use super::case::Case;
 use crate::error::{Error, Result};
+use crate::exec::gpu::scratch_sizes;
 use crate::gpu::DeviceCaps;
 use crate::graph::{Bindings, Dim, Graph, GraphBuilder, Shape, Symbol, TensorType};
 use crate::kernels::{Dispatch, GpuCx, Policy};
 use crate::ops::Operator;
-use crate::plan::{Call, Plan};
+use crate::plan::{Call, Plan, Room};
 use crate::tensor::{DType, Tensor};
 
 /// How the graph knows the extents of its inputs.
@@ -212,7 +213,8 @@ fn build(case: &Case, operands: &[Option<Tensor>], symbols: &Symbols) -> Result<
 }
 
 /// The dispatches of every call of a plan, as a device of these capabilities
-/// would get them.
+/// would get them: with as much scratch memory as takes little more than the plan
+/// takes without.
 ///
 /// # Errors
 /// Whatever a kernel finds wrong, naming its node.
@@ -221,8 +223,25 @@ pub fn dispatches<'a>(
     caps: &DeviceCaps,
     policy: &Policy,
 ) -> Result<Vec<(&'a Call, Vec<Dispatch>)>> {
+    let mut chosen = Vec::new();
+    for room in Room::ALL {
+        chosen = dispatches_in(plan, caps, policy, room)?;
+        let sizes = chosen.iter().map(|(_, dispatches)| scratch_sizes(dispatches));
+        if plan.is_tight(&plan.places(&sizes.collect::<Result<Vec<_>>>()?)?) {
+            break;
+        }
+    }
+    Ok(chosen)
+}
+
+fn dispatches_in<'a>(
+    plan: &'a Plan,
+    caps: &DeviceCaps,
+    policy: &Policy,
+    room: Room,
+) -> Result<Vec<(&'a Call, Vec<Dispatch>)>> {
     let ty = |id: &crate::plan::OperandId| plan.operands[id.index()].ty.clone();
-    let describe = |call: &'a Call| {
+    let describe = |(at, call): (usize, &'a Call)| {
         let inputs: Vec<Option<TensorType>> =
             call.inputs.iter().map(|id| id.as_ref().map(ty)).collect();
         let outputs: Vec<TensorType> = call.outputs.iter().map(ty).collect();
@@ -232,12 +251,12 @@ pub fn dispatches<'a>(
             bounds: &plan.bounds,
             caps,
             policy,
-            room: u64::MAX,
+            room: plan.room(at, room),
         };
         let dispatches = call.kernel.gpu(&cx).map_err(|e| e.at_node(&call.node))?;
         Ok((call, dispatches))
     };
-    plan.calls().map(describe).collect()
+    plan.calls().enumerate().map(describe).collect()
 }
 
 /// The types of an operator's results for the case's extents as constants.

@@ -279,7 +279,7 @@ impl GpuEngine {
 }
 
 /// Bytes of scratch memory that a call has, by number.
-fn scratch_sizes(dispatches: &[Dispatch]) -> Result<Vec<u64>> {
+pub(crate) fn scratch_sizes(dispatches: &[Dispatch]) -> Result<Vec<u64>> {
     let mut sizes: Vec<u64> = Vec::new();
     for (_, view) in dispatches.iter().flat_map(|dispatch| &dispatch.bindings) {
         let Place::Scratch(number) = view.place else { continue };

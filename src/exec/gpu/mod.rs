@@ -23,6 +23,7 @@ use crate::tensor::DType;
 use arena::Arena;
 pub use arena::SharedMemory;
 use compile::Compiled;
+pub(crate) use compile::scratch_sizes;
 pub(crate) use judge::{CallFacts, Chooser, Judge, Unfit};
 pub(crate) use kept::{DeviceTensor, Given, Kept};
 use run::Pace;

@@ -29,7 +29,7 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         k: bounds.k,
         matrices: matrices[2],
         rows_b: g.rows_b,
-        quantised: layout.dtype.is_quantised(),
+        weight: layout.dtype,
         buffers: 0,
         grouping: None,
     };

@@ -195,7 +195,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         }
     }
     if variant.shader == "matmul/blocks" {
-        all.retain(|options| options.weight.is_quantised());
+        all.retain(|options| in_groups(options.weight));
         all.push(Options { weight: DType::Q4_1, bias: true, activation: silu, ..plain });
         all.push(Options { weight: DType::Q8_0, batched: true, a_vec4: false, ..plain });
     }
@@ -207,6 +207,12 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let plain = variant.needs.coop.is_none() && variant.needs.invocations >= 32;
     let helpers = [false, true].map(grouping).into_iter().filter(|_| groups && plain);
     requests.chain(helpers).collect()
+}
+
+/// Whether the type is in blocks whose scales are of 16 elements at least, which
+/// `matmul/blocks` relies on. Those of IQ1_M have offsets of 8.
+pub(super) fn in_groups(weight: DType) -> bool {
+    weight.is_quantised() && weight != DType::IQ1_M
 }
 
 /// How a variant has rows meet matrices of their own; `None` if it cannot.

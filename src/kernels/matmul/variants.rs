@@ -1,10 +1,11 @@
 //! The table of variants, and which one suits a product.
 
-use super::request::{Meeting, meeting};
+use super::request::{Meeting, in_groups, meeting};
 use crate::error::Result;
 use crate::gpu::ConstValue::U32;
 use crate::gpu::DeviceCaps;
 use crate::kernels::{GpuCx, Language, Needs, Variant};
+use crate::tensor::DType;
 use Language::{Msl, Spirv};
 
 /// The name policies and coverage use.
@@ -156,8 +157,8 @@ pub(super) struct Shape {
     pub(super) matrices: u64,
     /// Whether B is `[n, k]`.
     pub(super) rows_b: bool,
-    /// Whether B is in blocks.
-    pub(super) quantised: bool,
+    /// The type of B.
+    pub(super) weight: DType,
     /// Where rows choose their matrices one by one, the buffers that are bound.
     pub(super) buffers: u32,
     /// Where rows choose their matrices, the loop iterations that grouping them takes.
@@ -180,7 +181,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
             })
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
-                "matmul/blocks" => shape.quantised && shape.rows_b,
+                "matmul/blocks" => in_groups(shape.weight) && shape.rows_b,
                 "matmul/coop" => 4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup,
                 _ => true,
             }
@@ -214,7 +215,7 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     const SMALL: u64 = 1 << 22;
     let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
     match shape.m {
-        ..=1 if shape.quantised => "blocks_1x4",
+        ..=1 if in_groups(shape.weight) => "blocks_1x4",
         ..=1 => "direct_1x4",
         2..=16 => "direct_8x8",
         _ if products.saturating_mul(shape.matrices) < SMALL => "direct_8x8",

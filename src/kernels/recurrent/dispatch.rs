@@ -157,8 +157,11 @@ fn variant(op: &Recurrent, cx: &GpuCx<'_>, sizes: &Sizes) -> Result<&'static Var
         "step" => cx.caps.loops_fit(sizes.hidden.div_ceil(64) * (u64::from(ROWS) * 5 + 5) + 200),
         _ => cx.caps.loops_fit(sizes.hidden.div_ceil(4) + 4),
     };
-    // The loops have a second copy of the weights.
-    let worth = weights <= cx.room || (!software && sizes.most[0] >= LONG);
+    // The loops have a second copy of the weights, and steps by themselves have
+    // parameters of their own: two dispatches each, on the device and twice on the way.
+    let align = u64::from(cx.caps.limits.min_uniform_buffer_offset_alignment);
+    let stepping = sizes.most[0].saturating_mul(2 * 3 * align);
+    let worth = weights <= cx.room.max(stepping) || (!software && sizes.most[0] >= LONG);
     let suits = |variant: &Variant| match variant.name {
         "loop" => forced || (worth && sizes.hidden <= if software { 128 } else { 64 }),
         "loop_wide" => forced || (worth && !software && sizes.hidden > 64),

@@ -37,7 +37,7 @@ pub(super) fn dispatches(kernel: &ExpertsKernel, cx: &GpuCx<'_>) -> Result<Vec<D
         k,
         matrices: experts.min(pairs),
         rows_b: true,
-        quantised: layout.dtype.is_quantised(),
+        weight: layout.dtype,
         buffers: buffers(kernel, &layout),
         grouping: Some(pairs.max(experts) + 1),
     };
