@@ -1,3 +1,4 @@
+import package::common::eight::Eight;
 import package::config::LANES;
 @if(!gated) import package::matmul::finish::finish;
 @if(gated) import package::matmul::finish::finish_gated;
@@ -44,42 +45,44 @@ fn left32(start: u32, k: u32) -> Left {
     return l;
 }
 
+// Quants of 32 elements of B, and the scale and offset of each half.
+struct Right {
+    q0: Eight,
+    q1: Eight,
+    q2: Eight,
+    q3: Eight,
+    near: vec2<f32>,
+    far: vec2<f32>,
+}
+
+fn product(l: Left, r: Right) -> f32 {
+    let lower = l.a0 * r.q0.lo + l.a1 * r.q0.hi + (l.a2 * r.q1.lo + l.a3 * r.q1.hi);
+    let upper = l.a4 * r.q2.lo + l.a5 * r.q2.hi + (l.a6 * r.q3.lo + l.a7 * r.q3.hi);
+    if GROUP_LEN >= 32u {
+        return r.near.x * dot(lower + upper, vec4<f32>(1.0)) + r.near.y * (l.lower + l.upper);
+    }
+    let scaled = r.near.x * lower + r.far.x * upper;
+    return dot(scaled, vec4<f32>(1.0)) + (r.near.y * l.lower + r.far.y * l.upper);
+}
+
 // The products with the 32 elements from `k` of the column that starts at `start`.
 fn right32(l: Left, start: u32, k: u32) -> f32 {
     let block = start + k / BLOCK_LEN;
     let part = (k % BLOCK_LEN) >> 3u;
-    let q0 = quants8(block, part);
-    let q1 = quants8(block, part + 1u);
-    let q2 = quants8(block, part + 2u);
-    let q3 = quants8(block, part + 3u);
-    let lower = l.a0 * q0.lo + l.a1 * q0.hi + (l.a2 * q1.lo + l.a3 * q1.hi);
-    let upper = l.a4 * q2.lo + l.a5 * q2.hi + (l.a6 * q3.lo + l.a7 * q3.hi);
-    let near = affine(block, part);
-    if GROUP_LEN >= 32u {
-        return near.x * dot(lower + upper, vec4<f32>(1.0)) + near.y * (l.lower + l.upper);
-    }
-    let far = affine(block, part + 2u);
-    let scaled = near.x * lower + far.x * upper;
-    return dot(scaled, vec4<f32>(1.0)) + (near.y * l.lower + far.y * l.upper);
+    return product(l, Right(
+        quants8(block, part), quants8(block, part + 1u), quants8(block, part + 2u),
+        quants8(block, part + 3u), affine(block, part), affine(block, part + 2u),
+    ));
 }
 
 // The same of the second B.
 @if(gated) fn up32(l: Left, start: u32, k: u32) -> f32 {
     let block = start + k / BLOCK_LEN;
     let part = (k % BLOCK_LEN) >> 3u;
-    let q0 = up_quants8(block, part);
-    let q1 = up_quants8(block, part + 1u);
-    let q2 = up_quants8(block, part + 2u);
-    let q3 = up_quants8(block, part + 3u);
-    let lower = l.a0 * q0.lo + l.a1 * q0.hi + (l.a2 * q1.lo + l.a3 * q1.hi);
-    let upper = l.a4 * q2.lo + l.a5 * q2.hi + (l.a6 * q3.lo + l.a7 * q3.hi);
-    let near = up_affine(block, part);
-    if GROUP_LEN >= 32u {
-        return near.x * dot(lower + upper, vec4<f32>(1.0)) + near.y * (l.lower + l.upper);
-    }
-    let far = up_affine(block, part + 2u);
-    let scaled = near.x * lower + far.x * upper;
-    return dot(scaled, vec4<f32>(1.0)) + (near.y * l.lower + far.y * l.upper);
+    return product(l, Right(
+        up_quants8(block, part), up_quants8(block, part + 1u), up_quants8(block, part + 2u),
+        up_quants8(block, part + 3u), up_affine(block, part), up_affine(block, part + 2u),
+    ));
 }
 
 fn start_of(base: u32, column: u32) -> u32 {

@@ -182,7 +182,6 @@ fn mutated() -> Result<(), Failed> {
         }
         println!("{name}: {refused} of {EACH} refused, {slowest:.1?} at most");
         assert!(refused > EACH / 2, "{name}: only {refused} of {EACH} were refused");
-        assert!(slowest.as_secs() < 20, "{name}: a file kept the importer busy for {slowest:?}");
     }
     Ok(())
 }

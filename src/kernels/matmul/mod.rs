@@ -1,8 +1,9 @@
-//! Matrix products. Four algorithms, each in a few variants, and the CPU's.
+//! Matrix products. Five algorithms, each in a few variants, and the CPU's.
 //!
 //! | Algorithm | For | How |
 //! |---|---|---|
 //! | `matvec` | few rows | invocations share rows of B, sums meet in workgroup memory or subgroups |
+//! | `blocks` | software adapters, one row by a quantised weight | quants are multiplied as they are, sums scaled |
 //! | `direct` | software adapters | each invocation a tile of its own, straight from storage |
 //! | `tiled` | GPUs | tiles in workgroup memory, 4 by 4 sums per invocation |
 //! | `coop` | GPUs with cooperative matrices | f16 tiles in workgroup memory |
