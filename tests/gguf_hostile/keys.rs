@@ -1,5 +1,6 @@
 //! Hostile values of the keys that describe the model and the tokenizer.
 
+use crate::judge;
 use crate::raw::Raw;
 use crate::table::{Case, check, survive};
 use wginfer::ErrorKind::{self, Format, Limit, Unsupported};
@@ -41,6 +42,15 @@ const OPTIONAL: [(&str, bool); 14] = [
 fn refused(key: &str, name: &str, kind: ErrorKind, change: &dyn Fn(&mut Raw)) {
     let (name, names) = (format!("{key}: {name}"), format!("key '{key}'"));
     check(&[Case { name: &name, change, kind, names: &names }]);
+}
+
+/// Checks that a file is read, loaded and run.
+fn accepted(name: &str, change: &dyn Fn(&mut Raw)) {
+    let mut raw = Raw::new(&crate::valid());
+    change(&mut raw);
+    let bytes = raw.bytes();
+    let loaded = judge::read_all(&bytes).and_then(|()| judge::load_and_step(&bytes));
+    assert!(loaded.is_ok(), "{name}: {loaded:?}");
 }
 
 /// As [`refused`], for a value to be put in the key's place.
@@ -110,11 +120,17 @@ fn rotary_scaling_must_make_sense() {
     refused("llama.rope.scaling.type", "unknown", Unsupported, &scaled("sideways"));
     refused("llama.rope.scaling.original_context_length", "missing", Format, &scaled("yarn"));
     for value in [0.0, -2.0, f32::NAN] {
-        let value = Value::F32(value);
         for kind in ["linear", "yarn"] {
             let key = "llama.rope.scaling.factor";
-            refused(key, kind, Format, &with(kind, "factor", value));
+            let change = with(kind, "factor", Value::F32(value));
+            // As in llama.cpp, 0 is a factor that is not given.
+            if value == 0.0 {
+                accepted(&format!("{key}: {kind}"), &change);
+            } else {
+                refused(key, kind, Format, &change);
+            }
         }
+        let value = Value::F32(value);
         for part in ["yarn_beta_fast", "yarn_beta_slow"] {
             refused(
                 &format!("llama.rope.scaling.{part}"),

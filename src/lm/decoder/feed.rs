@@ -43,8 +43,9 @@ impl Blocks<'_> {
             let gate = self.rows(block, "ffn_up", x, 0..inner, both)?;
             (gate, self.rows(block, "ffn_up", x, inner..2 * inner, both)?)
         } else {
-            let gate = self.linear(block, "ffn_gate", x, inner, width)?;
-            (gate, self.linear(block, "ffn_up", x, inner, width)?)
+            // The one that gives the size comes first, to be named if it has none.
+            let up = self.linear(block, "ffn_up", x, inner, width)?;
+            (self.linear(block, "ffn_gate", x, inner, width)?, up)
         };
         let gated = self.bounded_gate(gate, up)?;
         self.linear(block, "ffn_down", gated, width, inner)
