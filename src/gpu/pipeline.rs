@@ -80,7 +80,7 @@ impl Gpu {
     }
 
     /// Whether a shader is compiled without checks of indices and loops.
-    fn leaves_checks_out(&self, request: &ShaderRequest) -> bool {
+    pub(crate) fn leaves_checks_out(&self, request: &ShaderRequest) -> bool {
         let confined = self.caps.backend == wgpu::Backend::Vulkan;
         request.in_bounds && confined && !self.options.runtime_checks
     }
@@ -103,6 +103,43 @@ impl Gpu {
         });
     }
 
+    /// Whether the device takes a shader, as far as that is known before its driver
+    /// compiles it: the shader links, fits the device's limits and is valid with the
+    /// features that it has.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`].
+    pub fn accepts(&self, request: &ShaderRequest) -> Result<()> {
+        let program = self.program(request)?;
+        let name = request.to_string();
+        check_fits(&name, &program.reflection, &self.caps)?;
+        let doing = format!("validating '{name}'");
+        self.scope(doing, 0, |device| drop(self.module(device, request, &name, &program)))
+    }
+
+    fn module(
+        &self,
+        device: &wgpu::Device,
+        request: &ShaderRequest,
+        name: &str,
+        program: &Program,
+    ) -> wgpu::ShaderModule {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(name),
+            source: wgpu::ShaderSource::Wgsl(program.wgsl.as_str().into()),
+        };
+        if !self.leaves_checks_out(request) {
+            return device.create_shader_module(descriptor);
+        }
+        let mut checks = wgpu::ShaderRuntimeChecks::checked();
+        checks.bounds_checks = false;
+        checks.force_loop_bounding = false;
+        // SAFETY: the request says that indices are in bounds and loops end.
+        // Vulkan devices are opened with robust buffer access besides. What
+        // an operand can bring about, a division by zero, stays checked.
+        unsafe { device.create_shader_module_trusted(descriptor, checks) }
+    }
+
     fn build(&self, request: &ShaderRequest, program: Arc<Program>) -> Result<Pipeline> {
         let name = request.to_string();
         let doing = format!("compiling '{name}'");
@@ -117,21 +154,7 @@ impl Gpu {
                 bind_group_layouts: &[Some(&layout)],
                 immediate_size: program.reflection.immediate_bytes,
             });
-            let descriptor = wgpu::ShaderModuleDescriptor {
-                label: Some(&name),
-                source: wgpu::ShaderSource::Wgsl(program.wgsl.as_str().into()),
-            };
-            let module = if self.leaves_checks_out(request) {
-                let mut checks = wgpu::ShaderRuntimeChecks::checked();
-                checks.bounds_checks = false;
-                checks.force_loop_bounding = false;
-                // SAFETY: the request says that indices are in bounds and loops end.
-                // Vulkan devices are opened with robust buffer access besides. What
-                // an operand can bring about, a division by zero, stays checked.
-                unsafe { device.create_shader_module_trusted(descriptor, checks) }
-            } else {
-                device.create_shader_module(descriptor)
-            };
+            let module = self.module(device, request, &name, &program);
             let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&name),
                 layout: Some(&pipeline_layout),

@@ -3,11 +3,15 @@
 
 use super::case::{Case, CaseFamily};
 use super::generate::mix;
-use super::run::{Outcome, Target, run_setup, set_up};
+use super::proven::name_of;
+use super::run::{Outcome, Target, run_planned, set_up_with};
 use super::setup::{Extents, Setup};
 use super::shrink::shrink;
 use super::yardstick::Yardstick;
+use crate::backend::Backend;
 use crate::error::{ErrorKind, Result};
+use crate::tensor::Tensor;
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -59,6 +63,8 @@ pub struct Passed {
     /// Shapes left out: the family does not build them, or the forced variant
     /// does not take them.
     pub skipped: usize,
+    /// Runs among them that [`Target::proven`] had already: they were not done again.
+    pub same: usize,
     /// `family/variant` names executed.
     pub variants: BTreeSet<String>,
     /// The largest part of a bound that was used up.
@@ -98,13 +104,39 @@ pub fn run_family(
 }
 
 impl Passed {
-    fn add(&mut self, outcome: &Outcome) {
+    fn add(&mut self, done: &Done) {
+        let outcome = &done.outcome;
         self.runs += 1;
+        self.same += usize::from(done.same);
         self.symbolic += usize::from(outcome.symbols > 0);
         self.variants.extend(outcome.executed.variants.iter().cloned());
         let worst = outcome.reports.iter().map(|report| report.worst_ratio);
         self.worst_ratio = worst.fold(self.worst_ratio, f64::max);
     }
+}
+
+/// A case with its values, and the yardstick once a run needs it.
+struct Drawn<'a> {
+    case: &'a Case,
+    operands: Vec<Option<Tensor>>,
+    yardstick: OnceCell<Yardstick>,
+}
+
+impl Drawn<'_> {
+    fn yardstick(&self) -> Result<&Yardstick> {
+        if let Some(yardstick) = self.yardstick.get() {
+            return Ok(yardstick);
+        }
+        let yardstick = Yardstick::of(self.case, self.operands.clone())?;
+        Ok(self.yardstick.get_or_init(|| yardstick))
+    }
+}
+
+/// What a run gave.
+struct Done {
+    outcome: Outcome,
+    /// An earlier one gave it: this one was not done again.
+    same: bool,
 }
 
 struct Trial<'a> {
@@ -116,27 +148,24 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     /// What the runs of a shape gave, up to the first that failed.
-    fn verdict(
-        &self,
-        shape: &[usize],
-        ways: &[Extents],
-    ) -> (Vec<Outcome>, Option<(Extents, String)>) {
+    fn verdict(&self, shape: &[usize], ways: &[Extents]) -> (Vec<Done>, Option<(Extents, String)>) {
         let mut outcomes = Vec::new();
         let Some(case) = (self.family.build)(shape) else { return (outcomes, None) };
         let seed = shape_seed(self.seed, shape);
         if !self.concerns(&case, seed) {
             return (outcomes, None);
         }
-        let yardstick = match Yardstick::new(&case, seed) {
-            Ok(yardstick) => yardstick,
+        let operands = match Yardstick::operands(&case, seed) {
+            Ok(operands) => operands,
             Err(error) => return (outcomes, Some((ways[0], error.to_string()))),
         };
+        let drawn = Drawn { case: &case, operands, yardstick: OnceCell::new() };
         for &extents in ways {
-            match self.run(&case, &yardstick, extents) {
+            match self.run(&drawn, extents) {
                 Ok(None) => {}
-                Ok(Some(outcome)) if outcome.passed() => outcomes.push(outcome),
-                Ok(Some(outcome)) => {
-                    let failing = outcome.reports.iter().filter(|report| !report.passed());
+                Ok(Some(done)) if done.outcome.passed() => outcomes.push(done),
+                Ok(Some(done)) => {
+                    let failing = done.outcome.reports.iter().filter(|report| !report.passed());
                     let what: Vec<String> = failing.map(ToString::to_string).collect();
                     return (outcomes, Some((extents, what.join("; "))));
                 }
@@ -158,21 +187,38 @@ impl Trial<'_> {
         }
     }
 
-    /// One run, unless there is nothing new in it.
-    fn run(&self, case: &Case, yardstick: &Yardstick, extents: Extents) -> Result<Option<Outcome>> {
-        let setup = set_up(case, yardstick, extents, self.target)?;
+    /// One run, unless it is none: without symbols, or without the variant asked for.
+    fn run(&self, drawn: &Drawn<'_>, extents: Extents) -> Result<Option<Done>> {
+        let setup = set_up_with(drawn.case, &drawn.operands, extents, self.target)?;
         if extents == Extents::Symbolic && setup.symbols() == 0 {
             return Ok(None);
         }
-        if let Some(only) = self.only {
-            match self.target.plan(&setup) {
-                Ok(expected) if !expected.variants.contains(only) => return Ok(None),
-                // A forced variant does not take all operands.
-                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
-                _ => {}
+        let planned = match (self.target.planned(&setup), self.only) {
+            (Ok(planned), Some(only)) if !planned.expected.variants.contains(only) => {
+                return Ok(None);
             }
+            // A forced variant does not take all operands.
+            (Err(error), Some(_)) if error.kind() == ErrorKind::Unsupported => return Ok(None),
+            (planned, _) => planned?,
+        };
+        let (Some(proven), Backend::Gpu(gpu)) = (&self.target.proven, &self.target.backend) else {
+            let yardstick = drawn.yardstick()?;
+            let outcome = run_planned(&setup, planned.expected, yardstick, self.target)?;
+            return Ok(Some(Done { outcome, same: false }));
+        };
+        let name = name_of(drawn.case, &drawn.operands, &setup, &planned, self.target, gpu);
+        if let Some(outcome) = proven.find(&name) {
+            // This device must take the shaders as well.
+            for (dispatch, _) in &planned.dispatches {
+                gpu.accepts(&dispatch.shader)?;
+            }
+            return Ok(Some(Done { outcome, same: true }));
         }
-        run_setup(&setup, yardstick, self.target).map(Some)
+        let outcome = run_planned(&setup, planned.expected, drawn.yardstick()?, self.target)?;
+        if outcome.passed() {
+            proven.add(name, outcome.clone());
+        }
+        Ok(Some(Done { outcome, same: false }))
     }
 
     fn shrunk(&self, first: &[usize], extents: Extents) -> Failure {

@@ -2,17 +2,20 @@
 
 use super::case::Case;
 use super::compare::Report;
+use super::proven::Proven;
 use super::setup::{Extents, ResultAt, Setup, dispatches};
 use super::yardstick::Yardstick;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Grid, Policy};
+use crate::exec::gpu::workgroups;
+use crate::kernels::{Dispatch, Policy};
 use crate::ops::Arithmetic;
 use crate::passes;
 use crate::plan::Plan;
 use crate::session::{Session, SessionOptions};
 use crate::tensor::Tensor;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// On what and how cases are run.
 #[derive(Debug, Clone)]
@@ -23,12 +26,16 @@ pub struct Target {
     pub policy: Policy,
     /// The arithmetic those variants use.
     pub arithmetic: Arithmetic,
+    /// What the adapter was found to do right before, under whatever policy and on
+    /// whatever device: the same run is then not done again. `None`: every run is done.
+    pub proven: Option<Arc<Proven>>,
 }
 
 impl Target {
     /// A backend with the kernels it chooses by itself.
     pub fn new(backend: Backend) -> Self {
-        Target { backend, policy: Policy::default(), arithmetic: Arithmetic::F32 }
+        let (policy, arithmetic) = (Policy::default(), Arithmetic::F32);
+        Target { backend, policy, arithmetic, proven: None }
     }
 
     /// Plans a setup as the backend would, without running it.
@@ -36,27 +43,35 @@ impl Target {
     /// # Errors
     /// If an operator or kernel refuses.
     pub fn plan(&self, setup: &Setup) -> Result<Expected> {
+        Ok(self.planned(setup)?.expected)
+    }
+
+    /// As [`Target::plan`], with the dispatches themselves.
+    pub(super) fn planned(&self, setup: &Setup) -> Result<Planned> {
         let plan = Plan::new(&setup.graph, &setup.bounds)?;
-        let mut expected = Expected { calls: plan.calls().count(), ..Expected::default() };
-        if let Backend::Gpu(gpu) = &self.backend {
-            for (_, dispatches) in dispatches(&plan, gpu.caps(), &self.policy)? {
-                for dispatch in dispatches {
-                    let runs = match &dispatch.grid {
-                        Grid::Linear(n) => n.eval(&setup.values)? > 0,
-                        Grid::Xyz(x, y, z) => {
-                            let count = |n: &crate::graph::Dim| n.eval(&setup.values);
-                            count(x)? > 0 && count(y)? > 0 && count(z)? > 0
-                        }
-                    };
-                    if runs {
-                        expected.dispatches += 1;
-                        expected.variants.insert(dispatch.variant);
-                    }
-                }
+        let expected = Expected { calls: plan.calls().count(), ..Expected::default() };
+        let mut planned = Planned { expected, dispatches: Vec::new() };
+        let Backend::Gpu(gpu) = &self.backend else { return Ok(planned) };
+        let most = gpu.caps().limits.max_compute_workgroups_per_dimension;
+        let calls = dispatches(&plan, gpu.caps(), &self.policy)?;
+        for dispatch in calls.into_iter().flat_map(|(_, dispatches)| dispatches) {
+            let groups = workgroups(&dispatch.grid, &setup.values, most)?;
+            if !groups.contains(&0) {
+                planned.expected.dispatches += 1;
+                planned.expected.variants.insert(dispatch.variant.clone());
+                planned.dispatches.push((dispatch, groups));
             }
         }
-        Ok(expected)
+        Ok(planned)
     }
+}
+
+/// A run before it is done.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) expected: Expected,
+    /// On a device: the dispatches with any workgroups, and those.
+    pub(super) dispatches: Vec<(Dispatch, [u32; 3])>,
 }
 
 /// What a run has to do.
@@ -99,12 +114,22 @@ pub fn set_up(
     extents: Extents,
     target: &Target,
 ) -> Result<Setup> {
+    set_up_with(case, &yardstick.operands, extents, target)
+}
+
+/// As [`set_up`], before there is a yardstick.
+pub(super) fn set_up_with(
+    case: &Case,
+    operands: &[Option<Tensor>],
+    extents: Extents,
+    target: &Target,
+) -> Result<Setup> {
     let plannable = |setup: &Setup| match target.plan(setup) {
         Ok(_) => true,
         // Hidden here, it would come to light nowhere.
         Err(error) => error.kind() == ErrorKind::Internal,
     };
-    Setup::new(case, &yardstick.operands, extents, plannable)
+    Setup::new(case, operands, extents, plannable)
 }
 
 /// Runs a setup and compares with the yardstick. Memory is poisoned first, so
@@ -115,8 +140,17 @@ pub fn set_up(
 /// execute what the plan says. A wrong result is not an error but an
 /// [`Outcome`] that did not pass.
 pub fn run_setup(setup: &Setup, yardstick: &Yardstick, target: &Target) -> Result<Outcome> {
+    run_planned(setup, target.plan(setup)?, yardstick, target)
+}
+
+/// As [`run_setup`], of what is planned already.
+pub(super) fn run_planned(
+    setup: &Setup,
+    expected: Expected,
+    yardstick: &Yardstick,
+    target: &Target,
+) -> Result<Outcome> {
     let bounds = yardstick.bounds(target.arithmetic)?;
-    let expected = target.plan(setup)?;
     let results = execute(setup, target, &expected)?;
     let named: Vec<(&str, &Tensor)> =
         setup.results.iter().map(ResultAt::name).zip(&results).collect();

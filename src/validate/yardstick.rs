@@ -33,7 +33,11 @@ impl Yardstick {
     /// If the operator refuses the inputs, or its reference does not have the
     /// dtypes and extents that its shape rule promises.
     pub fn new(case: &Case, seed: u64) -> Result<Self> {
-        let operands = Self::operands(case, seed)?;
+        Self::of(case, Self::operands(case, seed)?)
+    }
+
+    /// As [`Yardstick::new`], of values drawn already.
+    pub(super) fn of(case: &Case, operands: Vec<Option<Tensor>>) -> Result<Self> {
         let exact: Vec<Option<RefTensor>> = operands
             .iter()
             .map(|tensor| tensor.as_ref().map(RefTensor::from_tensor).transpose())

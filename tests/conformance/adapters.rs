@@ -2,9 +2,10 @@
 
 use crate::names;
 use libtest_mimic::Failed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use wginfer::gpu::{Adapter, DeviceOptions, Gpu};
 use wginfer::store::StoreChoice;
+use wginfer::validate::Proven;
 
 /// The largest binding of [`Config::Minimum`] in bytes.
 pub(crate) const MINIMUM_BINDING: u64 = 1 << 20;
@@ -67,9 +68,10 @@ pub(crate) struct Tested {
     /// The name used in `Variant::executed_on`, for the adapters every
     /// developer can have.
     pub(crate) known: Option<&'static str>,
+    /// What it was found to do right, in whatever configuration.
+    pub(crate) proven: Arc<Proven>,
     adapter: Adapter,
-    devices: [Mutex<Option<Opened>>; 3],
-    busy: Mutex<()>,
+    devices: [Mutex<Option<Opened>>; Config::ALL.len()],
 }
 
 /// A device and how often it was used.
@@ -82,27 +84,23 @@ struct Opened {
 impl Tested {
     fn new(adapter: Adapter) -> Self {
         let (known, name) = (names::known(&adapter.info), names::name(&adapter.info));
-        Tested { name, known, adapter, devices: Default::default(), busy: Mutex::default() }
+        let (proven, devices) = (Arc::default(), Default::default());
+        Tested { name, known, proven, adapter, devices }
     }
 
     /// The device of a configuration, opened at its first use and from time to
-    /// time again.
+    /// time again. Trials share it, as threads of an application do.
     pub(crate) fn open(&self, config: Config) -> Result<Arc<Gpu>, Failed> {
         let device = &self.devices[config as usize];
         let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opened) = device.as_mut().filter(|opened| opened.uses < USES) {
+        let fit = |opened: &&mut Opened| opened.uses < USES && !opened.gpu.is_lost();
+        if let Some(opened) = device.as_mut().filter(fit) {
             opened.uses += 1;
             return Ok(opened.gpu.clone());
         }
         *device = None;
         let gpu = Gpu::open_blocking(&self.adapter, config.options())?;
         Ok(device.insert(Opened { gpu, uses: 1 }).gpu.clone())
-    }
-
-    /// One trial at a time has the adapter.
-    pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
-        // A panic in another trial says nothing about this one.
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

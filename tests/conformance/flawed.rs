@@ -9,7 +9,9 @@ use wginfer::graph::{Dim, TensorType};
 use wginfer::kernels::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Param, Place, View};
 use wginfer::ops::{BoundCx, Lowering, Operator, RefTensor};
 use wginfer::validate::error_model::gamma;
-use wginfer::validate::{Case, CaseFamily, CaseInput, Extents, Target, run_family};
+use wginfer::validate::{
+    Case, CaseFamily, CaseInput, Extents, Failure, Passed, Target, run_family,
+};
 use wginfer::{Backend, DType, Error, Result};
 
 /// What is wrong with the kernel.
@@ -24,6 +26,10 @@ enum Flaw {
     LastElement,
     /// Dispatches nothing.
     NoDispatch,
+    /// Writes the last element wrong where bindings are small.
+    SmallBindings,
+    /// Uses f16 and does not say so.
+    Undeclared,
 }
 
 /// `y = x * scale` with a scale of 3.
@@ -102,15 +108,26 @@ impl Kernel for Triple {
             Flaw::BoundForExtent => ty.elements() / columns.clone().max(1u32),
             _ => ty.rows(),
         };
+        let wrong = match self.0 {
+            Flaw::LastElement => true,
+            Flaw::SmallBindings => cx.caps.binding_cap.is_some(),
+            _ => false,
+        };
+        let source = match self.0 {
+            Flaw::Undeclared => {
+                format!("enable f16;{}", SHADER.replace("3.0", "f32(f16(params.last))"))
+            }
+            _ => SHADER.to_string(),
+        };
         Ok(vec![Dispatch {
-            shader: ShaderRequest::from_source("test_triple", SHADER),
+            shader: ShaderRequest::from_source("test_triple", source),
             variant: "test/triple".into(),
             bindings: vec![("x", View::all(Place::Input(0))), ("y", View::all(Place::Output(0)))],
             params: vec![
                 ("rows", rows.into()),
                 ("columns", columns.into()),
                 ("count", count.into()),
-                ("last", Param::F32(if self.0 == Flaw::LastElement { 2.9 } else { 3.0 })),
+                ("last", Param::F32(if wrong { 2.9 } else { 3.0 })),
             ],
             grid: Grid::Linear(ty.elements().ceil_div(64u32)),
             work: ty.elements(),
@@ -129,13 +146,61 @@ pub(crate) fn trials(adapter: &Arc<Tested>) -> Vec<Trial> {
         let title = format!("{}::flawed::{name}", adapter.name);
         Trial::test(title, move || caught(&adapter, flaw, sign, extents))
     };
+    let again = |name: &str, flaw, other| {
+        let adapter = adapter.clone();
+        let title = format!("{}::flawed::{name}", adapter.name);
+        Trial::test(title, move || known(&adapter, flaw, other))
+    };
     vec![
         trial("none", Flaw::None, "", None),
         trial("unwritten", Flaw::Unwritten, "never written", Some(Extents::Fixed)),
         trial("last_element", Flaw::LastElement, "1 of", Some(Extents::Fixed)),
         trial("bound_for_extent", Flaw::BoundForExtent, "got", Some(Extents::Symbolic)),
         trial("no_dispatch", Flaw::NoDispatch, "never written", Some(Extents::Fixed)),
+        again("same", Flaw::None, Config::Minimum),
+        again("small_bindings", Flaw::SmallBindings, Config::Minimum),
+        again("undeclared", Flaw::Undeclared, Config::Plain),
     ]
+}
+
+fn family(flaw: Flaw) -> CaseFamily {
+    let build =
+        move |shape: &[usize]| Some(Case::new(Triple(flaw), [CaseInput::run(DType::F32, shape)]));
+    CaseFamily::new("triple", [vec![30, 50]], build)
+}
+
+/// What is right on one device of an adapter is not run again if it is the same, and a
+/// flaw that only another device shows is found there all the same.
+fn known(adapter: &Tested, flaw: Flaw, other: Config) -> std::result::Result<(), Failed> {
+    let family = family(flaw);
+    let proven = Some(Arc::default());
+    let run = |config: Config, seed: u64| {
+        let target = Target::new(Backend::Gpu(adapter.open(config)?));
+        let target = Target { proven: proven.clone(), ..target };
+        Ok::<_, Failed>(run_family(&family, &family.shapes, seed, &target, None))
+    };
+    let full = adapter.open(Config::Full)?;
+    if flaw == Flaw::Undeclared && !full.caps().f16 {
+        return Ok(());
+    }
+    let same = |passed: std::result::Result<Passed, _>| {
+        let passed = passed.map_err(|failure: Box<Failure>| Failed::from(*failure))?;
+        Ok::<_, Failed>((passed.runs, passed.same))
+    };
+    for (config, seed, wanted) in
+        [(Config::Full, 7, (2, 0)), (Config::Full, 7, (2, 2)), (Config::Full, 8, (2, 0))]
+    {
+        let found = same(run(config, seed)?)?;
+        if found != wanted {
+            return Err(format!("{found:?} runs and same ones, not {wanted:?}").into());
+        }
+    }
+    match (flaw, run(other, 7)?) {
+        (Flaw::None, passed) if same(passed.clone())? == (2, 2) => Ok(()),
+        (Flaw::SmallBindings, Err(failure)) if failure.what.contains("1 of") => Ok(()),
+        (Flaw::Undeclared, Err(failure)) if failure.what.contains("f16") => Ok(()),
+        (_, found) => Err(format!("found something else: {found:?}").into()),
+    }
 }
 
 /// The flaw must be found, with this in the message, first with these extents.
@@ -145,11 +210,8 @@ fn caught(
     sign: &str,
     extents: Option<Extents>,
 ) -> std::result::Result<(), Failed> {
-    let _alone = adapter.alone();
     let target = Target::new(Backend::Gpu(adapter.open(Config::Full)?));
-    let build =
-        move |shape: &[usize]| Some(Case::new(Triple(flaw), [CaseInput::run(DType::F32, shape)]));
-    let family = CaseFamily::new("triple", [vec![30, 50]], build);
+    let family = family(flaw);
     match (run_family(&family, &family.shapes, 7, &target, None), extents) {
         (Ok(passed), None) if passed.variants.contains("test/triple") => Ok(()),
         (Ok(_), _) => Err("the flaw was not found".into()),

@@ -60,6 +60,8 @@ impl Settings {
 struct Tried {
     info: &'static OperatorInfo,
     families: Vec<CaseFamily>,
+    /// The rooms of the kernels that it is lowered to.
+    rooms: BTreeSet<String>,
 }
 
 /// What the passing trials did.
@@ -73,6 +75,8 @@ pub(crate) struct Done {
     pub(crate) worst: BTreeMap<&'static str, (f64, String)>,
     /// Runs in all.
     pub(crate) runs: usize,
+    /// Runs among them that were the same as an earlier one on the adapter.
+    same: usize,
     /// Seconds by what is tried: an adapter and an operator.
     seconds: BTreeMap<String, f64>,
 }
@@ -87,7 +91,11 @@ pub(crate) struct Suite {
 
 impl Suite {
     pub(crate) fn new(settings: Settings) -> Self {
-        let tried = |info| Arc::new(Tried { info, families: (info.cases)() });
+        let tried = |info: &'static OperatorInfo| {
+            let families = (info.cases)();
+            let rooms = rooms_of(info, &families);
+            Arc::new(Tried { info, families, rooms })
+        };
         Suite {
             settings,
             adapters: adapters::find(),
@@ -98,70 +106,69 @@ impl Suite {
 
     pub(crate) fn trials(&self) -> Vec<Trial> {
         let mut trials = vec![Trial::test("adapters::expected", || Ok(names::expected()?))];
-        trials.extend(self.plain_trials("cpu".into(), None));
-        trials.extend(in_turn(self.adapters.iter().map(|adapter| self.trials_on(adapter))));
+        trials.extend(in_turn(self.adapters.iter().map(flawed::trials)));
+        // One operator after another, since its trials share shaders and references.
+        for tried in &self.operators {
+            trials.extend(self.plain_trials(tried, "cpu", None));
+            let on = |adapter| self.trials_on(tried, adapter);
+            trials.extend(in_turn(self.adapters.iter().map(on)));
+        }
         trials
     }
 
-    fn trials_on(&self, adapter: &Arc<Tested>) -> Vec<Trial> {
-        let mut trials = flawed::trials(adapter);
+    fn trials_on(&self, tried: &Arc<Tried>, adapter: &Arc<Tested>) -> Vec<Trial> {
+        let mut trials = Vec::new();
         for config in Config::ALL {
             let name = format!("{}{}", adapter.name, config.suffix());
-            trials.extend(self.plain_trials(name, Some((adapter, config))));
-        }
-        trials.extend(self.forced_trials(adapter));
-        trials
-    }
-
-    /// Every case family of every operator, with the kernels the backend chooses.
-    fn plain_trials(&self, name: String, on: Option<(&Arc<Tested>, Config)>) -> Vec<Trial> {
-        let mut trials = Vec::new();
-        let plain = on.is_some_and(|(_, config)| config == Config::Plain);
-        for tried in &self.operators {
             // Without a variant that uses what is masked, it is the same run again.
-            if plain && self.settings.quick && !has_options(tried) {
+            if config == Config::Plain && self.settings.quick && !has_options(tried) {
                 continue;
             }
-            for (i, family) in tried.families.iter().enumerate() {
-                if family.cpu_only && on.is_some() {
-                    continue;
-                }
-                let title = format!("{name}::{}::{}", tried.info.name, family.label);
-                let on = on.map(|(adapter, config)| (adapter.clone(), config));
-                let job = self.job(tried, &title);
-                trials.push(Trial::test(title, move || {
-                    let _alone = on.as_ref().map(|(adapter, _)| adapter.alone());
-                    let backend = match &on {
-                        Some((adapter, config)) => Backend::Gpu(adapter.open(*config)?),
-                        None => Backend::Cpu,
-                    };
-                    let reduced = on.as_ref().is_some_and(|(_, config)| *config != Config::Full);
-                    let passed = job.run(i, &Target::new(backend), reduced)?;
-                    if passed.runs == 0 {
-                        return Err("the family has no case at all".into());
-                    }
-                    job.record(&passed, on.as_ref().map(|(adapter, _)| adapter.name.as_str()));
-                    Ok(())
-                }));
+            trials.extend(self.plain_trials(tried, &name, Some((adapter, config))));
+        }
+        trials.extend(self.forced_trials(tried, adapter));
+        trials
+    }
+
+    /// Every case family of an operator, with the kernels the backend chooses.
+    fn plain_trials(
+        &self,
+        tried: &Arc<Tried>,
+        name: &str,
+        on: Option<(&Arc<Tested>, Config)>,
+    ) -> Vec<Trial> {
+        let mut trials = Vec::new();
+        for (i, family) in tried.families.iter().enumerate() {
+            if family.cpu_only && on.is_some() {
+                continue;
             }
+            let title = format!("{name}::{}::{}", tried.info.name, family.label);
+            let on = on.map(|(adapter, config)| (adapter.clone(), config));
+            let job = self.job(tried, &title);
+            trials.push(Trial::test(title, move || {
+                let passed = match &on {
+                    None => job.run(i, &Target::new(Backend::Cpu), false)?,
+                    Some((adapter, config)) => job.run_on(i, adapter, *config)?,
+                };
+                if passed.runs == 0 {
+                    return Err("the family has no case at all".into());
+                }
+                job.record(&passed, on.as_ref().map(|(adapter, _)| adapter.name.as_str()));
+                Ok(())
+            }));
         }
         trials
     }
 
-    /// Every variant of every kernel family, on the operators that use it.
-    fn forced_trials(&self, adapter: &Arc<Tested>) -> Vec<Trial> {
+    /// Every variant of every kernel family that an operator uses.
+    fn forced_trials(&self, tried: &Arc<Tried>, adapter: &Arc<Tested>) -> Vec<Trial> {
         let mut trials = Vec::new();
-        for tried in &self.operators {
-            let kernels = kernels_of(tried);
-            for family in FAMILIES.iter().filter(|family| kernels.contains(room(family.name))) {
-                for variant in family.variants {
-                    let title = format!(
-                        "{}+{}/{}::{}",
-                        adapter.name, family.name, variant.name, tried.info.name
-                    );
-                    let (job, adapter) = (self.job(tried, &title), adapter.clone());
-                    trials.push(Trial::test(title, move || job.forced(&adapter, family, variant)));
-                }
+        for family in FAMILIES.iter().filter(|family| tried.rooms.contains(room(family.name))) {
+            for variant in family.variants {
+                let name = &adapter.name;
+                let title = format!("{name}+{}/{}::{}", family.name, variant.name, tried.info.name);
+                let (job, adapter) = (self.job(tried, &title), adapter.clone());
+                trials.push(Trial::test(title, move || job.forced(&adapter, family, variant)));
             }
         }
         trials
@@ -180,16 +187,12 @@ impl Suite {
     /// say. Whether all is well.
     pub(crate) fn finish(&self) -> bool {
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        println!("{} runs; the largest part of a bound that each operator used up:", done.runs);
+        println!("{} runs, {} of them the same as an earlier one", done.runs, done.same);
+        println!("the largest part of a bound that each operator used up:");
         for (op, (ratio, at)) in &done.worst {
             println!("  {op}: {ratio:.3} ({at})");
         }
-        let mut slow: Vec<_> = done.seconds.iter().collect();
-        slow.sort_by(|a, b| b.1.total_cmp(a.1));
-        println!("seconds, the most first:");
-        for (what, seconds) in slow.into_iter().take(SLOWEST) {
-            println!("  {what}: {seconds:.1}");
-        }
+        print_seconds(&done.seconds);
         let mut complaints = coverage::check(&self.adapters, &done);
         for tried in &self.operators {
             if SIZED_BY_ATTRIBUTE.contains(&tried.info.name) {
@@ -216,6 +219,12 @@ struct Job {
 }
 
 impl Job {
+    fn run_on(&self, family: usize, adapter: &Tested, config: Config) -> Result<Passed, Failed> {
+        let target = Target::new(Backend::Gpu(adapter.open(config)?));
+        let target = Target { proven: Some(adapter.proven.clone()), ..target };
+        self.run(family, &target, config != Config::Full)
+    }
+
     /// `reduced`: with a device that offers less. The kernels differ little
     /// there, so a quick run takes one shape, and those that are split.
     fn run(&self, family: usize, target: &Target, reduced: bool) -> Result<Passed, Failed> {
@@ -268,7 +277,6 @@ impl Job {
         family: &KernelFamily,
         variant: &Variant,
     ) -> Result<(), Failed> {
-        let _alone = adapter.alone();
         // Where operands are split they are large: minutes on a software adapter.
         let quick = [Config::Full];
         let all = [Config::Full, Config::Minimum];
@@ -284,7 +292,8 @@ impl Job {
                 ..Policy::default()
             };
             let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
-            let target = Target { backend: Backend::Gpu(gpu), policy, arithmetic };
+            let proven = Some(adapter.proven.clone());
+            let target = Target { backend: Backend::Gpu(gpu), policy, arithmetic, proven };
             let name = format!("{}/{}", family.name, variant.name);
             let mut ran = 0;
             for cases in self.forced_families() {
@@ -340,6 +349,7 @@ impl Job {
     fn record(&self, passed: &Passed, adapter: Option<&str>) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.runs += passed.runs;
+        done.same += passed.same;
         *done.symbolic.entry(self.tried.info.name).or_default() += passed.symbolic;
         let worst = done.worst.entry(self.tried.info.name).or_default();
         if passed.worst_ratio >= worst.0 {
@@ -352,8 +362,31 @@ impl Job {
     }
 }
 
-/// One trial of each list after another. An adapter runs one trial at a time,
-/// so that each thread should find another adapter.
+/// Where the time went: by what kind of trial, and in the slowest operators.
+fn print_seconds(seconds: &BTreeMap<String, f64>) {
+    let mut kinds: BTreeMap<String, f64> = BTreeMap::new();
+    for (what, seconds) in seconds {
+        let on = what.split(' ').next().unwrap_or(what);
+        let kind = match on.split_once('+') {
+            Some((adapter, variant)) if variant.contains('/') => format!("{adapter}+forced"),
+            _ => on.to_string(),
+        };
+        *kinds.entry(kind).or_default() += seconds;
+    }
+    println!("seconds:");
+    for (kind, seconds) in kinds {
+        println!("  {kind}: {seconds:.1}");
+    }
+    let mut slow: Vec<_> = seconds.iter().collect();
+    slow.sort_by(|a, b| b.1.total_cmp(a.1));
+    println!("the most:");
+    for (what, seconds) in slow.into_iter().take(SLOWEST) {
+        println!("  {what}: {seconds:.1}");
+    }
+}
+
+/// One trial of each list after another, so that the threads are on different adapters
+/// for the most part.
 fn in_turn(lists: impl Iterator<Item = Vec<Trial>>) -> Vec<Trial> {
     let mut lists: Vec<_> = lists.map(Vec::into_iter).collect();
     let mut trials = Vec::new();
@@ -367,8 +400,8 @@ fn in_turn(lists: impl Iterator<Item = Vec<Trial>>) -> Vec<Trial> {
 }
 
 /// The rooms of the kernels that an operator is lowered to.
-fn kernels_of(tried: &Tried) -> BTreeSet<String> {
-    let mut rooms = BTreeSet::from([tried.info.family.to_string()]);
+fn rooms_of(info: &OperatorInfo, families: &[CaseFamily]) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::from([info.family.to_string()]);
     // The rooms are the same for large shapes, whose values take long to draw.
     let small = |family: &&CaseFamily| {
         let mut shapes = family.shapes.clone();
@@ -376,10 +409,8 @@ fn kernels_of(tried: &Tried) -> BTreeSet<String> {
         shapes.truncate(QUICK_SHAPES);
         shapes
     };
-    let cases = tried
-        .families
-        .iter()
-        .flat_map(|f| small(&f).into_iter().filter_map(|shape| (f.build)(&shape)));
+    let cases =
+        families.iter().flat_map(|f| small(&f).into_iter().filter_map(|shape| (f.build)(&shape)));
     for case in cases {
         // What does not work here fails in the trials of the operator itself.
         let plan = Yardstick::operands(&case, 0)
@@ -399,8 +430,7 @@ fn room(name: &str) -> &str {
 
 /// Whether some variant of the operator's kernels needs an optional feature.
 fn has_options(tried: &Tried) -> bool {
-    let kernels = kernels_of(tried);
-    let own = FAMILIES.iter().filter(|family| kernels.contains(room(family.name)));
+    let own = FAMILIES.iter().filter(|family| tried.rooms.contains(room(family.name)));
     own.flat_map(|family| family.variants)
         .any(|variant| variant.needs.f16 || variant.needs.subgroups || variant.needs.coop.is_some())
 }

@@ -3,13 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program: what is wrong should stop it")]
 
-use crate::{mistranslated, variants};
+use crate::{compiled, mistranslated, variants};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Mutex;
 use wginfer::gpu::{
-    BindingKind, CoopScalar, CoopShape, DeviceCaps, Reflection, Scalar, ShaderProgram,
-    ShaderRequest, check_fits, compile,
+    BindingKind, CoopScalar, CoopShape, DeviceCaps, Reflection, Scalar, ShaderRequest, check_fits,
 };
 use wginfer::graph::Bindings;
 use wginfer::kernels::registry::FAMILIES;
@@ -77,18 +76,14 @@ fn policies() -> Vec<(String, Policy)> {
     policies
 }
 
-/// Shaders compile once. The lists of the families need not hold each
-/// instantiation that some dispatch asks for (each operation with each dtype
-/// and each way of reading, say); what is met beyond them is translated here.
+/// The lists of the families need not hold each instantiation that some dispatch asks
+/// for (each operation with each dtype and each way of reading, say); what is met
+/// beyond them is translated here.
 #[derive(Default)]
 struct Shaders {
-    compiled: Mutex<HashMap<ShaderRequest, Compiled>>,
     listed: HashSet<ShaderRequest>,
     met: Mutex<HashSet<(String, ShaderRequest)>>,
 }
-
-/// One thread compiles it; another that needs it waits.
-type Compiled = Arc<OnceLock<Result<ShaderProgram, String>>>;
 
 impl Shaders {
     fn new() -> Self {
@@ -96,14 +91,8 @@ impl Shaders {
         Shaders { listed: requests.collect(), ..Shaders::default() }
     }
 
-    fn compiled(&self, request: &ShaderRequest) -> Compiled {
-        let place = self.compiled.lock().unwrap().entry(request.clone()).or_default().clone();
-        place.get_or_init(|| compile(request).map_err(|e| e.to_string()));
-        place
-    }
-
     fn reflection(&self, request: &ShaderRequest) -> Result<Reflection, String> {
-        match self.compiled(request).get() {
+        match compiled(request).get() {
             Some(Ok(program)) => Ok(program.reflection.clone()),
             Some(Err(error)) => Err(error.clone()),
             None => Err("not compiled".into()),
@@ -121,10 +110,8 @@ impl Shaders {
     fn mistranslated(&self) -> Vec<String> {
         let check = |(name, request): &(String, ShaderRequest)| {
             let own = variants().find(|(f, v)| *name == format!("{}/{}", f.name, v.name));
-            match (own, self.compiled(request).get()) {
-                (Some((_, variant)), Some(Ok(program))) => {
-                    mistranslated(variant, name, request, program)
-                }
+            match (own, compiled(request).get()) {
+                (Some((_, variant)), Some(Ok(_))) => mistranslated(variant, name, request),
                 (None, _) => vec![format!("no variant is called '{name}'")],
                 // Compiling it has failed and was reported.
                 _ => Vec::new(),

@@ -14,8 +14,9 @@ mod host;
 mod translate;
 
 use rayon::prelude::*;
-use std::collections::BTreeSet;
-use translate::translate;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use translate::Checked;
 use wginfer::gpu::{DeviceCaps, SHADERS, ShaderProgram, ShaderRequest, compile};
 use wginfer::kernels::registry::{FAMILIES, KernelFamily};
 use wginfer::kernels::{Language, Variant};
@@ -24,32 +25,45 @@ fn variants() -> impl Iterator<Item = (&'static KernelFamily, &'static Variant)>
     FAMILIES.iter().flat_map(|family| family.variants.iter().map(move |variant| (family, variant)))
 }
 
-/// Every request of every variant, compiled.
-fn programs() -> Vec<(&'static KernelFamily, &'static Variant, ShaderRequest, ShaderProgram)> {
+/// A shader that is linked once: one thread does it, another that needs it waits.
+type Compiled = Arc<OnceLock<Result<ShaderProgram, String>>>;
+
+/// The shader of a request, which all tests share.
+fn compiled(request: &ShaderRequest) -> Compiled {
+    static ALL: LazyLock<Mutex<HashMap<ShaderRequest, Compiled>>> = LazyLock::new(Mutex::default);
+    let mut all = ALL.lock().expect("nothing panics while it is locked");
+    let place = all.entry(request.clone()).or_default().clone();
+    drop(all);
+    place.get_or_init(|| compile(request).map_err(|e| e.to_string()));
+    place
+}
+
+/// Every request of every variant.
+fn requests() -> Vec<(&'static KernelFamily, &'static Variant, ShaderRequest)> {
     let mut requests = Vec::new();
     for (family, variant) in variants() {
         let own = (family.requests)(variant);
         assert!(!own.is_empty(), "{}/{} has no shader", family.name, variant.name);
         requests.extend(own.into_iter().map(|request| (family, variant, request)));
     }
-    let program = |(family, variant, request)| {
-        let program = compile(&request).unwrap_or_else(|error| panic!("{error}"));
-        (family, variant, request, program)
-    };
-    requests.into_par_iter().map(program).collect()
+    requests
 }
 
 /// What is wrong with the translations of one instantiation of a variant.
-fn mistranslated(
-    variant: &Variant,
-    name: &str,
-    request: &ShaderRequest,
-    program: &ShaderProgram,
-) -> Vec<String> {
+fn mistranslated(variant: &Variant, name: &str, request: &ShaderRequest) -> Vec<String> {
+    let place = compiled(request);
+    let checked = match place.get() {
+        Some(Ok(program)) => Checked::new(&program.wgsl, &program.reflection),
+        Some(Err(why)) => Err(why.clone()),
+        None => Err("it was not linked".into()),
+    };
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(why) => return vec![format!("{name} [{request}]: {why}")],
+    };
     let mut wrong = Vec::new();
     for &language in Language::ALL {
-        let zero = request.zero_workgroup;
-        let result = translate(&program.wgsl, &program.reflection, language, zero);
+        let result = checked.translate(language, request.zero_workgroup);
         match (variant.languages.contains(&language), result) {
             (true, Err(why)) => {
                 wrong.push(format!("{name} [{request}] claims {language:?}: {why}"))
@@ -65,12 +79,11 @@ fn mistranslated(
 
 #[test]
 fn every_variant_translates_to_its_languages_and_no_other() {
-    let all = programs();
-    let wrong: Vec<String> = all
+    let wrong: Vec<String> = requests()
         .par_iter()
-        .flat_map_iter(|(family, variant, request, program)| {
+        .flat_map_iter(|(family, variant, request)| {
             let name = format!("{}/{}", family.name, variant.name);
-            mistranslated(variant, &name, request, program)
+            mistranslated(variant, &name, request)
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -88,13 +101,18 @@ fn a_shader_that_no_language_takes_is_noticed() {
     .unwrap()
     .reflection;
     for &language in Language::ALL {
-        assert!(translate(wgsl, &reflection, language, true).is_err(), "{language:?}");
+        let checked = Checked::new(wgsl, &reflection);
+        let translated = checked.and_then(|checked| checked.translate(language, true));
+        assert!(translated.is_err(), "{language:?}");
     }
 }
 
 #[test]
 fn needs_cover_what_the_shaders_use() {
-    for (family, variant, request, program) in programs() {
+    let requests = requests();
+    let places: Vec<_> = requests.par_iter().map(|(_, _, request)| compiled(request)).collect();
+    for ((family, variant, request), place) in requests.iter().zip(places) {
+        let program = place.get().expect("it is linked").as_ref().unwrap_or_else(|e| panic!("{e}"));
         let (r, needs) = (&program.reflection, &variant.needs);
         let name = format!("{}/{} [{request}]", family.name, variant.name);
         assert!(needs.f16 || !r.uses.f16, "{name} uses f16");

@@ -6,23 +6,32 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use wginfer::gpu::Reflection;
 use wginfer::kernels::Language;
 
-/// Translates a shader, checked as for a device.
-pub(crate) fn translate(
-    wgsl: &str,
-    reflection: &Reflection,
-    language: Language,
-    zero_workgroup: bool,
-) -> Result<(), String> {
-    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| e.emit_to_string(wgsl))?;
-    let info = Validator::new(ValidationFlags::all(), capabilities(reflection))
-        .validate(&module)
-        .map_err(|e| e.emit_to_string(wgsl))?;
-    let length = match language {
-        Language::Spirv => spirv(&module, &info, reflection, zero_workgroup)?,
-        Language::Msl => msl(&module, &info, &reflection.entry, zero_workgroup)?,
-        Language::Hlsl => hlsl(&module, &info, reflection, zero_workgroup)?,
-    };
-    if length == 0 { Err("nothing was written".into()) } else { Ok(()) }
+/// A shader, checked as for a device.
+pub(crate) struct Checked<'a> {
+    module: naga::Module,
+    info: ModuleInfo,
+    reflection: &'a Reflection,
+}
+
+impl<'a> Checked<'a> {
+    pub(crate) fn new(wgsl: &str, reflection: &'a Reflection) -> Result<Self, String> {
+        let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| e.emit_to_string(wgsl))?;
+        let info = Validator::new(ValidationFlags::all(), capabilities(reflection))
+            .validate(&module)
+            .map_err(|e| e.emit_to_string(wgsl))?;
+        Ok(Checked { module, info, reflection })
+    }
+
+    /// Translates it.
+    pub(crate) fn translate(&self, language: Language, zero_workgroup: bool) -> Result<(), String> {
+        let Checked { module, info, reflection } = self;
+        let length = match language {
+            Language::Spirv => spirv(module, info, reflection, zero_workgroup)?,
+            Language::Msl => msl(module, info, &reflection.entry, zero_workgroup)?,
+            Language::Hlsl => hlsl(module, info, reflection, zero_workgroup)?,
+        };
+        if length == 0 { Err("nothing was written".into()) } else { Ok(()) }
+    }
 }
 
 /// What a device with the features that the shader uses allows.

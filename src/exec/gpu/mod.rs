@@ -27,6 +27,7 @@ pub(crate) use compile::scratch_sizes;
 pub(crate) use judge::{CallFacts, Chooser, Judge, Unfit};
 pub(crate) use kept::{DeviceTensor, Given, Kept};
 use run::Pace;
+pub(crate) use run::workgroups;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 pub use weights::SharedWeights;
