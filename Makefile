@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo model embed-model ocr-models onnx-nodes openai-clients onnx-coverage test test-all test-modern test-old test-examples lint bench bench-peers bench-gpu adapters gpu-check
+.PHONY: help demo model embed-model ocr-models onnx-nodes openai-clients fetched prepared onnx-coverage test test-all test-modern test-old test-examples lint bench bench-peers bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -16,7 +16,16 @@ demo:
 	@scripts/demo.sh
 
 ## make test        lints and tests on software adapters and the CPU; the slow ones are in test-all
-test: adapters model embed-model ocr-models onnx-nodes openai-clients lint test-modern test-old test-examples
+test: prepared test-modern test-old test-examples
+
+# What has to be fetched comes while the lints keep the processors busy.
+fetched: adapters model embed-model ocr-models onnx-nodes openai-clients
+prepared:
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; failed=0; \
+	$(MAKE) --no-print-directory fetched >"$$log" 2>&1 & fetching=$$!; \
+	$(MAKE) --no-print-directory lint || failed=1; \
+	wait $$fetching || failed=1; \
+	cat "$$log" >&2; exit $$failed
 
 ## make test-all    the above, then every test (slow ones too) on each adapter by itself
 test-all: test

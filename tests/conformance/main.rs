@@ -7,6 +7,11 @@
 //! feature), and once more for every variant of every kernel family:
 //! `<adapter>+<family>/<variant>::<operator>`.
 //!
+//! Where a configuration or a forced variant leads to the very dispatches that an
+//! adapter has passed with the same values (see [`wginfer::validate::Proven`]), they are
+//! not run again: the device has to accept the shaders, and the run is counted as the
+//! same as an earlier one. `flawed.rs` shows that this hides nothing.
+//!
 //! Environment:
 //!
 //! | Variable | Meaning |
