@@ -13,12 +13,8 @@ fn files() -> u64 {
     if quick { 2000 } else { 8000 }
 }
 
-/// The files are read in so many parts at a time: heap is counted thread by thread. The
-/// same on every machine, as it decides which files are loaded.
-const PARTS: u64 = 4;
-
-/// Of each part, every so many of the files that are read without an error are also loaded.
-const LOADED: u64 = 25;
+/// Every so many of the files that are read without an error are also loaded.
+const LOADED: usize = 25;
 
 /// `WGINFER_FLIP_SEED` takes another one.
 fn seed() -> u64 {
@@ -44,56 +40,35 @@ fn damaged(valid: &[u8], header: usize, random: u64) -> Vec<u8> {
     bytes
 }
 
-/// Whether a file is read without an error; an error must be one to act on.
-fn reads(bytes: &Bytes, what: &str) -> bool {
-    let check = || {
-        let outcome = bounded(what, || judge::read_all(bytes));
-        let fine = outcome.is_ok();
-        outcome.err().inspect(|error| check_error(error, what));
-        fine
-    };
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| panic!("{what}: panicked"))
-}
-
-/// Whether a file is loaded without an error; an error must be one to act on.
-fn loads(bytes: &Bytes, what: &str) -> bool {
-    let outcome = catch_unwind(AssertUnwindSafe(|| judge::load_and_step(bytes)));
-    match outcome.unwrap_or_else(|_| panic!("{what}: panicked")) {
-        Ok(()) => true,
-        Err(error) => {
-            check_error(&error, what);
-            false
-        }
-    }
-}
-
 #[test]
 fn damaged_files_are_read_or_refused() {
     let (valid, seed, files) = (valid(), seed(), files());
     let file = GgufFile::parse(valid.clone(), "valid.gguf").unwrap();
     let header = file.tensors().map(|info| info.offset()).min().unwrap() as usize;
     println!("seed {seed}, {files} files");
-    let part = |first: u64| {
-        let (mut read, mut loaded) = (0u64, 0u64);
-        for number in (first..files).step_by(PARTS as usize) {
-            let bytes: Bytes = damaged(&valid, header, mix(seed, number)).into();
-            let what = format!("seed {seed}, file {number}");
-            if !reads(&bytes, &what) {
-                continue;
-            }
-            read += 1;
-            if read % LOADED == 0 {
-                loaded += u64::from(loads(&bytes, &what));
+    let (mut read, mut loaded) = (0u64, 0);
+    for number in 0..files {
+        let what = format!("seed {seed}, file {number}");
+        let bytes: Bytes = damaged(&valid, header, mix(seed, number)).into();
+        let check = || {
+            let outcome = bounded(&what, || judge::read_all(&bytes));
+            let fine = outcome.is_ok();
+            outcome.err().inspect(|error| check_error(error, &what));
+            fine
+        };
+        let fine = catch_unwind(AssertUnwindSafe(check));
+        if !fine.unwrap_or_else(|_| panic!("{what}: panicked")) {
+            continue;
+        }
+        read += 1;
+        if read % LOADED as u64 == 0 {
+            let outcome = catch_unwind(AssertUnwindSafe(|| judge::load_and_step(&bytes)));
+            match outcome.unwrap_or_else(|_| panic!("{what}: panicked")) {
+                Ok(()) => loaded += 1,
+                Err(error) => check_error(&error, &what),
             }
         }
-        (read, loaded)
-    };
-    let part = &part;
-    let counts: Vec<(u64, u64)> = std::thread::scope(|scope| {
-        let parts: Vec<_> = (0..PARTS).map(|first| scope.spawn(move || part(first))).collect();
-        parts.into_iter().map(|part| part.join().expect("it says above what is wrong")).collect()
-    });
-    let (read, loaded) = counts.iter().fold((0, 0), |(r, l), part| (r + part.0, l + part.1));
+    }
     println!("{read} of them read, {loaded} of every {LOADED}th of these loaded");
     // Damage that nothing notices would be a test of nothing, and so would
     // damage that ends at the first check.
