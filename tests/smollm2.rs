@@ -306,8 +306,12 @@ fn reference() -> Result<(), Failed> {
         Some(_) => file.tensor(name).map(Some),
         None => Ok(None),
     };
-    let options =
-        DecoderOptions { cache: DType::F32, positions: PREFIX, layout: Layout::Sequences };
+    let options = DecoderOptions {
+        cache: DType::F32,
+        positions: PREFIX,
+        layout: Layout::Sequences,
+        chooses: false,
+    };
     let graph = decoder::build(&spec, &weights, options)?;
     let mut fixed = Bindings::default();
     for (name, value) in [(names::CAPACITY, PREFIX as u64), (names::BATCH, 1)] {

@@ -76,6 +76,20 @@ impl GpuCx<'_> {
         dim.eval(self.bounds)
     }
 
+    /// What a kernel has to dispatch: nothing where none of its results can have an
+    /// element.
+    ///
+    /// # Errors
+    /// As [`Kernel::gpu`].
+    pub fn dispatches(&self, kernel: &dyn Kernel) -> Result<Vec<Dispatch>> {
+        for output in self.outputs {
+            if self.bound(&output.elements())? > 0 {
+                return kernel.gpu(self);
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// The first variant of the table that this device can run and policy
     /// allows; the forced one where policy forces one of this family.
     ///

@@ -3,6 +3,7 @@
 
 use super::generate::{FinishReason, GenerateOptions, WhenFull};
 use super::grammar::Following;
+use super::known::{Known, Wanted};
 use super::probability::LogProbabilities;
 use super::sampler::{BREAKERS, Proposal, Sampler, SamplerOptions};
 use super::stop::StopStrings;
@@ -139,18 +140,34 @@ impl Continuation {
         left.min(context.saturating_sub(self.fed().len()))
     }
 
-    /// Chooses the next token by the logits after the last one, and by what a draft
-    /// proposed for it if it did. `None` if it ends the text; then
-    /// [`Self::finished`] says why.
+    /// How much of the logits after the last token [`Self::advance`] wants, if no draft
+    /// proposes anything.
+    pub(super) fn wanted(&self) -> Wanted {
+        match self.changes_logits() || self.options.log_probabilities.is_some() {
+            true => Wanted::All,
+            false => Wanted::by(&self.options.sampler),
+        }
+    }
+
+    /// Chooses the next token by what is known of the logits after the last one, and by
+    /// what a draft proposed for it if it did: then all must be known. `None` if it ends
+    /// the text; then [`Self::finished`] says why.
     ///
     /// # Errors
     /// If the logits are not numbers, or none is left to choose from.
     pub(super) fn advance(
         &mut self,
         tokenizer: &Tokenizer,
-        logits: &[f32],
+        known: &Known,
         proposal: Option<&Proposal>,
     ) -> Result<Option<Piece>> {
+        let logits = match known {
+            Known::All(logits) => logits,
+            Known::Leading(leading) => {
+                let token = self.sampler.sample_leading(leading)?;
+                return self.take(tokenizer, token, None);
+            }
+        };
         if self.options.sampler.dry_multiplier > 0.0 && self.sampler.breakers.is_empty() {
             self.sampler.breakers = tokenizer.tokens_with(&BREAKERS);
         }
@@ -164,6 +181,16 @@ impl Continuation {
             Some(proposal) => self.sampler.judge(seen, &self.tokens, proposal)?,
             None => self.sampler.sample(seen, &self.tokens)?,
         };
+        self.take(tokenizer, token, Some(logits))
+    }
+
+    /// Goes on with a token, whose logits are known where their logarithms are wanted.
+    fn take(
+        &mut self,
+        tokenizer: &Tokenizer,
+        token: u32,
+        logits: Option<&[f32]>,
+    ) -> Result<Option<Piece>> {
         if !self.options.ignore_end && tokenizer.is_end(token) {
             self.finish = Some(FinishReason::End);
             return Ok(None);
@@ -172,9 +199,9 @@ impl Continuation {
             self.finish = Some(FinishReason::Stop);
             return Ok(None);
         }
-        let counted = self.options.log_probabilities;
-        let log_probabilities =
-            counted.map(|count| LogProbabilities::of(logits, token, count)).transpose()?;
+        let counted = self.options.log_probabilities.zip(logits);
+        let counted = counted.map(|(count, logits)| LogProbabilities::of(logits, token, count));
+        let log_probabilities = counted.transpose()?;
         self.tokens.push(token);
         if let Some(fed) = &mut self.fed {
             fed.push(token);

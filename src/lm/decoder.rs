@@ -1,10 +1,13 @@
 //! The graph of a decoder: one general block, repeated.
 
 mod attention;
+mod choice;
 mod convolution;
 mod feed;
 mod latent;
 mod slots;
+
+pub use choice::MOST;
 
 use super::latent::Latent;
 use super::layers::{Mixer, Rotation};
@@ -30,6 +33,24 @@ pub mod names {
     pub const ROWS: &str = "rows";
     /// F32 `[rows, vocabulary]`.
     pub const LOGITS: &str = "logits";
+    /// I32 `[best]`: which of the tokens get the most likely next one. This and what is
+    /// called after `best` or `top`: only with `DecoderOptions::chooses`.
+    pub const BEST_ROWS: &str = "best_rows";
+    /// I32 `[best]`: the most likely token, the lowest id among equals.
+    pub const BEST: &str = "best";
+    /// F32 `[best, 1]`: its logit.
+    pub const BEST_LOGIT: &str = "best_logit";
+    /// F32 `[best]`: the sum of all logits; no finite number if one is none.
+    pub const BEST_SUM: &str = "best_sum";
+    /// I32 `[top]`: which of the tokens get the most likely next ones.
+    pub const TOP_ROWS: &str = "top_rows";
+    /// I32 `[top, most]`: those in order, of equal ones the lowest id first; as many as
+    /// [`MOST`](super::MOST) or as there are.
+    pub const TOP: &str = "top";
+    /// F32 `[top, most]`: their logits.
+    pub const TOP_LOGITS: &str = "top_logits";
+    /// F32 `[top]`: the sum of all logits; no finite number if one is none.
+    pub const TOP_SUM: &str = "top_sum";
     /// I32 `[batch, padded]`: which of the tokens are new in each slot, padded
     /// at the end. This and what follows: only with [`Layout::Slots`].
     ///
@@ -57,6 +78,10 @@ pub mod names {
     pub const CAPACITY: &str = "capacity";
     /// The symbol of the number of rows that get logits.
     pub const ROW_COUNT: &str = "row_count";
+    /// The symbol of the number of rows that get the most likely token.
+    pub const BEST_COUNT: &str = "best_count";
+    /// The symbol of the number of rows that get the most likely tokens.
+    pub const TOP_COUNT: &str = "top_count";
 }
 
 /// Where weights come from: a tensor by its GGUF name, `None` if there is none.
@@ -84,6 +109,8 @@ pub struct DecoderOptions {
     pub positions: usize,
     /// How the tokens of a step lie.
     pub layout: Layout,
+    /// Whether there are inputs and outputs for tokens that the device chooses.
+    pub chooses: bool,
 }
 
 /// Builds the graph of a decoder.
@@ -95,7 +122,6 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     let batch = g.symbol(names::BATCH);
     let query = g.symbol(names::QUERY);
     let capacity = g.symbol(names::CAPACITY);
-    let row_count = g.symbol(names::ROW_COUNT);
     let slots = match options.layout {
         Layout::Sequences => None,
         Layout::Slots => Some(Slots::new(&mut g, batch, query)?),
@@ -105,7 +131,6 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     let tokens = g.input(names::TOKENS, DType::I32, flat.clone())?;
     let positions = g.input(names::POSITIONS, DType::I32, flat.clone())?;
     let past = g.input(names::PAST, DType::I32, [batch.into()])?;
-    let rows = g.input(names::ROWS, DType::I32, [row_count.into()])?;
     let global = tables(&mut g, "rope", &spec.rope, options.positions)?;
     let local = match &spec.local_rope {
         Some(rope) => Some(tables(&mut g, "rope.local", rope, options.positions)?),
@@ -128,6 +153,7 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         local,
         bias: None,
         temperature: None,
+        chooses: options.chooses,
     };
     b.bias = b.alibi()?;
     b.temperature = b.temperatures()?;
@@ -146,19 +172,12 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     // Only the rows asked for go through the head, which is the largest matrix.
     let [sequences, query] = flat;
     let flat = b.g.reshape(x, &[sequences * query, spec.width.into()])?;
-    if slots.is_some() {
-        let count = b.g.symbol(names::STATE_COUNT);
-        let rows = b.g.input(names::STATE_ROWS, DType::I32, [count.into()])?;
-        let x = b.g.gather(flat, rows, 0)?;
-        let hidden = b.normalised(spec.output_norm, x, spec.width)?;
-        b.g.output(names::HIDDEN, hidden)?;
-    }
-    let x = b.g.gather(flat, rows, 0)?;
-    let logits = b.head(x, embedding)?;
-    let mut g = b.g;
-    g.output(names::LOGITS, logits)?;
-    g.finish()
+    b.outputs(flat, embedding)?;
+    b.g.finish()
 }
+
+/// What normalisation multiplies with, and what it adds.
+type Scales = (ValueId, Option<ValueId>);
 
 /// What the blocks of a decoder are built from.
 pub(super) struct Blocks<'a> {
@@ -180,6 +199,8 @@ pub(super) struct Blocks<'a> {
     bias: Option<ValueId>,
     /// What queries are multiplied with.
     temperature: Option<ValueId>,
+    /// Whether tokens are chosen where logits are.
+    chooses: bool,
 }
 
 impl Blocks<'_> {
@@ -236,17 +257,30 @@ impl Blocks<'_> {
 
     /// Normalisation over the last dimension, of so many elements.
     fn normalised(&mut self, name: &str, x: ValueId, size: usize) -> Result<ValueId> {
-        let epsilon = self.spec.norm_epsilon;
+        let scales = self.scales(name, size)?;
+        self.normalised_by(scales, x)
+    }
+
+    /// What normalisation multiplies with, and adds.
+    fn scales(&mut self, name: &str, size: usize) -> Result<Scales> {
         let scale = match self.spec.norm {
             Norm::Bare => {
                 self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?
             }
             Norm::Rms | Norm::Layer => self.named(&format!("{name}.weight"), &[size])?,
         };
+        let bias = match self.spec.norm {
+            Norm::Rms => None,
+            Norm::Bare | Norm::Layer => self.named_if_there(&format!("{name}.bias"), &[size])?,
+        };
+        Ok((scale, bias))
+    }
+
+    fn normalised_by(&mut self, (scale, bias): Scales, x: ValueId) -> Result<ValueId> {
+        let epsilon = self.spec.norm_epsilon;
         if self.spec.norm == Norm::Rms {
             return self.g.rms_normalization(x, scale, epsilon);
         }
-        let bias = self.named_if_there(&format!("{name}.bias"), &[size])?;
         self.g.layer_normalization(x, scale, bias, epsilon)
     }
 
@@ -256,17 +290,6 @@ impl Blocks<'_> {
         let table = self.named("position_embd.weight", &[spec.context, spec.width])?;
         let places = self.g.gather(table, self.positions, 0)?;
         self.g.add(x, places)
-    }
-
-    /// From rows of the residual stream to logits.
-    fn head(&mut self, x: ValueId, embedding: ValueId) -> Result<ValueId> {
-        let spec = self.spec;
-        let x = self.normalised(spec.output_norm, x, spec.width)?;
-        let head = self.named_if_there("output.weight", &[spec.vocabulary, spec.width])?;
-        let bias = self.named_if_there("output.bias", &[spec.vocabulary])?;
-        let logits = self.g.linear(x, head.unwrap_or(embedding), bias)?;
-        let logits = self.scaled("logit_scale", logits, spec.logit_scale)?;
-        softcapped(&mut self.g, logits, spec.final_softcap)
     }
 
     /// `x * weightᵀ`, plus a bias where the file has one.

@@ -165,7 +165,8 @@ impl ModelFile {
             None => Ok(None),
         };
         let Sizes { context, capacity, batch, layout, buckets } = sizes;
-        let decoder = DecoderOptions { cache: options.cache, positions: context, layout };
+        let decoder =
+            DecoderOptions { cache: options.cache, positions: context, layout, chooses: true };
         let graph = decoder::build(&self.spec, &weights, decoder)?;
         // One token, and the longest step with the logits of one token.
         let end = |name: &str, steps: &[u64]| match name {

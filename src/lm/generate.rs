@@ -6,6 +6,7 @@ use super::draft::Ahead;
 pub use super::draft::Draft;
 use super::file::beyond_context;
 use super::grammar::Grammar;
+use super::known::Known;
 use super::model::LanguageModel;
 use super::probability::LogProbabilities;
 use super::sampler::SamplerOptions;
@@ -349,16 +350,23 @@ impl Generation<'_> {
             Some(cached) => cached,
             None => self.prepare().await?,
         };
-        let (logits, proposal) = match &mut self.ahead {
-            Some(ahead) => ahead.logits(self.model, &mut self.text, cached).await?,
-            None => (self.model.forward(&self.text.fed()[cached..], cached).await?, None),
+        let (known, proposal) = match &mut self.ahead {
+            Some(ahead) => {
+                let (logits, proposal) = ahead.logits(self.model, &mut self.text, cached).await?;
+                (Known::All(logits), proposal)
+            }
+            None => {
+                let wanted = self.text.wanted();
+                let new = &self.text.fed()[cached..];
+                (self.model.forward_to(new, cached, wanted).await?, None)
+            }
         };
         self.cached = Some(self.text.fed().len());
         if let Some(ahead) = &self.ahead {
             (self.stats.drafted, self.stats.accepted) = ahead.counts();
         }
         let computed = begun.elapsed();
-        let piece = self.text.advance(self.model.file().tokenizer(), &logits, proposal.as_ref())?;
+        let piece = self.text.advance(self.model.file().tokenizer(), &known, proposal.as_ref())?;
         if first {
             self.stats.prefill = computed;
             self.stats.first_token = begun.elapsed();

@@ -11,6 +11,7 @@ mod file;
 pub mod generate;
 mod grammar;
 mod keys;
+mod known;
 mod latent;
 mod layers;
 pub mod model;

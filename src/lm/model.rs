@@ -3,6 +3,7 @@
 use super::chat::ChatTemplate;
 use super::decoder::{Layout, names};
 use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
+use super::known::{Asked, Known, Rows, Wanted};
 use super::spec::DecoderSpec;
 use super::tokenizer::Tokenizer;
 use crate::backend::{Backend, BackendChoice};
@@ -201,17 +202,33 @@ impl LanguageModel {
     /// [`Error::Input`] for no tokens or an id outside the vocabulary,
     /// [`Error::Limit`] past the context, and the device's failures.
     pub async fn forward(&mut self, tokens: &[u32], past: usize) -> Result<Vec<f32>> {
-        let mut last = Vec::new();
+        match self.forward_to(tokens, past, Wanted::All).await? {
+            Known::All(logits) => Ok(logits),
+            Known::Leading(_) => Err(Error::internal("a choice in the place of logits")),
+        }
+    }
+
+    /// As [`LanguageModel::forward`], with as much of the last token's logits as is
+    /// wanted.
+    pub(super) async fn forward_to(
+        &mut self,
+        tokens: &[u32],
+        past: usize,
+        wanted: Wanted,
+    ) -> Result<Known> {
+        let mut last = Err(Error::input("tokens", "at least one", "none"));
         let count = tokens.len().div_ceil(self.chunk);
         for (i, chunk) in tokens.chunks(self.chunk).enumerate() {
+            let past = past + i * self.chunk;
             // Only the last chunk's last token is read back.
-            let rows = if i + 1 == count { vec![chunk.len() as i32 - 1] } else { Vec::new() };
-            last = self.step(chunk, past + i * self.chunk, &rows).await?;
+            if i + 1 < count {
+                self.rows(chunk, past, &Asked::default()).await?;
+            } else {
+                let asked = Asked::one(chunk.len() as i32 - 1, wanted);
+                last = self.rows(chunk, past, &asked).await?.row(wanted, 0);
+            }
         }
-        if last.is_empty() {
-            return Err(Error::input("tokens", "at least one", "none"));
-        }
-        Ok(last)
+        last
     }
 
     /// As [`LanguageModel::forward`] for at most one chunk's tokens, with the
@@ -220,7 +237,11 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::forward`].
     pub async fn step(&mut self, tokens: &[u32], past: usize, rows: &[i32]) -> Result<Vec<f32>> {
-        let inputs = self.prepared(tokens, past, rows).await?;
+        Ok(self.rows(tokens, past, &Asked::all(rows)).await?.into_logits())
+    }
+
+    async fn rows(&mut self, tokens: &[u32], past: usize, asked: &Asked) -> Result<Rows> {
+        let inputs = self.prepared(tokens, past, asked).await?;
         let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let options = RunOptions { one_submission: tokens.len() == 1 };
         let known = self.forget(past);
@@ -234,12 +255,13 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::forward`].
     pub async fn profile(&mut self, tokens: &[u32], past: usize) -> Result<(Vec<f32>, Profile)> {
-        let inputs = self.prepared(tokens, past, &[tokens.len() as i32 - 1]).await?;
+        let asked = Asked::all(&[tokens.len() as i32 - 1]);
+        let inputs = self.prepared(tokens, past, &asked).await?;
         let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let known = self.forget(past);
         let (outputs, profile) =
             self.session.profile(&inputs).await.inspect_err(|_| self.kept.clear())?;
-        Ok((self.taken(tokens, known, Ok(outputs))?, profile))
+        Ok((self.taken(tokens, known, Ok(outputs))?.into_logits(), profile))
     }
 
     /// The inputs of a step, once there is room for it.
@@ -247,18 +269,21 @@ impl LanguageModel {
         &mut self,
         tokens: &[u32],
         past: usize,
-        rows: &[i32],
-    ) -> Result<[(&'static str, Tensor); 4]> {
-        self.check_tokens(tokens, rows)?;
+        asked: &Asked,
+    ) -> Result<[(&'static str, Tensor); 6]> {
+        self.check_tokens(tokens, &asked.all)?;
         self.reserve(past + tokens.len()).await?;
         let query = tokens.len();
         let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
         let positions: Vec<i32> = (past..past + query).map(|position| position as i32).collect();
+        let [all, best, top] = asked.inputs()?;
         Ok([
             (names::TOKENS, Tensor::from_i32(&[1, query], &ids)?),
             (names::POSITIONS, Tensor::from_i32(&[1, query], &positions)?),
             (names::PAST, Tensor::from_i32(&[1], &[past as i32])?),
-            (names::ROWS, Tensor::from_i32(&[rows.len()], rows)?),
+            all,
+            best,
+            top,
         ])
     }
 
@@ -269,20 +294,18 @@ impl LanguageModel {
         self.kept.len() == past
     }
 
-    /// The logits of a step, whose tokens are in the caches now.
+    /// What came of a step, whose tokens are in the caches now.
     fn taken(
         &mut self,
         tokens: &[u32],
         known: bool,
         outputs: Result<Vec<(String, Tensor)>>,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Rows> {
         let outputs = outputs.inspect_err(|_| self.kept.clear())?;
         if known {
             self.kept.extend_from_slice(tokens);
         }
-        let logits = outputs.into_iter().find(|(name, _)| name == names::LOGITS);
-        let (_, logits) = logits.ok_or_else(|| Error::internal("a decoder without logits"))?;
-        logits.to_f32()
+        Rows::new(&outputs, self.spec().vocabulary)
     }
 
     fn check_tokens(&self, tokens: &[u32], rows: &[i32]) -> Result<()> {
@@ -312,7 +335,14 @@ impl LanguageModel {
 /// One sequence; a step is rounded up to a few lengths.
 fn sizes(context: usize, capacity: usize, chunk: usize) -> Sizes {
     let steps: Vec<u64> = [1, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64).collect();
-    let buckets =
-        BTreeMap::from([(names::QUERY.into(), steps.clone()), (names::ROW_COUNT.into(), steps)]);
+    // What nothing is asked of costs nothing, but the choice that is mostly asked for: so
+    // the last piece of a prompt needs no other plan than those before.
+    let rows = [0].into_iter().chain(steps.iter().copied()).collect();
+    let buckets = BTreeMap::from([
+        (names::QUERY.into(), steps),
+        (names::ROW_COUNT.into(), rows),
+        (names::BEST_COUNT.into(), vec![1]),
+        (names::TOP_COUNT.into(), vec![0, 1]),
+    ]);
     Sizes { context, capacity, batch: 1, layout: Layout::Sequences, buckets }
 }

@@ -85,6 +85,15 @@ impl Default for SamplerOptions {
 }
 
 impl SamplerOptions {
+    /// Whether logits are changed before one of the tokens is chosen, so that those of
+    /// all tokens count.
+    pub(super) fn changes_logits(&self) -> bool {
+        self.repetition_penalty != 1.0
+            || self.frequency_penalty != 0.0
+            || self.presence_penalty != 0.0
+            || self.dry_multiplier > 0.0
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let checks = [
             ("temperature", self.temperature, "a finite number from 0", self.temperature >= 0.0),
@@ -185,6 +194,26 @@ impl Sampler {
             // The filters always keep the most likely token.
             let best = self.kept.iter().min_by(|a, b| a.order(b));
             return best.map(|c| c.id).ok_or_else(no_token);
+        }
+        self.filter();
+        self.draw()
+    }
+
+    /// Chooses as [`Sampler::sample`] does, of the most likely tokens in order: at least
+    /// as many as the options keep by their number, and without penalties.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`].
+    pub(super) fn sample_leading(&mut self, leading: &[(u32, f32)]) -> Result<u32> {
+        let candidate = |&(id, logit): &(u32, f32)| Candidate { logit: logit + 0.0, id };
+        self.kept.clear();
+        self.kept.extend(leading.iter().map(candidate));
+        self.kept.retain(|c| c.logit > f32::NEG_INFINITY);
+        if self.options.temperature == 0.0 {
+            return self.kept.first().map(|c| c.id).ok_or_else(no_token);
+        }
+        if self.kept.is_empty() {
+            return Err(no_token());
         }
         self.filter();
         self.draw()

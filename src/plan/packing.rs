@@ -67,10 +67,13 @@ pub(super) fn pack(lifetimes: &[Option<Lifetime>], rules: &Rules) -> Packing {
     for (item, &(shelf, start)) in room.items.iter().zip(&best.places) {
         places[item.operand] = Some((shelf, start));
         // The last one in a buffer needs no padding behind it.
-        buffers[shelf] = buffers[shelf].max(start + item.life.device_bytes);
+        buffers[shelf] = buffers[shelf].max(start + item.life.device_bytes.max(LEAST));
     }
     Packing { buffers, places }
 }
+
+/// The smallest binding, in bytes.
+const LEAST: u64 = 4;
 
 /// An operand that needs a place.
 struct Item {
@@ -141,7 +144,8 @@ impl Room {
         let item = |(operand, life): (usize, &Option<Lifetime>)| {
             life.map(|life| Item {
                 operand,
-                size: life.device_bytes.next_multiple_of(ALIGN),
+                // What is empty is bound too, and must not be where something is written.
+                size: life.device_bytes.max(1).next_multiple_of(ALIGN),
                 life,
                 alone: rules.alone.get(operand).copied().unwrap_or(false),
                 apart: pairs(rules.apart.get(operand)),

@@ -253,7 +253,7 @@ fn dispatches_in<'a>(
             policy,
             room: plan.room(at, room),
         };
-        let dispatches = call.kernel.gpu(&cx).map_err(|e| e.at_node(&call.node))?;
+        let dispatches = cx.dispatches(call.kernel.as_ref()).map_err(|e| e.at_node(&call.node))?;
         Ok((call, dispatches))
     };
     plan.calls().enumerate().map(describe).collect()

@@ -23,6 +23,8 @@ pub(crate) struct TinyModel {
     pub(crate) tied: bool,
     pub(crate) template: Option<&'static str>,
     pub(crate) seed: u64,
+    /// Tokens beside the bytes, the merges and the control tokens.
+    pub(crate) more_tokens: usize,
 }
 
 /// `<|im_start|>role\n...<|im_end|>\n` for each message.
@@ -48,6 +50,7 @@ impl Default for TinyModel {
             tied: false,
             template: Some(CHATML),
             seed: 1,
+            more_tokens: 0,
         }
     }
 }
@@ -62,7 +65,7 @@ impl TinyModel {
     pub(crate) fn writer(&self) -> Result<GgufWriter> {
         let mut writer = GgufWriter::new();
         self.metadata(&mut writer)?;
-        let vocabulary = tokens().len();
+        let vocabulary = self.tokens().len();
         let (width, kv_width) = (self.width, self.width / self.heads * self.kv_heads);
         self.matrix(&mut writer, "token_embd.weight", vocabulary, width)?;
         for block in 0..self.blocks {
@@ -98,7 +101,7 @@ impl TinyModel {
             writer.metadata(&format!("llama.{key}"), size as u32)?;
         }
         writer.metadata("llama.attention.layer_norm_rms_epsilon", 1e-5f32)?;
-        let tokens = tokens();
+        let tokens = self.tokens();
         let first_special = tokens.len() - SPECIALS.len();
         let kinds: Vec<i32> =
             (0..tokens.len()).map(|i| if i < first_special { 1 } else { 3 }).collect();
@@ -114,6 +117,15 @@ impl TinyModel {
             writer.metadata("tokenizer.chat_template", template)?;
         }
         Ok(())
+    }
+
+    /// Every byte, the merges, others, the control tokens.
+    fn tokens(&self) -> Vec<String> {
+        let bytes = (0..=255).map(|byte| byte_spelling(byte).to_string());
+        let merges = MERGES.iter().map(|merge| merge.replace(' ', ""));
+        let more = (0..self.more_tokens).map(|number| format!("more{number}"));
+        let all = bytes.chain(merges).chain(more);
+        all.chain(SPECIALS.iter().map(|text| text.to_string())).collect()
     }
 
     /// Normalisation weights around 1.
@@ -147,13 +159,6 @@ impl TinyModel {
             (2.0 * unit - 1.0) * most
         })
     }
-}
-
-/// Every byte, the merges, the control tokens.
-fn tokens() -> Vec<String> {
-    let bytes = (0..=255).map(|byte| byte_spelling(byte).to_string());
-    let merges = MERGES.iter().map(|merge| merge.replace(' ', ""));
-    bytes.chain(merges).chain(SPECIALS.iter().map(|text| text.to_string())).collect()
 }
 
 /// The character that stands for a byte in byte-level vocabularies (GPT-2's

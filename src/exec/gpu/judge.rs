@@ -196,14 +196,15 @@ impl Chooser {
     }
 
     fn dispatches(&self, plan: &Plan, chosen: &Chosen<'_>) -> Result<Vec<Dispatch>> {
-        chosen.call.kernel.gpu(&GpuCx {
+        let cx = GpuCx {
             inputs: &chosen.inputs,
             outputs: &chosen.outputs,
             bounds: &plan.bounds,
             caps: self.gpu.caps(),
             policy: &chosen.policy,
             room: chosen.room,
-        })
+        };
+        cx.dispatches(chosen.call.kernel.as_ref())
     }
 
     /// Compiles pipelines side by side. What fails does so again, with its node's

@@ -14,6 +14,7 @@ use crate::lm::decoder::names;
 use crate::lm::draft::{padded, same_vocabulary};
 use crate::lm::file::ModelFile;
 use crate::lm::generate::common;
+use crate::lm::known::{Rows, Wanted};
 use crate::lm::model::{LEAST_CAPACITY, ModelOptions};
 use crate::session::{Progress, Session};
 use crate::tensor::Tensor;
@@ -175,7 +176,7 @@ impl Ahead {
         let row = |part: usize| {
             let (slot, tokens, whole) = &parts[part];
             let (past, logits) = (self.kept[*slot].len(), usize::from(*whole));
-            Row { slot: *slot, past, tokens, logits, states: false }
+            Row { slot: *slot, past, tokens, logits, wanted: Wanted::All, states: false }
         };
         let rows: Vec<Row<'_>> = (0..parts.len()).map(row).collect();
         let step = Step::new(&rows, self.kept.len(), self.capacity);
@@ -183,7 +184,6 @@ impl Ahead {
         let inputs: Vec<(&str, &Tensor)> =
             inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let outputs = self.session.run_with(&inputs, &step.run_options()).await?;
-        let found = outputs.iter().find(|(name, _)| name == names::LOGITS);
-        found.ok_or_else(|| Error::internal("a decoder without logits"))?.1.to_f32()
+        Ok(Rows::new(&outputs, self.file.spec().vocabulary)?.into_logits())
     }
 }

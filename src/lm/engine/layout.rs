@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::lm::decoder::names;
+use crate::lm::known::{Asked, Wanted};
 use crate::session::RunOptions;
 use crate::tensor::Tensor;
 
@@ -15,6 +16,8 @@ pub(super) struct Row<'a> {
     pub(super) tokens: &'a [u32],
     /// After how many of the last tokens the logits are wanted.
     pub(super) logits: usize,
+    /// How much of them.
+    pub(super) wanted: Wanted,
     /// Whether the hidden state of each token is wanted.
     pub(super) states: bool,
 }
@@ -29,7 +32,7 @@ pub(super) struct Step {
     back: Vec<i32>,
     write: Vec<i32>,
     past: Vec<i32>,
-    rows: Vec<i32>,
+    asked: Asked,
     state_rows: Vec<i32>,
     /// Queries of a slot, padded.
     pub(super) padded: usize,
@@ -76,7 +79,7 @@ impl Step {
         self.write[row.slot] = row.past as i32;
         self.past[row.slot] = (row.past + count) as i32 - self.padded as i32;
         let end = (first + count) as i32;
-        self.rows.extend(end - row.logits.min(count) as i32..end);
+        self.asked.list(row.wanted).extend(end - row.logits.min(count) as i32..end);
     }
 
     /// A step of single tokens is submitted at once.
@@ -87,7 +90,7 @@ impl Step {
     /// The tensors, by name.
     pub(super) fn inputs(&self) -> Result<Vec<(&'static str, Tensor)>> {
         let (query, slots) = (self.tokens.len(), self.write.len());
-        let lists: [(&'static str, &[i32], &[usize]); 9] = [
+        let lists: [(&'static str, &[i32], &[usize]); 8] = [
             (names::TOKENS, &self.tokens, &[1, query]),
             (names::POSITIONS, &self.positions, &[1, query]),
             (names::NEW, &self.new, &[slots, self.padded]),
@@ -95,13 +98,13 @@ impl Step {
             (names::BACK, &self.back, &[1, query]),
             (names::WRITE, &self.write, &[slots]),
             (names::PAST, &self.past, &[slots]),
-            (names::ROWS, &self.rows, &[self.rows.len()]),
             (names::STATE_ROWS, &self.state_rows, &[self.state_rows.len()]),
         ];
         let tensor = |(name, values, extents): (&'static str, &[i32], &[usize])| {
             Ok((name, Tensor::from_i32(extents, values)?))
         };
-        lists.into_iter().map(tensor).collect()
+        let lists = lists.into_iter().map(tensor);
+        lists.chain(self.asked.inputs()?.map(Ok)).collect()
     }
 }
 
@@ -112,8 +115,15 @@ mod tests {
     #[test]
     fn rows_are_laid_out() {
         let rows = [
-            Row { slot: 2, past: 5, tokens: &[7], logits: 1, states: false },
-            Row { slot: 0, past: 0, tokens: &[8, 9, 10], logits: 0, states: true },
+            Row { slot: 2, past: 5, tokens: &[7], logits: 1, wanted: Wanted::Best, states: false },
+            Row {
+                slot: 0,
+                past: 0,
+                tokens: &[8, 9, 10],
+                logits: 0,
+                wanted: Wanted::All,
+                states: true,
+            },
         ];
         let step = Step::new(&rows, 3, 16);
         let wanted = Step {
@@ -124,16 +134,17 @@ mod tests {
             back: vec![8, 0, 1, 2],
             write: vec![0, 16, 5],
             past: vec![0, -3, 3],
-            rows: vec![0],
+            asked: Asked::one(0, Wanted::Best),
             state_rows: vec![1, 2, 3],
             padded: 3,
         };
         assert_eq!(step, wanted);
         // The single token of slot 2: the first to write, the last to ask.
-        let rows = [Row { slot: 1, past: 3, tokens: &[4, 5], logits: 2, states: false }, rows[1]];
+        let last = Row { slot: 1, past: 3, tokens: &[4, 5], logits: 2, ..rows[1] };
+        let rows = [Row { states: false, ..last }, rows[1]];
         let step = Step::new(&rows, 2, 16);
         assert_eq!(step.new, [2, 3, 4, 0, 1, 0]);
-        assert_eq!(step.rows, [0, 1]);
+        assert_eq!(step.asked, Asked::all(&[0, 1]));
         assert_eq!(step.queries, [2, 3, 4, 0, 0, 1]);
         assert_eq!((step.write, step.past), (vec![0, 3], vec![0, 2]));
     }

@@ -15,6 +15,7 @@ pub use worker::{EngineHandle, Health, Sink, Ticket, Told};
 use super::decoder::{Layout, names};
 use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
 use super::generate::FinishReason;
+use super::known::{Rows, Taken};
 use super::model::LEAST_CAPACITY;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
@@ -359,7 +360,8 @@ impl Engine {
             Err(error) => return self.fail_all(shares, error, events),
         };
         let width = self.file.spec().width;
-        let (mut logits, mut hidden) = (&outputs.0[..], &outputs.1[..]);
+        let (rows, mut hidden) = (&outputs.0, &outputs.1[..]);
+        let mut taken = Taken::default();
         for share in shares {
             let slot = &mut self.slots[share.slot];
             let new = slot.pending()[..share.tokens].to_vec();
@@ -372,10 +374,8 @@ impl Engine {
                 hidden = rest;
                 Ok(sequence.take_states(mine, width, done))
             } else if done {
-                let size = self.file.spec().vocabulary * (1 + slot.proposed.len());
-                let (mine, rest) = logits.split_at(size.min(logits.len()));
-                logits = rest;
-                slot.take_logits(&self.file, mine, self.context)
+                let known = taken.next(rows, slot.wants());
+                known.and_then(|known| slot.take_known(&self.file, &known, self.context))
             } else {
                 Ok(Vec::new())
             };
@@ -386,18 +386,19 @@ impl Engine {
         }
     }
 
-    /// Runs the graph: logits F32 `[rows, vocabulary]` of those whose prompt is
-    /// complete, and hidden states `[tokens, width]` of those that want them.
-    async fn compute(&mut self, shares: &[Share]) -> Result<(Vec<f32>, Vec<f32>)> {
+    /// Runs the graph: what those want to know whose prompt is complete, and hidden
+    /// states `[tokens, width]` of those that want them.
+    async fn compute(&mut self, shares: &[Share]) -> Result<(Rows, Vec<f32>)> {
         let tokens: Vec<Vec<u32>> =
             shares.iter().map(|share| self.slots[share.slot].next(share.tokens)).collect();
         let row = |at: usize| {
             let slot = &self.slots[shares[at].slot];
             let states = slot.sequence.as_ref().is_some_and(Sequence::wants_states);
             let whole = !states && shares[at].tokens == slot.pending().len();
-            let logits = if whole { 1 + slot.proposed.len() } else { 0 };
+            let (logits, wanted) = slot.wants();
+            let logits = if whole { logits } else { 0 };
             let (slot, past) = (shares[at].slot, slot.kept.len());
-            Row { slot, past, tokens: &tokens[at], logits, states }
+            Row { slot, past, tokens: &tokens[at], logits, wanted, states }
         };
         let rows: Vec<Row<'_>> = (0..shares.len()).map(row).collect();
         let drafted = shares.iter().any(|share| !self.slots[share.slot].proposed.is_empty());
@@ -411,11 +412,9 @@ impl Engine {
             self.counters.prompt_steps += 1;
         }
         let outputs = self.session.run_with(&inputs, &step.run_options()).await?;
-        let find = |name: &str| {
-            let found = outputs.iter().find(|(other, _)| other == name);
-            found.ok_or_else(|| Error::internal(format!("a decoder without {name}")))?.1.to_f32()
-        };
-        Ok((find(names::LOGITS)?, find(names::HIDDEN)?))
+        let hidden = outputs.iter().find(|(name, _)| name == names::HIDDEN);
+        let hidden = hidden.ok_or_else(|| Error::internal("a decoder without hidden states"))?;
+        Ok((Rows::new(&outputs, self.file.spec().vocabulary)?, hidden.1.to_f32()?))
     }
 
     /// Passes on what a sequence gave, and frees its slot if that was the last.
@@ -510,6 +509,8 @@ fn sizes(context: usize, capacity: usize, chunk: usize, slots: usize, each: usiz
         bounds.push(most as u64);
         bounds
     };
+    // The choice that is mostly asked for is in every plan.
+    let from_none = |most: usize| [0].into_iter().chain(up_to(most)).collect();
     let steps = [1u64, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64);
     let steps: Vec<u64> = steps.collect();
     let mut tokens = up_to(slots);
@@ -517,7 +518,9 @@ fn sizes(context: usize, capacity: usize, chunk: usize, slots: usize, each: usiz
     let buckets = BTreeMap::from([
         (names::QUERY.into(), tokens),
         (names::PADDED.into(), steps.clone()),
-        (names::ROW_COUNT.into(), up_to((slots * each).min(chunk.max(slots)))),
+        (names::ROW_COUNT.into(), from_none((slots * each).min(chunk.max(slots)))),
+        (names::BEST_COUNT.into(), up_to(slots)),
+        (names::TOP_COUNT.into(), from_none(slots)),
         (names::STATE_COUNT.into(), steps),
     ]);
     Sizes { context, capacity, batch: slots, layout: Layout::Slots, buckets }

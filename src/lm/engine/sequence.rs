@@ -4,6 +4,7 @@ use super::{Event, Request, SequenceId, Work};
 use crate::error::{Error, Result};
 use crate::lm::continuation::Continuation;
 use crate::lm::generate::{FinishReason, GenerationStats};
+use crate::lm::known::{Known, Wanted};
 use crate::lm::sampler::Proposal;
 use crate::lm::tokenizer::Tokenizer;
 use web_time::Instant;
@@ -86,6 +87,14 @@ impl Sequence {
         }
     }
 
+    /// How much of the logits after its last token is wanted.
+    pub(super) fn wanted(&self) -> Wanted {
+        match &self.kind {
+            Kind::Text(text) => text.wanted(),
+            Kind::States { .. } => Wanted::All,
+        }
+    }
+
     /// What a draft proposes by its logits after `further` tokens.
     pub(super) fn propose(&mut self, logits: &[f32], further: &[u32]) -> Result<Proposal> {
         match &mut self.kind {
@@ -94,19 +103,19 @@ impl Sequence {
         }
     }
 
-    /// Takes the logits after its last token, and what was proposed to follow it.
-    /// Gives what became of them, and the end where that is it.
-    pub(super) fn take_logits(
+    /// Takes what is known of the logits after its last token, and what was proposed to
+    /// follow it. Gives what became of them, and the end where that is it.
+    pub(super) fn take_known(
         &mut self,
         tokenizer: &Tokenizer,
-        logits: &[f32],
+        known: &Known,
         proposal: Option<&Proposal>,
         context: usize,
     ) -> Result<Vec<Event>> {
         let Kind::Text(text) = &mut self.kind else {
             return Err(Error::internal("logits for a sequence that wants none"));
         };
-        let piece = text.advance(tokenizer, logits, proposal)?;
+        let piece = text.advance(tokenizer, known, proposal)?;
         self.note_time(piece.is_some());
         let taken = piece.as_ref().zip(proposal).is_some_and(|(a, b)| a.token == b.token);
         self.stats.drafted += usize::from(proposal.is_some());

@@ -5,6 +5,7 @@ use super::sequence::Sequence;
 use crate::error::Result;
 use crate::lm::file::ModelFile;
 use crate::lm::generate::common;
+use crate::lm::known::{Known, Wanted};
 use crate::lm::sampler::Proposal;
 
 /// A part of the caches for one sequence at a time.
@@ -59,20 +60,30 @@ impl Slot {
         self.pending().iter().take(tokens).copied().chain(ahead).collect()
     }
 
-    /// Takes the logits after its last token and after each that was proposed, as far
-    /// as the proposals are taken. Gives what became of them.
-    pub(super) fn take_logits(
+    /// After how many tokens logits are wanted once all of its sequence are computed, and
+    /// how much of them: a draft is judged by all.
+    pub(super) fn wants(&self) -> (usize, Wanted) {
+        let own = self.sequence.as_ref().map_or(Wanted::All, Sequence::wanted);
+        match self.proposed.len() {
+            0 => (1, own),
+            proposed => (1 + proposed, Wanted::All),
+        }
+    }
+
+    /// Takes what is known of the logits after its last token and after each that was
+    /// proposed, as far as the proposals are taken. Gives what became of them.
+    pub(super) fn take_known(
         &mut self,
         file: &ModelFile,
-        logits: &[f32],
+        known: &[Known],
         context: usize,
     ) -> Result<Vec<Event>> {
         let proposed = std::mem::take(&mut self.proposed);
         let mut all = Vec::new();
         let Some(sequence) = &mut self.sequence else { return Ok(all) };
-        for (i, row) in logits.chunks_exact(file.spec().vocabulary).enumerate() {
+        for (i, row) in known.iter().enumerate() {
             let proposal = proposed.get(i);
-            let told = sequence.take_logits(file.tokenizer(), row, proposal, context)?;
+            let told = sequence.take_known(file.tokenizer(), row, proposal, context)?;
             let token = match told.as_slice() {
                 [Event::Piece(piece)] => Some(piece.token),
                 // None more, or the last.

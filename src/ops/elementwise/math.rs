@@ -111,6 +111,34 @@ pub fn erf(x: f32) -> f32 {
     if x.abs() < 1.0 { small } else { large.copysign(x) }
 }
 
+/// Coefficients of a polynomial p, the constant first, so that `p(a)^-4` is
+/// `erfc(a / sqrt(2)) / 2` to 2.5e-8 for a from 0 (least squares with weights, for the
+/// smallest largest error up to 6; both are below 1e-9 from there).
+pub const GELU_ROOT: [f32; 11] = [
+    1.189_207_1,
+    0.237_210_98,
+    0.118_318_05,
+    3.109_323_3e-2,
+    6.951_794e-3,
+    8.062_995_7e-4,
+    1.218_684e-3,
+    -5.138_735_6e-4,
+    2.258_841_2e-4,
+    -4.432_033_7e-5,
+    4.716_942_4e-6,
+];
+
+/// `x * (1 + erf(x / sqrt(2))) / 2`: x or 0, less what erfc leaves of it on either side.
+#[inline]
+pub fn gelu(x: f32) -> f32 {
+    // Keeps what is no number; min does not.
+    let a = if x.abs() > 20.0 { 20.0 } else { x.abs() };
+    let p = GELU_ROOT.iter().rev().fold(0.0, |p, c| p * a + c);
+    let q = 1.0 / (p * p);
+    let above = if x <= 0.0 { 0.0 } else { x };
+    above - a * q * q
+}
+
 /// The error function in f64: the series without cancellation, Abramowitz and
 /// Stegun 7.1.6. From 6 on it is 1 to the last bit.
 pub fn erf64(x: f64) -> f64 {
@@ -162,6 +190,19 @@ mod tests {
         }
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(-88.0), 0.0);
+    }
+
+    #[test]
+    fn gelu_is_near_and_has_its_limits() {
+        let exact = |x: f64| 0.5 * x * (1.0 + erf64(x / std::f64::consts::SQRT_2));
+        assert!(worst(1e-6, 6.0, gelu, exact) < 16.0);
+        let below = |x: f32| (f64::from(gelu(x)) - exact(x.into())).abs();
+        assert!((0..8000).all(|i| below(i as f32 / -1000.0) < 2e-7));
+        for x in [20.0, 1e4, f32::MAX, f32::INFINITY] {
+            assert_eq!(gelu(x), x);
+            assert!(gelu(-x).abs() < 1e-25);
+        }
+        assert!(gelu(f32::NAN).is_nan());
     }
 
     #[test]

@@ -207,7 +207,12 @@ fn graph(file: &GgufFile) -> Result<()> {
         Some(info) => info.load().map(Some),
         None => Ok(None),
     };
-    let options = DecoderOptions { cache: DType::F16, positions: 1, layout: Layout::Sequences };
+    let options = DecoderOptions {
+        cache: DType::F16,
+        positions: 1,
+        layout: Layout::Sequences,
+        chooses: false,
+    };
     decoder::build(&spec(file)?, &weights, options).map(|_| ())
 }
 

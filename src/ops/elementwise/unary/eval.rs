@@ -112,7 +112,7 @@ impl Unary {
             HardSwish => x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0),
             Silu => x * sigmoid_f32(x),
             Mish => x * math::tanh(softplus_f32(x)),
-            Gelu => 0.5 * x * (1.0 + math::erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            Gelu => math::gelu(x),
             GeluTanh => {
                 // Beyond 10 the tangent is 1 or -1 to the last bit; the cube may overflow.
                 let t = x.clamp(-10.0, 10.0);

@@ -9,6 +9,8 @@
     reason = "a test program: what is wrong should stop it"
 )]
 
+mod choosing;
+#[path = "../support/mod.rs"]
 mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -24,6 +26,8 @@ type Body = fn(&Named) -> Result<(), Failed>;
 const BODIES: &[(&str, Body)] = &[
     ("decoding_makes_nothing", decoding_makes_nothing),
     ("caches_grow_or_stay", caches_grow_or_stay),
+    ("a_device_chooses_as_the_host_does", choosing::as_the_host),
+    ("a_logit_that_is_no_number_is_an_error", choosing::no_number),
     ("a_lost_device_is_opened_again", a_lost_device_is_opened_again),
     ("progress_ends_at_the_total", progress_ends_at_the_total),
     ("every_pass_can_be_left_out", every_pass_can_be_left_out),
