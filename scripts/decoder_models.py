@@ -272,6 +272,8 @@ def classic():
         **half, **partial(0.5), qk_layernorm=True, use_parallel_residual=True), {
             **eps, "rope.dimension_count": 2}
     yield "starcoder2", hf.Starcoder2Config(**LAYER), eps
+    # The same block, but for its name.
+    yield "codeshell", hf.Starcoder2Config(**LAYER), eps
 
 
 def rows_for_pairs(weight, heads):

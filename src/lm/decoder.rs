@@ -111,8 +111,7 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         Some(rope) => Some(tables(&mut g, "rope.local", rope, options.positions)?),
         None => None,
     };
-    let embedding =
-        weight(&mut g, spec, weights, "token_embd.weight", &[spec.vocabulary, spec.width])?;
+    let embedding = weight(&mut g, spec, weights, spec.embedding, &[spec.vocabulary, spec.width])?;
     let mut b = Blocks {
         g,
         spec,
@@ -264,7 +263,7 @@ impl Blocks<'_> {
         let x = self.normalised(spec.output_norm, x, spec.width)?;
         let head = self.named_if_there("output.weight", &[spec.vocabulary, spec.width])?;
         let bias = self.named_if_there("output.bias", &[spec.vocabulary])?;
-        let logits = self.g.linear(x, head.unwrap_or(embedding), bias)?;
+        let logits = self.times("output", x, head.unwrap_or(embedding), bias)?;
         let logits = self.scaled("logit_scale", logits, spec.logit_scale)?;
         softcapped(&mut self.g, logits, spec.final_softcap)
     }
@@ -281,7 +280,27 @@ impl Blocks<'_> {
         let matrix = self.weight(block, name, &[outputs, inputs])?;
         let bias = format!("blk.{block}.{name}.bias");
         let bias = self.named_if_there(&bias, &[outputs])?;
-        self.g.linear(x, matrix, bias)
+        self.times(&format!("blk.{block}.{name}"), x, matrix, bias)
+    }
+
+    /// `x * matrixᵀ`, times the factor that files of some types have beside a matrix,
+    /// plus a bias.
+    fn times(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        matrix: ValueId,
+        bias: Option<ValueId>,
+    ) -> Result<ValueId> {
+        let Some(scale) = self.named_if_there(&format!("{name}.scale"), &[1])? else {
+            return self.g.linear(x, matrix, bias);
+        };
+        let y = self.g.linear(x, matrix, None)?;
+        let y = self.g.mul(y, scale)?;
+        match bias {
+            Some(bias) => self.g.add(y, bias),
+            None => Ok(y),
+        }
     }
 
     /// [`Self::linear`] with some rows of a matrix of `extents`, and of its bias.
@@ -305,7 +324,7 @@ impl Blocks<'_> {
             }
             None => None,
         };
-        self.g.linear(x, matrix, bias)
+        self.times(&format!("blk.{block}.{name}"), x, matrix, bias)
     }
 
     pub(super) fn weight(

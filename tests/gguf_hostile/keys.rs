@@ -158,7 +158,8 @@ fn names_must_be_known() {
 fn special_tokens_must_be_tokens() {
     for name in ["bos", "eos", "eot", "eom", "unknown", "padding"] {
         let key = format!("tokenizer.ggml.{name}_token_id");
-        for id in [Value::U32(263), Value::U32(u32::MAX), Value::U64(u64::MAX), Value::I32(-1)] {
+        for id in [Value::U32(263), Value::U32(u32::MAX - 1), Value::U64(u64::MAX), Value::I32(-2)]
+        {
             refused_value(&key, Format, id);
         }
     }
