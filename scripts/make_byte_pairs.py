@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Trains a small vocabulary of byte pairs and writes what llama.cpp makes of some
-hundred texts with it under every pre-tokenizer, to tests/data/tokenizers/.
+hundred texts with it under every pre-tokenizer, to tests/data/tokenizers/. Where
+llama.cpp says that its expression is not the model's own (`llama-vocab.cpp`), the
+model's own one is given to the engine of Hugging Face's tokenizers instead.
 
     python3 -m venv .venv
     .venv/bin/pip install numpy gguf sentencepiece protobuf tokenizers transformers==4.57.1
@@ -48,6 +50,30 @@ PARTS = ["a", "b", "Ab", "AB", "é", "ß", "Ж", "ж", "日", "本", "か", "カ
          "345", "6789", "１", "٣", "²", " ", "  ", "   ", "\n", "\n\n", "\r\n", "\t", "\u3000", "\u00a0",
          ".", ",", "!", "...", "'s", "'S", "'t", "'ll", "’s", "_", "-", "/", "//", "<", "$", "`", "(",
          "{", "\u0301", "👍", "ǅ", "ʰ", "…", "。", "|"]
+DIGITS = r"\p{N}{1,3}"
+CASED = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+%s|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*%s"
+SHORT = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+O200K = CASED % (SHORT, SHORT) + "|" + DIGITS + REST
+MARKS = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+HAN = (r"\p{Han}+|" + CASED % (SHORT, SHORT) + "|" + DIGITS + REST.replace("/]*", "]*")).replace(
+    r"\p{Lo}\p{M}]", r"\p{Lo}\p{M}&&[^\p{Han}]]")
+# The models' own expressions, and whether pieces that are tokens are taken as they are.
+OWN = {
+    "tekken": ([CASED % ("", "") + r"|\p{N}" + REST], True),
+    **{name: ([O200K], False) for name in ("gpt-4o", "kanana2", "llama4", "minimax-m2", "talkie")},
+    "granite-embed-multi-97m": ([O200K], True),
+    "youtu": (["[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\u3040-ゟ゠-ヿ]+",
+               CASED % (SHORT, SHORT) + r"|\p{N}" + REST], True),
+    "tiny_aya": ([r"\d{1,3}(?=(?:\d{3})*\b)", O200K], False),
+    "kimi-k2": ([HAN], False),
+    "afmoe": ([r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))",
+               "[一-鿿㐀-䶿\uf900-\ufaff\u3040-ゟ゠-ヿ･-ﾟ\u2f00-\u2fdf\u0e40-\u0e7f\u0e80-\u0eff\u1780-\u17ff"
+               "\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+", MARKS], False),
+    "superbpe": ([r"\p{N}+", r"(?=(\d{3})+(?!\d))"], False),
+    "deepseek-llm": (["[\r\n]", r"\s?[\p{Lu}\p{Ll}\p{Lt}]+", "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+",
+                      r"\s+$", "[一-龥\u0800-一가-\ud7ff]+", r"\p{N}+"], False),
+}
 # No merge leads to these.
 WHOLE = ["Ġfreedom", "Ġreturn", "Ġriver", "camel", "Ġarray", "HTTPServer", "Ġ1234", "ĠWE", "123", "12"]
 
@@ -113,6 +139,17 @@ def judged(modules, chosen, tokens, merges):
         return json.loads((folder / "out.json").read_text())
 
 
+def by_own(chosen, tokens, merges, expressions, whole):
+    bpe = tokenizers.models.BPE(
+        {token: i for i, token in enumerate(tokens)}, [tuple(merge.split(" ")) for merge in merges],
+        ignore_merges=whole)
+    engine = tokenizers.Tokenizer(bpe)
+    pre = tokenizers.pre_tokenizers
+    cuts = [pre.Split(tokenizers.Regex(expression), "isolated") for expression in expressions]
+    engine.pre_tokenizer = pre.Sequence([*cuts, pre.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return [engine.encode(text, add_special_tokens=False).ids for text in chosen]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--modules", default=".")
@@ -121,6 +158,8 @@ def main():
     tokens, merges = vocabulary(lines + MORE.split("\n") * 40)
     chosen = texts(lines)
     found = judged(given.modules, chosen, tokens, merges)
+    for name, (expressions, whole) in OWN.items():
+        found[name] = by_own(chosen, tokens, merges, expressions, whole)
     first, groups = found[NAMES[0]], {}
     for name in NAMES:
         if isinstance(found[name], str):

@@ -19,6 +19,7 @@ use minijinja::machinery::ast::Stmt;
 use minijinja::machinery::{self, CodeGenerator};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
+use std::borrow::Cow;
 use std::fmt;
 
 const KEY: &str = "tokenizer.chat_template";
@@ -96,7 +97,7 @@ impl ChatTemplate {
         let mut template =
             Self::new(source, file.name(), &text(tokenizer.bos())?, &text(tokenizer.eos())?)?;
         if let Some(source) = meta.opt_str(TOOL_KEY)? {
-            template.with_tools = Some(template.checked(source)?.into());
+            template.with_tools = Some(template.checked(&plain_blocks(source))?.into());
         }
         Ok(template)
     }
@@ -123,7 +124,7 @@ impl ChatTemplate {
             bos: bos.into(),
             eos: eos.into(),
         };
-        template.source = template.checked(source)?.into();
+        template.source = template.checked(&plain_blocks(source))?.into();
         Ok(template)
     }
 
@@ -177,7 +178,8 @@ impl ChatTemplate {
         self.rendered(source, values, (count, bytes), tools, add_generation_prompt)
     }
 
-    /// The template's source.
+    /// The template's source; a block that marks what the assistant says (`generation`,
+    /// for training) is a plain one in it.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -268,10 +270,48 @@ fn environment<'a>(syntax: SyntaxConfig, fuel: u64) -> Environment<'a> {
     environment.set_formatter(text::write);
     environment.add_filter("string", text::string);
     environment.add_filter("tojson", json::tojson);
+    environment.add_test("iterable", iterable);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", time::strftime_now);
     guard::install(&mut environment);
     environment
+}
+
+/// What Python can go through; the engine takes `none` for an empty list.
+fn iterable(value: &Value) -> bool {
+    !value.is_none() && !value.is_undefined() && value.try_iter().is_ok()
+        || value.as_str().is_some()
+}
+
+/// A source whose `{% generation %}` blocks, which `transformers` has for training, are
+/// blocks of the engine's own that do as little.
+fn plain_blocks(source: &str) -> Cow<'_, str> {
+    if !["generation", "raw"].iter().any(|word| source.contains(word)) {
+        return source.into();
+    }
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, after)) = rest.split_once("{%") {
+        out.push_str(before);
+        let Some((tag, after)) = after.split_once("%}") else {
+            rest = &rest[before.len()..];
+            break;
+        };
+        let words = tag.trim_matches(['-', '+']).trim();
+        let tag = match words {
+            "generation" => tag.replace(words, "with"),
+            "endgeneration" => tag.replace(words, "endwith"),
+            _ => tag.into(),
+        };
+        out.extend(["{%", &tag, "%}"]);
+        if words == "raw" && after.starts_with('\n') {
+            // Python's engine keeps the line end that this one takes.
+            out.push('\n');
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out.into()
 }
 
 /// Blocks swallow the white space around them, as in `transformers`.

@@ -77,7 +77,9 @@ const YOUTU: Step = Step {
 };
 /// Numbers in pieces of three digits, counted from the right.
 const THOUSANDS: Step = Step { pattern: r"\p{N}+", trim: Trim::Thousands };
-const ASCII_THOUSANDS: Step = Step { pattern: r"[0-9]+", trim: Trim::Thousands };
+/// The same, unless a letter follows.
+const WHOLE_NUMBERS: Step = Step { pattern: r"\d+\b", trim: Trim::Thousands };
+const DIGITS: Step = Step { pattern: r"\d+", trim: Trim::Thousands };
 const AFMOE_SCRIPTS: &str = "[一-鿿㐀-䶿\u{f900}-\u{faff}\u{3040}-ゟ゠-ヿ･-ﾟ\u{2f00}-\u{2fdf}\u{e40}-\u{e7f}\u{e80}-\u{eff}\u{1780}-\u{17ff}\u{1000}-\u{109f}\u{aa60}-\u{aa7f}\u{a9e0}-\u{a9ff}\u{ac00}-\u{d7af}\u{1100}-\u{11ff}]+";
 /// As OpenAI's o200k, but ideographs apart.
 const KIMI: Step = Step {
@@ -262,8 +264,8 @@ pub(super) const FAMILIES: &[Family] = &[
     },
     Family { names: &["youtu"], steps: &[plain(YOUTU_MARKS), YOUTU], ignore_merges: true, ..PLAIN },
     Family { names: &["granite-embed-multi-97m"], steps: &[O200K], ignore_merges: true, ..PLAIN },
-    Family { names: &["tiny_aya", "cohere2moe"], steps: &[THOUSANDS, O200K], ..PLAIN },
-    Family { names: &["superbpe"], steps: &[ASCII_THOUSANDS], ..PLAIN },
+    Family { names: &["tiny_aya", "cohere2moe"], steps: &[WHOLE_NUMBERS, O200K], ..PLAIN },
+    Family { names: &["superbpe"], steps: &[plain(r"\p{N}+"), DIGITS], ..PLAIN },
     Family { names: &["afmoe"], steps: &[THOUSANDS, plain(AFMOE_SCRIPTS), DEEPSEEK3], ..PLAIN },
     Family { names: &["kimi-k2"], steps: &[KIMI], ..PLAIN },
     Family {
