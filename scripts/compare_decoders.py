@@ -47,6 +47,7 @@ NOTES = {
     "phi3": "llama.cpp leaves Phi-3's window out: a copy without",
     "llama4": "llama.cpp has this architecture only with experts",
     "qwen2vl": "llama.cpp is as far from transformers; why is not known",
+    "qwen3--ternary": "quantised weights, for which llama.cpp rounds activations to 8 bits",
     "qwen3moe--mixed": "quantised weights, for which llama.cpp rounds activations to 8 bits",
 }
 GELU = "llama.cpp reads GELU from a table of halves"
