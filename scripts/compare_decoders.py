@@ -45,6 +45,9 @@ NOTES = {
     "deepseek2--groups": "llama.cpp ranks groups of DeepSeek-V2 by their two best experts, as V3 does; the published model by the best one, as here",
     "exaone4": "llama.cpp has windows only with 64 blocks: a copy without",
     "phi3": "llama.cpp leaves Phi-3's window out: a copy without",
+    "llama4": "llama.cpp has this architecture only with experts",
+    "qwen2vl": "llama.cpp is as far from transformers; why is not known",
+    "qwen3--ternary": "quantised weights, for which llama.cpp rounds activations to 8 bits",
     "qwen3moe--mixed": "quantised weights, for which llama.cpp rounds activations to 8 bits",
 }
 GELU = "llama.cpp reads GELU from a table of halves"
@@ -138,7 +141,7 @@ def uses_gelu(figures):
 
 def row(name, figures):
     note = NOTES.get(name, GELU if uses_gelu(figures) else "")
-    if "refused" in figures:
+    if "refused" in figures and name not in NOTES:
         note = f"llama.cpp: {figures['refused']}"
     shown = lambda pair: f"{figures[pair]:.0e}" if pair in figures else "-"
     pairs = "ours, transformers", "ours, llama.cpp", "llama.cpp, transformers"

@@ -39,6 +39,9 @@ def configurations():
     """(name, configuration, further GGUF keys)"""
     yield "llama", hf.LlamaConfig(
         **COMMON, head_dim=HEAD, num_hidden_layers=2, rope_theta=500.0), {}
+    yield "qwen3--ternary", hf.Qwen3Config(
+        **{**COMMON, "hidden_size": 256, "intermediate_size": 256}, head_dim=64,
+        num_hidden_layers=2, rope_theta=500.0), {"types": TERNARY}
     yield "qwen2", hf.Qwen2Config(**HALF_WIDTH, num_hidden_layers=2, rope_theta=900.0), {}
     # Of a text all positions of a token are the same.
     yield "qwen2vl", hf.Qwen2Config(**HALF_WIDTH, num_hidden_layers=2, rope_theta=900.0), {
@@ -272,6 +275,8 @@ def classic():
         **half, **partial(0.5), qk_layernorm=True, use_parallel_residual=True), {
             **eps, "rope.dimension_count": 2}
     yield "starcoder2", hf.Starcoder2Config(**LAYER), eps
+    # The same block, but for its name.
+    yield "codeshell", hf.Starcoder2Config(**LAYER), eps
 
 
 def rows_for_pairs(weight, heads):
@@ -477,6 +482,15 @@ MIXED = {
 }
 
 
+# Those with few values.
+TERNARY = {
+    "token_embd.weight": "TQ2_0", "output.weight": "Q8_0", "attn_q.weight": "TQ1_0",
+    "attn_k.weight": "TQ2_0", "attn_v.weight": "NVFP4", "attn_output.weight": "NVFP4",
+    "0.ffn_gate.weight": "MXFP4", "0.ffn_up.weight": "NVFP4", "0.ffn_down.weight": "TQ1_0",
+    "1.ffn_gate.weight": "NVFP4", "1.ffn_up.weight": "NVFP4", "1.ffn_down.weight": "IQ4_NL",
+}
+
+
 def random_blocks(kind, shape, rng):
     """Blocks of random bits whose values are of the size that weights have."""
     quant = gguf.GGMLQuantizationType[kind]
@@ -489,6 +503,8 @@ def random_blocks(kind, shape, rng):
             data[..., at : at + 2] = np.array([by], "<f2").view(np.uint8)
         if kind == "MXFP4":
             data[..., 0] = 127 + round(np.log2(by))
+        if kind == "NVFP4":
+            data[..., :4] = 8 * (7 + round(np.log2(by)))
         if kind == "IQ1_M":
             bits = int(np.array([by], "<f2").view(np.uint16)[0])
             for i in range(4):

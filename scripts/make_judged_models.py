@@ -109,6 +109,14 @@ class Model:
         self.keys["attention.layer_norm_epsilon"] = self.keys.pop("attention.layer_norm_rms_epsilon")
         return self
 
+    def scales(self, *names):
+        """A factor for each of some matrices, or for each expert of it."""
+        for block in range(self.blocks):
+            for name in names:
+                size = self.tensors[f"blk.{block}.{name}.weight"]
+                self.tensors[f"blk.{block}.{name}.scale"] = size[:-2] or (1,)
+        return self
+
     def key(self, **keys):
         self.keys |= {name.replace("__", "."): value for name, value in keys.items()}
         return self
@@ -121,16 +129,37 @@ class Model:
 
 def models():
     many = lambda **sizes: Model(kv_heads=HEADS, **sizes)
+    yield "apertus", Model().split().plain().head_norms().key(
+        xielu__alpha_n=[0.3, -0.8], xielu__alpha_p=[0.9, 0.2], xielu__beta=[0.5, 0.5],
+        xielu__eps=[-1e-6, -1e-6])
     # The number of blocks says whether they rotate.
     yield "baichuan", Model(blocks=32, width=8, heads=2, kv_heads=2, feed=8).split().gated()
     yield "baichuan--13b", Model(blocks=40, width=8, heads=2, kv_heads=2, feed=8).split().gated()
     yield "bailingmoe", Model().split().experts(shared=12, shared_key=False).key(
         expert_shared_count=1, expert_weights_scale=1.5, expert_weights_norm=True,
         leading_dense_block_count=0)
+    yield "bailingmoe2", Model().each("attn_qkv", "attn_output").norms(
+        "attn_norm", "ffn_norm").head_norms().gated(blocks=[0]).experts(
+            count=6, shared=12, blocks=[1], shared_key=False).key(
+                leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=2.5,
+                expert_weights_norm=True, expert_gating_func=2, expert_group_count=3,
+                expert_group_used_count=2)
+    yield "bitnet", many().split().gated().norms("attn_sub_norm").norms(
+        "ffn_sub_norm", size=FEED).scales(
+            "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down").without(
+                "output.weight")
     yield "deepseek", many().split().gated(blocks=[0]).experts(
         shared=12, blocks=[1], shared_key=False).key(
             leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=1.5)
+    yield "exaone-moe", Model(blocks=4).split().head_norms().gated(blocks=[0]).experts(
+        shared=12, blocks=[1, 2, 3]).key(
+            leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=2.5,
+            expert_weights_norm=True, expert_gating_func=2, attention__sliding_window=5)
     yield "hunyuan-moe", Model().split().head_norms().experts(inner=FEED, shared=20)
+    yield "jais", many().each("attn_qkv", "attn_output").norms(
+        "attn_norm", "ffn_norm").gated().layer_norms().biases(
+            "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down").key(
+                attention__max_alibi_bias=8.0).without("rope.freq_base", "rope.dimension_count")
     yield "jais2", many().split().plain().layer_norms().biases(
         "attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down")
     lfm2 = Model(blocks=4).norms("attn_norm", "ffn_norm").gated(blocks=[0]).experts(
@@ -147,6 +176,10 @@ def models():
     yield "lfm2moe", lfm2.without("output.weight", "output_norm.weight").key(
         leading_dense_block_count=1, expert_gating_func=2, shortconv__l_cache=3,
         attention__head_count_kv=[0, KV_HEADS, 0, KV_HEADS])
+    yield "llama--scaled", Model().split().gated().biases("attn_q").scales(
+        "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    yield "qwen3moe--scaled", Model().split().head_norms().experts().scales(
+        "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
     yield "llama4--scout", Model(blocks=4).split().experts(
         count=16, inner=12, shared=12, shared_key=False).key(
             interleave_moe_layer_step=1, expert_used_count=1)
@@ -156,6 +189,12 @@ def models():
         rope__scaling__original_context_length=5, rope__scaling__yarn_beta_fast=8.0,
         rope__scaling__yarn_beta_slow=1.0, rope__scaling__yarn_log_multiplier=1.0,
         attention__temperature_scale=0.4)
+    minimax = Model().split().norms("attn_q_norm", size=HEADS * HEAD).norms(
+        "attn_k_norm", size=KV_HEADS * HEAD).experts(inner=FEED).key(
+            expert_gating_func=2, rope__dimension_count=2)
+    for block in range(2):
+        minimax.tensors[f"blk.{block}.exp_probs_b.bias"] = (5,)
+    yield "minimax-m2", minimax
     yield "orion", many().split().gated().layer_norms()
     yield "pangu-embedded", Model().split().gated().biases(
         "attn_q", "attn_k", "attn_v", "attn_output")
@@ -191,6 +230,8 @@ def values(name, shape, rng):
     normal = rng.standard_normal(shape, np.float32)
     if "norm" in name:
         return np.float32(0.3) * normal + np.float32(name.endswith("weight"))
+    if name.endswith("scale"):
+        return np.float32(0.2) * normal + np.float32(1)
     if name.endswith("bias"):
         return np.float32(0.3) * normal
     return np.float32(1.6 / shape[-1] ** 0.5) * normal
@@ -203,7 +244,8 @@ def write(name, model, path):
     add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
            bool: writer.add_bool, list: writer.add_array}
     for key, value in model.keys.items():
-        add[type(value)](f"{architecture}.{key}", value)
+        own = key if key.startswith("xielu.") else f"{architecture}.{key}"
+        add[type(value)](own, value)
     tokenizer(writer)
     for tensor, shape in model.tensors.items():
         writer.add_tensor(tensor, values(tensor, shape, rng))

@@ -13,9 +13,11 @@
 mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use support::backends::{self, Named};
 use wginfer::DType;
+use wginfer::formats::gguf::{GgufFile, GgufWriter};
 use wginfer::lm::spec::architectures;
 use wginfer::lm::tokenizer::{EncodeOptions, Tokenizer};
 use wginfer::lm::{LanguageModel, ModelOptions};
@@ -59,6 +61,7 @@ fn main() {
         Trial::test(format!("decoders::tokenizer::{name}"), move || tokenises(name, whole))
     };
     let mut trials: Vec<Trial> = vocabularies.map(judge).into();
+    trials.push(Trial::test("decoders::tokenizer::byte_pairs", cuts_bytes));
     for backend in backends::all() {
         for model in models() {
             let backend = backend.clone();
@@ -123,6 +126,61 @@ fn agrees(backend: &Named, model_name: &str, forced: Option<(&str, &str)>) -> Re
         return Err(format!("logits are off by {worst:.2e}, at most {TOLERANCE:.0e}").into());
     }
     Ok(())
+}
+
+#[derive(serde::Deserialize)]
+struct BytePairs {
+    texts: Vec<String>,
+    groups: Vec<Group>,
+}
+
+/// Pre-tokenizers that cut alike, and the tokens that are not those of the first group.
+#[derive(serde::Deserialize)]
+struct Group {
+    names: Vec<String>,
+    ids: HashMap<usize, Vec<u32>>,
+}
+
+/// One vocabulary of byte pairs under the name of every pre-tokenizer that llama.cpp
+/// knows.
+fn cuts_bytes() -> Result<(), Failed> {
+    let file = wginfer::formats::gguf::open(path("tokenizers/byte_pairs.gguf"))?;
+    let judged: BytePairs =
+        serde_json::from_slice(&std::fs::read(path("tokenizers/byte_pairs.json"))?)?;
+    assert!(judged.texts.len() >= 200 && judged.groups.len() > 20);
+    let first = &judged.groups[0].ids;
+    let mut wrong = Vec::new();
+    for group in &judged.groups {
+        for name in &group.names {
+            let tokenizer = Tokenizer::from_gguf(&under(&file, name)?)?;
+            for (i, text) in judged.texts.iter().enumerate() {
+                let got = tokenizer.encode(text, EncodeOptions::PART)?;
+                let wanted = group.ids.get(&i).unwrap_or(&first[&i]);
+                if got != *wanted {
+                    let spelled = |ids: &[u32]| -> Vec<String> {
+                        let part = |id| tokenizer.decode(&[id], true).unwrap_or_default();
+                        ids.iter().map(|&id| part(id)).collect()
+                    };
+                    let both = (spelled(&got), spelled(wanted));
+                    wrong.push(format!("{name}: {text:?}: {:?}, not {:?}", both.0, both.1));
+                }
+                assert_eq!(tokenizer.decode(&got, false)?, *text, "{name}");
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// The same vocabulary with another pre-tokenizer.
+fn under(file: &GgufFile, pre: &str) -> Result<GgufFile, Failed> {
+    let mut writer = GgufWriter::new();
+    for (key, value) in file.metadata().iter() {
+        match key {
+            "tokenizer.ggml.pre" => writer.metadata(key, pre)?,
+            _ => writer.copy(key, value)?,
+        };
+    }
+    Ok(GgufFile::parse(writer.to_bytes()?, pre)?)
 }
 
 /// Text to tokens as the judge has it, and back if that gives the `whole` text:

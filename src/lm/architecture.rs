@@ -160,6 +160,10 @@ pub(super) struct Architecture {
     /// Models of so many blocks scale scores by `1 / sqrt(width / heads)`, not by
     /// the size of a head.
     pub(super) width_scaled_blocks: Option<usize>,
+    /// Whether scores are divided by the size of a head, not by its root.
+    pub(super) head_scaled: bool,
+    /// Whether each block has an activation of its own.
+    pub(super) xielu: bool,
     /// Whether a file must give the scales of embeddings, residuals and logits.
     pub(super) scales_required: bool,
     /// What `logit_scale` means.
@@ -197,6 +201,8 @@ const LLAMA: Architecture = Architecture {
     attention_softcap: None,
     final_softcap: None,
     width_scaled_blocks: None,
+    head_scaled: false,
+    xielu: false,
     scales_required: false,
     logit_scale: LogitScale::Factor,
     latent: false,
@@ -349,14 +355,44 @@ pub(super) const KNOWN: &[Architecture] = &[
     Architecture { name: "smollm3", unrotated: Unrotated::Each(4), routing: None, ..LLAMA },
     Architecture { name: "stablelm", norm: Norm::Layer, parallel: Parallel::WithoutNorm, ..HALVES },
     Architecture { name: "starcoder2", ..CLASSIC },
+    Architecture {
+        name: "apertus",
+        qk_norm: HeadNorms::Weighted,
+        gated: false,
+        xielu: true,
+        ..HALVES
+    },
     Architecture { name: "baichuan", alibi: Alibi::WithBlocks(40, 8.0), ..LLAMA },
     Architecture { name: "bailingmoe", ..LLAMA },
+    Architecture {
+        name: "bailingmoe2",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
+    Architecture { name: "bitnet", ..HALVES },
+    Architecture { name: "codeshell", ..CLASSIC },
     Architecture { name: "deepseek", routing: Some(AS_THEY_ARE), ..LLAMA },
+    Architecture {
+        name: "exaone-moe",
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::AllBut(4),
+        unrotated: Unrotated::Unwindowed,
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
     Architecture {
         name: "hunyuan-moe",
         qk_norm: HeadNorms::Weighted,
         qk_norm_rotated: true,
         routing: Some(NORMALISED),
+        ..HALVES
+    },
+    Architecture {
+        name: "jais",
+        norm: Norm::Layer,
+        unrotated: Unrotated::Everywhere,
+        head_scaled: true,
         ..HALVES
     },
     Architecture { name: "jais2", activation: Unary::Relu, squared: true, ..CLASSIC },
@@ -380,6 +416,12 @@ pub(super) const KNOWN: &[Architecture] = &[
         qk_norm: HeadNorms::Weighted,
         qk_norm_rotated: true,
         ..LLAMA
+    },
+    Architecture {
+        name: "minimax-m2",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(SIGMOID),
+        ..HALVES
     },
     Architecture { name: "orion", norm: Norm::Layer, ..HALVES },
     Architecture { name: "pangu-embedded", ..HALVES },

@@ -136,8 +136,7 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         Some(rope) => Some(tables(&mut g, "rope.local", rope, options.positions)?),
         None => None,
     };
-    let embedding =
-        weight(&mut g, spec, weights, "token_embd.weight", &[spec.vocabulary, spec.width])?;
+    let embedding = weight(&mut g, spec, weights, spec.embedding, &[spec.vocabulary, spec.width])?;
     let mut b = Blocks {
         g,
         spec,
@@ -304,7 +303,27 @@ impl Blocks<'_> {
         let matrix = self.weight(block, name, &[outputs, inputs])?;
         let bias = format!("blk.{block}.{name}.bias");
         let bias = self.named_if_there(&bias, &[outputs])?;
-        self.g.linear(x, matrix, bias)
+        self.times(&format!("blk.{block}.{name}"), x, matrix, bias)
+    }
+
+    /// `x * matrixᵀ`, times the factor that files of some types have beside a matrix,
+    /// plus a bias.
+    fn times(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        matrix: ValueId,
+        bias: Option<ValueId>,
+    ) -> Result<ValueId> {
+        let Some(scale) = self.named_if_there(&format!("{name}.scale"), &[1])? else {
+            return self.g.linear(x, matrix, bias);
+        };
+        let y = self.g.linear(x, matrix, None)?;
+        let y = self.g.mul(y, scale)?;
+        match bias {
+            Some(bias) => self.g.add(y, bias),
+            None => Ok(y),
+        }
     }
 
     /// [`Self::linear`] with some rows of a matrix of `extents`, and of its bias.
@@ -328,7 +347,7 @@ impl Blocks<'_> {
             }
             None => None,
         };
-        self.g.linear(x, matrix, bias)
+        self.times(&format!("blk.{block}.{name}"), x, matrix, bias)
     }
 
     pub(super) fn weight(

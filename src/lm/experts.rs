@@ -181,7 +181,11 @@ impl Blocks<'_> {
         }
         let gate = self.weight(block, "ffn_gate_exps", &[count, inner, width])?;
         let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
-        if !self.has(block, "ffn_gate_exps.bias")? && self.spec.clamp.is_none() {
+        let mut bare = self.spec.clamp.is_none();
+        for beside in ["ffn_gate_exps.bias", "ffn_gate_exps.scale", "ffn_up_exps.scale"] {
+            bare &= !self.has(block, beside)?;
+        }
+        if bare {
             return self.gated(x, chosen, [gate, up], self.spec.activation);
         }
         let gate = self.biased(block, "ffn_gate_exps", (x, chosen), gate)?;
@@ -189,8 +193,8 @@ impl Blocks<'_> {
         self.bounded_gate(gate, up)
     }
 
-    /// Rows times the matrices of the chosen experts, plus their biases where the
-    /// file has some: `[tokens, used, outputs]`.
+    /// Rows times the matrices of the chosen experts, times their factors and plus
+    /// their biases where the file has some: `[tokens, used, outputs]`.
     fn biased(
         &mut self,
         block: usize,
@@ -198,9 +202,17 @@ impl Blocks<'_> {
         (x, chosen): (ValueId, ValueId),
         matrices: ValueId,
     ) -> Result<ValueId> {
-        let y = self.g.expert_matmul(x, chosen, matrices, None)?;
+        let mut y = self.g.expert_matmul(x, chosen, matrices, None)?;
         let shape = self.g.ty(matrices).shape.clone();
         let fixed = |axis: usize| shape.get(axis).and_then(Dim::as_const).unwrap_or(0) as usize;
+        let scales = format!("{name}.scale");
+        if let Some(scales) = self.optional(block, &scales, &[fixed(0)])? {
+            let scales = self.g.gather(scales, chosen, 0)?;
+            let mut each = self.g.ty(scales).shape.clone();
+            each.push(1u64.into());
+            let scales = self.g.reshape(scales, &each)?;
+            y = self.g.mul(y, scales)?;
+        }
         let bias = format!("{name}.bias");
         match self.optional(block, &bias, &[fixed(0), fixed(1)])? {
             Some(bias) => {

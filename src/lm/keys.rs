@@ -38,10 +38,10 @@ impl Keys<'_> {
     }
 
     /// The largest of the numbers that blocks have, which may differ.
-    pub(super) fn largest(&self, name: &str, most: u64) -> Result<usize> {
+    pub(super) fn largest_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
         let key = self.key(name);
         if !matches!(self.meta.get(&key), Some(Value::Array(_))) {
-            return self.size(name, most);
+            return self.size_or(name, most, default);
         }
         let largest = self.meta.i64s_of(&key)?.max().unwrap_or(0);
         self.in_range(name, u64::try_from(largest).unwrap_or(0), most)

@@ -24,6 +24,7 @@ pub mod stop;
 pub mod stream;
 mod tensors;
 pub mod tokenizer;
+mod xielu;
 
 pub use chat::{ChatMessage, ChatTemplate};
 pub use continuation::Piece;

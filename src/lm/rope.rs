@@ -45,7 +45,7 @@ pub(super) fn scaling(
         None | Some("linear") => Ok(RopeScaling::Linear { factor }),
         Some("yarn") => Ok(RopeScaling::Yarn {
             factor,
-            original_context: keys.size("rope.scaling.original_context_length", 1 << 27)?,
+            original_context: keys.size_or(ORIGINAL_CONTEXT, 1 << 27, context)?,
             beta_fast: keys.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
             beta_slow: keys.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
             attention_factor: yarn_gain(keys, factor, attention)?,
@@ -101,6 +101,7 @@ fn yarn_gain(keys: &Keys<'_>, factor: f64, attention: Option<f64>) -> Result<Opt
 /// What the logarithm of the factor is multiplied with, where scores grow with it.
 pub(super) const LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
 
+const ORIGINAL_CONTEXT: &str = "rope.scaling.original_context_length";
 const SHORT_FACTORS: &str = "rope_factors_short.weight";
 
 fn long_rope(
@@ -110,7 +111,7 @@ fn long_rope(
     context: usize,
     attention_factor: Option<f64>,
 ) -> Result<RopeScaling> {
-    let original = keys.size_or("rope.scaling.original_context_length", 1 << 27, context)?;
+    let original = keys.size_or(ORIGINAL_CONTEXT, 1 << 27, context)?;
     Ok(RopeScaling::LongRope {
         short,
         long,

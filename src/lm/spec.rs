@@ -10,6 +10,7 @@ pub use super::layers::{Layer, Mixer, Rotation};
 use super::layers::{blocks, layers};
 use super::rope::scaling;
 use super::tensors;
+use super::xielu::{Xielu, curves};
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::ops::elementwise::Unary;
@@ -43,7 +44,8 @@ pub struct DecoderSpec {
     pub key_size: usize,
     /// The size of a value head.
     pub value_size: usize,
-    /// The width between the two halves of the feed-forward layer.
+    /// The width between the two halves of the feed-forward layer, as the file says;
+    /// what is computed goes by the tensors.
     pub feed_forward: usize,
     /// Rows of the embedding table and of the output head.
     pub vocabulary: usize,
@@ -51,6 +53,8 @@ pub struct DecoderSpec {
     pub context: usize,
     /// How values are normalised.
     pub norm: Norm,
+    /// The tensor of the embeddings of tokens: some files have them only as the head.
+    pub embedding: &'static str,
     /// Added to the mean square, or to the variance, in normalisation.
     pub norm_epsilon: f32,
     /// Whether attention and feed-forward read normalised values.
@@ -65,6 +69,8 @@ pub struct DecoderSpec {
     pub activation: Unary,
     /// How the gated values are kept in bounds, where they are.
     pub clamp: Option<Clamp>,
+    /// The activations of all blocks, where each has its own.
+    pub xielu: Vec<Xielu>,
     /// Whether the result of the activation is multiplied with itself.
     pub squared: bool,
     /// Whether the feed-forward layer has a gate.
@@ -199,10 +205,15 @@ impl DecoderSpec {
             kv_heads,
             key_size,
             value_size,
-            feed_forward: keys.largest("feed_forward_length", 1 << 22)?,
+            feed_forward: keys.largest_or("feed_forward_length", 1 << 22, 4 * width)?,
             vocabulary: vocabulary(file)?,
             context,
             norm: architecture.norm,
+            embedding: embedding(file),
+            xielu: match architecture.xielu {
+                true => curves(&keys, blocks)?,
+                false => Vec::new(),
+            },
             norm_epsilon: keys.positive(match architecture.norm {
                 Norm::Rms => "attention.layer_norm_rms_epsilon",
                 Norm::Layer | Norm::Bare => "attention.layer_norm_epsilon",
@@ -263,6 +274,7 @@ impl DecoderSpec {
                 None if architecture.width_scaled_blocks == Some(blocks) => {
                     Some((heads as f32 / width as f32).sqrt())
                 }
+                None if architecture.head_scaled => Some(1.0 / key_size as f32),
                 None => keys.scale("attention.scale")?,
             },
             latent,
@@ -356,9 +368,17 @@ fn temperature(keys: &Keys<'_>, architecture: &Architecture) -> Result<Option<Te
     Ok(Some(Temperature { scale, length }))
 }
 
+/// The name of the table of embeddings.
+fn embedding(file: &GgufFile) -> &'static str {
+    match ["token_embd.weight", "output.weight"] {
+        [own, head] if file.tensor_info(own).is_none() && file.tensor_info(head).is_some() => head,
+        [own, _] => own,
+    }
+}
+
 /// The rows of the embedding table say how many tokens there are.
 fn vocabulary(file: &GgufFile) -> Result<usize> {
-    let name = "token_embd.weight";
+    let name = embedding(file);
     let info = file
         .tensor_info(name)
         .ok_or_else(|| Error::format(file.name(), format!("tensor '{name}'"), "missing"))?;

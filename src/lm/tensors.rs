@@ -7,20 +7,21 @@ use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Value};
 
 /// Tensors outside of blocks.
-const WHOLE: [&str; 9] = [
+const WHOLE: [&str; 10] = [
     "token_embd.weight",
     EMBEDDING_NORM,
     "token_embd_norm.bias",
     "position_embd.weight",
     "output.weight",
     "output.bias",
+    "output.scale",
     "rope_freqs.weight",
     "rope_factors_long.weight",
     "rope_factors_short.weight",
 ];
 
 /// Norms of a block and of the output, with `.weight` and `.bias`.
-const NORMS: [&str; 10] = [
+const NORMS: [&str; 12] = [
     "attn_q_a_norm",
     "attn_kv_a_norm",
     "output_norm",
@@ -31,9 +32,11 @@ const NORMS: [&str; 10] = [
     "post_attention_norm",
     "ffn_norm",
     "post_ffw_norm",
+    "attn_sub_norm",
+    "ffn_sub_norm",
 ];
 
-/// Matrices of a block, with `.weight` and `.bias`.
+/// Matrices of a block, with `.weight`, `.bias` and `.scale`.
 const MATRICES: [&str; 16] = [
     "ffn_gate_up_exps",
     "ffn_gate_exps",
@@ -52,6 +55,9 @@ const MATRICES: [&str; 16] = [
     "ffn_up_shexp",
     "ffn_down_shexp",
 ];
+
+/// Matrices of latent attention that may have a `.scale`.
+const SHORT: [&str; 4] = ["attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b"];
 
 /// What else a block may have.
 const OTHERS: [&str; 12] = [
@@ -106,8 +112,12 @@ fn known(name: &str, norm: Norm, blocks: usize) -> bool {
     let both = |names: &[&str]| names.contains(&stem) && (end == "weight" || end == "bias");
     // A norm by the mean square adds nothing.
     let normed = both(&NORMS) && (end == "weight" || norm == Norm::Layer);
+    // What activations are divided by where they are products in few bits.
+    let passed_over = end == "input_scale" && (MATRICES.contains(&stem) || stem == "output");
     normed
         || both(&MATRICES)
+        || (end == "scale" && (MATRICES.contains(&stem) || SHORT.contains(&stem)))
+        || passed_over
         || [&WHOLE[..], &OTHERS, &PASSED_OVER].iter().any(|names| names.contains(&part))
 }
 

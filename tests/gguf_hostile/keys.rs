@@ -7,12 +7,11 @@ use wginfer::ErrorKind::{self, Format, Limit, Unsupported};
 use wginfer::formats::gguf::Value;
 
 /// Keys without which there is no model, and whether they hold text.
-const NEEDED: [(&str, bool); 10] = [
+const NEEDED: [(&str, bool); 9] = [
     ("general.architecture", true),
     ("llama.context_length", false),
     ("llama.block_count", false),
     ("llama.embedding_length", false),
-    ("llama.feed_forward_length", false),
     ("llama.attention.head_count", false),
     ("llama.attention.layer_norm_rms_epsilon", false),
     ("tokenizer.ggml.model", true),
@@ -21,7 +20,8 @@ const NEEDED: [(&str, bool); 10] = [
 ];
 
 /// Keys that may be missing, but not be of another type.
-const OPTIONAL: [(&str, bool); 14] = [
+const OPTIONAL: [(&str, bool); 15] = [
+    ("llama.feed_forward_length", false),
     ("llama.attention.head_count_kv", false),
     ("llama.attention.key_length", false),
     ("llama.attention.value_length", false),
@@ -118,7 +118,8 @@ fn rotary_scaling_must_make_sense() {
         }
     };
     refused("llama.rope.scaling.type", "unknown", Unsupported, &scaled("sideways"));
-    refused("llama.rope.scaling.original_context_length", "missing", Format, &scaled("yarn"));
+    // The context takes its place.
+    accepted("no original context", &scaled("yarn"));
     for value in [0.0, -2.0, f32::NAN] {
         for kind in ["linear", "yarn"] {
             let key = "llama.rope.scaling.factor";
@@ -158,7 +159,8 @@ fn names_must_be_known() {
 fn special_tokens_must_be_tokens() {
     for name in ["bos", "eos", "eot", "eom", "unknown", "padding"] {
         let key = format!("tokenizer.ggml.{name}_token_id");
-        for id in [Value::U32(263), Value::U32(u32::MAX), Value::U64(u64::MAX), Value::I32(-1)] {
+        for id in [Value::U32(263), Value::U32(u32::MAX - 1), Value::U64(u64::MAX), Value::I32(-2)]
+        {
             refused_value(&key, Format, id);
         }
     }

@@ -15,13 +15,21 @@ const MAX_DEPTH: usize = 64;
 /// The filter: `value|tojson` or `value|tojson(indent=4)`.
 pub(super) fn tojson(state: &State<'_, '_>, value: &Value, args: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = args.get("indent")?;
-    // Others of json.dumps' arguments change nothing that can be seen here.
-    for ignored in ["ensure_ascii", "sort_keys", "separators"] {
-        args.get::<Option<Value>>(ignored)?;
-    }
+    let is = |name: &str| -> Result<bool, Error> {
+        Ok(args.get::<Option<Value>>(name)?.is_some_and(|value| value.is_true()))
+    };
+    let (ascii, sorted) = (is("ensure_ascii")?, is("sort_keys")?);
+    let separators: Option<Vec<String>> = args.get("separators")?;
     args.assert_all_used()?;
+    let [between, colon] = match (separators.as_deref(), indent) {
+        (None, None) => [", ", ": "].map(String::from),
+        (None, Some(_)) => [",", ": "].map(String::from),
+        (Some([between, colon]), _) => [between.clone(), colon.clone()],
+        (Some(_), _) => return Err(invalid("tojson: separators are two strings".into())),
+    };
     let indent = indent.map(|n| " ".repeat(n.min(MAX_INDENT)));
-    let mut writer = Writer { state, indent, out: String::new(), paid: 0 };
+    let mut writer =
+        Writer { state, indent, between, colon, ascii, sorted, out: String::new(), paid: 0 };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
@@ -31,6 +39,14 @@ pub(super) fn tojson(state: &State<'_, '_>, value: &Value, args: Kwargs) -> Resu
 struct Writer<'a, 't, 'e> {
     state: &'a State<'t, 'e>,
     indent: Option<String>,
+    /// What stands between elements.
+    between: String,
+    /// What stands between a key and its value.
+    colon: String,
+    /// Whether what is not ASCII is written as escapes.
+    ascii: bool,
+    /// Whether keys are in order.
+    sorted: bool,
     out: String,
     paid: usize,
 }
@@ -66,14 +82,18 @@ impl Writer<'_, '_, '_> {
     fn map(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         self.out.push('{');
         let mut first = true;
-        for key in value.try_iter()? {
+        let mut keys: Vec<Value> = value.try_iter()?.collect();
+        if self.sorted {
+            keys.sort();
+        }
+        for key in keys {
             self.separate(first, depth + 1)?;
             first = false;
             match key.kind() {
                 ValueKind::String => self.text(&key)?,
                 _ => self.text(&Value::from(key.to_string()))?,
             }
-            self.out.push_str(": ");
+            self.out.push_str(&self.colon);
             self.value(&value.get_item(&key)?, depth + 1)?;
         }
         self.close('}', first, depth)
@@ -81,20 +101,29 @@ impl Writer<'_, '_, '_> {
 
     fn text(&mut self, value: &Value) -> Result<(), Error> {
         let text = serde_json::to_string(value.as_str().unwrap_or_default());
-        self.out.push_str(&text.map_err(|e| invalid(e.to_string()))?);
+        let text = text.map_err(|e| invalid(e.to_string()))?;
+        if !self.ascii {
+            self.out.push_str(&text);
+            return Ok(());
+        }
+        for c in text.chars() {
+            match c.is_ascii() {
+                true => self.out.push(c),
+                false => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                    self.out.push_str(&format!("\\u{unit:04x}"));
+                }),
+            }
+        }
         Ok(())
     }
 
     /// What stands before an element.
     fn separate(&mut self, first: bool, depth: usize) -> Result<(), Error> {
-        match (&self.indent, first) {
-            (None, true) => {}
-            (None, false) => self.out.push_str(", "),
-            (Some(_), true) => self.line(depth),
-            (Some(_), false) => {
-                self.out.push(',');
-                self.line(depth);
-            }
+        if !first {
+            self.out.push_str(&self.between);
+        }
+        if self.indent.is_some() {
+            self.line(depth);
         }
         self.pay()
     }

@@ -3,7 +3,7 @@
 //! minijinja leaves methods to its user. Each one here pays for its work
 //! before it allocates: a method must not be a way around the fuel.
 
-use minijinja::value::{ValueKind, from_args};
+use minijinja::value::{Kwargs, Rest, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
 type Out = Result<Value, Error>;
@@ -60,6 +60,7 @@ fn string(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Ou
             plain(lines.into_iter().map(Value::from).collect())
         }
         "join" => join(state, text, args),
+        "format" => format(state, text, args),
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
     }
 }
@@ -162,6 +163,43 @@ fn join(state: &State<'_, '_>, text: &str, args: &[Value]) -> Out {
         }
         out.push_str(&item);
     }
+    Ok(out.into())
+}
+
+/// `{}`, `{0}` and `{name}`, without what Python can say of how they are written.
+fn format(state: &State<'_, '_>, text: &str, args: &[Value]) -> Out {
+    let unknown =
+        |what: &str| Err(Error::new(ErrorKind::InvalidOperation, format!("format() of '{what}'")));
+    let (listed, named): (Rest<Value>, Kwargs) = from_args(args)?;
+    let (mut out, mut rest, mut next) = (String::new(), text, 0);
+    while let Some(at) = rest.find(['{', '}']) {
+        out.push_str(&rest[..at]);
+        let mark = &rest[at..at + 1];
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(mark) {
+            out.push_str(mark);
+            rest = after;
+            continue;
+        }
+        let Some((field, after)) = rest.split_once('}').filter(|_| mark == "{") else {
+            return unknown(text);
+        };
+        let value = match field.parse::<usize>() {
+            Ok(at) => listed.get(at).cloned(),
+            Err(_) if field.is_empty() => {
+                next += 1;
+                listed.get(next - 1).cloned()
+            }
+            Err(_) => named.get::<Option<Value>>(field)?,
+        };
+        let Some(value) = value else { return unknown(field) };
+        let value = super::text::string(state, &value)?;
+        pay(state, value.len())?;
+        out.push_str(&value);
+        rest = after;
+    }
+    named.assert_all_used()?;
+    out.push_str(rest);
     Ok(out.into())
 }
 

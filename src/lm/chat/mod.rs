@@ -19,9 +19,12 @@ use minijinja::machinery::ast::Stmt;
 use minijinja::machinery::{self, CodeGenerator};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
+use std::borrow::Cow;
 use std::fmt;
 
 const KEY: &str = "tokenizer.chat_template";
+/// Where some files have a template of its own for conversations with tools.
+const TOOL_KEY: &str = "tokenizer.chat_template.tool_use";
 /// The longest template read; those in use stay below 20 kB.
 const MAX_SOURCE: usize = 1 << 20;
 
@@ -62,6 +65,8 @@ impl ChatMessage {
 /// [`ChatTemplate::render`].
 pub struct ChatTemplate {
     source: String,
+    /// The one for conversations with tools, where it is another.
+    with_tools: Option<String>,
     /// What errors call the template.
     name: String,
     bos: String,
@@ -89,7 +94,12 @@ impl ChatTemplate {
         };
         let text =
             |id: Option<u32>| id.map_or(Ok(String::new()), |id| tokenizer.decode(&[id], true));
-        Self::new(source, file.name(), &text(tokenizer.bos())?, &text(tokenizer.eos())?)
+        let mut template =
+            Self::new(source, file.name(), &text(tokenizer.bos())?, &text(tokenizer.eos())?)?;
+        if let Some(source) = meta.opt_str(TOOL_KEY)? {
+            template.with_tools = Some(template.checked(&plain_blocks(source))?.into());
+        }
+        Ok(template)
     }
 
     /// ChatML, which many models without a template follow. Nothing in a file
@@ -107,18 +117,25 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Format`] naming the line where the source is not a template.
     pub fn new(source: &str, name: &str, bos: &str, eos: &str) -> Result<Self> {
-        if source.len() > MAX_SOURCE {
-            let what = format!("{} bytes, at most {MAX_SOURCE} are read", source.len());
-            return Err(Error::format(name, format_args!("key '{KEY}'"), what));
-        }
-        let template = ChatTemplate {
-            source: source.into(),
+        let mut template = ChatTemplate {
+            source: String::new(),
+            with_tools: None,
             name: name.into(),
             bos: bos.into(),
             eos: eos.into(),
         };
-        template.parse(&syntax()?)?;
+        template.source = template.checked(&plain_blocks(source))?.into();
         Ok(template)
+    }
+
+    /// A source that is a template.
+    fn checked<'s>(&self, source: &'s str) -> Result<&'s str> {
+        if source.len() > MAX_SOURCE {
+            let what = format!("{} bytes, at most {MAX_SOURCE} are read", source.len());
+            return Err(Error::format(&self.name, format_args!("key '{KEY}'"), what));
+        }
+        self.parse(source, &syntax()?)?;
+        Ok(source)
     }
 
     /// The text of a conversation. With `add_generation_prompt` it ends where
@@ -134,7 +151,8 @@ impl ChatTemplate {
     pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String> {
         let bytes = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
         let values = messages.iter().map(value).collect();
-        self.rendered(values, (messages.len(), bytes), Value::from(()), add_generation_prompt)
+        let size = (messages.len(), bytes);
+        self.rendered(&self.source, values, size, Value::from(()), add_generation_prompt)
     }
 
     /// As [`ChatTemplate::render`], of messages with whatever a template may look at
@@ -151,20 +169,29 @@ impl ChatTemplate {
         let bytes = messages.iter().chain(tools).map(|value| value.to_string().len()).sum();
         let count = messages.len() + tools.len();
         let values = messages.iter().map(given).collect();
-        let tools = match tools {
-            [] => Value::from(()),
-            tools => tools.iter().map(given).collect(),
+        let (source, tools) = match (tools, &self.with_tools) {
+            ([], _) => (&self.source, Value::from(())),
+            (tools, own) => {
+                (own.as_ref().unwrap_or(&self.source), tools.iter().map(given).collect())
+            }
         };
-        self.rendered(values, (count, bytes), tools, add_generation_prompt)
+        self.rendered(source, values, (count, bytes), tools, add_generation_prompt)
     }
 
-    /// The template's source.
+    /// The template's source; a block that marks what the assistant says (`generation`,
+    /// for training) is a plain one in it.
     pub fn source(&self) -> &str {
         &self.source
     }
 
+    /// The source of the one that conversations with tools get.
+    pub(super) fn tool_source(&self) -> &str {
+        self.with_tools.as_ref().unwrap_or(&self.source)
+    }
+
     fn rendered(
         &self,
+        source: &str,
         messages: Value,
         (count, bytes): (usize, usize),
         tools: Value,
@@ -174,8 +201,8 @@ impl ChatTemplate {
         let syntax = syntax()?;
         let environment = environment(syntax.clone(), fuel);
         // Parsed anew: the engine's instructions borrow from the source.
-        let mut code = CodeGenerator::new(KEY, &self.source);
-        code.compile_stmt(&self.parse(&syntax)?);
+        let mut code = CodeGenerator::new(KEY, source);
+        code.compile_stmt(&self.parse(source, &syntax)?);
         let (instructions, blocks) = code.finish();
         let context = context! {
             messages,
@@ -193,8 +220,8 @@ impl ChatTemplate {
         Ok(text)
     }
 
-    fn parse(&self, syntax: &SyntaxConfig) -> Result<Stmt<'_>> {
-        guard::parse(&self.source, KEY, syntax).map_err(|fault| match fault {
+    fn parse<'s>(&self, source: &'s str, syntax: &SyntaxConfig) -> Result<Stmt<'s>> {
+        guard::parse(source, KEY, syntax).map_err(|fault| match fault {
             guard::Fault::Engine(error) => self.error(&error, 0),
             guard::Fault::Here(line, what) => {
                 Error::format(&self.name, format_args!("key '{KEY}', line {line}"), what)
@@ -243,10 +270,48 @@ fn environment<'a>(syntax: SyntaxConfig, fuel: u64) -> Environment<'a> {
     environment.set_formatter(text::write);
     environment.add_filter("string", text::string);
     environment.add_filter("tojson", json::tojson);
+    environment.add_test("iterable", iterable);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", time::strftime_now);
     guard::install(&mut environment);
     environment
+}
+
+/// What Python can go through; the engine takes `none` for an empty list.
+fn iterable(value: &Value) -> bool {
+    !value.is_none() && !value.is_undefined() && value.try_iter().is_ok()
+        || value.as_str().is_some()
+}
+
+/// A source whose `{% generation %}` blocks, which `transformers` has for training, are
+/// blocks of the engine's own that do as little.
+fn plain_blocks(source: &str) -> Cow<'_, str> {
+    if !["generation", "raw"].iter().any(|word| source.contains(word)) {
+        return source.into();
+    }
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, after)) = rest.split_once("{%") {
+        out.push_str(before);
+        let Some((tag, after)) = after.split_once("%}") else {
+            rest = &rest[before.len()..];
+            break;
+        };
+        let words = tag.trim_matches(['-', '+']).trim();
+        let tag = match words {
+            "generation" => tag.replace(words, "with"),
+            "endgeneration" => tag.replace(words, "endwith"),
+            _ => tag.into(),
+        };
+        out.extend(["{%", &tag, "%}"]);
+        if words == "raw" && after.starts_with('\n') {
+            // Python's engine keeps the line end that this one takes.
+            out.push('\n');
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out.into()
 }
 
 /// Blocks swallow the white space around them, as in `transformers`.

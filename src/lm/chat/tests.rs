@@ -199,3 +199,34 @@ fn long_conversations_have_the_fuel_they_need() {
     let many: Vec<_> = (0..5000).map(|_| ChatMessage::new("user", "Hi")).collect();
     assert!(template.render(&many, true).unwrap().len() > 5000 * 20);
 }
+
+#[test]
+fn what_python_does_with_values() {
+    let cases = [
+        ("{% if tools is iterable and tools | length > 0 %}x{% else %}y{% endif %}", "y"),
+        ("{% if 'ab' is iterable and messages is iterable %}x{% endif %}", "x"),
+        ("{{ '<{}|{1}{{}}{a}>'.format(1, 'b', a='é') }}", "<1|b{}é>"),
+        (
+            "{{ {'b': 'é😀', 'a': 1} | tojson(ensure_ascii=True) }}",
+            r#"{"b": "\u00e9\ud83d\ude00", "a": 1}"#,
+        ),
+        (
+            "{{ {'b': [1, 2], 'a': 1} | tojson(separators=(',', ':'), sort_keys=true) }}",
+            r#"{"a":1,"b":[1,2]}"#,
+        ),
+    ];
+    for (source, wanted) in cases {
+        assert_eq!(plain(source), wanted, "{source}");
+    }
+    assert!(render("{{ '{:>3}'.format(1) }}", &[]).is_err());
+    assert!(render("{{ '{}'.format() }}", &[]).is_err());
+}
+
+#[test]
+fn marks_for_training_are_nothing() {
+    let source = "{%- set x = 1 %}{% for m in messages %}a{% generation %}{{ m.content }}\
+        {%- set x = 2 -%}{% endgeneration %} {{ x }}{% endfor %}";
+    assert_eq!(render(source, &user("b")).unwrap(), "ab 1");
+    // Only a tag is one.
+    assert_eq!(plain("{{ 'generation' }}{# {% generation #}"), "generation");
+}

@@ -41,7 +41,7 @@ impl ToolStyle {
     /// How the model of a template writes calls; `None` if the template does not
     /// know of tools.
     pub fn of(template: &ChatTemplate) -> Option<Self> {
-        let source = template.source();
+        let source = template.tool_source();
         if !source.contains("tools") {
             None
         } else if source.contains(forms::DEEPSEEK_LIST) {

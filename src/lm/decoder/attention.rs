@@ -35,8 +35,23 @@ impl Blocks<'_> {
             Some(latent) => self.out_of_latent(block, latent, mixed),
             None => {
                 let width = spec.heads * spec.value_size;
+                let mixed = self.sub_norm(block, "attn_sub_norm", mixed, width)?;
                 self.linear(block, "attn_output", mixed, spec.width, width)
             }
+        }
+    }
+
+    /// A norm before the last matrix of a layer, where a file has one.
+    pub(super) fn sub_norm(
+        &mut self,
+        block: usize,
+        name: &str,
+        x: ValueId,
+        size: usize,
+    ) -> Result<ValueId> {
+        match self.has(block, &format!("{name}.weight"))? {
+            true => self.normalised(&format!("blk.{block}.{name}"), x, size),
+            false => Ok(x),
         }
     }
 

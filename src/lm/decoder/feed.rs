@@ -3,7 +3,8 @@
 use super::Blocks;
 use crate::error::Result;
 use crate::graph::ValueId;
-use crate::ops::elementwise::Unary;
+use crate::lm::xielu::Xielu;
+use crate::ops::elementwise::{Binary, Unary};
 use crate::tensor::Tensor;
 
 impl Blocks<'_> {
@@ -32,7 +33,10 @@ impl Blocks<'_> {
         let width = self.spec.width;
         if !self.spec.gated {
             let up = self.linear(block, "ffn_up", x, inner, width)?;
-            let mut active = self.g.unary(self.spec.activation, up)?;
+            let mut active = match self.spec.xielu.get(block).copied() {
+                Some(curve) => self.xielu(curve, up)?,
+                None => self.g.unary(self.spec.activation, up)?,
+            };
             if self.spec.squared {
                 active = self.g.mul(active, active)?;
             }
@@ -48,7 +52,25 @@ impl Blocks<'_> {
             (self.linear(block, "ffn_gate", x, inner, width)?, up)
         };
         let gated = self.bounded_gate(gate, up)?;
+        let gated = self.sub_norm(block, "ffn_sub_norm", gated, inner)?;
         self.linear(block, "ffn_down", gated, width, inner)
+    }
+
+    /// See [`Xielu`].
+    fn xielu(&mut self, curve: Xielu, x: ValueId) -> Result<ValueId> {
+        let zero = self.number("xielu.zero", 0.0)?;
+        let one = self.number("xielu.one", 1.0)?;
+        let square = self.g.mul(x, x)?;
+        let above = self.scaled("xielu.positive", square, Some(curve.positive))?;
+        let low = self.g.unary(Unary::Clip { min: f32::MIN, max: curve.least }, x)?;
+        let below = self.g.unary(Unary::Exp, low)?;
+        let below = self.g.sub(below, one)?;
+        let below = self.g.sub(below, x)?;
+        let below = self.scaled("xielu.negative", below, Some(curve.negative))?;
+        let positive = self.g.binary(Binary::Greater, x, zero)?;
+        let bent = self.g.select(positive, above, below)?;
+        let straight = self.scaled("xielu.slope", x, Some(curve.slope))?;
+        self.g.add(bent, straight)
     }
 
     /// A constant number.

@@ -5,6 +5,7 @@ mod draft;
 mod layout;
 mod request;
 mod sequence;
+mod sizes;
 mod slot;
 mod worker;
 
@@ -12,8 +13,8 @@ pub use draft::EngineDraft;
 pub use request::{EngineCounters, EngineOptions, Event, Request, SequenceId, Work};
 pub use worker::{EngineHandle, Health, Sink, Ticket, Told};
 
-use super::decoder::{Layout, names};
-use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
+use super::decoder::names;
+use super::file::{ModelFile, beyond_context};
 use super::generate::FinishReason;
 use super::known::{Rows, Taken};
 use super::model::LEAST_CAPACITY;
@@ -25,8 +26,9 @@ use crate::tensor::Tensor;
 use draft::Ahead;
 use layout::{Row, Step};
 use sequence::Sequence;
+use sizes::{chunk_of, sizes};
 use slot::Slot;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Tokens that room is made for ahead of time; more are found as they come.
@@ -34,10 +36,6 @@ const AHEAD: usize = 512;
 
 /// The most slots of an engine.
 const MOST_SLOTS: usize = 256;
-
-/// The most queries of a step, padding included: what attention works on lies in
-/// memory with it.
-const MOST_QUERIES: usize = 8192;
 
 /// A model that computes many sequences at once.
 ///
@@ -493,35 +491,4 @@ fn no_place(taken: usize, places: usize) -> Error {
 
 fn lost() -> Error {
     Error::DeviceLost { doing: "generating".into(), reason: "it was lost earlier".into() }
-}
-
-/// The most tokens of a step.
-fn chunk_of(backend: &Backend, slots: usize) -> usize {
-    chunk_for(backend).min((MOST_QUERIES / slots).max(32))
-}
-
-/// A step of many tokens is rounded up to a few lengths, one of single tokens to
-/// a power of two of sequences, of which each may have logits after `each` tokens.
-fn sizes(context: usize, capacity: usize, chunk: usize, slots: usize, each: usize) -> Sizes {
-    let up_to = |most: usize| {
-        let powers = (0..).map(|shift| 1u64 << shift);
-        let mut bounds: Vec<u64> = powers.take_while(|&n| n < most as u64).collect();
-        bounds.push(most as u64);
-        bounds
-    };
-    // The choice that is mostly asked for is in every plan.
-    let from_none = |most: usize| [0].into_iter().chain(up_to(most)).collect();
-    let steps = [1u64, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64);
-    let steps: Vec<u64> = steps.collect();
-    let mut tokens = up_to(slots);
-    tokens.extend(steps.iter().filter(|&&n| n > slots as u64));
-    let buckets = BTreeMap::from([
-        (names::QUERY.into(), tokens),
-        (names::PADDED.into(), steps.clone()),
-        (names::ROW_COUNT.into(), from_none((slots * each).min(chunk.max(slots)))),
-        (names::BEST_COUNT.into(), up_to(slots)),
-        (names::TOP_COUNT.into(), from_none(slots)),
-        (names::STATE_COUNT.into(), steps),
-    ]);
-    Sizes { context, capacity, batch: slots, layout: Layout::Slots, buckets }
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
 use pretokenize::{Family, PreTokenizer};
 use sentencepiece::SentencePiece;
-use special::Specials;
+use special::{END_TEXTS, PLAIN_S, Specials};
 use tokenizers::Model;
 use tokenizers::models::bpe::BPE;
 use unigram::Unigram;
@@ -28,39 +28,17 @@ use wordpiece::WordPiece;
 /// SentencePiece's BPE with scores, its unigrams, and WordPiece.
 const MODELS: [&str; 4] = ["gpt2", "llama", "t5", "bert"];
 
-/// Texts of tokens that end a turn or a text. Files often name only one of
-/// them as EOS; the texts are those llama.cpp looks for (`llama-vocab.cpp`).
-const END_TEXTS: [&str; 25] = [
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<end_of_turn>",
-    "<end_of_utterance>",
-    "<EOT>",
-    "< EOT >",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "</s>",
-    "<｜end▁of▁sentence｜>",
-    "<|return|>",
-    "<|call|>",
-    "<|calls|>",
-    "<|flush|>",
-    // What a model that fills gaps in code puts behind its text.
-    "<|fim_pad|>",
-    "<fim-pad>",
-    "<fim_pad>",
-    "<|repo_name|>",
-    "<|fim_repo|>",
-    "<|file_sep|>",
-];
-
 /// Tokens of models whose `<|end|>` ends a part of a turn, not the turn.
 const ENDS_OF_TURNS: [[&str; 2]; 2] = [["<|return|>", "<|call|>"], ["<|calls|>", "<|flush|>"]];
+
+/// Where tokens are that old files do not name, by the kind of tokenizer.
+const PLACES: [(&str, &str, u32, TokenKind); 5] = [
+    ("llama", "bos", 1, TokenKind::Control),
+    ("llama", "eos", 2, TokenKind::Control),
+    ("llama", "unknown", 0, TokenKind::Unknown),
+    ("t5", "eos", 1, TokenKind::Control),
+    ("t5", "unknown", 2, TokenKind::Unknown),
+];
 
 /// The special tokens of Phi-3 that leave the white space behind them; its other
 /// ones take it. Files do not say so: llama.cpp goes by the name of the model, too
@@ -126,7 +104,11 @@ impl Kind {
             "bert" => (Merger::Words(Box::new(WordPiece::read(file, ids, &vocab)?)), (true, true)),
             _ => {
                 let scores = vocab::scores(file, vocab.len())?;
-                let unknown = token_id(&meta, "tokenizer.ggml.unknown_token_id", vocab.len())?;
+                let unknown = vocab.token_at(
+                    &meta,
+                    "tokenizer.ggml.unknown_token_id",
+                    Some((0, TokenKind::Unknown)),
+                )?;
                 let prefix = meta.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
                 let pieces = SentencePiece::new(ids, scores, &vocab, unknown, prefix);
                 (Merger::Scores(pieces), (true, false))
@@ -181,12 +163,18 @@ impl Tokenizer {
             ));
         }
         let Kind { vocab, merger, adds } = Kind::read(file, model)?;
-        let id =
-            |name: &str| token_id(&meta, &format!("tokenizer.ggml.{name}_token_id"), vocab.len());
-        let (bos, eot, eom) = (id("bos")?, id("eot")?, id("eom")?);
+        let key = |name: &str| format!("tokenizer.ggml.{name}_token_id");
+        let id = |name: &str| token_id(&meta, &key(name), vocab.len());
+        let place =
+            |name: &str| PLACES.iter().find(|(of, named, ..)| (*of, *named) == (model, name));
+        let placed = |name: &str| {
+            let place = place(name).map(|&(_, _, id, kind)| (id, kind));
+            vocab.token_at(&meta, &key(name), place)
+        };
+        let (bos, eot, eom) = (placed("bos")?, id("eot")?, id("eom")?);
         // As files spell it. It ends a text of words.
-        let eos = id("eos")?.or(id("seperator")?);
-        let (unknown, padding) = (id("unknown")?, id("padding")?);
+        let eos = placed("eos")?.or(id("seperator")?);
+        let (unknown, padding) = (placed("unknown")?, id("padding")?);
         let added = |name: &str, default, token: Option<u32>| {
             let key = format!("tokenizer.ggml.add_{name}_token");
             let add = meta.opt_bool(&key)?.unwrap_or(default);
@@ -210,9 +198,10 @@ impl Tokenizer {
             vocab.of_kinds(&[Control, UserDefined]).any(|(_, text)| text == wanted.as_bytes())
         };
         let parts = ENDS_OF_TURNS.iter().any(|both| both.iter().all(|text| has(text)));
+        let plain = PLAIN_S.iter().any(|text| has(text));
         let is_end = |text: &[u8]| {
             let found = END_TEXTS.iter().find(|end| end.as_bytes() == text);
-            found.is_some_and(|end| !(parts && *end == "<|end|>"))
+            found.is_some_and(|&end| !(parts && end == "<|end|>" || plain && end == "</s>"))
         };
         let mut ends: Vec<u32> = vocab
             .of_kinds(&[Control, UserDefined])

@@ -4,6 +4,72 @@ use super::vocab::{TokenKind, Vocab};
 use crate::error::{Error, Result};
 use aho_corasick::{AhoCorasick, MatchKind};
 
+/// Texts of tokens that end a turn or a text. Files often name only one of
+/// them as EOS; the texts are those llama.cpp looks for (`llama-vocab.cpp`).
+pub(super) const END_TEXTS: [&str; 29] = [
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<EOT>",
+    "< EOT >",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "</s>",
+    "<｜end▁of▁sentence｜>",
+    "<|return|>",
+    "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "[e~[",
+    // What a model that fills gaps in code puts behind its text.
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<|repo_name|>",
+    "<|fim_repo|>",
+    "<|file_sep|>",
+];
+
+/// Where one of these is a token, `</s>` is text.
+pub(super) const PLAIN_S: [&str; 2] = ["<|tool_response>", "<|plamo:eos|>"];
+
+/// Texts of tokens around a gap in code that a model fills.
+pub(super) const GAP_TEXTS: [&str; 24] = [
+    "<|fim_prefix|>",
+    "<|fim_suffix|>",
+    "<|fim_middle|>",
+    "<fim-prefix>",
+    "<fim-suffix>",
+    "<fim-middle>",
+    "<fim_prefix>",
+    "<fim_suffix>",
+    "<fim_middle>",
+    "<｜fim▁begin｜>",
+    "<｜fim▁hole｜>",
+    "<｜fim▁end｜>",
+    "<PRE>",
+    "<SUF>",
+    "<MID>",
+    "▁<PRE>",
+    "▁<SUF>",
+    "▁<MID>",
+    "<|code_prefix|>",
+    "<|code_suffix|>",
+    "<|code_middle|>",
+    "<|prefix|>",
+    "<|suffix|>",
+    "<|middle|>",
+];
+
 /// The most bytes of such tokens together; the largest sets in use have some
 /// tens of thousands.
 const MAX_BYTES: usize = 1 << 18;

@@ -231,7 +231,7 @@ fn broken_vocabularies_name_their_key() {
         // Both sides are tokens; what they join to is longer than any token.
         ("merges", vec!["abab abab"].into(), ErrorKind::Format, "'abababab' is no token"),
         ("bos_token_id", 262u32.into(), ErrorKind::Format, "token 262 of a vocabulary of 262"),
-        ("eos_token_id", (-1i32).into(), ErrorKind::Format, "from 0"),
+        ("eos_token_id", (-2i32).into(), ErrorKind::Format, "from 0"),
     ];
     for (name, value, kind, part) in table {
         let key = format!("tokenizer.ggml.{name}");

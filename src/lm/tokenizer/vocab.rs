@@ -2,8 +2,9 @@
 
 use super::bytes;
 use super::sentencepiece::{SPACE, byte_of};
+use super::special::{END_TEXTS, GAP_TEXTS, PLAIN_S};
 use crate::error::{Error, Result};
-use crate::formats::gguf::{GgufFile, Metadata, Strs};
+use crate::formats::gguf::{GgufFile, Metadata, Strs, Value};
 use tokenizers::models::bpe::BPE;
 pub(super) use tokenizers::models::bpe::Vocab as TokenIds;
 
@@ -83,7 +84,7 @@ impl Vocab {
                 limit,
             });
         }
-        let kinds = kinds(meta, tokens.len())?;
+        let kinds = control_by_text(kinds(meta, tokens.len())?, &tokens);
         let mut vocab = Vocab { kinds, ends: Vec::with_capacity(tokens.len()), text: Vec::new() };
         let mut ids = TokenIds::with_capacity(tokens.len());
         for (id, token) in tokens.iter().enumerate() {
@@ -223,6 +224,20 @@ fn kinds(meta: &Metadata<'_>, tokens: usize) -> Result<Vec<TokenKind>> {
     numbers.enumerate().map(kind).collect()
 }
 
+/// Tokens whose texts no text has by chance are structure, whatever a file calls them:
+/// some were written by programs that knew only plain tokens. llama.cpp overrides the
+/// type of the same ones (`llama-vocab.cpp`).
+fn control_by_text(mut kinds: Vec<TokenKind>, tokens: &Strs<'_>) -> Vec<TokenKind> {
+    let text = tokens.iter().any(|token| PLAIN_S.contains(&token));
+    for (token, kind) in tokens.iter().zip(&mut kinds) {
+        let structure = END_TEXTS.contains(&token) || GAP_TEXTS.contains(&token);
+        if structure && !(text && token == "</s>") && *kind != TokenKind::Unknown {
+            *kind = TokenKind::Control;
+        }
+    }
+    kinds
+}
+
 /// The merges, each checked to join two tokens to a third: the crate that
 /// applies them takes that for granted.
 fn read_merges(
@@ -252,12 +267,37 @@ fn read_merges(
     Ok(merges)
 }
 
-/// The id a key holds, checked to be a token.
+/// The id a key holds, checked to be a token. All ones, or -1, is how some files say
+/// that there is none.
 pub(super) fn token_id(meta: &Metadata<'_>, key: &str, tokens: usize) -> Result<Option<u32>> {
+    if let Some(Value::U32(u32::MAX) | Value::I32(-1)) = meta.get(key) {
+        log::info!("{key} says that there is none");
+        return Ok(None);
+    }
     let Some(id) = meta.opt_u64(key)? else { return Ok(None) };
     match u32::try_from(id) {
         Ok(small) if (small as usize) < tokens => Ok(Some(small)),
         _ => Err(meta.error(key, format!("token {id} of a vocabulary of {tokens}"))),
+    }
+}
+
+impl Vocab {
+    /// The token of a key or, where a file does not have it, one that is of a kind: the
+    /// place that a kind of tokenizer has for it.
+    pub(super) fn token_at(
+        &self,
+        meta: &Metadata<'_>,
+        key: &str,
+        place: Option<(u32, TokenKind)>,
+    ) -> Result<Option<u32>> {
+        if meta.get(key).is_some() {
+            return token_id(meta, key, self.len());
+        }
+        let found = place.filter(|&(id, kind)| self.kind(id) == Some(kind)).map(|(id, _)| id);
+        if let Some(id) = found {
+            log::info!("{key} is not given: {id}");
+        }
+        Ok(found)
     }
 }
 

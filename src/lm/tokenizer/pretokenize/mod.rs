@@ -1,211 +1,20 @@
 //! Cutting text into the pieces within which byte pairs merge.
-//!
-//! The families, their names and their expressions are those of llama.cpp's
-//! `src/llama-vocab.cpp` (commit 00ad355e), which takes them from the models'
-//! `tokenizer.json`.
+
+mod families;
 
 use crate::error::{Error, Result};
+use families::FAMILIES;
+pub(super) use families::Family;
 use regex::Regex;
-
-/// Contractions, words, numbers, the rest, white space: GPT-2.
-const GPT2: Step = Step {
-    pattern: r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+",
-    trim: Trim::Any,
-};
-const LLAMA3: Step = Step {
-    pattern: r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+",
-    trim: Trim::NotNewlines,
-};
-const QWEN2: Step = Step {
-    pattern: r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+",
-    trim: Trim::NotNewlines,
-};
-
-/// As Qwen 2, but that line ends are no part of what is neither letter nor number.
-const SEED: Step = Step {
-    pattern: r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+",
-    trim: Trim::NotNewlines,
-};
-/// Words up to white space and marks that end clauses.
-const BLOOM: Step = plain(r" ?[^(\s|.,!?…。，、।۔،)]+");
-
-/// Qwen 3.5 counts marks with the letters they stand on.
-const QWEN35: Step = Step {
-    pattern: r"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+",
-    trim: Trim::NotNewlines,
-};
-/// Mistral's: words end where small letters are followed by a capital.
-const TEKKEN: Step = Step {
-    pattern: r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+",
-    trim: Trim::NotNewlines,
-};
-/// OpenAI's o200k: the same with contractions and numbers of three digits.
-const O200K: Step = Step {
-    pattern: r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+",
-    trim: Trim::NotNewlines,
-};
-const DEEPSEEK3: Step = Step {
-    pattern: r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+"##,
-    trim: Trim::NotNewlines,
-};
-
-const fn plain(pattern: &'static str) -> Step {
-    Step { pattern, trim: Trim::Nothing }
-}
-
-/// Ideographs, syllables and what else the ranges of DeepSeek's first models take in.
-const HAN_AND_HANGUL: &str = "[一-龥\u{800}-一가-\u{d7ff}]+";
-
-/// How the models that name a family cut text.
-pub(super) struct Family {
-    /// The values of `tokenizer.ggml.pre`.
-    names: &'static [&'static str],
-    /// Applied in order, each to the pieces the one before has left.
-    steps: &'static [Step],
-    /// Whether a piece that is a token as a whole is not merged from bytes.
-    pub(super) ignore_merges: bool,
-    /// Whether BOS is added where the file says nothing.
-    pub(super) add_bos: bool,
-}
-
-const FAMILIES: [Family; 16] = [
-    Family { names: &["seed-coder"], steps: &[SEED], ignore_merges: false, add_bos: false },
-    Family {
-        names: &["bloom", "poro-chat", "gpt3-finnish"],
-        steps: &[BLOOM],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &["viking"],
-        steps: &[BLOOM, plain(r"\p{N}")],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &["default"],
-        steps: &[plain(r"[\p{P}\$\+<=>\^~\|]+"), GPT2, plain(r"\p{N}+"), plain("[0-9][0-9][0-9]")],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &[
-            "gpt-2",
-            "phi-2",
-            "olmo",
-            "mpt",
-            "jais",
-            "mellum",
-            "exaone4",
-            "gigachat",
-            "trillion",
-            "granite-docling",
-            "a.x-4.0",
-        ],
-        steps: &[GPT2],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
-        steps: &[plain(r"\p{N}"), GPT2],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &[
-            "llama-bpe",
-            "llama3",
-            "llama-v3",
-            "falcon3",
-            "falcon-h1",
-            "pixtral",
-            "midm-2.0",
-            "lfm2",
-        ],
-        steps: &[LLAMA3],
-        ignore_merges: true,
-        add_bos: true,
-    },
-    Family {
-        names: &[
-            "qwen2",
-            "deepseek-r1-qwen",
-            "stablelm2",
-            "hunyuan",
-            "megrez",
-            "bailingmoe",
-            "bailingmoe2",
-            "llada-moe",
-            "kormo",
-            "grok-2",
-            "solar-open",
-        ],
-        steps: &[QWEN2],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family { names: &["qwen35"], steps: &[QWEN35], ignore_merges: false, add_bos: false },
-    // As Llama 3 cuts, but merged from bytes.
-    Family {
-        names: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"],
-        steps: &[LLAMA3],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family { names: &["tekken"], steps: &[TEKKEN], ignore_merges: true, add_bos: true },
-    Family {
-        names: &["gpt-4o", "llama4", "minimax-m2"],
-        steps: &[O200K],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
-        steps: &[plain(r"\p{N}{1,3}"), plain("[一-龥\u{3040}-ゟ゠-ヿ]+"), DEEPSEEK3],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &["deepseek-llm"],
-        steps: &[
-            plain("[\r\n]"),
-            plain(r"\s?\p{LC}+"),
-            plain("\\s?[!-/:-~！-／：-～‘-‟\u{3000}-。]+"),
-            plain(r"\s+$"),
-            plain(HAN_AND_HANGUL),
-            plain(r"\p{N}+"),
-        ],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &["deepseek-coder"],
-        steps: &[
-            plain("[\r\n]"),
-            plain(r"\s?\p{L}+"),
-            plain(r"\s?\p{P}+"),
-            plain(HAN_AND_HANGUL),
-            plain(r"\p{N}"),
-        ],
-        ignore_merges: false,
-        add_bos: false,
-    },
-    Family {
-        names: &["falcon"],
-        steps: &[plain(r"[\p{P}\$\+<=>\^~\|`]+"), GPT2, plain("[0-9][0-9][0-9]")],
-        ignore_merges: false,
-        add_bos: false,
-    },
-];
 
 struct Step {
     pattern: &'static str,
     trim: Trim,
 }
 
-/// What stands for `\s+(?!\S)` before the `\s+` at a pattern's end.
+/// How a match is cut once more.
 ///
+/// Mostly it stands for `\s+(?!\S)` before the `\s+` at a pattern's end.
 /// The original expressions leave the last space of a run to the word after
 /// it by looking ahead, which takes a backtracking engine whose time and
 /// stack grow with the text. Here `\s+` takes the whole run and one character
@@ -217,6 +26,11 @@ enum Trim {
     /// Runs that end a line were taken by `\s*[\r\n]+`, which gives nothing
     /// back.
     NotNewlines,
+    /// As [`Trim::NotNewlines`]; what is left of such a run is cut into powers of two
+    /// from 512 on down, and none of 1 as long as there are 2.
+    Powers,
+    /// Pieces of three characters, but the first one, which has what is left over.
+    Thousands,
 }
 
 /// The compiled expressions of a family.
@@ -274,7 +88,11 @@ fn split<'t>(
         let end = found.start() + kept(found.as_str(), *trim, found.end() == text.len());
         // What no alternative matches is a piece of its own.
         split(rest, &text[done..found.start()], piece)?;
-        split(rest, &text[found.start()..end], piece)?;
+        let (mut part, mut left) = cut(&text[found.start()..end], *trim, true);
+        while !part.is_empty() {
+            split(rest, part, piece)?;
+            (part, left) = cut(left, *trim, false);
+        }
         done = end;
     }
     split(rest, &text[done..], piece)
@@ -285,12 +103,35 @@ fn split<'t>(
 fn kept(found: &str, trim: Trim, at_end: bool) -> usize {
     let Some(last) = found.chars().next_back() else { return found.len() };
     let newline = matches!(last, '\r' | '\n');
-    let whole = trim == Trim::Nothing
+    let whole = matches!(trim, Trim::Nothing | Trim::Thousands)
         || at_end
         || !last.is_whitespace()
-        || (newline && trim == Trim::NotNewlines)
+        || (newline && trim != Trim::Any)
         || found.len() == last.len_utf8();
     if whole { found.len() } else { found.len() - last.len_utf8() }
+}
+
+/// The next piece of what is kept of a match, and what is left.
+fn cut(kept: &str, trim: Trim, first: bool) -> (&str, &str) {
+    // Of all that is matched only white space ends so.
+    let spaces = || kept.ends_with(|c: char| c.is_whitespace() && !"\r\n".contains(c));
+    let bytes = match trim {
+        Trim::Powers if spaces() => {
+            let fits = kept.chars().take(512).count();
+            bytes_of(kept, if fits < 4 { fits.min(2) } else { 1 << fits.ilog2() })
+        }
+        Trim::Thousands => match if first { kept.chars().count() % 3 } else { 0 } {
+            0 => bytes_of(kept, 3),
+            over => bytes_of(kept, over),
+        },
+        _ => kept.len(),
+    };
+    kept.split_at(bytes)
+}
+
+/// How many bytes the first characters take.
+fn bytes_of(text: &str, characters: usize) -> usize {
+    text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at)
 }
 
 #[cfg(test)]
