@@ -4,7 +4,7 @@ use super::compile::Bound;
 use super::kept::{DeviceTensor, Given, Tenant};
 use crate::error::Result;
 use crate::gpu::errors::lock;
-use crate::gpu::{Buffer, Gpu, Purpose};
+use crate::gpu::{Buffer, Gpu, Purpose, StepRing};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -22,9 +22,14 @@ pub struct SharedMemory(Arc<Mutex<HashMap<usize, Arc<Mutex<Buffers>>>>>);
 /// A plan's buffers and bind groups, while it has any.
 pub(super) type Place = Arc<Mutex<Option<Arc<Bound>>>>;
 
+/// Bytes of staging for inputs and parameters that sessions share, to start with.
+pub(super) const STEP_BYTES: u64 = 8 << 10;
+
 #[derive(Debug, Default)]
 struct Buffers {
     all: Vec<Buffer>,
+    /// Staging of sessions that share it, once there are any.
+    ring: Option<StepRing>,
     users: Vec<Weak<Mutex<Option<Arc<Bound>>>>>,
     tenants: Vec<Weak<Tenant>>,
 }
@@ -45,6 +50,12 @@ impl Arena {
         let device = Arc::as_ptr(gpu) as usize;
         let buffers = lock(devices).entry(device).or_default().clone();
         Arena { buffers, shared: true }
+    }
+
+    /// The staging buffers that sessions share, where they do.
+    pub(super) fn staging(&self) -> Option<StepRing> {
+        let ring = || StepRing::new(STEP_BYTES);
+        self.shared.then(|| lock(&self.buffers).ring.get_or_insert_with(ring).clone())
     }
 
     /// Bytes of all buffers.
