@@ -22,9 +22,6 @@ pub struct SharedMemory(Arc<Mutex<HashMap<usize, Arc<Mutex<Buffers>>>>>);
 /// A plan's buffers and bind groups, while it has any.
 pub(super) type Place = Arc<Mutex<Option<Arc<Bound>>>>;
 
-/// Bytes of staging for inputs and parameters that sessions share, to start with.
-pub(super) const STEP_BYTES: u64 = 8 << 10;
-
 #[derive(Debug, Default)]
 struct Buffers {
     all: Vec<Buffer>,
@@ -54,7 +51,7 @@ impl Arena {
 
     /// The staging buffers that sessions share, where they do.
     pub(super) fn staging(&self) -> Option<StepRing> {
-        let ring = || StepRing::new(STEP_BYTES);
+        let ring = || StepRing::new(super::STEP_BYTES);
         self.shared.then(|| lock(&self.buffers).ring.get_or_insert_with(ring).clone())
     }
 

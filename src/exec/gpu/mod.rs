@@ -34,9 +34,12 @@ pub use weights::SharedWeights;
 use weights::Weights;
 
 /// Bytes of staging for the inputs and parameters of a step, to start with.
-const STEP_BYTES: u64 = 128 << 10;
+const STEP_BYTES: u64 = 8 << 10;
+/// The bytes that a staging buffer may have whatever the model is, where no other session
+/// has it: a step of a language model is to be one submission.
+const OWN_STEP_BYTES: u64 = 128 << 10;
 /// The share of weights, states and working memory that a staging buffer may have
-/// beside them, if that is more than it has to start with.
+/// beside them, if that is more.
 const STAGING_SHARE: u64 = 64;
 
 /// Weights, states and compiled plans on a device.
@@ -158,7 +161,7 @@ impl GpuEngine {
     fn staging(&self) -> u64 {
         let states: u64 = self.states.iter().map(Buffer::size).sum();
         let all = self.weights.device_bytes().saturating_add(states) + self.arena.bytes();
-        let least = if self.arena.shared { arena::STEP_BYTES } else { STEP_BYTES };
+        let least = if self.arena.shared { STEP_BYTES } else { OWN_STEP_BYTES };
         least.max(all / STAGING_SHARE)
     }
 

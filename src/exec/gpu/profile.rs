@@ -34,6 +34,7 @@ impl GpuEngine {
         self.gpu.check(DOING)?;
         let bound = self.bound(index, inputs).await?;
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
+        self.writer.limit(self.staging());
         self.crossed.0 += write_inputs(&mut self.writer, &self.graph, &bound, inputs)?;
         bound.params.write(&mut self.writer, bindings)?;
         let mut encoder = self.gpu.encoder("profile");
