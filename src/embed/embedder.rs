@@ -9,6 +9,7 @@ use super::spec::EncoderSpec;
 use super::tokens::{Encoded, TextTokenizer, TokenCount};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::exec::WorkingMemory;
 use crate::kernels::Policy;
 use crate::session::{Progress, SessionOptions};
 use std::collections::BTreeSet;
@@ -190,6 +191,12 @@ impl Embedder {
     /// Plans made so far: texts of every length need only a few.
     pub fn plans(&self) -> u64 {
         self.engine.plans()
+    }
+
+    /// Working memory in bytes, and the most of it that any plan so far needs at one
+    /// time. Weights are not in it.
+    pub fn memory(&self) -> WorkingMemory {
+        self.engine.memory()
     }
 
     /// The nodes of an ONNX model that ran on the CPU so far though the backend is

@@ -10,6 +10,7 @@ use super::spec::{self, CONFIG, EncoderSpec};
 use super::tokens::Encoded;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::exec::WorkingMemory;
 use crate::formats::safetensors::{INDEX, SINGLE, SafetensorsModel};
 use crate::onnx::{Fallback, OnnxOptions};
 use crate::session::{Progress, Session, SessionOptions};
@@ -74,6 +75,14 @@ impl Engine {
         match self {
             Engine::Graph(encoder) => encoder.session.counters().plans,
             Engine::Onnx(encoder) => encoder.plans(),
+        }
+    }
+
+    /// Working memory, and the most of it that is needed at one time.
+    pub(super) fn memory(&self) -> WorkingMemory {
+        match self {
+            Engine::Graph(encoder) => encoder.session.memory(),
+            Engine::Onnx(encoder) => encoder.memory(),
         }
     }
 

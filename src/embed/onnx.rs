@@ -71,6 +71,10 @@ impl OnnxEncoder {
         self.session.counters().plans
     }
 
+    pub(super) fn memory(&self) -> crate::exec::WorkingMemory {
+        self.session.memory()
+    }
+
     /// The vectors of the tokens of texts: `[texts, length, width]`, with the
     /// length and the width. A model is planned for numbers, not for symbols, so
     /// only a few of either are used: lengths are rounded up, and texts go in

@@ -101,6 +101,7 @@ pub(crate) fn bump(count: &AtomicU64) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryReport {
     current: [u64; 8],
+    asked: [u64; 8],
     peak: [u64; 8],
     /// Bytes of freed buffers kept for reuse.
     pub pooled: u64,
@@ -114,6 +115,12 @@ impl MemoryReport {
     /// Bytes in use for `purpose` now.
     pub fn current(&self, purpose: Purpose) -> u64 {
         self.current[purpose as usize]
+    }
+
+    /// As [`MemoryReport::current`], without what buffers have above the bytes that
+    /// were asked for.
+    pub fn asked(&self, purpose: Purpose) -> u64 {
+        self.asked[purpose as usize]
     }
 
     /// The most bytes in use for `purpose` at any time.
@@ -212,10 +219,12 @@ impl Memory {
         Ok(())
     }
 
-    fn release(&self, purpose: Purpose, usage: wgpu::BufferUsages, raw: &wgpu::Buffer) {
+    fn release(&self, purpose: Purpose, usage: wgpu::BufferUsages, raw: &wgpu::Buffer, len: u64) {
         let size = raw.size();
         let mut books = lock(&self.books);
         books.give(purpose, size);
+        let asked = &mut books.report.asked[purpose as usize];
+        *asked = asked.saturating_sub(len);
         let room = self.pool_bytes.saturating_sub(books.report.pooled);
         if purpose.pooled() && size <= room {
             books.free.entry((usage.bits(), size)).or_default().push(raw.clone());
@@ -236,7 +245,7 @@ struct Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        self.memory.release(self.purpose, self.usage, &self.raw);
+        self.memory.release(self.purpose, self.usage, &self.raw, self.len);
     }
 }
 
@@ -304,8 +313,10 @@ impl Gpu {
         let size = self.buffer_size(bytes, what)?;
         if purpose.pooled() {
             let mut books = lock(&self.memory.books);
-            if let Some(raw) = books.reuse(usage, size) {
-                books.take(purpose, raw.size());
+            let reused = books.reuse(usage, size);
+            reused.iter().for_each(|raw| books.take(purpose, raw.size()));
+            drop(books);
+            if let Some(raw) = reused {
                 bump(&self.counts.buffers_reused);
                 return Ok(self.own(raw, bytes, purpose, usage));
             }
@@ -396,6 +407,7 @@ impl Gpu {
         purpose: Purpose,
         usage: wgpu::BufferUsages,
     ) -> Buffer {
+        lock(&self.memory.books).report.asked[purpose as usize] += len;
         Buffer(Arc::new(Owned { raw, len, purpose, usage, memory: self.memory.clone() }))
     }
 

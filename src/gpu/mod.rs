@@ -59,4 +59,5 @@ pub use program::Program;
 pub use readback::Readback;
 pub use reflect::{Binding, BindingKind, Member, Reflection, Scalar, Uses};
 pub use shader::{ConstValue, Instance, SHADERS, ShaderProgram, ShaderRequest, compile};
+pub(crate) use upload::StepRing;
 pub use upload::{StepWriter, UPLOAD_CHUNK, Uploader};

@@ -28,22 +28,25 @@ const READ_CHUNK: u64 = 16 << 20;
 pub(crate) struct ReadPool(Mutex<Vec<Buffer>>);
 
 impl ReadPool {
-    /// The smallest free buffer that holds `size` bytes and is not far larger.
+    /// The smallest free buffer that holds `size` bytes. If there is none, those that
+    /// are free go, as a larger one takes their place.
     fn take(&self, size: u64) -> Option<Buffer> {
         let mut free = lock(&self.0);
-        let fits = free
-            .iter()
-            .enumerate()
-            .filter(|(_, b)| b.size() >= size && b.size() <= size.saturating_mul(2).max(64 << 10));
-        let (position, _) = fits.min_by_key(|(_, b)| b.size())?;
-        Some(free.swap_remove(position))
+        let fits = free.iter().enumerate().filter(|(_, b)| b.size() >= size);
+        match fits.min_by_key(|(_, b)| b.size()) {
+            Some((position, _)) => Some(free.swap_remove(position)),
+            None => {
+                free.clear();
+                None
+            }
+        }
     }
 
     fn give(&self, buffer: Buffer) {
         let mut free = lock(&self.0);
         free.push(buffer);
-        // Steps alternate between few sizes; more than this is left over.
-        if free.len() > 4 {
+        // Two reads may be under way at one time; more than this is left over.
+        if free.len() > 2 {
             free.remove(0);
         }
     }
@@ -139,6 +142,8 @@ impl<T> Future for Wait<'_, T> {
 pub struct Readback {
     /// `None` when nothing is read or the buffer was handed back.
     staging: Option<Buffer>,
+    /// Bytes of it that are read.
+    total: u64,
     parts: Vec<(u64, u64)>,
     mapped: Arc<Signal<Mapped>>,
     gpu: Arc<Gpu>,
@@ -180,7 +185,7 @@ impl Readback {
         };
         let mapped = wait.await?;
         // A loss shows up as a failed mapping or as a vanished range.
-        let view = match mapped.is_ok().then(|| staging.raw().get_mapped_range(..)) {
+        let view = match mapped.is_ok().then(|| staging.raw().get_mapped_range(..self.total)) {
             Some(Ok(view)) => view,
             failure => {
                 self.gpu.check("reading back")?;
@@ -248,7 +253,7 @@ impl Gpu {
             total += len.next_multiple_of(16);
         }
         let mapped = Signal::new();
-        let mut read = Readback { staging: None, parts, mapped, gpu: self.clone() };
+        let mut read = Readback { staging: None, total, parts, mapped, gpu: self.clone() };
         if total == 0 {
             return Ok(read);
         }
@@ -267,11 +272,45 @@ impl Gpu {
             }
         }
         let end = MapEnd(Some(read.mapped.clone()));
-        encoder.map_buffer_on_submit(staging.raw(), wgpu::MapMode::Read, .., move |r| {
+        encoder.map_buffer_on_submit(staging.raw(), wgpu::MapMode::Read, ..total, move |r| {
             end.finish(r);
         });
         read.staging = Some(staging);
         Ok(read)
+    }
+
+    /// Submits `encoder` and reads ranges as they are behind it, in pieces of at most
+    /// `most` bytes: one vector for each range.
+    ///
+    /// # Errors
+    /// As [`Gpu::record_read`] and [`Readback::with`].
+    pub(crate) async fn submit_and_read(
+        self: &Arc<Self>,
+        doing: &str,
+        encoder: wgpu::CommandEncoder,
+        ranges: &[(&Buffer, u64, u64)],
+        most: u64,
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut out = vec![Vec::new(); ranges.len()];
+        let mut first = Some(encoder);
+        let lens: Vec<u64> = ranges.iter().map(|&(_, _, len)| len).collect();
+        for batch in batches(&lens, most) {
+            let mut encoder = first.take().unwrap_or_else(|| self.encoder("read-back"));
+            let piece = |&(number, at, len): &Piece| {
+                let (buffer, offset, _) = ranges[number];
+                (buffer, offset.saturating_add(at), len)
+            };
+            let pieces: Vec<_> = batch.iter().map(piece).collect();
+            let read = self.record_read(&mut encoder, &pieces)?;
+            let submission = self.submit(doing, encoder)?;
+            let add = |parts: &[&[u8]]| {
+                for (part, &(range, ..)) in parts.iter().zip(&batch) {
+                    out[range].extend_from_slice(part);
+                }
+            };
+            read.with(submission, add).await?;
+        }
+        Ok(out)
     }
 
     /// Reads `len` bytes at `offset` of `buffer`.
@@ -362,6 +401,34 @@ impl Gpu {
     }
 }
 
+/// A piece of one of several ranges: which range, where in it, and its bytes.
+type Piece = (usize, u64, u64);
+
+/// Ranges of these lengths cut into pieces, in batches of at most `most` bytes (each
+/// piece padded to 16): one batch at least.
+fn batches(lens: &[u64], most: u64) -> Vec<Vec<Piece>> {
+    let most = (most / 16 * 16).max(16);
+    let (mut batches, mut batch, mut left) = (Vec::new(), Vec::new(), most);
+    for (number, &len) in lens.iter().enumerate() {
+        let mut done = 0;
+        loop {
+            if left == 0 {
+                batches.push(std::mem::take(&mut batch));
+                left = most;
+            }
+            let piece = (len - done).min(left);
+            batch.push((number, done, piece));
+            left -= piece.next_multiple_of(16);
+            done += piece;
+            if done >= len {
+                break;
+            }
+        }
+    }
+    batches.push(batch);
+    batches
+}
+
 /// Wakes the thread inside [`Gpu::block_on`], and notes that it did.
 #[cfg(not(target_arch = "wasm32"))]
 struct Unpark(std::thread::Thread, AtomicBool);
@@ -371,5 +438,34 @@ impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.1.store(true, Ordering::Release);
         self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_every_range_within_the_bytes_of_a_batch() {
+        let lens = [5, 0, 100, 16, 1];
+        for most in [1, 16, 40, 64, 1000] {
+            let batches = batches(&lens, most);
+            let mut read = [0; 5];
+            for batch in &batches {
+                let bytes: u64 = batch.iter().map(|(.., len)| len.next_multiple_of(16)).sum();
+                assert!(bytes <= most.max(16), "{bytes} of {most}");
+                for &(range, at, len) in batch {
+                    assert_eq!(read[range], at);
+                    read[range] += len;
+                }
+            }
+            assert_eq!(read, lens);
+            assert!(
+                lens.iter().enumerate().all(|(i, _)| batches.iter().flatten().any(|p| p.0 == i))
+            );
+        }
+        assert_eq!(batches(&lens, 1000).len(), 1);
+        // What there is nothing of is submitted as well.
+        assert_eq!(batches(&[], 16), [vec![]]);
     }
 }

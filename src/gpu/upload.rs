@@ -5,16 +5,16 @@
 //! and parameters of each step: one copy of all writes, no new buffer once
 //! it is warm.
 
-use std::future::Future;
+mod ring;
+
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 
 use super::Gpu;
-use super::errors::{lock, one_line};
+use super::errors::lock;
 use super::memory::{Buffer, Purpose};
 use crate::error::{Error, Result};
+use ring::{Ring, Slot};
 
 /// The chunk size that suits most uploads, in bytes.
 pub const UPLOAD_CHUNK: u64 = 8 << 20;
@@ -31,177 +31,6 @@ const PIECES: u64 = 8;
 
 /// How many staging buffers there are for pieces.
 const PIECE_RING: usize = 2;
-
-#[derive(Debug)]
-struct RingState {
-    /// Mapped buffers, ready to be filled.
-    free: Vec<Buffer>,
-    /// All buffers, the ones under way included.
-    live: usize,
-    /// How many there may be; fewer than were asked for where memory is short.
-    most: usize,
-    wakers: Vec<Waker>,
-}
-
-/// A few mapped staging buffers of one size.
-#[derive(Debug)]
-struct Ring {
-    size: u64,
-    state: Mutex<RingState>,
-}
-
-impl Ring {
-    fn new(size: u64, most: usize) -> Arc<Self> {
-        let state = RingState { free: Vec::new(), live: 0, most, wakers: Vec::new() };
-        Arc::new(Ring { size, state: Mutex::new(state) })
-    }
-
-    /// A mapped buffer; waits for the device when all are under way.
-    async fn take(self: &Arc<Self>, gpu: &Gpu) -> Result<Slot> {
-        loop {
-            // A lost device destroys the mapped buffers too.
-            gpu.faults.loss("uploading")?;
-            let room = {
-                let mut state = lock(&self.state);
-                if let Some(buffer) = state.free.pop() {
-                    return Ok(Slot { ring: self.clone(), buffer: Some(buffer) });
-                }
-                let room = state.live < state.most;
-                state.live += usize::from(room);
-                room
-            };
-            if room {
-                match gpu.alloc_mapped(self.size, "upload") {
-                    Ok(made) => return Ok(Slot { ring: self.clone(), buffer: Some(made) }),
-                    // There is no memory for one more: those there are must do.
-                    Err(error) if self.forget() == 0 => return Err(error),
-                    Err(_) => self.stay(),
-                }
-            }
-            Freed { ring: self, gpu }.await?;
-        }
-    }
-
-    /// A buffer is mapped again.
-    fn give(&self, buffer: Buffer) {
-        let mut state = lock(&self.state);
-        state.free.push(buffer);
-        Self::wake(state.wakers.drain(..).collect());
-    }
-
-    /// A buffer will not come back; returns how many there are without it.
-    fn forget(&self) -> usize {
-        let mut state = lock(&self.state);
-        state.live -= 1;
-        Self::wake(state.wakers.drain(..).collect());
-        state.live
-    }
-
-    /// Makes no more buffers than there are now.
-    fn stay(&self) {
-        let mut state = lock(&self.state);
-        state.most = state.live.max(1);
-    }
-
-    fn wake(wakers: Vec<Waker>) {
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-/// Resolves when a ring may have a buffer or room for one.
-struct Freed<'a> {
-    ring: &'a Ring,
-    gpu: &'a Gpu,
-}
-
-impl Future for Freed<'_> {
-    type Output = Result<()>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.gpu.poll(wgpu::PollType::Poll);
-        if let Err(lost) = self.gpu.faults.loss("uploading") {
-            return Poll::Ready(Err(lost));
-        }
-        let mut state = lock(&self.ring.state);
-        if !state.free.is_empty() || state.live < state.most {
-            return Poll::Ready(Ok(()));
-        }
-        state.wakers.push(context.waker().clone());
-        Poll::Pending
-    }
-}
-
-/// A mapped buffer taken from a ring. Dropped unused, it goes back as it is.
-struct Slot {
-    ring: Arc<Ring>,
-    buffer: Option<Buffer>,
-}
-
-impl Slot {
-    /// Writes through the mapping, `len` bytes padded to whole words.
-    fn fill(&self, len: u64, write: impl FnOnce(wgpu::WriteOnly<'_, [u8]>)) -> Result<()> {
-        let Some(buffer) = &self.buffer else {
-            return Err(Error::internal("a staging buffer was used twice"));
-        };
-        let mapped = buffer.raw().get_mapped_range_mut(0..len.next_multiple_of(4));
-        let mut view = mapped.map_err(|e| Error::Device {
-            doing: "writing staging memory".into(),
-            message: one_line(&e.to_string()),
-        })?;
-        write(view.slice(..));
-        Ok(())
-    }
-
-    /// Unmaps it for the copies that `record` adds to `encoder`. It comes
-    /// back to the ring, mapped, when the submission is done.
-    fn send(
-        mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        record: impl FnOnce(&mut wgpu::CommandEncoder, &wgpu::Buffer),
-    ) {
-        let Some(buffer) = self.buffer.take() else { return };
-        buffer.raw().unmap();
-        record(encoder, buffer.raw());
-        let raw = buffer.raw().clone();
-        let back = Returning { ring: self.ring.clone(), buffer: Some(buffer) };
-        encoder.map_buffer_on_submit(&raw, wgpu::MapMode::Write, .., move |mapped| {
-            if mapped.is_ok() {
-                back.arrive();
-            }
-        });
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            self.ring.give(buffer);
-        }
-    }
-}
-
-/// Held by the callback; dropped unheard (an encoder never submitted, a
-/// mapping refused) it makes room for a new buffer.
-struct Returning {
-    ring: Arc<Ring>,
-    buffer: Option<Buffer>,
-}
-
-impl Returning {
-    fn arrive(mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            self.ring.give(buffer);
-        }
-    }
-}
-
-impl Drop for Returning {
-    fn drop(&mut self) {
-        if self.buffer.take().is_some() {
-            self.ring.forget();
-        }
-    }
-}
 
 /// Checks a write of `len` bytes at `offset`. Copies move whole words, so a
 /// write that ends inside a word must end where the buffer does: the rest of
@@ -320,12 +149,40 @@ fn copy_padded(view: wgpu::WriteOnly<'_, [u8]>, bytes: &[u8]) {
     rest.fill(0);
 }
 
+/// The staging buffers of steps. Writers that take turns share them.
+#[derive(Debug, Clone)]
+pub(crate) struct StepRing(Arc<Mutex<Arc<Ring>>>);
+
+impl StepRing {
+    /// Buffers of `capacity` bytes to start with.
+    pub(crate) fn new(capacity: u64) -> Self {
+        let size = capacity.max(1).next_multiple_of(super::memory::SIZE_STEP);
+        StepRing(Arc::new(Mutex::new(Ring::new(size, RING))))
+    }
+
+    /// Buffers for steps of `total` bytes, of at least `piece` and at most `most`.
+    fn of(&self, piece: u64, total: u64, most: u64) -> Arc<Ring> {
+        let mut ring = lock(&self.0);
+        if piece > ring.size {
+            // An eighth more at most, so that steps that grow bit by bit do not each
+            // make new buffers.
+            let grain = piece.checked_next_power_of_two().unwrap_or(piece) / 8;
+            let size = piece.next_multiple_of(grain.max(super::memory::SIZE_STEP));
+            let count = if piece < total { PIECE_RING } else { RING };
+            *ring = Ring::new(size.min(most), count);
+        }
+        ring.clone()
+    }
+}
+
 /// The small writes of a step: inputs and parameters, gathered on the host
 /// and copied with one staging buffer in the step's own submission.
 #[derive(Debug)]
 pub struct StepWriter {
     gpu: Arc<Gpu>,
-    ring: Arc<Ring>,
+    ring: StepRing,
+    /// The most bytes of a staging buffer.
+    most: u64,
     bytes: Vec<u8>,
     copies: Vec<(Buffer, u64, Range<u64>)>,
 }
@@ -334,8 +191,20 @@ impl StepWriter {
     /// `capacity` is the bytes of a step to start with; it grows when a step
     /// has more, which costs new staging buffers once.
     pub fn new(gpu: &Arc<Gpu>, capacity: u64) -> Self {
-        let ring = Ring::new(capacity.max(1).next_multiple_of(super::memory::SIZE_STEP), RING);
-        StepWriter { gpu: gpu.clone(), ring, bytes: Vec::new(), copies: Vec::new() }
+        StepWriter::sharing(gpu, StepRing::new(capacity))
+    }
+
+    /// As [`StepWriter::new`], with staging buffers that others have as well.
+    pub(crate) fn sharing(gpu: &Arc<Gpu>, ring: StepRing) -> Self {
+        let most = gpu.caps.limits.max_buffer_size;
+        StepWriter { gpu: gpu.clone(), ring, most, bytes: Vec::new(), copies: Vec::new() }
+    }
+
+    /// From now on staging buffers have at most `bytes`, those that there are apart:
+    /// what is more goes in pieces.
+    pub fn limit(&mut self, bytes: u64) {
+        let most = self.gpu.caps.limits.max_buffer_size;
+        self.most = bytes.next_multiple_of(super::memory::SIZE_STEP).clamp(16, most);
     }
 
     /// Adds `bytes` for `offset` (a multiple of 4) of `buffer` to the step.
@@ -401,17 +270,10 @@ impl StepWriter {
             return Ok(());
         }
         let total = self.bytes.len() as u64;
-        let piece = total.min(total.div_ceil(PIECES).max(LEAST_PIECE));
-        if piece > self.ring.size {
-            // An eighth more at most, so that steps that grow bit by bit do not each
-            // make new buffers.
-            let grain = piece.checked_next_power_of_two().unwrap_or(piece) / 8;
-            let size = piece.next_multiple_of(grain.max(super::memory::SIZE_STEP));
-            let ring = if piece < total { PIECE_RING } else { RING };
-            self.ring = Ring::new(size.min(self.gpu.caps.limits.max_buffer_size), ring);
-        }
-        for piece in chunks(total, self.ring.size) {
-            let slot = self.ring.take(&self.gpu).await?;
+        let piece = total.min(total.div_ceil(PIECES).max(LEAST_PIECE)).min(self.most);
+        let ring = self.ring.of(piece, total, self.most);
+        for piece in chunks(total, ring.size) {
+            let slot = ring.take(&self.gpu).await?;
             let bytes = &self.bytes[piece.start as usize..piece.end as usize];
             slot.fill(bytes.len() as u64, |mut view| view.slice(..).copy_from_slice(bytes))?;
             slot.send(encoder, |encoder, staging| self.copy_piece(encoder, staging, &piece));

@@ -2,7 +2,8 @@
 //! device has, and look-ups from and to strings.
 
 use super::Attributes;
-use super::import::{Feeds, Flow, Importer, Wanted};
+use super::feeds::Feeds;
+use super::import::{Flow, Importer, Wanted};
 use super::memo::Memo;
 use super::model::rows_of;
 use super::node::NodeCx;

@@ -2,20 +2,21 @@
 //! the host must look at a value.
 
 use super::control;
-use super::draw::Draw;
+use super::feeds::{Feed, Feeds};
 use super::host::{self, HostCall, HostWork};
 use super::memo::Memo;
 use super::model::rows_of;
 use super::node::{Needed, NodeCx};
+use super::refused::Refused;
 use super::stage::Next;
 use super::state::{Frame, Kind, Role, State, Value};
 use super::{Attributes, cut};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::formats::onnx::{Constant, OnnxNode};
 use crate::graph::{Bindings, Graph, GraphBuilder, ValueId};
 use crate::ops::Operator;
 use crate::tensor::{DType, Identity, Tensor};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The most nodes and iterations expanded in one graph.
@@ -29,42 +30,6 @@ pub(super) struct Imported {
     /// The graph's inputs, in its order.
     pub(super) inputs: Vec<Feed>,
     pub(super) next: Next,
-}
-
-/// Where an input of a stage's graph comes from.
-#[derive(Debug, Clone)]
-pub(super) enum Feed {
-    /// An entry of the table.
-    Entry(usize),
-    /// Random numbers.
-    Drawn(Draw),
-}
-
-/// The inputs of a graph in the making.
-#[derive(Debug, Default)]
-pub(super) struct Feeds {
-    pub(super) list: Vec<Feed>,
-    names: HashSet<String>,
-    /// The values that are drawn: which inputs they are.
-    drawn: HashMap<ValueId, usize>,
-}
-
-impl Feeds {
-    /// A name for the next input, which errors call it by: this one if it is free.
-    pub(super) fn name(&mut self, wanted: Option<&str>) -> String {
-        let wanted = wanted.filter(|name| !self.names.contains(*name)).map(String::from);
-        let others = (self.list.len()..).map(|number| format!("in{number}"));
-        let free = wanted.or_else(|| others.into_iter().find(|name| !self.names.contains(name)));
-        let name = free.unwrap_or_default();
-        self.names.insert(name.clone());
-        name
-    }
-
-    /// The input that has just been added is drawn.
-    pub(super) fn draw(&mut self, id: ValueId, draw: Draw) {
-        self.drawn.insert(id, self.list.len());
-        self.list.push(Feed::Drawn(draw));
-    }
 }
 
 /// How the import goes on.
@@ -103,16 +68,7 @@ pub(super) struct Importer<'a> {
     entries_here: HashMap<ValueId, usize>,
     constants: HashMap<Identity, ValueId>,
     nodes: u64,
-    refused: Refused,
-}
-
-/// Nodes of the main graph that cannot be imported. The import goes on past them, so
-/// that one error names them all.
-#[derive(Debug, Default)]
-struct Refused {
-    errors: Vec<Error>,
-    /// Values that they or nodes behind them would have made.
-    lost: HashSet<String>,
+    pub(super) refused: Refused,
 }
 
 /// Imports from `state` on. `entries` is the length of the table.
@@ -168,33 +124,6 @@ impl Importer<'_> {
                 }
             }
         }
-    }
-
-    /// Whether the import can go on past a node of the main graph.
-    fn can_pass(&self, error: &Error) -> bool {
-        const MOST: usize = 16;
-        let refused = &self.refused.errors;
-        error.kind() == ErrorKind::Unsupported
-            && self.state.frames.len() == 1
-            && refused.len() < MOST
-    }
-
-    /// Goes on past the current node, whose results are lost.
-    fn pass(&mut self, error: Option<Error>) -> Result<Flow> {
-        let frame = self.state.frames.last_mut();
-        let frame = frame.ok_or_else(|| Error::internal("an import without a graph"))?;
-        let node = frame.graph.nodes.get(frame.at);
-        self.refused.lost.extend(node.into_iter().flat_map(|node| node.outputs.iter().cloned()));
-        self.refused.errors.extend(error);
-        frame.at += 1;
-        self.state.answers.clear();
-        Ok(Flow::On)
-    }
-
-    fn reads_lost(&self, node: &OnnxNode) -> bool {
-        let inside = node.graphs.values().flat_map(|graph| &graph.captures);
-        let lost = &self.refused.lost;
-        !lost.is_empty() && node.inputs.iter().chain(inside).any(|name| lost.contains(name))
     }
 
     /// Counts what is expanded.
@@ -288,7 +217,7 @@ impl Importer<'_> {
     /// The input of the graph that a value is, if it is one of random numbers.
     pub(super) fn drawn(&self, value: &Value) -> Option<usize> {
         match value {
-            Value::Here(id) => self.feeds.drawn.get(id).copied(),
+            Value::Here(id) => self.feeds.drawn(*id),
             _ => None,
         }
     }

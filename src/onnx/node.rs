@@ -2,7 +2,7 @@
 
 use super::Attributes;
 use super::draw::{Draw, Spread};
-use super::import::Feeds;
+use super::feeds::Feeds;
 use super::memo::Memo;
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, GraphBuilder, TensorType, ValueId};

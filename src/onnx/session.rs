@@ -1,7 +1,8 @@
 //! An ONNX model on a backend.
 
 use super::draw::Generator;
-use super::import::{Feed, import, start};
+use super::feeds::Feed;
+use super::import::{import, start};
 use super::inputs;
 use super::memo::Memo;
 use super::mixed::{Fallback, Work};

@@ -5,9 +5,12 @@
 //! it reads there has to be bound as writable too. That costs a shader of its own and
 //! may cost speed: it is done where memory would else be well above what is alive.
 
+mod tries;
+
 use super::memory::Lifetime;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use tries::Tries;
 
 /// Where offsets may be: what every device can bind (WebGPU's default
 /// `minStorageBufferOffsetAlignment`).
@@ -27,10 +30,6 @@ const SMALL: u64 = 32 << 10;
 /// Both are at most about this share of weights and what is alive: a small network has
 /// to be small as well.
 const SHARE: u64 = 32;
-
-/// Placing goes on while it takes no more steps than this: comparisons of an operand
-/// with another one.
-const WORK: usize = 12_000_000;
 
 /// What is known of the operands beside their lifetimes.
 #[derive(Debug, Default, Clone)]
@@ -60,11 +59,11 @@ pub(super) struct Packing {
 /// Gives every operand a place. Several orders of choosing are tried, with none that
 /// read and write in one buffer first.
 pub(super) fn pack(lifetimes: &[Option<Lifetime>], rules: &Rules) -> Packing {
-    let room = Room::new(lifetimes, rules);
-    let best = room.search();
+    let load = Load::new(lifetimes, rules);
+    let best = load.search();
     let mut buffers = vec![0; best.shelves.len()];
     let mut places = vec![None; lifetimes.len()];
-    for (item, &(shelf, start)) in room.items.iter().zip(&best.places) {
+    for (item, &(shelf, start)) in load.items.iter().zip(&best.places) {
         places[item.operand] = Some((shelf, start));
         // The last one in a buffer needs no padding behind it.
         buffers[shelf] = buffers[shelf].max(start + item.life.device_bytes.max(LEAST));
@@ -93,7 +92,8 @@ impl Item {
     }
 }
 
-struct Room {
+/// What is to be packed.
+struct Load {
     items: Vec<Item>,
     /// Bytes alive at one time, at most: no packing takes less.
     least: u64,
@@ -132,7 +132,7 @@ struct Offer {
     left: u64,
 }
 
-impl Room {
+impl Load {
     fn new(lifetimes: &[Option<Lifetime>], rules: &Rules) -> Self {
         let mut number = vec![usize::MAX; lifetimes.len()];
         let alive = lifetimes.iter().enumerate().filter(|(_, life)| life.is_some());
@@ -156,14 +156,14 @@ impl Room {
         let largest = items.iter().map(|item| item.size).max().unwrap_or(0);
         let least = least(&items);
         let little = least.saturating_add(rules.weights) / SHARE;
-        Room { least, most: largest.max(MOST), little, items }
+        Load { least, most: largest.max(MOST), little, items }
     }
 
     /// The smallest packing found within the work allowed: with nothing read and
     /// written in one buffer if that takes little more than what is alive.
     fn search(&self) -> Layout {
         let orders = self.orders();
-        let mut tries = Tries { room: self, left: WORK, seed: 1 };
+        let mut tries = Tries::new(self);
         let good = self.least + (self.least / 16).max(SMALL.min(self.little));
         let worth = WORTH.min(2 * self.little).max(self.least / 64);
         let mut best = tries.best(&orders, None, good);
@@ -317,81 +317,6 @@ fn least(items: &[Item]) -> u64 {
     live(items).into_iter().max().unwrap_or(0)
 }
 
-/// Placements in one order after another.
-struct Tries<'a> {
-    room: &'a Room,
-    /// Work that is left.
-    left: usize,
-    seed: u64,
-}
-
-/// Changes of an order that are tried, for each operand.
-const TRIES: usize = 16;
-
-impl Tries<'_> {
-    /// The smallest layout of these orders and of what small changes make of the best.
-    /// Ends early with one of at most `good` bytes.
-    fn best(&mut self, orders: &[Vec<usize>], clash: Option<u64>, good: u64) -> Layout {
-        let cost = |layout: &Layout| (layout.bytes, layout.clashes);
-        let first =
-            |tries: &mut Self, order: &Vec<usize>| (tries.place(order, clash), order.clone());
-        let mut best = first(self, &orders[0]);
-        for order in &orders[1..] {
-            if best.0.bytes <= good {
-                break;
-            }
-            let other = first(self, order);
-            if cost(&other.0) < cost(&best.0) {
-                best = other;
-            }
-        }
-        // A share of the work for each kind of try, and little for few operands.
-        let enough = self.left / 2;
-        for _ in 0..TRIES * orders[0].len() {
-            if best.0.bytes <= good || self.left <= enough {
-                break;
-            }
-            let order = self.changed(&best.1, &best.0);
-            let layout = self.place(&order, clash);
-            if cost(&layout) <= cost(&best.0) {
-                best = (layout, order);
-            }
-        }
-        best.0
-    }
-
-    fn place(&mut self, order: &[usize], clash: Option<u64>) -> Layout {
-        let items = order.len();
-        self.left = self.left.saturating_sub(items * items / 2 + 64);
-        self.room.place(order, clash)
-    }
-
-    /// The order with an item that made a shelf as large as it is chosen earlier.
-    fn changed(&mut self, order: &[usize], layout: &Layout) -> Vec<usize> {
-        let items = &self.room.items;
-        let tops: Vec<usize> = (0..order.len())
-            .filter(|&at| {
-                let (shelf, start) = layout.places[order[at]];
-                start > 0 && start + items[order[at]].size == layout.shelves[shelf].bytes
-            })
-            .collect();
-        let mut order = order.to_vec();
-        let from = match tops.is_empty() || self.random(4) == 0 {
-            true => self.random(order.len()),
-            false => tops[self.random(tops.len())],
-        };
-        let to = self.random(from + 1);
-        order[to..=from].rotate_right(1);
-        order
-    }
-
-    /// A number below `end`, always the same in a run of the same plan.
-    fn random(&mut self, end: usize) -> usize {
-        self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.seed >> 33) as usize % end.max(1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -478,7 +403,7 @@ mod tests {
             lives.push(life(kib * 2, 39 - 3 * depth, 40 - 3 * depth));
             lives.push(life(kib, 40 - 3 * depth, 42 - 3 * depth));
         }
-        let items = Room::new(&lives, &Rules::default()).items;
+        let items = Load::new(&lives, &Rules::default()).items;
         let packing = check(&lives, &Rules { wary: chain(lives.len()), ..Rules::default() });
         let (bytes, least) = (packing.buffers.iter().sum::<u64>(), least(&items));
         assert!(bytes <= least + least / 16, "{bytes} {least}");

@@ -109,27 +109,40 @@ pub(super) struct Draw {
     reals: (f64, f64),
     whole: i64,
     blank: bool,
+    /// Whether each operand's real numbers are above those of the next, so that
+    /// differences are above zero.
+    falling: bool,
 }
+
+/// What is above the operands whose numbers fall.
+const TOP: usize = 16;
 
 impl Draw {
     /// In the order to try them; no ends stand for the normal distribution.
-    pub(super) const ALL: [Draw; 5] = [
-        Draw { reals: (0.0, 0.0), whole: 2, blank: false },
-        Draw { reals: (0.1, 0.9), whole: 2, blank: false },
-        Draw { reals: (0.0, 0.0), whole: 1, blank: false },
-        Draw { reals: (1.1, 1.9), whole: 2, blank: false },
-        Draw { reals: (0.1, 0.9), whole: 1, blank: false },
+    pub(super) const ALL: [Draw; 6] = [
+        Draw::of((0.0, 0.0), 2),
+        Draw::of((0.1, 0.9), 2),
+        Draw::of((0.0, 0.0), 1),
+        Draw::of((1.1, 1.9), 2),
+        Draw::of((0.1, 0.9), 1),
+        Draw { falling: true, ..Draw::of((0.1, 0.9), 2) },
     ];
     /// What is timed: whole numbers that are right whatever the extents are.
-    pub(super) const TIMED: Draw = Draw { reals: (0.0, 0.0), whole: 1, blank: false };
+    pub(super) const TIMED: Draw = Draw::of((0.0, 0.0), 1);
     /// Zeros, where only types and extents matter.
-    pub(super) const BLANK: Draw = Draw { reals: (0.0, 0.0), whole: 1, blank: true };
+    pub(super) const BLANK: Draw = Draw { blank: true, ..Draw::of((0.0, 0.0), 1) };
 
-    fn values(self, integer: bool) -> Values {
+    const fn of(reals: (f64, f64), whole: i64) -> Self {
+        Draw { reals, whole, blank: false, falling: false }
+    }
+
+    /// For the operand of this number.
+    fn values(self, integer: bool, number: usize) -> Values {
+        let above = if self.falling { TOP.saturating_sub(number) as f64 } else { 0.0 };
         match self.reals {
             _ if integer => Values::Whole(0, self.whole),
             (0.0, 0.0) => Values::Normal(1.0),
-            (from, to) => Values::Uniform(from, to),
+            (from, to) => Values::Uniform(from + above, to + above),
         }
     }
 }
@@ -319,7 +332,7 @@ impl Making<'_> {
         let whole = value.ty.dtype.is_integer();
         let values = match self.filled.filter(|_| whole && value.ty.dtype != DType::Bool) {
             Some(filled) => Values::Whole(filled, filled + 1),
-            None => self.draw.values(whole),
+            None => self.draw.values(whole, number),
         };
         generate(&CaseInput::run(value.ty.dtype, &extents).values(values), mix(SEED, number as u64))
     }
@@ -353,11 +366,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Whether all of it is finite: other values prove little.
+    /// Whether all of it is finite, and whole numbers have the 32 bits of a device:
+    /// other values prove little.
     pub(super) fn is_finite(&self) -> bool {
+        const HELD: std::ops::RangeInclusive<i64> = i32::MIN as i64..=u32::MAX as i64;
         self.results.iter().all(|result| match &result.data {
             RefData::Real(values) => values.iter().all(|value| value.is_finite()),
-            RefData::Int(_) => true,
+            RefData::Int(values) => values.iter().all(|value| HELD.contains(value)),
         })
     }
 }

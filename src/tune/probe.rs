@@ -45,12 +45,44 @@ pub(super) async fn probe(
     let mut last = "the node cannot be run by itself".to_string();
     for cut in Cut::ALL {
         let policy = if cut == Cut::Nothing { policy.clone() } else { forced(policy, wanted) };
-        match small(gpu, at, cut, &policy, wanted) {
-            Ok((alone, answer)) => return run(gpu, at, &alone, &answer, policy).await,
-            Err(why) => last = why.to_string(),
+        let (mut draws, mut refused) = (&Draw::ALL[..], None);
+        loop {
+            match small(gpu, at, cut, draws, &policy, wanted) {
+                Ok((alone, answer, rest)) => {
+                    match run(gpu, at, &alone, &answer, policy.clone()).await? {
+                        Ran::Judged(verdict) => return Ok(verdict),
+                        Ran::Refused(why) => refused = Some(why),
+                    }
+                    draws = rest;
+                }
+                Err(why) => {
+                    last = why.to_string();
+                    break;
+                }
+            }
+        }
+        if let Some(why) = refused {
+            return Ok(no_values(at, why));
         }
     }
     Ok(Verdict::Untried(last))
+}
+
+/// What came of one run.
+enum Ran {
+    Judged(Verdict),
+    /// The kernel would not take the values: why.
+    Refused(String),
+}
+
+/// What it means that a kernel took none of the values that the reference takes. In a
+/// chain numbers may leave the 32 bits of a device and come back to them, of which the
+/// reference, which has 64, knows nothing.
+fn no_values(at: At<'_>, why: String) -> Verdict {
+    match at.node.op.name() {
+        "Chain" => Verdict::Untried(why),
+        _ => Verdict::Wrong(why),
+    }
 }
 
 /// The shapes of what is cut down would choose other variants.
@@ -64,19 +96,21 @@ fn forced(policy: &Policy, wanted: &Shaders) -> Policy {
     policy
 }
 
-/// The node by itself and the answer, if it becomes the same shaders.
-fn small(
+/// The node by itself and the answer, if it becomes the same shaders, and the ways to
+/// draw values that are left.
+fn small<'d>(
     gpu: &Arc<Gpu>,
     at: At<'_>,
     cut: Cut,
+    draws: &'d [Draw],
     policy: &Policy,
     wanted: &Shaders,
-) -> Result<(Alone, Answer)> {
+) -> Result<(Alone, Answer, &'d [Draw])> {
     let op = at.node.op.clone();
     let mut checked = false;
     let mut found = None;
     let mut last = Error::internal("no way to draw values");
-    for draw in Draw::ALL {
+    for (number, &draw) in draws.iter().enumerate() {
         let alone = at.alone(cut, draw, false)?;
         if !checked {
             let became = shaders(gpu, &alone, policy)?;
@@ -87,8 +121,10 @@ fn small(
             checked = true;
         }
         match alone.reference(op.as_ref()) {
-            Ok(answer) if answer.is_finite() => return Ok((alone, answer)),
-            Ok(answer) => found = found.or(Some((alone, answer))),
+            Ok(answer) if answer.is_finite() => {
+                return Ok((alone, answer, &draws[number + 1..]));
+            }
+            Ok(answer) => found = found.or(Some((alone, answer, &draws[draws.len()..]))),
             Err(error) => last = error,
         }
     }
@@ -126,14 +162,14 @@ async fn run(
     alone: &Alone,
     answer: &Answer,
     policy: Policy,
-) -> Result<Verdict> {
+) -> Result<Ran> {
     let (mut engine, index) = engine(gpu, alone, policy, None).await?;
     let inputs: Vec<Given<'_>> = alone.inputs.iter().map(Given::Host).collect();
     let outputs = match engine.run(index, &inputs, &alone.values, false, &[]).await {
         Ok(outputs) => outputs,
         // Values that a kernel refuses and the reference takes.
         Err(error @ (Error::Input { .. } | Error::Unsupported { .. })) => {
-            return Ok(Verdict::Wrong(error.to_string()));
+            return Ok(Ran::Refused(error.to_string()));
         }
         Err(error) => return Err(error),
     };
@@ -155,8 +191,8 @@ async fn run(
     }
     let (ran, half) = engine.took_part(index, &alone.values)?;
     judge(at, answer, &results, half).map(|wrong| match wrong {
-        Some(what) => Verdict::Wrong(what),
-        None => Verdict::Right(ran),
+        Some(what) => Ran::Judged(Verdict::Wrong(what)),
+        None => Ran::Judged(Verdict::Right(ran)),
     })
 }
 

@@ -17,8 +17,10 @@ mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use oracle::{COSINE, MODELS, Oracle, RELATIVE, check, folder, relative};
+use std::path::PathBuf;
 use support::backends::{self, Named};
 use support::cache;
+use support::spared;
 use wginfer::embed::{EmbedOptions, Embedder, Embeddings, Pooling, Weights, cosine};
 
 type Body = fn(&Named) -> Result<(), Failed>;
@@ -30,6 +32,7 @@ const BODIES: &[(&str, Body)] = &[
     ("few_plans_serve_every_length", few_plans),
     ("weights_need_not_be_aligned", weights_need_not_be_aligned),
     ("minilm", minilm),
+    ("minilm_takes_little_memory", little_memory),
 ];
 
 fn main() {
@@ -210,12 +213,33 @@ fn options_are_followed() -> Result<(), Failed> {
 }
 
 /// The vectors of 24 sentences and their cosines with one another.
-fn minilm(backend: &Named) -> Result<(), Failed> {
+/// Where MiniLM is.
+fn minilm_folder() -> Result<PathBuf, Failed> {
     let folder = cache::embed_model().ok_or("no cache directory")?;
-    if !folder.exists() {
-        let place = folder.display();
-        return Err(format!("{place} is missing; run scripts/fetch_embed_model.sh").into());
+    if folder.exists() {
+        return Ok(folder);
     }
+    Err(format!("{} is missing; run scripts/fetch_embed_model.sh", folder.display()).into())
+}
+
+/// Texts of several lengths on a device of its own.
+fn little_memory(backend: &Named) -> Result<(), Failed> {
+    let wginfer::Backend::Gpu(gpu) = &backend.backend else { return Ok(()) };
+    let texts = ["the cat", "a dog sleeps on the mat while the cat looks at the moon"];
+    let gpu = pollster::block_on(gpu.reopen())?;
+    let own = wginfer::Backend::Gpu(gpu.clone());
+    // Kernels are tried the first time, which takes memory.
+    Embedder::open(minilm_folder()?, &own)?.embed_blocking(&texts)?;
+    gpu.trim();
+    gpu.tick();
+    gpu.reset_peaks();
+    let mut embedder = Embedder::open(minilm_folder()?, &own)?;
+    embedder.embed_blocking(&texts)?;
+    spared::conclude(&spared::judged("MiniLM", &embedder.memory(), &gpu.memory()))
+}
+
+fn minilm(backend: &Named) -> Result<(), Failed> {
+    let folder = minilm_folder()?;
     let oracle = Oracle::read("minilm");
     let mut embedder = Embedder::open(&folder, &backend.backend)?;
     assert_eq!(embedder.most_tokens(), oracle.most);

@@ -31,15 +31,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use support::backends::{self, Named};
+use support::spared;
 use wginfer::Backend;
-use wginfer::gpu::Purpose;
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 
 /// The largest distance from ONNX Runtime's result, relative to its length.
 const LARGEST: f64 = 1e-4;
-/// Device memory beyond weights, the values that are needed at one time and the input:
-/// a share of these, and what parameters and the smallest staging buffers take.
-const SPARE: (f64, f64) = (0.15, 65536.0);
 /// How much worse than the Python package a page may be read: a point.
 const MARGIN: f64 = 0.01;
 
@@ -99,17 +96,13 @@ fn compared(backend: &Named, case: &Case) -> Result<(), Failed> {
     let input = picture::tensor(&[part], width, height)?;
     let options = OnnxOptions { gpu_only: backend.is_gpu(), ..OnnxOptions::default() };
     let name = model.inputs()[0].name.clone();
-    // Other tests hold memory of the shared device.
-    let own = match &backend.backend {
-        Backend::Gpu(gpu) => Backend::Gpu(pollster::block_on(gpu.reopen())?),
-        Backend::Cpu => Backend::Cpu,
-    };
-    let mut session = OnnxSession::new(model.clone(), &own, options.clone())?;
-    session.run_blocking(&[(&name, &input)])?;
-    spared(&own, &session, input.bytes().len())?;
+    if let Backend::Gpu(gpu) = &backend.backend {
+        let spared = spared::run(&case.model, &model, gpu, &[(&name, &input)])?;
+        spared::conclude(&spared.over)?;
+    }
     let mut options = options;
     options.session.poison = true;
-    let mut session = OnnxSession::new(model, &own, options)?;
+    let mut session = OnnxSession::new(model, &backend.backend, options)?;
     let output = session.run_blocking(&[(&name, &input)])?.remove(0).1;
     assert_eq!(output.extents(), case.extents);
     let all = output.to_f32()?;
@@ -125,20 +118,6 @@ fn compared(backend: &Named, case: &Case) -> Result<(), Failed> {
     let distance = distance(&got, &case.values);
     if distance.is_nan() || distance > LARGEST {
         return Err(format!("{distance:e} from ONNX Runtime's").into());
-    }
-    Ok(())
-}
-
-/// Whether a run took little more memory than it needs.
-fn spared(backend: &Backend, session: &OnnxSession, input: usize) -> Result<(), Failed> {
-    let Backend::Gpu(gpu) = backend else { return Ok(()) };
-    let (memory, books) = (session.memory(), gpu.memory());
-    let weights = books.current(Purpose::Weights);
-    let needed = (weights + memory.live_peak + input as u64) as f64;
-    let most = needed * (1.0 + SPARE.0) + SPARE.1;
-    println!("{:.3} of {needed} bytes at most", books.total_peak as f64 / needed);
-    if memory.live_peak == 0 || weights == 0 || books.total_peak as f64 > most {
-        return Err(format!("{memory:?}, {books:?}: more than {most} bytes").into());
     }
     Ok(())
 }

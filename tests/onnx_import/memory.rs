@@ -1,32 +1,13 @@
-//! What networks of several kinds take on a device: little more than their weights,
-//! the largest set of values that are needed at one time, and what goes in and out.
+//! What networks of several kinds take on a device: little more than their weights
+//! and the largest set of values that are needed at one time.
 
 use super::Named;
 use super::build::*;
+use crate::support::spared;
 use libtest_mimic::Failed;
-use std::sync::Arc;
 use wginfer::formats::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
-use wginfer::gpu::{Gpu, Purpose};
-use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
+use wginfer::onnx::Model;
 use wginfer::{Backend, Tensor};
-
-/// What there may be above what is needed: a share, and bytes, for staging of
-/// parameters and for buffers that have few of them.
-const SPARE: (f64, f64) = (0.15, 48e3);
-
-/// Runs a model once, so that its kernels are known to be right on the device: trying
-/// them takes memory the first time. Says how much was taken at most.
-fn try_kernels(model: &Arc<Model>, gpu: &Arc<Gpu>, x: &Tensor) -> Result<u64, Failed> {
-    let backend = Backend::Gpu(gpu.clone());
-    let mut session = OnnxSession::new(model.clone(), &backend, OnnxOptions::default())?;
-    session.run_blocking(&[("x", x)])?;
-    drop(session);
-    let most = gpu.memory().total_peak;
-    gpu.trim();
-    gpu.tick();
-    gpu.reset_peaks();
-    Ok(most)
-}
 
 /// A network in the making.
 #[derive(Default)]
@@ -248,36 +229,11 @@ pub fn several_kinds(backend: &Named) -> Result<(), Failed> {
     let mut over = Vec::new();
     for (kind, make) in kinds {
         let (graph, dims) = make();
-        // Other tests hold memory of the shared device.
-        let gpu = pollster::block_on(gpu.reopen())?;
         let model = Model::from_bytes(&format!("{kind}.onnx"), bytes(graph))?;
-        let options = OnnxOptions { gpu_only: true, ..OnnxOptions::default() };
         let count: usize = dims.iter().product();
         let values: Vec<f32> = (0..count).map(|i| (i * 29 % 83) as f32 / 83.0).collect();
         let x = Tensor::from_f32(&dims, &values)?;
-        let tried = try_kernels(&model, &gpu, &x)?;
-        let mut session = OnnxSession::new(model, &Backend::Gpu(gpu.clone()), options)?;
-        let results = session.run_blocking(&[("x", &x)])?;
-        let held = x.bytes().len() + results.iter().map(|(_, y)| y.bytes().len()).sum::<usize>();
-        let (memory, books) = (session.memory(), gpu.memory());
-        let needed = books.current(Purpose::Weights) + memory.live_peak;
-        let ratio = |more: usize| books.total_peak as f64 / (needed as f64 + more as f64);
-        let working = memory.slots as f64 / memory.live_peak as f64;
-        let (alone, all) = (ratio(0), ratio(held));
-        println!("{kind}: {alone:.3} of {needed}, {all:.3} with {held}; working {working:.3}");
-        if memory.live_peak == 0 || books.total_peak < needed {
-            return Err(format!("{kind}: {needed} bytes are needed: {books:?}").into());
-        }
-        let most = (needed as f64 + held as f64) * (1.0 + SPARE.0) + SPARE.1;
-        // A trial has the operands of one node, which at most are what is alive there.
-        let most_tried = most + memory.live_peak as f64;
-        println!("{kind}: {:.3} of that with trials of kernels", tried as f64 / most_tried);
-        if tried as f64 > most_tried {
-            over.push(format!("{kind}: {tried} bytes while kernels were tried"));
-        }
-        if books.total_peak as f64 > most || working > 1.0 + SPARE.0 {
-            over.push(format!("{kind}: {memory:?}, {books:?}"));
-        }
+        over.extend(spared::run(kind, &model, gpu, &[("x", &x)])?.over);
     }
-    if over.is_empty() { Ok(()) } else { Err(over.join("\n").into()) }
+    spared::conclude(&over)
 }

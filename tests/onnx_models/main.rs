@@ -18,6 +18,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use support::backends::{self, Named};
+use support::spared;
+use wginfer::Backend;
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::ops::RefTensor;
 use wginfer::passes::PASSES;
@@ -73,7 +75,29 @@ fn main() {
             }
         }
     }
+    for backend in backends::all().into_iter().filter(Named::is_gpu) {
+        let title = format!("onnx_models::{}::memory", backend.name);
+        trials.push(Trial::test(title, move || memory(&backend)));
+    }
     backends::conclude(&arguments, trials);
+}
+
+/// No model takes more than its weights, what is alive at one time, and a little.
+fn memory(backend: &Named) -> Result<(), Failed> {
+    let Backend::Gpu(gpu) = &backend.backend else { return Err("no GPU".into()) };
+    let mut over = Vec::new();
+    for (folder, entry) in &entries() {
+        let read = |ending: &str| std::fs::read(file(folder, &format!("{}.{ending}", entry.model)));
+        let model = Model::from_bytes(&entry.model, read("onnx")?)?;
+        let numbers = read("bin")?;
+        let mut rest = &numbers[..];
+        let given = entry.inputs.iter();
+        let inputs: Vec<(&str, Tensor)> =
+            given.map(|given| (given.name.as_str(), tensor(given, &mut rest))).collect();
+        let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, t)| (*name, t)).collect();
+        over.extend(spared::run(&entry.model, &model, gpu, &inputs)?.over);
+    }
+    spared::conclude(&over)
 }
 
 fn tensor(given: &Given, bytes: &mut &[u8]) -> Tensor {

@@ -10,4 +10,5 @@ pub mod demo_model;
 pub mod heap;
 pub mod live;
 pub mod resident;
+pub mod spared;
 pub mod tiny_model;

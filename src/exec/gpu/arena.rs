@@ -4,7 +4,7 @@ use super::compile::Bound;
 use super::kept::{DeviceTensor, Given, Tenant};
 use crate::error::Result;
 use crate::gpu::errors::lock;
-use crate::gpu::{Buffer, Gpu, Purpose};
+use crate::gpu::{Buffer, Gpu, Purpose, StepRing};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -25,6 +25,8 @@ pub(super) type Place = Arc<Mutex<Option<Arc<Bound>>>>;
 #[derive(Debug, Default)]
 struct Buffers {
     all: Vec<Buffer>,
+    /// Staging of sessions that share it, once there are any.
+    ring: Option<StepRing>,
     users: Vec<Weak<Mutex<Option<Arc<Bound>>>>>,
     tenants: Vec<Weak<Tenant>>,
 }
@@ -45,6 +47,12 @@ impl Arena {
         let device = Arc::as_ptr(gpu) as usize;
         let buffers = lock(devices).entry(device).or_default().clone();
         Arena { buffers, shared: true }
+    }
+
+    /// The staging buffers that sessions share, where they do.
+    pub(super) fn staging(&self) -> Option<StepRing> {
+        let ring = || StepRing::new(super::STEP_BYTES);
+        self.shared.then(|| lock(&self.buffers).ring.get_or_insert_with(ring).clone())
     }
 
     /// Bytes of all buffers.

@@ -1,9 +1,10 @@
 //! From kernel calls to pipelines, bind groups and a table of parameters.
 
+use super::params::{Params, Table};
 use super::{Given, GpuEngine, arena};
 use crate::error::{Error, Result};
 use crate::gpu::errors::lock;
-use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose, Scalar};
+use crate::gpu::{BindGroup, Buffer, BufferBinding, Pipeline, Purpose};
 use crate::graph::{Dim, ValueId};
 use crate::kernels::{Dispatch, Fault, Grid, Param, Place, View};
 use crate::plan::{Call, Home, OperandId, Places, Plan, Room};
@@ -37,8 +38,7 @@ pub(super) struct Bound {
     pub(super) places: Arc<Places>,
     pub(super) slots: Vec<Buffer>,
     pub(super) inputs: Vec<InputPlace>,
-    pub(super) params: Buffer,
-    pub(super) param_bytes: usize,
+    pub(super) params: Params,
     /// What kernels may find wrong while they run, and in which node; see
     /// [`Place::Status`].
     pub(super) faults: Vec<(Fault, String)>,
@@ -88,7 +88,6 @@ impl Bound {
 pub(super) struct Step {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) group: BindGroup,
-    pub(super) params: Vec<(usize, Param)>,
     pub(super) grid: Grid,
     pub(super) work: Dim,
     pub(super) variant: String,
@@ -123,35 +122,27 @@ impl GpuEngine {
             dispatches.iter_mut().for_each(|dispatch| share_buffers(plan, &places, call, dispatch));
             self.reserve(dispatches).await?;
         }
-        let align = self.gpu.caps().uniform_alignment() as usize;
-        let mut steps = Vec::new();
-        let mut layout = Vec::new();
-        let mut param_bytes = 0;
-        for (at, (call, dispatches)) in calls.into_iter().enumerate() {
-            for dispatch in dispatches {
+        let (mut steps, mut layout, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        let mut table = Table::new(self.gpu.caps().uniform_alignment());
+        for (number, (call, dispatches)) in calls.into_iter().enumerate() {
+            for mut dispatch in dispatches {
+                watch(&mut dispatch, &call.node, &mut faults);
                 let pipeline = self.gpu.pipeline(&dispatch.shader)?;
-                let size =
-                    pipeline.reflection().params().map_or(0, |params| params.min_size as usize);
-                layout.push(((at, call), dispatch, pipeline, param_bytes, size));
-                param_bytes += size.next_multiple_of(align);
+                let given = std::mem::take(&mut dispatch.params);
+                let part = table.add(&pipeline, given, &call.node);
+                let part = part.map_err(|error| error.at_node(&call.node))?;
+                layout.push(((number, call), dispatch, pipeline, part));
             }
         }
-        let params = self.gpu.alloc(
-            Purpose::Parameters,
-            param_bytes as u64,
-            Purpose::Parameters.usage(),
-            "parameters",
-        )?;
-        let mut faults = Vec::new();
-        for ((number, call), mut dispatch, pipeline, at, size) in layout {
-            watch(&mut dispatch, &call.node, &mut faults);
+        let params = table.on(&self.gpu)?;
+        for ((number, call), dispatch, pipeline, part) in layout {
             let (places, slots, inputs) = (&places, &slots, &inputs);
             let place = Binder { engine: self, plan, places, number, call, slots, inputs };
-            let step = place.step(dispatch, pipeline, &params, at, size);
+            let step = place.step(dispatch, pipeline, &params.buffer, part);
             steps.push(step.map_err(|e| e.at_node(&call.node))?);
         }
         self.gpu.keep();
-        Ok(Bound { steps, places, slots, inputs, params, param_bytes, faults })
+        Ok(Bound { steps, places, slots, inputs, params, faults })
     }
 
     /// Buffers for a plan's slots and inputs. In shared memory the inputs, which
@@ -308,8 +299,7 @@ impl Binder<'_> {
         dispatch: Dispatch,
         pipeline: Arc<Pipeline>,
         params: &Buffer,
-        at: usize,
-        size: usize,
+        (at, size): (usize, usize),
     ) -> Result<Step> {
         let mut bindings: Vec<(&str, BufferBinding<'_>)> = Vec::new();
         for (name, view) in &dispatch.bindings {
@@ -319,12 +309,10 @@ impl Binder<'_> {
             let (offset, size) = (at as u64, size as u64);
             bindings.push(("params", BufferBinding { buffer: params, offset, size }));
         }
-        let placed = place_params(&pipeline, dispatch.params, at)?;
         let group = self.engine.gpu.bind(&pipeline, &bindings)?;
         Ok(Step {
             pipeline,
             group,
-            params: placed,
             grid: dispatch.grid,
             work: dispatch.work,
             variant: dispatch.variant,
@@ -439,37 +427,4 @@ fn watch(dispatch: &mut Dispatch, node: &str, faults: &mut Vec<(Fault, String)>)
         });
         *param = Param::U32(status_code(number));
     }
-}
-
-/// Matches parameters to the members of the shader's `Params` by name and type:
-/// where each goes in the table, given where the dispatch's part of it starts.
-fn place_params(
-    pipeline: &Pipeline,
-    given: Vec<(&'static str, Param)>,
-    start: usize,
-) -> Result<Vec<(usize, Param)>> {
-    let wrong = |what: String| Error::Shader { shader: pipeline.name.clone(), what };
-    let members = pipeline.reflection().params().map_or(&[][..], |params| &params.members);
-    for member in members {
-        let named = given.iter().filter(|(name, _)| *name == member.name).count();
-        if named != 1 {
-            return Err(wrong(format!("parameter '{}' is given {named} times", member.name)));
-        }
-    }
-    let mut placed = Vec::with_capacity(given.len());
-    for (name, param) in given {
-        let member = members.iter().find(|member| member.name == name);
-        let member = member.ok_or_else(|| wrong(format!("there is no parameter '{name}'")))?;
-        let scalar = match &param {
-            Param::Dim(_) | Param::U32(_) | Param::Status(_) => Scalar::U32,
-            Param::I32(_) => Scalar::I32,
-            Param::F32(_) => Scalar::F32,
-        };
-        if member.count != 1 || member.scalar != scalar {
-            let what = format!("parameter '{name}' is {scalar:?} on the host and {member:?} there");
-            return Err(wrong(what));
-        }
-        placed.push((start + member.offset as usize, param));
-    }
-    Ok(placed)
 }

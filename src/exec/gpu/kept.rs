@@ -18,20 +18,22 @@ pub(super) struct Tenant {
     gpu: Arc<Gpu>,
     buffer: Mutex<Buffer>,
     bytes: u64,
+    /// Bytes of staging memory that reading it may take.
+    staging: u64,
     dtype: DType,
     extents: Vec<usize>,
 }
 
 impl DeviceTensor {
-    /// A tensor in the first bytes of a buffer.
+    /// A tensor in the first `bytes` of a buffer, which is read through so much staging
+    /// memory.
     pub(super) fn new(
         gpu: Arc<Gpu>,
-        buffer: Buffer,
-        bytes: u64,
+        (buffer, bytes, staging): (Buffer, u64, u64),
         (dtype, extents): (DType, Vec<usize>),
     ) -> Self {
         let buffer = Mutex::new(buffer);
-        DeviceTensor(Arc::new(Tenant { gpu, buffer, bytes, dtype, extents }))
+        DeviceTensor(Arc::new(Tenant { gpu, buffer, bytes, staging, dtype, extents }))
     }
 
     pub(super) fn tenant(&self) -> &Arc<Tenant> {
@@ -52,8 +54,11 @@ impl DeviceTensor {
     /// # Errors
     /// If the device fails.
     pub(crate) async fn read(&self) -> Result<Tensor> {
-        let Tenant { gpu, bytes, dtype, extents, .. } = &*self.0;
-        let read = gpu.read(&self.buffer(), 0, *bytes).await?;
+        let Tenant { gpu, bytes, staging, dtype, extents, .. } = &*self.0;
+        let (buffer, encoder) = (self.buffer(), gpu.encoder("read-back"));
+        let ranges = [(&buffer, 0, *bytes)];
+        let read = gpu.submit_and_read("reading back", encoder, &ranges, *staging).await?;
+        let read = read.into_iter().next().unwrap_or_default();
         Tensor::new(*dtype, extents, to_host(*dtype, read))
     }
 }

@@ -8,6 +8,7 @@ mod compile;
 mod judge;
 mod kept;
 mod narrow;
+mod params;
 mod profile;
 mod resize;
 mod run;
@@ -34,9 +35,13 @@ pub use weights::SharedWeights;
 use weights::Weights;
 
 /// Bytes of staging for the inputs and parameters of a step, to start with.
-const STEP_BYTES: u64 = 128 << 10;
-/// The same where there are many sessions on one device.
-const SHARED_STEP_BYTES: u64 = 8 << 10;
+const STEP_BYTES: u64 = 8 << 10;
+/// The bytes that a staging buffer may have whatever the model is, where no other session
+/// has it: a step of a language model is to be one submission.
+const OWN_STEP_BYTES: u64 = 128 << 10;
+/// The share of weights, states and working memory that a staging buffer may have
+/// beside them, if that is more.
+const STAGING_SHARE: u64 = 64;
 
 /// Weights, states and compiled plans on a device.
 #[derive(Debug)]
@@ -81,8 +86,10 @@ impl GpuEngine {
         let weights = Weights::upload(&gpu, &graph, options.weights.as_ref(), progress).await?;
         let states = allocate_states(&gpu, &graph, fixed)?;
         let arena = Arena::new(&gpu, options.memory.as_ref());
-        let step = if arena.shared { SHARED_STEP_BYTES } else { STEP_BYTES };
-        let writer = StepWriter::new(&gpu, step);
+        let writer = match arena.staging() {
+            Some(ring) => StepWriter::sharing(&gpu, ring),
+            None => StepWriter::new(&gpu, STEP_BYTES),
+        };
         let pace = Pace::new(gpu.caps().is_software(), options.submission_ms);
         Ok(GpuEngine {
             gpu,
@@ -149,6 +156,14 @@ impl GpuEngine {
             slots: self.arena.bytes(),
             live_peak: self.live_peak,
         }
+    }
+
+    /// The most bytes that a staging buffer for a run has.
+    fn staging(&self) -> u64 {
+        let states: u64 = self.states.iter().map(Buffer::size).sum();
+        let all = self.weights.device_bytes().saturating_add(states) + self.arena.bytes();
+        let least = if self.arena.shared { STEP_BYTES } else { OWN_STEP_BYTES };
+        least.max(all / STAGING_SHARE)
     }
 
     pub(crate) async fn compile(&mut self, plan: Plan) -> Result<usize> {

@@ -1,6 +1,6 @@
 //! A run that measures each dispatch.
 
-use super::run::{Sized, copy_inputs, cut, encode, sized, write_inputs, write_params};
+use super::run::{Sized, copy_inputs, cut, encode, sized, write_inputs};
 use super::{Given, GpuEngine, Kept};
 use crate::error::{Error, Result};
 use crate::exec::profile::{TimeSource, Timing, operators};
@@ -34,8 +34,9 @@ impl GpuEngine {
         self.gpu.check(DOING)?;
         let bound = self.bound(index, inputs).await?;
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
+        self.writer.limit(self.staging());
         self.crossed.0 += write_inputs(&mut self.writer, &self.graph, &bound, inputs)?;
-        write_params(&mut self.writer, &bound, bindings)?;
+        bound.params.write(&mut self.writer, bindings)?;
         let mut encoder = self.gpu.encoder("profile");
         self.arena.evict(&self.gpu, &mut encoder, &bound, inputs)?;
         self.writer.record(&mut encoder).await?;
@@ -45,6 +46,7 @@ impl GpuEngine {
         }
         let submission = self.gpu.submit(DOING, encoder)?;
         self.gpu.wait(DOING, submission).await?;
+        bound.params.are_for(bindings);
         let sized = sized(&bound, bindings, most)?;
         let source =
             if self.gpu.caps().timestamps { TimeSource::Timestamps } else { TimeSource::Waits };

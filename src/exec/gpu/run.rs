@@ -5,8 +5,8 @@ use super::compile::{Bound, Step};
 use super::kept::{DeviceTensor, Given, Kept};
 use super::narrow::{to_device, to_host};
 use crate::error::{Error, Result};
-use crate::graph::{Bindings, Dim, Graph};
-use crate::kernels::{Grid, Param};
+use crate::graph::{Bindings, Graph};
+use crate::kernels::Grid;
 use crate::plan::Home;
 use crate::tensor::{Bytes, Tensor};
 use std::sync::Arc;
@@ -81,6 +81,7 @@ impl GpuEngine {
         let last = self.start(index, inputs, bindings, one_submission, 1).await?;
         let (results, waited) =
             self.read_outputs((index, &last.bound), last.encoder, inputs, bindings, keep).await?;
+        last.bound.params.are_for(bindings);
         if waited {
             self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
         }
@@ -107,6 +108,7 @@ impl GpuEngine {
             let word = self.gpu.read(status, 0, 4).await?;
             last.bound.status(word_of(&word)?)?;
         }
+        last.bound.params.are_for(bindings);
         self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
         self.submissions += 1;
         Ok(())
@@ -128,8 +130,9 @@ impl GpuEngine {
         let held = self.bound(index, inputs).await?;
         let bound = &*held;
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
+        self.writer.limit(self.staging());
         self.crossed.0 += write_inputs(&mut self.writer, &self.graph, bound, inputs)?;
-        write_params(&mut self.writer, bound, bindings)?;
+        bound.params.write(&mut self.writer, bindings)?;
         let sized = sized(bound, bindings, most)?.repeat(times);
         let budget = if one_submission { f64::INFINITY } else { self.pace.budget() };
         let parts = cut(&sized, budget);
@@ -175,7 +178,7 @@ impl GpuEngine {
     pub(super) async fn read_outputs(
         &mut self,
         (index, bound): (usize, &Bound),
-        mut encoder: wgpu::CommandEncoder,
+        encoder: wgpu::CommandEncoder,
         inputs: &[Given<'_>],
         bindings: &Bindings,
         keep: &[bool],
@@ -216,7 +219,8 @@ impl GpuEngine {
             };
             if stays && !matches!(operand.home, Home::State(_)) {
                 let kind = (operand.ty.dtype, operand.ty.extents(bindings)?);
-                let kept = DeviceTensor::new(self.gpu.clone(), buffer.clone(), bytes, kind);
+                let place = (buffer.clone(), bytes, self.staging());
+                let kept = DeviceTensor::new(self.gpu.clone(), place, kind);
                 self.arena.lend(&kept);
                 results.push(Some(Kept::Device(kept)));
                 continue;
@@ -228,9 +232,8 @@ impl GpuEngine {
         let watched = self.status.as_ref().filter(|_| !bound.faults.is_empty());
         ranges.extend(watched.map(|status| (status, 0, 4)));
         let waits = !ranges.is_empty();
-        let read = self.gpu.record_read(&mut encoder, &ranges)?;
-        let submission = self.gpu.submit("running a plan", encoder)?;
-        let mut parts = read.bytes(submission).await?;
+        let (doing, most) = ("running a plan", self.staging());
+        let mut parts = self.gpu.submit_and_read(doing, encoder, &ranges, most).await?;
         self.gpu.check("running a plan")?;
         if watched.is_some() {
             let word = parts.pop().unwrap_or_default();
@@ -323,49 +326,6 @@ pub(super) fn copy_inputs(encoder: &mut wgpu::CommandEncoder, bound: &Bound, inp
             }
         }
     }
-}
-
-pub(super) fn write_params(
-    writer: &mut crate::gpu::StepWriter,
-    bound: &Bound,
-    bindings: &Bindings,
-) -> Result<()> {
-    let mut failure = None;
-    writer.write_with(&bound.params, 0, bound.param_bytes, |bytes| {
-        for step in &bound.steps {
-            if let Err(error) = fill_params(step, bindings, bytes) {
-                failure = Some(error.at_node(&step.node));
-                return;
-            }
-        }
-    })?;
-    failure.map_or(Ok(()), Err)
-}
-
-fn fill_params(step: &Step, bindings: &Bindings, bytes: &mut [u8]) -> Result<()> {
-    for (at, param) in &step.params {
-        let word = match param {
-            Param::Dim(dim) => u32_of(dim, bindings)?.to_le_bytes(),
-            Param::U32(value) => value.to_le_bytes(),
-            Param::Status(_) => return Err(Error::internal("a status code without a number")),
-            Param::I32(value) => value.to_le_bytes(),
-            Param::F32(value) => value.to_le_bytes(),
-        };
-        let room = bytes.get_mut(*at..*at + 4);
-        room.ok_or_else(|| Error::internal("a parameter outside its table"))?
-            .copy_from_slice(&word);
-    }
-    Ok(())
-}
-
-fn u32_of(dim: &Dim, bindings: &Bindings) -> Result<u32> {
-    let value = dim.eval(bindings)?;
-    u32::try_from(value).map_err(|_| Error::Limit {
-        what: format!("the quantity {dim}"),
-        limit_name: "32-bit shader integers".into(),
-        needed: value,
-        limit: u64::from(u32::MAX),
-    })
 }
 
 /// The workgroups of a dispatch within the device's limit per dimension.

@@ -24,6 +24,7 @@ pub(super) struct Weight {
 #[derive(Debug, Default)]
 pub(super) struct Weights {
     by_value: HashMap<ValueId, Arc<Weight>>,
+    bytes: u64,
 }
 
 /// Constants smaller than this are not worth sharing. In bytes.
@@ -58,6 +59,11 @@ fn key(gpu: &Arc<Gpu>, tensor: &Tensor) -> (usize, Identity) {
 impl Weights {
     pub(super) fn get(&self, id: ValueId) -> Option<&Weight> {
         self.by_value.get(&id).map(Arc::as_ref)
+    }
+
+    /// Bytes of all buffers, those that other graphs have as well included.
+    pub(super) fn device_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The bytes that [`Weights::upload`] will allocate for a graph.
@@ -99,6 +105,7 @@ impl Weights {
                     weight
                 }
             };
+            weights.bytes += weight.buffer.size();
             weights.by_value.insert(id, weight);
             done += tensor.bytes().len() as u64;
             progress(done, total);

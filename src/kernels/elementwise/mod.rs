@@ -7,6 +7,7 @@ mod cpu;
 mod map;
 pub(crate) mod split;
 pub(crate) mod storage;
+mod windows;
 
 pub use chain::{Chain, Step};
 pub(crate) use map::{FAMILY, requests};

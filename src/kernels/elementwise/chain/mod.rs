@@ -4,9 +4,10 @@ mod cpu;
 mod source;
 
 use super::access::{Access, Layout};
-use super::map::{self, FAMILY, Map, Window};
+use super::map::{self, FAMILY, Map};
 use super::split::{self, Chunk};
 use super::storage::storage;
+use super::windows::{Window, windows};
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
 use crate::graph::{Dim, TensorType};
@@ -210,7 +211,7 @@ impl Kernel for Chain {
             .map(|dtype| dtype.device_block_bytes() as u64)
             .collect();
         let per_group = map::words(variant) * storage(LABEL, output.dtype)?.lanes;
-        let all_windows = map::windows(cx, LABEL, &access)?;
+        let all_windows = windows(cx, LABEL, &access)?;
         let reading = |windows| Reading { layout: &layout, access: &access, windows };
         let shader = self.request(variant, &dtypes, &reading(all_windows[0].as_slice()))?;
         let mut dispatches = Vec::new();
