@@ -295,6 +295,9 @@ fn plan(model: &LanguageModel, query: u64) -> Result<Plan, Failed> {
         (names::QUERY, query),
         (names::CAPACITY, CONTEXT as u64),
         (names::ROW_COUNT, 1),
+        // Planned for in any case, and never.
+        (names::BEST_COUNT, 1),
+        (names::TOP_COUNT, 0),
     ];
     for (name, value) in values {
         bounds.set(graph.symbol(name).ok_or("a symbol")?, value);

@@ -13,12 +13,13 @@ const LENGTHS: [usize; 8] = [1, 2, 7, 8, 9, 33, 64, 150];
 /// Greedy, drawn of a few tokens, and drawn with what needs the logits of all, by turns.
 fn varied(seed: usize) -> GenerateOptions {
     let mut options = plain(12 + seed);
-    if seed % 3 > 0 {
+    let penalty = [None, Some(1.0), Some(1.1)][seed % 3];
+    if let Some(repetition_penalty) = penalty {
         options.sampler = SamplerOptions {
             temperature: 0.9,
             top_k: 40,
             top_p: 0.95,
-            repetition_penalty: if seed % 3 == 1 { 1.0 } else { 1.1 },
+            repetition_penalty,
             seed: seed as u64,
             ..SamplerOptions::default()
         };
