@@ -76,18 +76,17 @@ impl GpuCx<'_> {
         dim.eval(self.bounds)
     }
 
-    /// What a kernel has to dispatch: nothing where none of its results can have an
-    /// element.
+    /// What a kernel has to dispatch: nothing where it has results and none of them can
+    /// have an element.
     ///
     /// # Errors
     /// As [`Kernel::gpu`].
     pub fn dispatches(&self, kernel: &dyn Kernel) -> Result<Vec<Dispatch>> {
+        let mut empty = !self.outputs.is_empty();
         for output in self.outputs {
-            if self.bound(&output.elements())? > 0 {
-                return kernel.gpu(self);
-            }
+            empty &= self.bound(&output.elements())? == 0;
         }
-        Ok(Vec::new())
+        if empty { Ok(Vec::new()) } else { kernel.gpu(self) }
     }
 
     /// The first variant of the table that this device can run and policy

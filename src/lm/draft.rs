@@ -30,13 +30,13 @@ pub struct Draft<'m> {
 pub(super) struct Ahead<'m> {
     draft: Draft<'m>,
     /// Tokens that were proposed, each with what is known behind it.
-    known: VecDeque<(u32, Known)>,
+    known: VecDeque<(u32, Behind)>,
     drafted: usize,
     accepted: usize,
 }
 
 /// The logits after a token, and what the draft proposed to follow it.
-pub(super) type Known = (Vec<f32>, Option<Proposal>);
+pub(super) type Behind = (Vec<f32>, Option<Proposal>);
 
 impl<'m> Ahead<'m> {
     /// # Errors
@@ -64,7 +64,7 @@ impl<'m> Ahead<'m> {
         model: &mut LanguageModel,
         text: &mut Continuation,
         cached: usize,
-    ) -> Result<Known> {
+    ) -> Result<Behind> {
         let fed = text.fed();
         if let Some((token, known)) = self.known.pop_front()
             && fed.last() == Some(&token)

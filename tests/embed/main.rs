@@ -32,8 +32,10 @@ const BODIES: &[(&str, Body)] = &[
     ("few_plans_serve_every_length", few_plans),
     ("weights_need_not_be_aligned", weights_need_not_be_aligned),
     ("minilm", minilm),
-    ("minilm_takes_little_memory", little_memory),
 ];
+
+/// What only devices have.
+const GPU_BODIES: &[(&str, Body)] = &[("minilm_takes_little_memory", little_memory)];
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -41,7 +43,8 @@ fn main() {
     trials.push(Trial::test("embed::folders_say_what_is_done", folders_say_what_is_done));
     trials.push(Trial::test("embed::options_are_followed", options_are_followed));
     for backend in backends::all() {
-        for (name, body) in BODIES {
+        let more = if backend.is_gpu() { GPU_BODIES } else { &[] };
+        for (name, body) in BODIES.iter().chain(more) {
             let backend = backend.clone();
             let name = format!("embed::{}::{name}", backend.name);
             trials.push(Trial::test(name, move || body(&backend)));
@@ -212,7 +215,6 @@ fn options_are_followed() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The vectors of 24 sentences and their cosines with one another.
 /// Where MiniLM is.
 fn minilm_folder() -> Result<PathBuf, Failed> {
     let folder = cache::embed_model().ok_or("no cache directory")?;
@@ -224,7 +226,7 @@ fn minilm_folder() -> Result<PathBuf, Failed> {
 
 /// Texts of several lengths on a device of its own.
 fn little_memory(backend: &Named) -> Result<(), Failed> {
-    let wginfer::Backend::Gpu(gpu) = &backend.backend else { return Ok(()) };
+    let wginfer::Backend::Gpu(gpu) = &backend.backend else { return Err("no GPU".into()) };
     let texts = ["the cat", "a dog sleeps on the mat while the cat looks at the moon"];
     let gpu = pollster::block_on(gpu.reopen())?;
     let own = wginfer::Backend::Gpu(gpu.clone());
@@ -238,6 +240,7 @@ fn little_memory(backend: &Named) -> Result<(), Failed> {
     spared::conclude(&spared::judged("MiniLM", &embedder.memory(), &gpu.memory()))
 }
 
+/// The vectors of 24 sentences and their cosines with one another.
 fn minilm(backend: &Named) -> Result<(), Failed> {
     let folder = minilm_folder()?;
     let oracle = Oracle::read("minilm");

@@ -18,8 +18,7 @@ pub(crate) const MOST_HEAP: usize = 12_000_000;
 /// them is there twice while it becomes a tensor; the rest is what reading may
 /// take.
 pub(crate) const MOST_LOAD_HEAP: usize = 3 * 17_000_000 + MOST_HEAP;
-/// How much of a processor reading may take: a file must not keep a program busy. It is
-/// some hundred times what a sound file of that size takes.
+/// How much of a processor reading may take: a file must not keep a program busy.
 pub(crate) const MOST_WORK: Duration = Duration::from_secs(1);
 
 /// What this thread has had of a processor, which other programs do not change. Where
@@ -27,7 +26,8 @@ pub(crate) const MOST_WORK: Duration = Duration::from_secs(1);
 fn work_done(begun: Instant) -> Duration {
     let known = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let first = known.as_deref().and_then(|text| text.split_whitespace().next());
-    let nanoseconds = first.and_then(|number| number.parse().ok());
+    // Systems that do not count say 0.
+    let nanoseconds = first.and_then(|number| number.parse().ok()).filter(|count| *count > 0);
     nanoseconds.map_or_else(|| begun.elapsed(), Duration::from_nanos)
 }
 
