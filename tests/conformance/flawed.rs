@@ -2,6 +2,7 @@
 //! nothing there.
 
 use crate::adapters::{Config, Tested};
+use crate::failures::Failures;
 use libtest_mimic::{Failed, Trial};
 use std::sync::Arc;
 use wginfer::gpu::ShaderRequest;
@@ -140,16 +141,16 @@ impl Kernel for Triple {
 }
 
 /// One trial for each flaw.
-pub(crate) fn trials(adapter: &Arc<Tested>) -> Vec<Trial> {
+pub(crate) fn trials(adapter: &Arc<Tested>, failures: &Failures) -> Vec<Trial> {
     let trial = |name: &str, flaw, sign: &'static str, extents| {
         let adapter = adapter.clone();
         let title = format!("{}::flawed::{name}", adapter.name);
-        Trial::test(title, move || caught(&adapter, flaw, sign, extents))
+        failures.trial(title, move || caught(&adapter, flaw, sign, extents))
     };
     let again = |name: &str, flaw, other| {
         let adapter = adapter.clone();
         let title = format!("{}::flawed::{name}", adapter.name);
-        Trial::test(title, move || known(&adapter, flaw, other))
+        failures.trial(title, move || known(&adapter, flaw, other))
     };
     let mut trials = vec![
         trial("none", Flaw::None, "", None),

@@ -30,6 +30,7 @@
 mod adapters;
 mod coverage;
 mod drawn;
+mod failures;
 mod flawed;
 #[path = "../support/adapters.rs"]
 mod names;
@@ -50,5 +51,6 @@ fn main() -> ExitCode {
     let failed = libtest_mimic::run(&args, suite.trials()).has_failed();
     // What was executed is known only now, and only if nothing was left out.
     let complete = !everything || suite.finish();
+    suite.name_failures();
     if failed || !complete { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -1,6 +1,7 @@
 //! The trials.
 
 use crate::adapters::{self, Config, MINIMUM_BINDING, Tested};
+use crate::failures::Failures;
 use crate::{coverage, drawn, flawed, names};
 use libtest_mimic::{Failed, Trial};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +88,7 @@ pub(crate) struct Suite {
     adapters: Vec<Arc<Tested>>,
     operators: Vec<Arc<Tried>>,
     done: Arc<Mutex<Done>>,
+    failures: Failures,
 }
 
 impl Suite {
@@ -101,12 +103,15 @@ impl Suite {
             adapters: adapters::find(),
             operators: OPERATORS.iter().map(tried).collect(),
             done: Arc::default(),
+            failures: Failures::default(),
         }
     }
 
     pub(crate) fn trials(&self) -> Vec<Trial> {
-        let mut trials = vec![Trial::test("adapters::expected", || Ok(names::expected()?))];
-        trials.extend(in_turn(self.adapters.iter().map(flawed::trials)));
+        let mut trials =
+            vec![self.failures.trial("adapters::expected".into(), || Ok(names::expected()?))];
+        let flawed = |adapter| flawed::trials(adapter, &self.failures);
+        trials.extend(in_turn(self.adapters.iter().map(flawed)));
         // One operator after another, since its trials share shaders and references.
         for tried in &self.operators {
             trials.extend(self.plain_trials(tried, "cpu", None));
@@ -145,7 +150,7 @@ impl Suite {
             let title = format!("{name}::{}::{}", tried.info.name, family.label);
             let on = on.map(|(adapter, config)| (adapter.clone(), config));
             let job = self.job(tried, &title);
-            trials.push(Trial::test(title, move || {
+            trials.push(self.failures.trial(title, move || {
                 let passed = match &on {
                     None => job.run(i, &Target::new(Backend::Cpu), false)?,
                     Some((adapter, config)) => job.run_on(i, adapter, *config)?,
@@ -168,7 +173,9 @@ impl Suite {
                 let name = &adapter.name;
                 let title = format!("{name}+{}/{}::{}", family.name, variant.name, tried.info.name);
                 let (job, adapter) = (self.job(tried, &title), adapter.clone());
-                trials.push(Trial::test(title, move || job.forced(&adapter, family, variant)));
+                trials.push(
+                    self.failures.trial(title, move || job.forced(&adapter, family, variant)),
+                );
             }
         }
         trials
@@ -207,6 +214,11 @@ impl Suite {
             println!("FAILED: {complaint}");
         }
         complaints.is_empty()
+    }
+
+    /// Says once more which trials failed, and with which seed.
+    pub(crate) fn name_failures(&self) {
+        self.failures.print(self.settings.seed);
     }
 }
 
