@@ -1,9 +1,13 @@
-import package::attention::grouped::{Part, ROWS, VALUE_FOURS, add, kept, queries, shares, weights};
+import package::attention::grouped::{
+    Known, Part, ROWS, Rows, VALUE_FOURS, add, kept, queries, shares, weigh_stored,
+};
+@if(slabs) import package::attention::grouped::SLAB;
 import package::attention::io::{
-    LEAST_SCORE, final_share, grouped_row, number_of, params, q, scores_of, share_of, weights_of,
+    LEAST_SCORE, final_share, grouped_row, number_of, params, q, share_of,
 };
 @if(!slabs) import package::attention::pairs::{score, sum};
-@if(slabs) import package::attention::slabs::{score_slab, sum_slab};
+@if(slabs) import package::attention::slab_scores::weigh_slab;
+@if(slabs) import package::attention::slab_sums::sum_slab;
 import package::config::{HEAD, KEYS, WORKGROUP};
 
 // A workgroup is one SIMD vector of a CPU and computes four rows for each of its
@@ -27,7 +31,11 @@ fn main(
     let tiles = (rows + ROWS - 1u) / ROWS;
     let group = number % params.groups;
     let batch = number / params.groups / tiles;
-    let first = number / params.groups % tiles * ROWS;
+    var tile = number / params.groups % tiles;
+    // Drivers that run on a CPU give each thread one stretch of the workgroups. Where later
+    // queries see more keys, each stretch gets as many of the first as of the last.
+    @if(causal) tile = select(tile / 2u, tiles - 1u - tile / 2u, tile % 2u == 1u);
+    let first = tile * ROWS;
     if batch * params.queries >= params.tokens {
         return;
     }
@@ -44,53 +52,45 @@ fn main(
     for (var d = 0u; d < HEAD; d++) {
         queries[d * WORKGROUP + lane] = vec4(q[q0 + d], q[q1 + d], q[q2 + d], q[q3 + d]);
     }
-    // Not of this lane's rows, so that drivers see that it is the same for all.
-    let begin = grouped_row(batch, group, first).begin;
-    let end = grouped_row(batch, group, min(first + ROWS - 1u, last)).end;
+    // Not of this lane's rows, so that drivers see that it is the same for all. Later rows
+    // begin and end no earlier.
+    let opening = grouped_row(batch, group, first);
+    let closing = grouped_row(batch, group, min(first + ROWS - 1u, last));
+    let begin = opening.begin;
+    let end = closing.end;
+    // The keys that all rows see.
+    @if(slabs) let all_begin = closing.begin;
+    @if(slabs) let all_end = opening.end;
     let slab = (batch * params.groups + group) * params.capacity;
     var part = Part(batch, group, first, rows, lane, false);
-    var peak = vec4(LEAST_SCORE);
-    var sums = vec4<f32>();
+    let own = Rows(r0, r1, r2, r3);
+    var known = Known(vec4(LEAST_SCORE), vec4<f32>());
     for (var start = begin; start < end; start += KEYS) {
         let count = min(KEYS, end - start);
+        let earlier = known.peak;
+        @if(slabs) {
+            for (var j = 0u; j < count; j += SLAB) {
+                let key = start + j;
+                let seen = key >= all_begin && key + SLAB <= all_end;
+                weigh_slab(lane, j, slab + key, slab + end - 1u, own, seen, key, &known);
+            }
+        }
         @if(!slabs) {
             for (var j = 0u; j < count; j += 8u) {
                 score(lane, j, slab + start + j, slab + end - 1u);
             }
+            weigh_stored(lane, 0u, (count + 3u) / 4u, own, start, &known);
         }
-        @if(slabs) {
-            for (var j = 0u; j < count; j += 32u) {
-                score_slab(lane, j, slab + start + j, slab + end - 1u);
-            }
-        }
-        var higher = peak;
-        for (var j = 0u; j < count; j++) {
-            let at = j * WORKGROUP + lane;
-            let s = scores_of(weights[at], r0, r1, r2, r3, start + j);
-            weights[at] = s;
-            higher = max(higher, s);
-        }
-        let keep = exp(peak - higher);
-        peak = higher;
-        sums *= keep;
-        for (var j = 0u; j < count; j++) {
-            let at = j * WORKGROUP + lane;
-            let w = weights_of(weights[at], peak);
-            weights[at] = w;
-            sums += w;
-        }
-        @if(slabs) {
-            for (var j = count; j % 4u != 0u; j++) {
-                weights[j * WORKGROUP + lane] = vec4<f32>();
-            }
-        }
+        let keep = exp(earlier - known.peak);
         kept[lane * 4u] = keep.x;
         kept[lane * 4u + 1u] = keep.y;
         kept[lane * 4u + 2u] = keep.z;
         kept[lane * 4u + 3u] = keep.w;
         let whole = vec4(
-            final_share(peak.x, sums.x, r0.head), final_share(peak.y, sums.y, r1.head),
-            final_share(peak.z, sums.z, r2.head), final_share(peak.w, sums.w, r3.head),
+            final_share(known.peak.x, known.sums.x, r0.head),
+            final_share(known.peak.y, known.sums.y, r1.head),
+            final_share(known.peak.z, known.sums.z, r2.head),
+            final_share(known.peak.w, known.sums.w, r3.head),
         );
         let share = select(vec4(1.0), whole, start + KEYS >= end);
         shares[lane * 4u] = share.x;

@@ -33,7 +33,7 @@ pub const VARIANTS: &[Variant] = &[
         shader: "attention/lanes",
         consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
         features: &["wide", "slabs"],
-        needs: Needs { invocations: 8, workgroup_bytes: 28928, ..NEEDS },
+        needs: Needs { invocations: 8, workgroup_bytes: 29440, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },

@@ -1,0 +1,346 @@
+import package::attention::grouped::{
+    FOURS, Four, Known, ROWS, Rows, SLAB, kept_of_slab, queries, weigh_stored, weights,
+};
+import package::attention::io::{LEAST_SCORE, keys4_at, params};
+import package::config::WORKGROUP;
+
+// Products of the workgroup's rows with 32 keys and what these weigh, as a product of
+// matrices: what lanes do not have in common is read once for 32 of the others, and each
+// sum gets four products before the next one does.
+
+struct Scores {
+    s0: vec4<f32>,
+    s1: vec4<f32>,
+    s2: vec4<f32>,
+    s3: vec4<f32>,
+    s4: vec4<f32>,
+    s5: vec4<f32>,
+    s6: vec4<f32>,
+    s7: vec4<f32>,
+    s8: vec4<f32>,
+    s9: vec4<f32>,
+    s10: vec4<f32>,
+    s11: vec4<f32>,
+    s12: vec4<f32>,
+    s13: vec4<f32>,
+    s14: vec4<f32>,
+    s15: vec4<f32>,
+    s16: vec4<f32>,
+    s17: vec4<f32>,
+    s18: vec4<f32>,
+    s19: vec4<f32>,
+    s20: vec4<f32>,
+    s21: vec4<f32>,
+    s22: vec4<f32>,
+    s23: vec4<f32>,
+    s24: vec4<f32>,
+    s25: vec4<f32>,
+    s26: vec4<f32>,
+    s27: vec4<f32>,
+    s28: vec4<f32>,
+    s29: vec4<f32>,
+    s30: vec4<f32>,
+    s31: vec4<f32>,
+}
+
+// Where keys start.
+struct Keys {
+    k0: u32,
+    k1: u32,
+    k2: u32,
+    k3: u32,
+    k4: u32,
+    k5: u32,
+    k6: u32,
+    k7: u32,
+    k8: u32,
+    k9: u32,
+    k10: u32,
+    k11: u32,
+    k12: u32,
+    k13: u32,
+    k14: u32,
+    k15: u32,
+    k16: u32,
+    k17: u32,
+    k18: u32,
+    k19: u32,
+    k20: u32,
+    k21: u32,
+    k22: u32,
+    k23: u32,
+    k24: u32,
+    k25: u32,
+    k26: u32,
+    k27: u32,
+    k28: u32,
+    k29: u32,
+    k30: u32,
+    k31: u32,
+}
+
+fn with_key(score: vec4<f32>, rows: Four, key: u32) -> vec4<f32> {
+    let k = keys4_at(key);
+    let first = fma(rows.b, vec4(k.y), fma(rows.a, vec4(k.x), score));
+    return fma(rows.d, vec4(k.w), fma(rows.c, vec4(k.z), first));
+}
+
+// What 32 keys weigh for a lane's rows, from row `first` of the cache on, where `last` is
+// the last one there is, and from key `key` on. Where all rows see all of them, scores stay
+// in registers until they are weights: drivers that run on a CPU store for one lane after
+// another. Masks and soft caps would be written out 128 times, at a price in compiling.
+fn weigh_slab(
+    lane: u32, to: u32, first: u32, last: u32, rows: Rows, seen: bool, key: u32,
+    known: ptr<function, Known>,
+) {
+    var keys: Keys;
+    keys.k0 = min(first + 0u, last) * FOURS;
+    keys.k1 = min(first + 1u, last) * FOURS;
+    keys.k2 = min(first + 2u, last) * FOURS;
+    keys.k3 = min(first + 3u, last) * FOURS;
+    keys.k4 = min(first + 4u, last) * FOURS;
+    keys.k5 = min(first + 5u, last) * FOURS;
+    keys.k6 = min(first + 6u, last) * FOURS;
+    keys.k7 = min(first + 7u, last) * FOURS;
+    keys.k8 = min(first + 8u, last) * FOURS;
+    keys.k9 = min(first + 9u, last) * FOURS;
+    keys.k10 = min(first + 10u, last) * FOURS;
+    keys.k11 = min(first + 11u, last) * FOURS;
+    keys.k12 = min(first + 12u, last) * FOURS;
+    keys.k13 = min(first + 13u, last) * FOURS;
+    keys.k14 = min(first + 14u, last) * FOURS;
+    keys.k15 = min(first + 15u, last) * FOURS;
+    keys.k16 = min(first + 16u, last) * FOURS;
+    keys.k17 = min(first + 17u, last) * FOURS;
+    keys.k18 = min(first + 18u, last) * FOURS;
+    keys.k19 = min(first + 19u, last) * FOURS;
+    keys.k20 = min(first + 20u, last) * FOURS;
+    keys.k21 = min(first + 21u, last) * FOURS;
+    keys.k22 = min(first + 22u, last) * FOURS;
+    keys.k23 = min(first + 23u, last) * FOURS;
+    keys.k24 = min(first + 24u, last) * FOURS;
+    keys.k25 = min(first + 25u, last) * FOURS;
+    keys.k26 = min(first + 26u, last) * FOURS;
+    keys.k27 = min(first + 27u, last) * FOURS;
+    keys.k28 = min(first + 28u, last) * FOURS;
+    keys.k29 = min(first + 29u, last) * FOURS;
+    keys.k30 = min(first + 30u, last) * FOURS;
+    keys.k31 = min(first + 31u, last) * FOURS;
+    var s = Scores();
+    for (var at = 0u; at < FOURS; at++) {
+        let base = at * 4u * WORKGROUP + lane;
+        let four = Four(
+            queries[base], queries[base + WORKGROUP],
+            queries[base + 2u * WORKGROUP], queries[base + 3u * WORKGROUP],
+        );
+        s.s0 = with_key(s.s0, four, keys.k0 + at);
+        s.s1 = with_key(s.s1, four, keys.k1 + at);
+        s.s2 = with_key(s.s2, four, keys.k2 + at);
+        s.s3 = with_key(s.s3, four, keys.k3 + at);
+        s.s4 = with_key(s.s4, four, keys.k4 + at);
+        s.s5 = with_key(s.s5, four, keys.k5 + at);
+        s.s6 = with_key(s.s6, four, keys.k6 + at);
+        s.s7 = with_key(s.s7, four, keys.k7 + at);
+        s.s8 = with_key(s.s8, four, keys.k8 + at);
+        s.s9 = with_key(s.s9, four, keys.k9 + at);
+        s.s10 = with_key(s.s10, four, keys.k10 + at);
+        s.s11 = with_key(s.s11, four, keys.k11 + at);
+        s.s12 = with_key(s.s12, four, keys.k12 + at);
+        s.s13 = with_key(s.s13, four, keys.k13 + at);
+        s.s14 = with_key(s.s14, four, keys.k14 + at);
+        s.s15 = with_key(s.s15, four, keys.k15 + at);
+        s.s16 = with_key(s.s16, four, keys.k16 + at);
+        s.s17 = with_key(s.s17, four, keys.k17 + at);
+        s.s18 = with_key(s.s18, four, keys.k18 + at);
+        s.s19 = with_key(s.s19, four, keys.k19 + at);
+        s.s20 = with_key(s.s20, four, keys.k20 + at);
+        s.s21 = with_key(s.s21, four, keys.k21 + at);
+        s.s22 = with_key(s.s22, four, keys.k22 + at);
+        s.s23 = with_key(s.s23, four, keys.k23 + at);
+        s.s24 = with_key(s.s24, four, keys.k24 + at);
+        s.s25 = with_key(s.s25, four, keys.k25 + at);
+        s.s26 = with_key(s.s26, four, keys.k26 + at);
+        s.s27 = with_key(s.s27, four, keys.k27 + at);
+        s.s28 = with_key(s.s28, four, keys.k28 + at);
+        s.s29 = with_key(s.s29, four, keys.k29 + at);
+        s.s30 = with_key(s.s30, four, keys.k30 + at);
+        s.s31 = with_key(s.s31, four, keys.k31 + at);
+    }
+    let place = to * WORKGROUP + lane;
+    let earlier = (*known).peak;
+    @if(!masked && !softcap) {
+        if seen {
+            s = weighed(s, known);
+            weights[place + 0u * WORKGROUP] = s.s0;
+            weights[place + 1u * WORKGROUP] = s.s1;
+            weights[place + 2u * WORKGROUP] = s.s2;
+            weights[place + 3u * WORKGROUP] = s.s3;
+            weights[place + 4u * WORKGROUP] = s.s4;
+            weights[place + 5u * WORKGROUP] = s.s5;
+            weights[place + 6u * WORKGROUP] = s.s6;
+            weights[place + 7u * WORKGROUP] = s.s7;
+            weights[place + 8u * WORKGROUP] = s.s8;
+            weights[place + 9u * WORKGROUP] = s.s9;
+            weights[place + 10u * WORKGROUP] = s.s10;
+            weights[place + 11u * WORKGROUP] = s.s11;
+            weights[place + 12u * WORKGROUP] = s.s12;
+            weights[place + 13u * WORKGROUP] = s.s13;
+            weights[place + 14u * WORKGROUP] = s.s14;
+            weights[place + 15u * WORKGROUP] = s.s15;
+            weights[place + 16u * WORKGROUP] = s.s16;
+            weights[place + 17u * WORKGROUP] = s.s17;
+            weights[place + 18u * WORKGROUP] = s.s18;
+            weights[place + 19u * WORKGROUP] = s.s19;
+            weights[place + 20u * WORKGROUP] = s.s20;
+            weights[place + 21u * WORKGROUP] = s.s21;
+            weights[place + 22u * WORKGROUP] = s.s22;
+            weights[place + 23u * WORKGROUP] = s.s23;
+            weights[place + 24u * WORKGROUP] = s.s24;
+            weights[place + 25u * WORKGROUP] = s.s25;
+            weights[place + 26u * WORKGROUP] = s.s26;
+            weights[place + 27u * WORKGROUP] = s.s27;
+            weights[place + 28u * WORKGROUP] = s.s28;
+            weights[place + 29u * WORKGROUP] = s.s29;
+            weights[place + 30u * WORKGROUP] = s.s30;
+            weights[place + 31u * WORKGROUP] = s.s31;
+        }
+    }
+    @if(masked || softcap) let hidden = true;
+    @else let hidden = !seen;
+    if hidden {
+        weights[place + 0u * WORKGROUP] = s.s0;
+        weights[place + 1u * WORKGROUP] = s.s1;
+        weights[place + 2u * WORKGROUP] = s.s2;
+        weights[place + 3u * WORKGROUP] = s.s3;
+        weights[place + 4u * WORKGROUP] = s.s4;
+        weights[place + 5u * WORKGROUP] = s.s5;
+        weights[place + 6u * WORKGROUP] = s.s6;
+        weights[place + 7u * WORKGROUP] = s.s7;
+        weights[place + 8u * WORKGROUP] = s.s8;
+        weights[place + 9u * WORKGROUP] = s.s9;
+        weights[place + 10u * WORKGROUP] = s.s10;
+        weights[place + 11u * WORKGROUP] = s.s11;
+        weights[place + 12u * WORKGROUP] = s.s12;
+        weights[place + 13u * WORKGROUP] = s.s13;
+        weights[place + 14u * WORKGROUP] = s.s14;
+        weights[place + 15u * WORKGROUP] = s.s15;
+        weights[place + 16u * WORKGROUP] = s.s16;
+        weights[place + 17u * WORKGROUP] = s.s17;
+        weights[place + 18u * WORKGROUP] = s.s18;
+        weights[place + 19u * WORKGROUP] = s.s19;
+        weights[place + 20u * WORKGROUP] = s.s20;
+        weights[place + 21u * WORKGROUP] = s.s21;
+        weights[place + 22u * WORKGROUP] = s.s22;
+        weights[place + 23u * WORKGROUP] = s.s23;
+        weights[place + 24u * WORKGROUP] = s.s24;
+        weights[place + 25u * WORKGROUP] = s.s25;
+        weights[place + 26u * WORKGROUP] = s.s26;
+        weights[place + 27u * WORKGROUP] = s.s27;
+        weights[place + 28u * WORKGROUP] = s.s28;
+        weights[place + 29u * WORKGROUP] = s.s29;
+        weights[place + 30u * WORKGROUP] = s.s30;
+        weights[place + 31u * WORKGROUP] = s.s31;
+        weigh_stored(lane, to, SLAB / 4u, rows, key, known);
+    }
+    keep_of_slab(lane, to, exp(earlier - (*known).peak));
+}
+
+// The weights of 32 keys that all rows see.
+@if(!masked && !softcap) fn weighed(products: Scores, known: ptr<function, Known>) -> Scores {
+    var s = products;
+    let scale = vec4(params.scale);
+    let least = vec4(LEAST_SCORE);
+    s.s0 = max(s.s0 * scale, least);
+    s.s1 = max(s.s1 * scale, least);
+    s.s2 = max(s.s2 * scale, least);
+    s.s3 = max(s.s3 * scale, least);
+    s.s4 = max(s.s4 * scale, least);
+    s.s5 = max(s.s5 * scale, least);
+    s.s6 = max(s.s6 * scale, least);
+    s.s7 = max(s.s7 * scale, least);
+    s.s8 = max(s.s8 * scale, least);
+    s.s9 = max(s.s9 * scale, least);
+    s.s10 = max(s.s10 * scale, least);
+    s.s11 = max(s.s11 * scale, least);
+    s.s12 = max(s.s12 * scale, least);
+    s.s13 = max(s.s13 * scale, least);
+    s.s14 = max(s.s14 * scale, least);
+    s.s15 = max(s.s15 * scale, least);
+    s.s16 = max(s.s16 * scale, least);
+    s.s17 = max(s.s17 * scale, least);
+    s.s18 = max(s.s18 * scale, least);
+    s.s19 = max(s.s19 * scale, least);
+    s.s20 = max(s.s20 * scale, least);
+    s.s21 = max(s.s21 * scale, least);
+    s.s22 = max(s.s22 * scale, least);
+    s.s23 = max(s.s23 * scale, least);
+    s.s24 = max(s.s24 * scale, least);
+    s.s25 = max(s.s25 * scale, least);
+    s.s26 = max(s.s26 * scale, least);
+    s.s27 = max(s.s27 * scale, least);
+    s.s28 = max(s.s28 * scale, least);
+    s.s29 = max(s.s29 * scale, least);
+    s.s30 = max(s.s30 * scale, least);
+    s.s31 = max(s.s31 * scale, least);
+    var peak = (*known).peak;
+    peak = max(peak, max(max(s.s0, s.s1), max(s.s2, s.s3)));
+    peak = max(peak, max(max(s.s4, s.s5), max(s.s6, s.s7)));
+    peak = max(peak, max(max(s.s8, s.s9), max(s.s10, s.s11)));
+    peak = max(peak, max(max(s.s12, s.s13), max(s.s14, s.s15)));
+    peak = max(peak, max(max(s.s16, s.s17), max(s.s18, s.s19)));
+    peak = max(peak, max(max(s.s20, s.s21), max(s.s22, s.s23)));
+    peak = max(peak, max(max(s.s24, s.s25), max(s.s26, s.s27)));
+    peak = max(peak, max(max(s.s28, s.s29), max(s.s30, s.s31)));
+    var sums = (*known).sums * exp((*known).peak - peak);
+    s.s0 = exp(s.s0 - peak);
+    s.s1 = exp(s.s1 - peak);
+    s.s2 = exp(s.s2 - peak);
+    s.s3 = exp(s.s3 - peak);
+    s.s4 = exp(s.s4 - peak);
+    s.s5 = exp(s.s5 - peak);
+    s.s6 = exp(s.s6 - peak);
+    s.s7 = exp(s.s7 - peak);
+    s.s8 = exp(s.s8 - peak);
+    s.s9 = exp(s.s9 - peak);
+    s.s10 = exp(s.s10 - peak);
+    s.s11 = exp(s.s11 - peak);
+    s.s12 = exp(s.s12 - peak);
+    s.s13 = exp(s.s13 - peak);
+    s.s14 = exp(s.s14 - peak);
+    s.s15 = exp(s.s15 - peak);
+    s.s16 = exp(s.s16 - peak);
+    s.s17 = exp(s.s17 - peak);
+    s.s18 = exp(s.s18 - peak);
+    s.s19 = exp(s.s19 - peak);
+    s.s20 = exp(s.s20 - peak);
+    s.s21 = exp(s.s21 - peak);
+    s.s22 = exp(s.s22 - peak);
+    s.s23 = exp(s.s23 - peak);
+    s.s24 = exp(s.s24 - peak);
+    s.s25 = exp(s.s25 - peak);
+    s.s26 = exp(s.s26 - peak);
+    s.s27 = exp(s.s27 - peak);
+    s.s28 = exp(s.s28 - peak);
+    s.s29 = exp(s.s29 - peak);
+    s.s30 = exp(s.s30 - peak);
+    s.s31 = exp(s.s31 - peak);
+    sums += (s.s0 + s.s1) + (s.s2 + s.s3);
+    sums += (s.s4 + s.s5) + (s.s6 + s.s7);
+    sums += (s.s8 + s.s9) + (s.s10 + s.s11);
+    sums += (s.s12 + s.s13) + (s.s14 + s.s15);
+    sums += (s.s16 + s.s17) + (s.s18 + s.s19);
+    sums += (s.s20 + s.s21) + (s.s22 + s.s23);
+    sums += (s.s24 + s.s25) + (s.s26 + s.s27);
+    sums += (s.s28 + s.s29) + (s.s30 + s.s31);
+    (*known).peak = peak;
+    (*known).sums = sums;
+    return s;
+}
+
+fn keep_of_slab(lane: u32, to: u32, keep: vec4<f32>) {
+    let row = to / SLAB * ROWS + lane * 4u;
+    kept_of_slab[row] = keep.x;
+    kept_of_slab[row + 1u] = keep.y;
+    kept_of_slab[row + 2u] = keep.z;
+    kept_of_slab[row + 3u] = keep.w;
+}

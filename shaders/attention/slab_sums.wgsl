@@ -1,0 +1,188 @@
+import package::attention::grouped::{
+    Four, Part, ROWS, SLAB, VALUE_FOURS, add, done, kept, kept_of_slab, shares, weights,
+};
+import package::attention::io::values4_at;
+import package::config::WORKGROUP;
+
+// Sums of values for all 32 rows of the workgroup, as a product of matrices: see
+// `attention/slab_scores`.
+
+// Sums of four elements for each row.
+struct Sums {
+    r0: vec4<f32>,
+    r1: vec4<f32>,
+    r2: vec4<f32>,
+    r3: vec4<f32>,
+    r4: vec4<f32>,
+    r5: vec4<f32>,
+    r6: vec4<f32>,
+    r7: vec4<f32>,
+    r8: vec4<f32>,
+    r9: vec4<f32>,
+    r10: vec4<f32>,
+    r11: vec4<f32>,
+    r12: vec4<f32>,
+    r13: vec4<f32>,
+    r14: vec4<f32>,
+    r15: vec4<f32>,
+    r16: vec4<f32>,
+    r17: vec4<f32>,
+    r18: vec4<f32>,
+    r19: vec4<f32>,
+    r20: vec4<f32>,
+    r21: vec4<f32>,
+    r22: vec4<f32>,
+    r23: vec4<f32>,
+    r24: vec4<f32>,
+    r25: vec4<f32>,
+    r26: vec4<f32>,
+    r27: vec4<f32>,
+    r28: vec4<f32>,
+    r29: vec4<f32>,
+    r30: vec4<f32>,
+    r31: vec4<f32>,
+}
+
+// Four elements of the values of four keys.
+fn with_values(sum: vec4<f32>, w: vec4<f32>, v: Four) -> vec4<f32> {
+    let first = fma(vec4(w.y), v.b, fma(vec4(w.x), v.a, sum));
+    return fma(vec4(w.w), v.d, fma(vec4(w.z), v.c, first));
+}
+
+// What four keys weigh for four rows: a column for each row.
+fn weights_from(at: u32) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(
+        weights[at], weights[at + WORKGROUP], weights[at + 2u * WORKGROUP],
+        weights[at + 3u * WORKGROUP],
+    ));
+}
+
+// All rows, over `count` keys from row `first` of the cache on. Weights up to the
+// end of the last slab are zero past them.
+fn sum_slab(part: Part, first: u32, count: u32) {
+    let column = min(part.column, VALUE_FOURS - 1u);
+    let last = first + count - 1u;
+    var s = Sums();
+    for (var slab = 0u; slab < count; slab += SLAB) {
+        let end = min(slab + SLAB, count);
+        let own = slab / SLAB * ROWS;
+        s.r0 *= kept_of_slab[own + 0u];
+        s.r1 *= kept_of_slab[own + 1u];
+        s.r2 *= kept_of_slab[own + 2u];
+        s.r3 *= kept_of_slab[own + 3u];
+        s.r4 *= kept_of_slab[own + 4u];
+        s.r5 *= kept_of_slab[own + 5u];
+        s.r6 *= kept_of_slab[own + 6u];
+        s.r7 *= kept_of_slab[own + 7u];
+        s.r8 *= kept_of_slab[own + 8u];
+        s.r9 *= kept_of_slab[own + 9u];
+        s.r10 *= kept_of_slab[own + 10u];
+        s.r11 *= kept_of_slab[own + 11u];
+        s.r12 *= kept_of_slab[own + 12u];
+        s.r13 *= kept_of_slab[own + 13u];
+        s.r14 *= kept_of_slab[own + 14u];
+        s.r15 *= kept_of_slab[own + 15u];
+        s.r16 *= kept_of_slab[own + 16u];
+        s.r17 *= kept_of_slab[own + 17u];
+        s.r18 *= kept_of_slab[own + 18u];
+        s.r19 *= kept_of_slab[own + 19u];
+        s.r20 *= kept_of_slab[own + 20u];
+        s.r21 *= kept_of_slab[own + 21u];
+        s.r22 *= kept_of_slab[own + 22u];
+        s.r23 *= kept_of_slab[own + 23u];
+        s.r24 *= kept_of_slab[own + 24u];
+        s.r25 *= kept_of_slab[own + 25u];
+        s.r26 *= kept_of_slab[own + 26u];
+        s.r27 *= kept_of_slab[own + 27u];
+        s.r28 *= kept_of_slab[own + 28u];
+        s.r29 *= kept_of_slab[own + 29u];
+        s.r30 *= kept_of_slab[own + 30u];
+        s.r31 *= kept_of_slab[own + 31u];
+        for (var j = slab; j < end; j += 4u) {
+            let row = first + j;
+            let v = Four(
+                values4_at(row * VALUE_FOURS + column),
+                values4_at(min(row + 1u, last) * VALUE_FOURS + column),
+                values4_at(min(row + 2u, last) * VALUE_FOURS + column),
+                values4_at(min(row + 3u, last) * VALUE_FOURS + column),
+            );
+            let w0 = weights_from(j * WORKGROUP + 0u);
+            s.r0 = with_values(s.r0, w0[0], v);
+            s.r1 = with_values(s.r1, w0[1], v);
+            s.r2 = with_values(s.r2, w0[2], v);
+            s.r3 = with_values(s.r3, w0[3], v);
+            let w1 = weights_from(j * WORKGROUP + 1u);
+            s.r4 = with_values(s.r4, w1[0], v);
+            s.r5 = with_values(s.r5, w1[1], v);
+            s.r6 = with_values(s.r6, w1[2], v);
+            s.r7 = with_values(s.r7, w1[3], v);
+            let w2 = weights_from(j * WORKGROUP + 2u);
+            s.r8 = with_values(s.r8, w2[0], v);
+            s.r9 = with_values(s.r9, w2[1], v);
+            s.r10 = with_values(s.r10, w2[2], v);
+            s.r11 = with_values(s.r11, w2[3], v);
+            let w3 = weights_from(j * WORKGROUP + 3u);
+            s.r12 = with_values(s.r12, w3[0], v);
+            s.r13 = with_values(s.r13, w3[1], v);
+            s.r14 = with_values(s.r14, w3[2], v);
+            s.r15 = with_values(s.r15, w3[3], v);
+            let w4 = weights_from(j * WORKGROUP + 4u);
+            s.r16 = with_values(s.r16, w4[0], v);
+            s.r17 = with_values(s.r17, w4[1], v);
+            s.r18 = with_values(s.r18, w4[2], v);
+            s.r19 = with_values(s.r19, w4[3], v);
+            let w5 = weights_from(j * WORKGROUP + 5u);
+            s.r20 = with_values(s.r20, w5[0], v);
+            s.r21 = with_values(s.r21, w5[1], v);
+            s.r22 = with_values(s.r22, w5[2], v);
+            s.r23 = with_values(s.r23, w5[3], v);
+            let w6 = weights_from(j * WORKGROUP + 6u);
+            s.r24 = with_values(s.r24, w6[0], v);
+            s.r25 = with_values(s.r25, w6[1], v);
+            s.r26 = with_values(s.r26, w6[2], v);
+            s.r27 = with_values(s.r27, w6[3], v);
+            let w7 = weights_from(j * WORKGROUP + 7u);
+            s.r28 = with_values(s.r28, w7[0], v);
+            s.r29 = with_values(s.r29, w7[1], v);
+            s.r30 = with_values(s.r30, w7[2], v);
+            s.r31 = with_values(s.r31, w7[3], v);
+        }
+    }
+    // In a loop: what is compiled long is written once.
+    let own = part.column % WORKGROUP;
+    done[0u * WORKGROUP + own] = s.r0;
+    done[1u * WORKGROUP + own] = s.r1;
+    done[2u * WORKGROUP + own] = s.r2;
+    done[3u * WORKGROUP + own] = s.r3;
+    done[4u * WORKGROUP + own] = s.r4;
+    done[5u * WORKGROUP + own] = s.r5;
+    done[6u * WORKGROUP + own] = s.r6;
+    done[7u * WORKGROUP + own] = s.r7;
+    done[8u * WORKGROUP + own] = s.r8;
+    done[9u * WORKGROUP + own] = s.r9;
+    done[10u * WORKGROUP + own] = s.r10;
+    done[11u * WORKGROUP + own] = s.r11;
+    done[12u * WORKGROUP + own] = s.r12;
+    done[13u * WORKGROUP + own] = s.r13;
+    done[14u * WORKGROUP + own] = s.r14;
+    done[15u * WORKGROUP + own] = s.r15;
+    done[16u * WORKGROUP + own] = s.r16;
+    done[17u * WORKGROUP + own] = s.r17;
+    done[18u * WORKGROUP + own] = s.r18;
+    done[19u * WORKGROUP + own] = s.r19;
+    done[20u * WORKGROUP + own] = s.r20;
+    done[21u * WORKGROUP + own] = s.r21;
+    done[22u * WORKGROUP + own] = s.r22;
+    done[23u * WORKGROUP + own] = s.r23;
+    done[24u * WORKGROUP + own] = s.r24;
+    done[25u * WORKGROUP + own] = s.r25;
+    done[26u * WORKGROUP + own] = s.r26;
+    done[27u * WORKGROUP + own] = s.r27;
+    done[28u * WORKGROUP + own] = s.r28;
+    done[29u * WORKGROUP + own] = s.r29;
+    done[30u * WORKGROUP + own] = s.r30;
+    done[31u * WORKGROUP + own] = s.r31;
+    for (var i = 0u; i < ROWS; i++) {
+        add(part, i, part.column, done[i * WORKGROUP + own], kept[i], shares[i]);
+    }
+}
