@@ -6,6 +6,14 @@ struct Eight {
     hi: vec4<f32>,
 }
 
+// A block's 32 elements, or their quants.
+struct Block32 {
+    q0: Eight,
+    q1: Eight,
+    q2: Eight,
+    q3: Eight,
+}
+
 // Element `i` (0..7).
 fn eight_element(e: Eight, i: u32) -> f32 {
     let half = select(e.lo, e.hi, (i & 4u) != 0u);

@@ -1,12 +1,16 @@
-import package::common::eight::Eight;
+import package::common::eight::Block32;
 import package::config::LANES;
 @if(!gated) import package::matmul::finish::finish;
 @if(gated) import package::matmul::finish::finish_gated;
 import package::matmul::left::{left_row, left4};
 import package::matmul::params::{params, tile_of};
 import package::matmul::right::right_column;
-import package::weight::{BLOCK_LEN, GROUP_LEN, affine, quants8};
-@if(gated) import package::up::weight::{affine as up_affine, quants8 as up_quants8};
+import package::weight::{BLOCK_LEN, GROUP_LEN, affine};
+@if(whole) import package::weight::quants32;
+@if(!whole) import package::weight::quants8;
+@if(gated) import package::up::weight::affine as up_affine;
+@if(gated && whole) import package::up::weight::quants32 as up_quants32;
+@if(gated && !whole) import package::up::weight::quants8 as up_quants8;
 
 // For software adapters, a row of A by quantised columns: an invocation has four
 // columns, LANES apart, and goes along k by 32. Quants are multiplied as the whole
@@ -45,44 +49,55 @@ fn left32(start: u32, k: u32) -> Left {
     return l;
 }
 
-// Quants of 32 elements of B, and the scale and offset of each half.
-struct Right {
-    q0: Eight,
-    q1: Eight,
-    q2: Eight,
-    q3: Eight,
-    near: vec2<f32>,
-    far: vec2<f32>,
-}
-
-fn product(l: Left, r: Right) -> f32 {
+// `near` and `far`: scale and offset of each half of the 32 elements of B.
+fn product(l: Left, r: Block32, near: vec2<f32>, far: vec2<f32>) -> f32 {
     let lower = l.a0 * r.q0.lo + l.a1 * r.q0.hi + (l.a2 * r.q1.lo + l.a3 * r.q1.hi);
     let upper = l.a4 * r.q2.lo + l.a5 * r.q2.hi + (l.a6 * r.q3.lo + l.a7 * r.q3.hi);
     if GROUP_LEN >= 32u {
-        return r.near.x * dot(lower + upper, vec4<f32>(1.0)) + r.near.y * (l.lower + l.upper);
+        return near.x * dot(lower + upper, vec4<f32>(1.0)) + near.y * (l.lower + l.upper);
     }
-    let scaled = r.near.x * lower + r.far.x * upper;
-    return dot(scaled, vec4<f32>(1.0)) + (r.near.y * l.lower + r.far.y * l.upper);
+    let scaled = near.x * lower + far.x * upper;
+    return dot(scaled, vec4<f32>(1.0)) + (near.y * l.lower + far.y * l.upper);
+}
+
+// The quants of 32 elements from part `part` of a block on. Blocks of 32 are read whole:
+// drivers read what is read twice two times.
+@if(whole) fn right_quants(block: u32, part: u32) -> Block32 {
+    return quants32(block);
+}
+
+@if(!whole) fn right_quants(block: u32, part: u32) -> Block32 {
+    return Block32(
+        quants8(block, part), quants8(block, part + 1u), quants8(block, part + 2u),
+        quants8(block, part + 3u),
+    );
+}
+
+// The same of the second B.
+@if(gated && whole) fn up_quants(block: u32, part: u32) -> Block32 {
+    return up_quants32(block);
+}
+
+@if(gated && !whole) fn up_quants(block: u32, part: u32) -> Block32 {
+    return Block32(
+        up_quants8(block, part), up_quants8(block, part + 1u), up_quants8(block, part + 2u),
+        up_quants8(block, part + 3u),
+    );
 }
 
 // The products with the 32 elements from `k` of the column that starts at `start`.
 fn right32(l: Left, start: u32, k: u32) -> f32 {
     let block = start + k / BLOCK_LEN;
     let part = (k % BLOCK_LEN) >> 3u;
-    return product(l, Right(
-        quants8(block, part), quants8(block, part + 1u), quants8(block, part + 2u),
-        quants8(block, part + 3u), affine(block, part), affine(block, part + 2u),
-    ));
+    let near = affine(block, part);
+    return product(l, right_quants(block, part), near, affine(block, part + 2u));
 }
 
-// The same of the second B.
 @if(gated) fn up32(l: Left, start: u32, k: u32) -> f32 {
     let block = start + k / BLOCK_LEN;
     let part = (k % BLOCK_LEN) >> 3u;
-    return product(l, Right(
-        up_quants8(block, part), up_quants8(block, part + 1u), up_quants8(block, part + 2u),
-        up_quants8(block, part + 3u), up_affine(block, part), up_affine(block, part + 2u),
-    ));
+    let near = up_affine(block, part);
+    return product(l, up_quants(block, part), near, up_affine(block, part + 2u));
 }
 
 fn start_of(base: u32, column: u32) -> u32 {

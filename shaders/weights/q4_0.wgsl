@@ -1,4 +1,4 @@
-import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
+import package::common::eight::{Block32, Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
 import super::weight_body::body_pair;
 import super::weight_head::head_bits;
@@ -17,10 +17,24 @@ fn affine(block: u32, part: u32) -> vec2<f32> {
 
 // The quants of part `part`, one per byte, signed.
 fn packed8(block: u32, part: u32) -> vec2<u32> {
+    return quants_of(body_pair(block * 4u + (part & 1u) * 2u), part);
+}
+
+// The same, from the words of the body that have them.
+fn quants_of(words: vec2<u32>, part: u32) -> vec2<u32> {
     // Byte j of the body has elements j (low nibble) and j + 16 (high nibble).
-    let words = body_pair(block * 4u + (part & 1u) * 2u);
     let nibbles = (words >> vec2<u32>((part >> 1u) * 4u)) & vec2<u32>(0x0f0f0f0fu);
     return bytes_minus(nibbles, 0x08080808u);
+}
+
+// The quants of a block, each word of it read once.
+fn quants32(block: u32) -> Block32 {
+    let even = body_pair(block * 4u);
+    let odd = body_pair(block * 4u + 2u);
+    return Block32(
+        eight_from_i8(quants_of(even, 0u)), eight_from_i8(quants_of(odd, 1u)),
+        eight_from_i8(quants_of(even, 2u)), eight_from_i8(quants_of(odd, 3u)),
+    );
 }
 
 // The quants of part `part`, as floats.

@@ -1,4 +1,4 @@
-import package::common::eight::{Eight, bits_to_bytes, eight_affine, eight_element, eight_from_u8};
+import package::common::eight::{Block32, Eight, bits_to_bytes, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
 import super::weight_body::{body_pair, body_word};
 import super::weight_head::head_word;
@@ -18,11 +18,27 @@ fn affine(block: u32, part: u32) -> vec2<f32> {
 
 // The quants of part `part`, one per byte, unsigned.
 fn packed8(block: u32, part: u32) -> vec2<u32> {
-    // Byte j of the body has elements j (low nibble) and j + 16 (high nibble).
     let words = body_pair(block * 5u + 1u + (part & 1u) * 2u);
+    return quants_of(words, body_word(block * 5u), part);
+}
+
+// The same, from the words of the body that have them and the word of their highest bits.
+fn quants_of(words: vec2<u32>, highest: u32, part: u32) -> vec2<u32> {
+    // Byte j of the body has elements j (low nibble) and j + 16 (high nibble).
     let nibbles = (words >> vec2<u32>((part >> 1u) * 4u)) & vec2<u32>(0x0f0f0f0fu);
-    let high = bits_to_bytes(body_word(block * 5u) >> (part * 8u));
+    let high = bits_to_bytes(highest >> (part * 8u));
     return nibbles | (high << vec2<u32>(4u));
+}
+
+// The quants of a block, each word of it read once.
+fn quants32(block: u32) -> Block32 {
+    let highest = body_word(block * 5u);
+    let even = body_pair(block * 5u + 1u);
+    let odd = body_pair(block * 5u + 3u);
+    return Block32(
+        eight_from_u8(quants_of(even, highest, 0u)), eight_from_u8(quants_of(odd, highest, 1u)),
+        eight_from_u8(quants_of(even, highest, 2u)), eight_from_u8(quants_of(odd, highest, 3u)),
+    );
 }
 
 // The quants of part `part`, as floats.

@@ -118,6 +118,15 @@ impl DeviceLayout {
         self.head_bytes_per_block != 0
     }
 
+    /// Whether the type's shader has `quants32`: blocks of 32 elements whose words each
+    /// have quants of two parts.
+    pub const fn has_whole_blocks(&self) -> bool {
+        matches!(
+            self.dtype,
+            DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 | DType::IQ4_NL | DType::MXFP4
+        )
+    }
+
     /// The entries of the type's codebook, two in a word on a device; none for
     /// most types.
     pub const fn codebook(&self) -> &'static [u16] {

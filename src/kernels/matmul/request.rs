@@ -114,6 +114,7 @@ impl Options {
             ("quantised", self.weight.is_quantised()),
             ("activated", self.activation.is_some()),
             ("eights", variant.shader == "matmul/direct" && self.eights()),
+            ("whole", variant.shader == "matmul/blocks" && layout.has_whole_blocks()),
         ];
         for name in variant.features {
             request = request.feature(*name);
