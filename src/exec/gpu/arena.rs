@@ -62,25 +62,19 @@ impl Arena {
 
     /// One buffer for each size: those there are where they are large enough, new
     /// ones otherwise. In shared memory a new one takes the place of the largest
-    /// that is too small. `read` are those that the plan has its inputs in.
-    pub(super) fn take(&self, gpu: &Gpu, sizes: &[u64], read: &[&Buffer]) -> Result<Vec<Buffer>> {
+    /// that is too small.
+    pub(super) fn take(&self, gpu: &Gpu, sizes: &[u64]) -> Result<Vec<Buffer>> {
         let buffers = &mut *lock(&self.buffers);
         let mut order: Vec<usize> = (0..sizes.len()).collect();
         order.sort_by_key(|&slot| Reverse(sizes[slot]));
         let lent: Vec<Buffer> = buffers.tenants().map(|tenant| tenant.buffer()).collect();
         let is_free = |buffer: &&Buffer| !lent.iter().any(|other| other.same(buffer));
         let mut free: Vec<Buffer> = buffers.all.iter().filter(is_free).cloned().collect();
-        let mut roomy = buffers.roomy(read);
         let mut chosen: Vec<Option<Buffer>> = vec![None; sizes.len()];
         for slot in order {
             let fitting = free.iter().enumerate().filter(|(_, b)| b.len() >= sizes[slot]);
             if let Some((i, _)) = fitting.min_by_key(|(_, buffer)| buffer.size()) {
                 chosen[slot] = Some(free.swap_remove(i));
-                continue;
-            }
-            let fitting = roomy.iter().enumerate().filter(|(_, b)| b.len() >= sizes[slot]);
-            if let Some((i, _)) = fitting.min_by_key(|(_, buffer)| buffer.size()) {
-                chosen[slot] = Some(roomy.swap_remove(i));
                 continue;
             }
             let largest = free.iter().enumerate().max_by_key(|(_, buffer)| buffer.size());
@@ -150,25 +144,6 @@ impl Buffers {
     /// The tensors that are in use.
     fn tenants(&self) -> impl Iterator<Item = Arc<Tenant>> {
         self.tenants.iter().filter_map(Weak::upgrade)
-    }
-
-    /// Buffers of which the tensors that stay in them need little, so that these are
-    /// moved when another plan writes there ([`Arena::evict`]): else each small result
-    /// that stays would keep a buffer as large as working memory. Those that the plan
-    /// reads its inputs from are left out.
-    fn roomy(&self, read: &[&Buffer]) -> Vec<Buffer> {
-        /// How many times as large as the tensors in it such a buffer is.
-        const ROOM: u64 = 4;
-        let tenants: Vec<Arc<Tenant>> = self.tenants().collect();
-        let within = |buffer: &Buffer| {
-            let own = tenants.iter().filter(|tenant| tenant.buffer().same(buffer));
-            own.map(|tenant| tenant.bytes()).reduce(u64::saturating_add)
-        };
-        let fits = |buffer: &&Buffer| {
-            !read.iter().any(|other| other.same(buffer))
-                && within(buffer).is_some_and(|bytes| bytes.saturating_mul(ROOM) <= buffer.size())
-        };
-        self.all.iter().filter(fits).cloned().collect()
     }
 
     /// Drops a buffer, and what plans have bound to it.

@@ -158,7 +158,7 @@ impl GpuEngine {
         if self.arena.shared {
             return self.shared_buffers(places, &inputs, given);
         }
-        let slots = self.arena.take(&self.gpu, &places.buffers, &[])?;
+        let slots = self.arena.take(&self.gpu, &places.buffers)?;
         let make = |(bytes, id): (u64, &ValueId)| {
             let name = &self.graph.value(*id).name;
             self.gpu.alloc(Purpose::Inputs, bytes, Purpose::Inputs.usage(), name)
@@ -185,8 +185,7 @@ impl GpuEngine {
         let elsewhere = elsewhere.filter(|((_, packed), here)| packed.is_none() && here.is_none());
         let sizes = places.buffers.iter().chain(elsewhere.map(|((bytes, _), _)| bytes));
         let sizes: Vec<u64> = sizes.copied().collect();
-        let read: Vec<&Buffer> = here.iter().flatten().collect();
-        let mut slots = self.arena.take(&self.gpu, &sizes, &read)?;
+        let mut slots = self.arena.take(&self.gpu, &sizes)?;
         let mut others = slots.split_off(places.buffers.len()).into_iter();
         let place = |(packed, here): (&Option<(usize, u64)>, Option<Buffer>)| match packed {
             Some((slot, offset)) => {

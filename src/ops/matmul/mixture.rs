@@ -28,8 +28,7 @@ struct Layer {
 
 pub(super) fn plain(cx: &mut NodeCx<'_>) -> Result<()> {
     let layer = |weight| Layer { weight, bias: weight + 1, codes: None };
-    let normal = cx.int("normalize_routing_weights", 0)? != 0;
-    mixture(cx, [2, 4, 6].map(layer), normal)
+    mixture(cx, [2, 4, 6].map(layer))
 }
 
 pub(super) fn quantised(cx: &mut NodeCx<'_>) -> Result<()> {
@@ -53,14 +52,11 @@ pub(super) fn quantised(cx: &mut NodeCx<'_>) -> Result<()> {
         (5, 12, "fc2_expert_weight_bits"),
         (8, 13, "fc3_expert_weight_bits"),
     ];
-    // ONNX Runtime's CPU provider does so whatever the attribute says.
-    let normal = true;
-    mixture(cx, layers.map(layer), normal)
+    mixture(cx, layers.map(layer))
 }
 
 /// `sum over the k likeliest experts e of p[e] (act(x W1[e]ᵀ + b1[e]) W2[e]ᵀ + b2[e])`.
-/// The shares p of an expert add up to 1 if `normal` is set.
-fn mixture(cx: &mut NodeCx<'_>, [first, second, third]: [Layer; 3], normal: bool) -> Result<()> {
+fn mixture(cx: &mut NodeCx<'_>, [first, second, third]: [Layer; 3]) -> Result<()> {
     for (name, harmless) in [("use_sparse_mixer", 0), ("swiglu_limit_after_activation", 0)] {
         let value = cx.int(name, harmless)?;
         if value != harmless {
@@ -75,7 +71,7 @@ fn mixture(cx: &mut NodeCx<'_>, [first, second, third]: [Layer; 3], normal: bool
     let rows: usize = before.iter().product();
     let x = cx.input_f32(0)?;
     let x = cx.reshaped(x, &[rows, columns])?;
-    let (chosen, shares) = chosen(cx, rows, normal)?;
+    let (chosen, shares) = chosen(cx, rows)?;
     let h = first.apply(cx, x, chosen)?;
     let gate = match cx.optional(third.weight) {
         Some(_) => Some(third.apply(cx, x, chosen)?),
@@ -91,7 +87,7 @@ fn mixture(cx: &mut NodeCx<'_>, [first, second, third]: [Layer; 3], normal: bool
 }
 
 /// The likeliest experts of each row, I32 `[T, k]`, and their shares `[T, k, 1]`.
-fn chosen(cx: &mut NodeCx<'_>, rows: usize, normal: bool) -> Result<(ValueId, ValueId)> {
+fn chosen(cx: &mut NodeCx<'_>, rows: usize) -> Result<(ValueId, ValueId)> {
     let router = cx.extents(1)?;
     let experts = match router[..] {
         [n, experts] if n == rows => experts,
@@ -108,7 +104,7 @@ fn chosen(cx: &mut NodeCx<'_>, rows: usize, normal: bool) -> Result<(ValueId, Va
     let &[mut shares, chosen] = top.as_slice() else {
         return Err(cx.broken("no choice of experts"));
     };
-    if normal {
+    if cx.int("normalize_routing_weights", 0)? != 0 {
         let sum = Reduce { reduction: Reduction::Sum, axes: vec![1], keepdims: true };
         let sum = cx.op1(sum, &[shares])?;
         shares = cx.map2(Binary::Div, shares, sum)?;
