@@ -267,6 +267,137 @@ def four_bits(random):
     return nodes, weights, {"x": random.standard_normal((2, 3, 24)).astype(np.float32)}, ["y", "z"]
 
 
+def mixtures(random):
+    """Mixtures of experts: every function, with and without biases, of real numbers and
+    of codes in blocks and without."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32) * np.float32(0.5)
+    scale = lambda *shape: (random.random(shape) * 0.05 + 0.02).astype(np.float32)
+    codes = lambda *shape: random.integers(0, 256, shape).astype(np.uint8)
+    weights = {"w1": real(4, 24, 32), "b1": real(4, 24), "w2": real(4, 32, 24), "b2": real(4, 32),
+               "v1": real(4, 48, 32), "c1": real(4, 48),
+               "q1": codes(4, 64, 16), "s1": scale(4, 64), "d1": real(4, 64), "q2": codes(4, 32, 16), "s2": scale(4, 32),
+               "e1": codes(4, 64, 32), "e2": codes(4, 32, 32),
+               "t1": scale(4, 64, 2), "t2": scale(4, 32, 2), "z1": codes(4, 64, 1), "z2": codes(4, 32, 1)}
+    plain = ["x", "r", "w1", "b1", "w2", "b2"]
+    nodes = [
+        node("MoE", plain, ["y0"], activation_type="relu", k=1),
+        node("MoE", plain, ["y1"], activation_type="gelu", k=2, normalize_routing_weights=1),
+        node("MoE", ["x", "r", "w1", "", "w2"], ["y2"], activation_type="silu", k=3),
+        node("MoE", ["x", "r", "v1", "c1", "w2", "b2"], ["y3"], activation_type="swiglu", k=2, swiglu_fusion=1,
+             normalize_routing_weights=1, activation_alpha=1.702, activation_beta=1.0, swiglu_limit=0.7),
+        node("QMoE", ["x", "r", "q1", "s1", "d1", "q2", "s2"], ["y4"], activation_type="swiglu", k=2, swiglu_fusion=1,
+             normalize_routing_weights=1, activation_alpha=1.702, activation_beta=1.0, swiglu_limit=7.0),
+        node("QMoE", ["x", "r", "q1", "t1", "", "q2", "t2", "", "", "", "", "z1", "z2"], ["y5"], activation_type="swiglu",
+             k=2, swiglu_fusion=1, block_size=16, normalize_routing_weights=1),
+    ]
+    return nodes, weights, {"x": real(2, 3, 32), "r": real(6, 4)}, [f"y{i}" for i in range(6)]
+
+
+def grouped_codes(random):
+    """A product whose columns have the scales of other blocks (with which ONNX Runtime's
+    CPU provider passes over zero points), distances, and what a quantised BERT looks
+    up."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    codes = lambda *shape: random.integers(0, 256, shape).astype(np.uint8)
+    weights = {"b": codes(5, 4, 8), "s": (random.random(20) * 0.1).astype(np.float32), "g": random.permutation(np.repeat(np.arange(4), 16)).astype(np.int32), "far": real(4, 6),
+               "words": codes(30, 8), "places": codes(16, 8), "kinds": codes(2, 8), "gamma": codes(8), "beta": codes(8)}
+    for i, name in enumerate("wpkgb"):
+        weights["s" + name], weights["z" + name] = number(0.01 + 0.002 * i), number(128 - 7 * i, np.uint8)
+    inputs = {"x": real(2, 64), "a": real(3, 6), "ids": random.integers(0, 30, (2, 6)).astype(np.int32),
+              "segments": random.integers(0, 2, (2, 6)).astype(np.int32), "mask": number([[1, 1, 1, 1, 0, 0], [1] * 6], np.int32)}
+    tables = ["words", "places", "kinds", "gamma", "beta", "mask"]
+    nodes = [
+        node("MatMulNBits", ["x", "b", "s", "", "g"], ["y"], K=64, N=5, bits=4, block_size=16),
+        node("CDist", ["a", "far"], ["d"], metric="euclidean"), node("CDist", ["a", "far"], ["e"], metric="sqeuclidean"),
+        node("QEmbedLayerNormalization", ["ids", "segments", *tables, "sw", "sp", "sk", "sg", "sb", "zw", "zp", "zk", "zg", "zb"],
+             ["q", "count"], epsilon=1e-5),
+    ]
+    return nodes, weights, inputs, ["y", "d", "e", "q", "count"]
+
+
+def caches(random):
+    """Attention over groups of heads whose positions are given."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    weights = {"seqlens": number([4, 4], np.int32), "total": number(5, np.int32), "cos": real(16, 8), "sin": real(16, 8)}
+    inputs = {"q": real(2, 1, 64), "k": real(2, 1, 32), "v": real(2, 1, 32), "past_k": real(2, 2, 4, 16), "past_v": real(2, 2, 4, 16),
+              "at": number([[7], [2]], np.int64)}
+    nodes = [node("GroupQueryAttention", ["q", "k", "v", "past_k", "past_v", "seqlens", "total", "cos", "sin", "at"],
+                  ["y", "pk", "pv"], num_heads=4, kv_num_heads=2, do_rotary=1)]
+    return nodes, weights, inputs, ["y", "pk", "pv"]
+
+
+def diffusion(random):
+    """What ONNX Runtime's optimiser makes of diffusion models, which its CPU provider
+    does not run: the judge is the same in ONNX's own operators."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    weights = {"w": real(6, 3, 3, 4) * np.float32(0.3), "b": real(6), "gamma": real(4), "beta": real(4), "skip": real(2, 4),
+               "bias": real(4), "wide": real(8), "start": number([0], np.int64), "half": number([4], np.int64),
+               "end": number([8], np.int64), "axis": number([2], np.int64)}
+    weights["skip4"] = weights["skip"].reshape(2, 1, 1, 4)
+    weights["w2"] = np.ascontiguousarray(weights["w"].transpose(0, 3, 1, 2))
+    nodes = [
+        node("NhwcConv", ["x", "w", "b"], ["conv"], pads=[1, 1, 1, 1], strides=[2, 1], kernel_shape=[3, 3]),
+        node("GroupNorm", ["x", "gamma", "beta"], ["norm"], groups=2, activation=1, epsilon=1e-4),
+        node("SkipGroupNorm", ["x", "gamma", "beta", "skip", "bias"], ["skipped", "sum"], groups=2, activation=0, epsilon=1e-4),
+        node("BiasSplitGelu", ["m", "wide"], ["gelu"]), node("BiasAdd", ["m", "wide", "m"], ["added"]),
+        node("MultiHeadAttention", ["packed"], ["att"], num_heads=2),
+        node("MultiHeadAttention", ["query", "packed_kv"], ["cross"], num_heads=2),
+        node("RelativePositionBias", ["table", "queries", "keys"], ["both_ways"], max_distance=20, is_bidirectional=1),
+        node("RelativePositionBias", ["table", "queries", "keys"], ["back"], max_distance=20),
+        helper.make_node("Slice", ["packed", "start", "two", "three"], ["packed_kv"]),
+    ]
+    weights |= {"two": number([2], np.int64), "three": number([3], np.int64)}
+    plain = lambda op, inputs, outputs, **more: helper.make_node(op, inputs, outputs, **more)
+    part = lambda at, name: [plain("Gather", ["packed", f"at{at}"], [name + "_h"], axis=3), plain("Reshape", [name + "_h", "flat"], [name])]
+    weights |= {f"at{i}": number(i, np.int64) for i in range(3)} | {"flat": number([2, 5, 8], np.int64)}
+    judge = [
+        plain("Transpose", ["x"], ["c"], perm=[0, 3, 1, 2]),
+        plain("Conv", ["c", "w2", "b"], ["c0"], pads=[1, 1, 1, 1], strides=[2, 1]), plain("Transpose", ["c0"], ["conv"], perm=[0, 2, 3, 1]),
+        *grouped(plain, "c", "n0"), plain("Sigmoid", ["n0"], ["open"]), plain("Mul", ["n0", "open"], ["n1"]),
+        plain("Transpose", ["n1"], ["norm"], perm=[0, 2, 3, 1]),
+        plain("Add", ["x", "skip4"], ["s0"]), plain("Add", ["s0", "bias"], ["sum"]), plain("Transpose", ["sum"], ["s1"], perm=[0, 3, 1, 2]),
+        *grouped(plain, "s1", "s2"), plain("Transpose", ["s2"], ["skipped"], perm=[0, 2, 3, 1]),
+        plain("Add", ["m", "wide"], ["g0"]), plain("Add", ["g0", "m"], ["added"]),
+        plain("Slice", ["g0", "start", "half", "axis"], ["left"]), plain("Slice", ["g0", "half", "end", "axis"], ["right"]),
+        node("Gelu", ["right"], ["r"]), plain("Mul", ["left", "r"], ["gelu"]),
+        *part(0, "pq"), *part(1, "pk"), *part(2, "pv"),
+        node("MultiHeadAttention", ["pq", "pk", "pv"], ["att"], num_heads=2),
+        node("MultiHeadAttention", ["query", "pq", "pk"], ["cross"], num_heads=2),
+    ]
+    weights |= {"table": real(8, 3), "queries": number(9, np.int64), "keys": number(25, np.int64)}
+    for name, both in (("both_ways", True), ("back", False)):
+        weights[name + "_at"] = buckets(9, 25, 8, 20, both)
+        judge += [plain("Gather", ["table", name + "_at"], [name + "_t"]), plain("Transpose", [name + "_t"], [name + "_h"], perm=[2, 0, 1]),
+                  plain("Reshape", [name + "_h", "lead"], [name])]
+    weights["lead"] = number([1, 3, 9, 25], np.int64)
+    inputs = {"x": real(2, 6, 5, 4), "m": real(2, 3, 8), "packed": real(2, 5, 2, 3, 4), "query": real(2, 3, 8)}
+    return nodes, weights, inputs, ["conv", "norm", "skipped", "sum", "gelu", "added", "att", "cross", "both_ways", "back"], judge
+
+
+def buckets(queries, keys, count, farthest, both):
+    """The buckets of T5 for distances between queries and keys."""
+    far = np.arange(queries)[:, None] - np.arange(keys)[None]
+    first = np.zeros_like(far)
+    if both:
+        count //= 2
+        first, far = np.where(far < 0, count, 0), np.abs(far)
+    far, near = np.maximum(far, 0), count // 2
+    shared = near + (np.log(np.maximum(far, 1) / near) / np.log(farthest / near) * (count - near)).astype(np.int64)
+    return first + np.where(far < near, far, np.minimum(shared, count - 1))
+
+
+def grouped(plain, x, y):
+    """Two groups of the two channels each of `[2, 4, 6, 5]`, normalised with gamma and beta."""
+    return [
+        plain("Constant", [], [y + "_in"], value_ints=[2, 2, -1]), plain("Constant", [], [y + "_out"], value_ints=[2, 4, 6, 5]),
+        plain("Constant", [], [y + "_ones"], value_floats=[1.0, 1.0]), plain("Constant", [], [y + "_zeros"], value_floats=[0.0, 0.0]),
+        plain("Constant", [], [y + "_column"], value_ints=[4, 1, 1]),
+        plain("Reshape", [x, y + "_in"], [y + "0"]), plain("InstanceNormalization", [y + "0", y + "_ones", y + "_zeros"], [y + "1"], epsilon=1e-4),
+        plain("Reshape", [y + "1", y + "_out"], [y + "2"]), plain("Reshape", ["gamma", y + "_column"], [y + "_g"]),
+        plain("Reshape", ["beta", y + "_column"], [y + "_b"]), plain("Mul", [y + "2", y + "_g"], [y + "3"]), plain("Add", [y + "3", y + "_b"], [y]),
+    ]
+
+
 MODELS = {
     "quantised_lstm": lambda random: lstm(random, 2, True),
     "quantised_lstm_reverse": lambda random: lstm(random, 1, False),
@@ -282,6 +413,10 @@ MODELS = {
     "whole_numbers": whole_numbers,
     "regions": regions,
     "four_bit_products": four_bits,
+    "mixtures": mixtures,
+    "grouped_codes": grouped_codes,
+    "given_positions": caches,
+    "diffusion": diffusion,
 }
 
 
@@ -289,7 +424,7 @@ def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     entries = []
     for seed, (name, make) in enumerate(MODELS.items()):
-        nodes, weights, inputs, outputs = make(np.random.default_rng(seed))
+        nodes, weights, inputs, outputs, *judge = make(np.random.default_rng(seed))
         infos = [helper.make_tensor_value_info(key, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
                  for key, value in inputs.items()]
         results = [onnx.ValueInfoProto(name=output) for output in outputs]
@@ -301,7 +436,12 @@ def main():
         (FOLDER / f"{name}.onnx").write_bytes(data)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        if judge:
+            graph = helper.make_graph(judge[0], name, infos, results, constants)
+            judged = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+        else:
+            judged = data
+        session = onnxruntime.InferenceSession(judged, options, providers=["CPUExecutionProvider"])
         values = dict(zip(outputs, session.run(outputs, inputs)))
         table = lambda arrays: [{"name": key, "dtype": NAMES[str(value.dtype)], "extents": value.shape}
                                 for key, value in arrays.items()]

@@ -36,7 +36,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     Binarizer, MinMaxScaler, Normalizer, OneHotEncoder, OrdinalEncoder, StandardScaler,
 )
-from sklearn.svm import SVR, OneClassSVM
+from sklearn.svm import SVC, SVR, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier
 
 warnings.filterwarnings("ignore")
@@ -311,6 +311,10 @@ def classical(writer):
     export("mlp", MLPClassifier((5,), max_iter=50, random_state=0).fit(x, y), zipmap=False)
     export("svr", SVR(C=2.0).fit(x[:60], x[:60, 0]))
     export("svr_poly", SVR(kernel="poly", degree=2).fit(x[:60], x[:60, 2]))
+    export("svc", SVC().fit(x, y), zipmap=False)
+    export("svc_words", SVC(kernel="poly", degree=2, probability=True, random_state=0).fit(x, names), zipmap=False)
+    export("svc_of_two", SVC(kernel="sigmoid", gamma=0.01).fit(x, two), zipmap=False)
+    export("svc_of_two_likely", SVC(kernel="linear", probability=True, random_state=0).fit(x, two), zipmap=False)
     export("normalised", make_pipeline(Normalizer("l1"), Normalizer("l2")).fit(x))
     export("binarised", Binarizer(threshold=2.0).fit(x))
     holes = x.copy()

@@ -206,4 +206,4 @@ pub const ONNX: &[&[OnnxOperator]] = &[
 
 /// How it finds the operators that the host computes.
 pub const HOST: &[&[HostOperator]] =
-    &[gather::COMPUTED, matmul::COMPUTED, resize::COMPUTED, text::HOST];
+    &[gather::COMPUTED, matmul::COMPUTED, ml::HOST, resize::COMPUTED, text::HOST];

@@ -16,6 +16,7 @@ mod accepted;
 mod children;
 #[path = "../support/adapters.rs"]
 mod names;
+mod overflow;
 mod triple;
 mod untuned;
 
@@ -37,7 +38,8 @@ fn main() -> ExitCode {
     let mut trials = vec![Trial::test("adapters::expected", || Ok(names::expected()?))];
     for adapter in names::all() {
         let (name, adapter) = (names::name(&adapter.info), Arc::new(adapter));
-        for (what, test) in untuned::TESTS.iter().chain(children::TESTS).chain(accepted::TESTS) {
+        let tests = [untuned::TESTS, children::TESTS, overflow::TESTS, accepted::TESTS];
+        for (what, test) in tests.concat() {
             let adapter = adapter.clone();
             trials.push(Trial::test(format!("{name}::{what}"), move || test(&adapter)));
         }

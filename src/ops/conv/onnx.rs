@@ -8,6 +8,7 @@ use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
 use crate::ops::Operator;
 use crate::ops::elementwise::{Binary, fused_activation};
+use crate::ops::pool;
 
 pub(crate) const ONNX: &[OnnxOperator] = &[
     row("CausalConvWithState", 27, causal::causal),
@@ -15,12 +16,17 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
     row("Conv", 1, convolution),
     row("ConvTranspose", 1, transposed),
     row("DeformConv", 19, columns::deformed),
+    OnnxOperator { domain: "com.microsoft", name: "NhwcConv", since: 1, import: channels_last },
     OnnxOperator { domain: "com.microsoft", name: "FusedConv", since: 1, import: fused },
 ];
 
 /// The extents of the spatial axes of x, and of the window.
 fn extents(cx: &NodeCx<'_>) -> Result<(Vec<usize>, Vec<usize>)> {
-    let (x, w) = (cx.extents(0)?, cx.extents(1)?);
+    spatial_of(cx, cx.extents(0)?, cx.extents(1)?)
+}
+
+/// The same of extents with the channels second.
+fn spatial_of(cx: &NodeCx<'_>, x: Vec<usize>, w: Vec<usize>) -> Result<(Vec<usize>, Vec<usize>)> {
     if x.len() < 3 || w.len() != x.len() {
         return Err(cx.broken(format!("has x {x:?} and weights {w:?}")));
     }
@@ -63,8 +69,28 @@ fn fused(cx: &mut NodeCx<'_>) -> Result<()> {
     cx.output_as(0, y, dtype)
 }
 
+/// ONNX Runtime's convolution of x and weights with their channels last.
+fn channels_last(cx: &mut NodeCx<'_>) -> Result<()> {
+    let dtype = cx.dtype(0)?;
+    let (x, w) = (cx.input_f32(0)?, cx.input_f32(1)?);
+    let (x, w) = (pool::channels_second(cx, x)?, pool::channels_second(cx, w)?);
+    let (spatial, kernel) = spatial_of(cx, cx.extents_of(x)?, cx.extents_of(w)?)?;
+    let op = conv_over(cx, spatial, kernel)?;
+    let mut inputs = vec![Some(x), Some(w)];
+    if cx.optional(2).is_some() {
+        inputs.push(Some(cx.input_f32(2)?));
+    }
+    let y = cx.op(op, &inputs)?[0];
+    let y = pool::channels_last(cx, y)?;
+    cx.output_as(0, y, dtype)
+}
+
 fn conv(cx: &mut NodeCx<'_>) -> Result<Conv> {
     let (x, kernel) = extents(cx)?;
+    conv_over(cx, x, kernel)
+}
+
+fn conv_over(cx: &mut NodeCx<'_>, x: Vec<usize>, kernel: Vec<usize>) -> Result<Conv> {
     let spatial = Spatial::read(cx, x.len())?;
     let pads = spatial.resolved(&x, &kernel);
     let group = group(cx)?;

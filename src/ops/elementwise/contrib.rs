@@ -4,6 +4,7 @@ use super::{Binary, GatedActivation, Unary};
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
+use crate::ops::movement::{Slice, SliceRange};
 use crate::tensor::{DType, Tensor};
 
 const fn contrib(name: &'static str, import: fn(&mut NodeCx<'_>) -> Result<()>) -> OnnxOperator {
@@ -11,6 +12,8 @@ const fn contrib(name: &'static str, import: fn(&mut NodeCx<'_>) -> Result<()>) 
 }
 
 pub(crate) const CONTRIB: &[OnnxOperator] = &[
+    contrib("BiasAdd", biased_sum),
+    contrib("BiasSplitGelu", split_gelu),
     contrib("BiasGelu", |cx| biased(cx, Unary::Gelu)),
     contrib("FastGelu", |cx| biased(cx, Unary::GeluTanh)),
     contrib("Gelu", |cx| biased(cx, Unary::Gelu)),
@@ -27,6 +30,32 @@ fn biased(cx: &mut NodeCx<'_>, function: Unary) -> Result<()> {
         x = cx.map2(Binary::Add, x, bias)?;
     }
     let y = cx.map1(function, x)?;
+    cx.output_as(0, y, dtype)
+}
+
+/// Inputs: x `[N, S, C]`, bias `[C]`, skip as x.
+fn biased_sum(cx: &mut NodeCx<'_>) -> Result<()> {
+    let dtype = cx.dtype(0)?;
+    let inputs = [cx.input_f32(0)?, cx.input_f32(1)?, cx.input_f32(2)?];
+    let y = cx.map2(Binary::Add, inputs[0], inputs[1])?;
+    let y = cx.map2(Binary::Add, y, inputs[2])?;
+    cx.output_as(0, y, dtype)
+}
+
+/// Of `x + bias` the first half of each row times GELU of the second.
+fn split_gelu(cx: &mut NodeCx<'_>) -> Result<()> {
+    let (dtype, extents) = (cx.dtype(0)?, cx.extents(0)?);
+    let Some(&wide) = extents.last().filter(|wide| wide.is_multiple_of(2)) else {
+        return Err(cx.broken(format!("{extents:?} has no halves")));
+    };
+    let (x, bias) = (cx.input_f32(0)?, cx.input_f32(1)?);
+    let x = cx.map2(Binary::Add, x, bias)?;
+    let half = |cx: &mut NodeCx<'_>, start: usize| {
+        let (start, end) = (start as i64, (start + wide / 2) as i64);
+        cx.op1(Slice { ranges: vec![SliceRange { axis: -1, start, end, step: 1 }] }, &[x])
+    };
+    let (first, second) = (half(cx, 0)?, half(cx, wide / 2)?);
+    let y = cx.op1(GatedActivation { act: Unary::Gelu }, &[second, first])?;
     cx.output_as(0, y, dtype)
 }
 

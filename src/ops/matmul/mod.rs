@@ -2,11 +2,13 @@
 
 mod bnb4;
 mod cases;
+mod distance;
 mod einsum;
 mod expert_cases;
 mod experts;
 pub(crate) mod geometry;
 mod host;
+mod mixture;
 mod nbits;
 mod onnx;
 mod reference;
@@ -14,6 +16,7 @@ mod reference;
 mod tests;
 
 pub(crate) use cases::{gated_cases, matmul_cases};
+pub(crate) use distance::squared;
 pub(crate) use expert_cases::{expert_cases, gated_expert_cases};
 pub(crate) use experts::expert;
 pub use experts::{ExpertMatMul, GatedExpertMatMul};

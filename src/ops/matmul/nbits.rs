@@ -12,17 +12,20 @@ use half::f16;
 const BLOCK: usize = 32;
 
 /// A weight `[n, k]` in blocks of elements along k.
-struct Weight {
-    n: usize,
-    k: usize,
-    bits: usize,
-    block: usize,
+pub(super) struct Weight {
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) bits: usize,
+    pub(super) block: usize,
     /// `[n, blocks, block * bits / 8]`, the first element in the lowest bits.
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// `[n, blocks]`
-    scales: Vec<f64>,
+    pub(super) scales: Vec<f64>,
     /// `[n, blocks]`; what stands for 0.
-    zeros: Option<Vec<f64>>,
+    pub(super) zeros: Option<Vec<f64>>,
+    /// Of each column the number of the block whose scale and zero it has; where
+    /// there is none, they are those of the block that it lies in.
+    pub(super) groups: Option<Vec<usize>>,
 }
 
 /// `A Bᵀ + bias`, B known. Where the scales are exact in 16 bits and zero is in
@@ -30,10 +33,7 @@ struct Weight {
 pub(super) fn import(cx: &mut NodeCx<'_>) -> Result<()> {
     let dtype = cx.dtype(0)?;
     let weight = Weight::of(cx)?;
-    let tensor = match weight.packed()? {
-        Some(tensor) => tensor,
-        None => weight.expanded()?,
-    };
+    let tensor = weight.tensor()?;
     let a = cx.input_f32(0)?;
     let b = cx.constant(tensor)?;
     let y = cx.op1(MatMul { trans_b: true, ..MatMul::default() }, &[a, b])?;
@@ -62,9 +62,6 @@ impl Weight {
             let what = format!("attributes 'bits' = {bits} and 'block_size' = {block}");
             return Err(cx.unsupported(what));
         }
-        if cx.optional(4).is_some() {
-            return Err(cx.unsupported("input 'g_idx'"));
-        }
         let blocks = k.div_ceil(block);
         let body = cx.known(1)?;
         let scales = cx.known_reals(2)?;
@@ -80,7 +77,40 @@ impl Weight {
             return Err(cx.broken(what));
         }
         let zeros = Self::zeros(cx, n, blocks, bits)?;
-        Ok(Weight { n, k, bits, block, body: body.bytes().to_vec(), scales, zeros })
+        let groups = Self::groups(cx, k, blocks)?;
+        Ok(Weight { n, k, bits, block, body: body.bytes().to_vec(), scales, zeros, groups })
+    }
+
+    /// `g_idx`, which has a number for each column, and perhaps for what the last
+    /// block has beyond them.
+    fn groups(cx: &mut NodeCx<'_>, k: usize, blocks: usize) -> Result<Option<Vec<usize>>> {
+        if cx.optional(4).is_none() {
+            return Ok(None);
+        }
+        let given = cx.known_ints(4)?;
+        let inside = |&group: &i64| usize::try_from(group).ok().filter(|&group| group < blocks);
+        let groups: Option<Vec<usize>> = given.iter().take(k).map(inside).collect();
+        match groups.filter(|groups| groups.len() == k) {
+            Some(groups) => Ok(Some(groups)),
+            None => {
+                let what = format!("'g_idx' must have {k} numbers of 0 to {blocks} - 1");
+                Err(cx.broken(what))
+            }
+        }
+    }
+
+    /// In blocks where these can say the same, else expanded: `[n, k]`.
+    pub(super) fn tensor(&self) -> Result<Tensor> {
+        match self.packed()? {
+            Some(tensor) => Ok(tensor),
+            None => self.expanded(),
+        }
+    }
+
+    /// Where the scale and the zero of an element are.
+    fn group(&self, row: usize, column: usize) -> usize {
+        let own = self.groups.as_ref().and_then(|groups| groups.get(column).copied());
+        row * self.k.div_ceil(self.block) + own.unwrap_or(column / self.block)
     }
 
     /// Zero points, real or packed like the weight in rows of whole bytes.
@@ -121,7 +151,7 @@ impl Weight {
     }
 
     fn scale(&self, row: usize, column: usize) -> f64 {
-        self.scales[row * self.k.div_ceil(self.block) + column / self.block]
+        self.scales[self.group(row, column)]
     }
 
     /// The same numbers as Q4_0 or Q8_0, whose scales are in 16 bits and whose
@@ -131,7 +161,7 @@ impl Weight {
         let central = self.zeros.iter().flatten().all(|&zero| zero == middle);
         let exact = self.scales.iter().all(|&scale| f16::from_f64(scale).to_f64() == scale);
         let whole = self.k.is_multiple_of(BLOCK) && self.block.is_multiple_of(BLOCK);
-        if self.bits == 2 || !central || !exact || !whole {
+        if self.bits == 2 || self.groups.is_some() || !central || !exact || !whole {
             return Ok(None);
         }
         let mut bytes = Vec::new();
@@ -151,11 +181,9 @@ impl Weight {
 
     fn expanded(&self) -> Result<Tensor> {
         let middle = f64::from(1u32 << (self.bits - 1));
-        let blocks = self.k.div_ceil(self.block);
         let value = |i: usize| {
             let (row, column) = (i / self.k, i % self.k);
-            let zero =
-                self.zeros.as_ref().map_or(middle, |z| z[row * blocks + column / self.block]);
+            let zero = self.zeros.as_ref().map_or(middle, |z| z[self.group(row, column)]);
             ((f64::from(self.quant(row, column)) - zero) * self.scale(row, column)) as f32
         };
         let values: Vec<f32> = (0..self.n * self.k).map(value).collect();
@@ -164,7 +192,7 @@ impl Weight {
 }
 
 /// Number `i` of numbers of so many bits.
-fn few(bytes: &[u8], bits: usize, i: usize) -> u8 {
+pub(super) fn few(bytes: &[u8], bits: usize, i: usize) -> u8 {
     let at = i * bits;
     let mask = ((1u16 << bits) - 1) as u8;
     (bytes[at / 8] >> (at % 8)) & mask
@@ -177,7 +205,7 @@ mod tests {
 
     fn weight(bits: usize, zeros: Option<Vec<f64>>) -> Weight {
         let body = (0..2 * 64 * bits / 8).map(|i| (i * 37 % 251) as u8).collect();
-        Weight { n: 2, k: 64, bits, block: 64, body, scales: vec![0.5, -0.25], zeros }
+        Weight { n: 2, k: 64, bits, block: 64, body, scales: vec![0.5, -0.25], zeros, groups: None }
     }
 
     #[test]

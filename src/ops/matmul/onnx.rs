@@ -1,6 +1,6 @@
 //! The family's ONNX operators.
 
-use super::{MatMul, bnb4, einsum, host, nbits};
+use super::{MatMul, bnb4, distance, einsum, host, mixture, nbits};
 use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::{NodeCx, OnnxOperator, row};
@@ -34,6 +34,9 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
             cx.output_as(0, y, dtype)
         },
     },
+    OnnxOperator { domain: "com.microsoft", name: "CDist", since: 1, import: distance::import },
+    OnnxOperator { domain: "com.microsoft", name: "MoE", since: 1, import: mixture::plain },
+    OnnxOperator { domain: "com.microsoft", name: "QMoE", since: 1, import: mixture::quantised },
     OnnxOperator { domain: "com.microsoft", name: "FusedMatMul", since: 1, import: fused },
     OnnxOperator { domain: "com.microsoft", name: "TransposeMatMul", since: 1, import: fused },
     OnnxOperator { domain: "com.microsoft", name: "Inverse", since: 1, import: host::inverse },

@@ -6,8 +6,7 @@ use crate::error::Result;
 use crate::graph::ValueId;
 use crate::onnx::NodeCx;
 use crate::ops::elementwise::{Binary, Unary};
-use crate::ops::matmul::MatMul;
-use crate::ops::reduce::{Reduce, Reduction};
+use crate::ops::matmul::{MatMul, squared};
 use crate::tensor::Tensor;
 
 /// How alike rows and support vectors are, `[rows, vectors]`.
@@ -32,17 +31,7 @@ fn kernel(cx: &mut NodeCx<'_>, x: ValueId, vectors: ValueId) -> Result<ValueId> 
             }
         }
         "RBF" => {
-            // |x - v|² = |x|² - 2 x·v + |v|²
-            let squares = |axis: i64, keepdims: bool| Reduce {
-                reduction: Reduction::SumSquare,
-                axes: vec![axis],
-                keepdims,
-            };
-            let of_x = cx.op1(squares(1, true), &[x])?;
-            let of_v = cx.op1(squares(1, false), &[vectors])?;
-            let twice = cx.map2_f32(Binary::Mul, dot, -2.0)?;
-            let far = cx.map2(Binary::Add, twice, of_x)?;
-            let far = cx.map2(Binary::Add, far, of_v)?;
+            let far = squared(cx, x, vectors)?;
             let scaled = cx.map2_f32(Binary::Mul, far, -gamma)?;
             cx.map1(Unary::Exp, scaled)
         }

@@ -42,15 +42,11 @@ pub(super) fn multi_head(cx: &mut NodeCx<'_>) -> Result<()> {
     if cx.wants(3) {
         return Err(cx.unsupported("output 'qk'"));
     }
-    let (Some(_), Some(_)) = (cx.optional(1), cx.optional(2)) else {
-        return Err(cx.unsupported("packed projections (no key, no value)"));
-    };
     let heads = heads(cx, "num_heads")?;
     let mut parts = Vec::with_capacity(3);
     let mut start = 0;
-    for index in 0..3 {
-        let extents = cx.extents(index)?;
-        let mut value = cx.input_f32(index)?;
+    for (index, mut value) in unpacked(cx)?.into_iter().enumerate() {
+        let extents = cx.extents_of(value)?;
         if extents.len() == 3 {
             let hidden = extents[2];
             if cx.optional(3).is_some() {
@@ -91,6 +87,35 @@ pub(super) fn multi_head(cx: &mut NodeCx<'_>) -> Result<()> {
     call.check(cx)?;
     call.bias = added_mask(cx, &call, 4, Some(5))?;
     finish(cx, &call, dtype)
+}
+
+/// Query, key and value, which may be packed: the last two in the second input `[B,
+/// K, H, 2, D]`, or all in the first, `[B, Q, H, 3, D]`. What is unpacked is `[B, Q, H
+/// D]`.
+fn unpacked(cx: &mut NodeCx<'_>) -> Result<[ValueId; 3]> {
+    let (from, packed) = match (cx.optional(1), cx.optional(2)) {
+        (Some(_), Some(_)) => return Ok([cx.input_f32(0)?, cx.input_f32(1)?, cx.input_f32(2)?]),
+        (Some(_), None) => (1, 2),
+        (None, None) => (0, 3),
+        (None, Some(_)) => return Err(cx.broken("a value without a key")),
+    };
+    let extents = cx.extents(from)?;
+    let [batch, tokens, heads, parts, head] = extents[..] else {
+        return Err(cx.broken(format!("packed projections {extents:?}")));
+    };
+    if parts != packed {
+        return Err(cx.broken(format!("packed projections {extents:?}, not {packed} of them")));
+    }
+    let x = cx.input_f32(from)?;
+    let part = |cx: &mut NodeCx<'_>, at: usize| -> Result<ValueId> {
+        let range = SliceRange { axis: 3, start: at as i64, end: at as i64 + 1, step: 1 };
+        let part = cx.op1(Slice { ranges: vec![range] }, &[x])?;
+        reshape(cx, part, &[batch, tokens, heads * head])
+    };
+    Ok(match packed {
+        3 => [part(cx, 0)?, part(cx, 1)?, part(cx, 2)?],
+        _ => [cx.input_f32(0)?, part(cx, 0)?, part(cx, 1)?],
+    })
 }
 
 /// The sum of a padding mask and a bias of the scores, by the inputs' numbers.
@@ -198,8 +223,21 @@ pub(super) fn group_query(cx: &mut NodeCx<'_>) -> Result<()> {
     let dtype = cx.dtype(0)?;
     refuse(
         cx,
-        &[("smooth_softmax", 0), ("qk_output", 0), ("kv_cache_bit_width", 0)],
-        &[(9, "position_ids"), (11, "head_sink"), (12, "k_scale"), (13, "v_scale")],
+        &[
+            ("smooth_softmax", 0),
+            ("qk_output", 0),
+            ("kv_cache_bit_width", 0),
+            ("sliding_window_cache", 0),
+            ("causal", 1),
+        ],
+        &[
+            (11, "head_sink"),
+            (12, "k_scale"),
+            (13, "v_scale"),
+            (14, "q_norm_weight"),
+            (15, "k_norm_weight"),
+            (16, "query_seqlens"),
+        ],
     )?;
     for name in ["k_quant_type", "v_quant_type"] {
         let kind = cx.string(name, "NONE")?.to_string();
@@ -291,16 +329,24 @@ fn projections(
     Ok((part(cx, heads)?, part(cx, groups)?, part(cx, groups)?))
 }
 
-/// Turned by positions that start at `before` `[B]`.
+/// Turned by the positions that are given, or by those that start at `before` `[B]`.
 fn rotated(cx: &mut NodeCx<'_>, x: ValueId, before: ValueId) -> Result<ValueId> {
     let (cos, sin) = (cx.input_f32(7)?, cx.input_f32(8)?);
     let extents = cx.extents_of(x)?;
     let (batch, tokens) = (extents[0], extents[1]);
     let rotary_dim = 2 * cx.extents(7)?.last().copied().unwrap_or(0);
-    let order: Vec<i32> = (0..tokens as i32).collect();
-    let order = cx.constant(Tensor::from_i32(&[1, tokens], &order)?)?;
-    let before = reshape(cx, before, &[batch, 1])?;
-    let positions = cx.op1(Binary::Add, &[before, order])?;
+    let positions = match cx.optional(9) {
+        Some(given) => {
+            let given = cx.cast(given, DType::I32)?;
+            reshape(cx, given, &[batch, tokens])?
+        }
+        None => {
+            let order: Vec<i32> = (0..tokens as i32).collect();
+            let order = cx.constant(Tensor::from_i32(&[1, tokens], &order)?)?;
+            let before = reshape(cx, before, &[batch, 1])?;
+            cx.op1(Binary::Add, &[before, order])?
+        }
+    };
     let interleaved = cx.int("rotary_interleaved", 0)? != 0;
     cx.op1(RotaryEmbedding { interleaved, rotary_dim }, &[x, cos, sin, positions])
 }

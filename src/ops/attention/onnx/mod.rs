@@ -5,6 +5,7 @@ mod bias;
 mod core;
 mod microsoft;
 mod packed;
+mod relative;
 
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
@@ -24,6 +25,12 @@ pub(crate) const ONNX: &[OnnxOperator] = &[
         name: "MultiHeadAttention",
         since: 1,
         import: microsoft::multi_head,
+    },
+    OnnxOperator {
+        domain: MICROSOFT,
+        name: "RelativePositionBias",
+        since: 1,
+        import: relative::import,
     },
     OnnxOperator {
         domain: MICROSOFT,
