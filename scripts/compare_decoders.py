@@ -45,6 +45,7 @@ NOTES = {
     "deepseek2--groups": "llama.cpp ranks groups of DeepSeek-V2 by their two best experts, as V3 does; the published model by the best one, as here",
     "exaone4": "llama.cpp has windows only with 64 blocks: a copy without",
     "phi3": "llama.cpp leaves Phi-3's window out: a copy without",
+    "gemma3n": "llama.cpp has the number of blocks with keys and of closed gates of the published models: a model of 25 blocks, with matrices of published sizes, is as far from transformers there as GELU's table of halves makes it (5e-3)",
     "llama4": "llama.cpp has this architecture only with experts",
     "qwen2vl": "llama.cpp is as far from transformers; why is not known",
     "qwen3--ternary": "quantised weights, for which llama.cpp rounds activations to 8 bits",

@@ -62,6 +62,26 @@ def configurations():
             "rope.freq_base_swa": 40.0,
             "rope.scaling.type": "linear",
             "rope.scaling.factor": 4.0}
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+    windowed = [kind == "sliding_attention" for kind in kinds]
+    shares = [0.6, 0.3, 0.0, 0.0, 0.7, 0.0]
+    deviations = torch.distributions.normal.Normal(0, 1).icdf(torch.tensor(shares))
+    yield "gemma3n", hf.Gemma3nTextConfig(
+        **{**COMMON, "intermediate_size": [FEED] * 6}, head_dim=HEAD, num_hidden_layers=6,
+        sliding_window=5, layer_types=kinds, rope_theta=3000.0, rope_local_base_freq=40.0,
+        activation_sparsity_pattern=shares, altup_num_inputs=3, altup_active_idx=1,
+        hidden_size_per_layer_input=10, vocab_size_per_layer_input=VOCAB,
+        num_kv_shared_layers=2, laurel_rank=6, final_logit_softcapping=3.0), {
+            "feed_forward": FEED,
+            "attention.sliding_window": 5,
+            "attention.sliding_window_pattern": windowed,
+            "attention.shared_kv_layers": 2,
+            "rope.freq_base_swa": 40.0,
+            "altup.num_inputs": 3,
+            "altup.active_idx": 1,
+            "embedding_length_per_layer_input": 10,
+            "activation_sparsity_scale": deviations.tolist(),
+            "final_logit_softcapping": 3.0}
     # So many blocks scale attention by the width, not by the size of a head.
     narrow = {**COMMON, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
               "intermediate_size": 8, "query_pre_attn_scalar": WIDTH // 2, "sliding_window": 5}
@@ -359,6 +379,17 @@ NAMES = {
     "post_feedforward_layernorm": "post_ffw_norm",
     "post_self_attn_layernorm": "post_attention_norm",
     "post_mlp_layernorm": "post_ffw_norm",
+    "altup.correct_output_scale": "altup_correct_scale.weight",
+    "altup.correction_coefs": "altup_correct_coef",
+    "altup.prediction_coefs": "altup_predict_coef",
+    "altup.modality_router": "altup_router",
+    "altup.router_norm": "altup_router_norm",
+    "laurel.linear_left": "laurel_l",
+    "laurel.linear_right": "laurel_r",
+    "laurel.post_laurel_norm": "laurel_post_norm",
+    "per_layer_input_gate": "inp_gate",
+    "per_layer_projection": "proj",
+    "post_per_layer_input_norm": "post_norm",
 }
 for part in ("gate", "up", "down"):
     NAMES[f"mlp.shared_expert.{part}_proj"] = f"ffn_{part}_shexp"
@@ -371,9 +402,14 @@ WHOLE = {
     "ln_f": "output_norm", "norm_f": "output_norm", "word_embeddings_layernorm": "token_embd_norm",
     # What LFM2 calls the norm at the end.
     "embedding_norm": "token_embd_norm",
+    "embed_tokens_per_layer": "per_layer_token_embd",
+    "per_layer_model_projection": "per_layer_model_proj",
+    "per_layer_projection_norm": "per_layer_proj_norm",
 }
+# Matrices that files have in one tensor.
+STACKED = {"altup_projections": "altup_proj", "altup_unembed_projections": "altup_unembd_proj"}
 # Whose norm after attention is one of what attention gives.
-POST_NORMS = ("gemma2", "gemma3", "olmo2", "exaone4")
+POST_NORMS = ("gemma2", "gemma3", "gemma3n", "olmo2", "exaone4")
 # Whose norm before the feed-forward layer has the other name in files.
 OTHER_NAME = ("glm4moe", "seed_oss", "gpt-oss")
 # Whose rotated pairs are neighbours in files, and halves in transformers.
@@ -405,6 +441,7 @@ def grouped_rows(value, groups, queries, size):
 
 def plain_tensors(model, architecture, config):
     state, norms = model.state_dict(), {}
+    stacked = {}
     for name, tensor in state.items():
         if name.startswith("lm_head.") and config.tie_word_embeddings:
             continue
@@ -423,6 +460,9 @@ def plain_tensors(model, architecture, config):
             block, which = name.split(".")[2], name.split("self_attn.")[1][0]
             norms.setdefault(f"blk.{block}.attn_{which}_norm.weight", []).append(value)
             continue
+        if (whole := STACKED.get(name.removeprefix("model.").split(".")[0])) is not None:
+            stacked.setdefault(f"{whole}.weight", []).append(value)
+            continue
         ours = gguf_name(name, architecture)
         if "attn_kv_b" in ours and (config.q_lora_rank or 0) > 0:
             block = ours.split(".")[1]
@@ -432,7 +472,7 @@ def plain_tensors(model, architecture, config):
             yield f"blk.{block}.attn_v_b.weight", values
             continue
         if "norm" in ours and (
-            architecture.startswith("gemma")
+            architecture.startswith("gemma") and architecture != "gemma3n"
             or architecture == "nemotron" and ours.endswith("weight")
         ):
             value = value + 1
@@ -455,7 +495,7 @@ def plain_tensors(model, architecture, config):
         if "exp_probs_b" in ours or "ffn_gate_inp_shexp" in ours:
             value = value.reshape(-1)
         yield ours, value
-    for name, rows in norms.items():
+    for name, rows in (norms | stacked).items():
         yield name, np.stack(rows)
 
 

@@ -48,7 +48,8 @@ def tokenizer(writer):
 
 def randomise(model, generator):
     """Weights large enough for every part to count."""
-    zero_centred = any(kind in type(model).__name__.lower() for kind in ("gemma", "nemotron"))
+    kind = type(model).__name__.lower()
+    zero_centred = "gemma" in kind and "gemma3n" not in kind or "nemotron" in kind
     for name, parameter in model.named_parameters():
         norm = "norm" in name or ".ln_" in name
         scale = 0.3 if norm or "bias" in name else 1.6 / parameter.shape[-1] ** 0.5

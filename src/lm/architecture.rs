@@ -174,6 +174,8 @@ pub(super) struct Architecture {
     pub(super) alibi: Alibi,
     /// Whether blocks without key and value heads convolve.
     pub(super) convolves: bool,
+    /// Whether there are several residual streams.
+    pub(super) streams: bool,
 }
 
 const LLAMA: Architecture = Architecture {
@@ -208,6 +210,7 @@ const LLAMA: Architecture = Architecture {
     latent: false,
     alibi: Alibi::Never,
     convolves: false,
+    streams: false,
 };
 
 /// Llama with rotated pairs half a head apart.
@@ -286,6 +289,16 @@ pub(super) const KNOWN: &[Architecture] = &[
         post_norms: true,
         windows: Windows::AllBut(6),
         width_scaled_blocks: Some(62),
+        ..GEMMA
+    },
+    Architecture {
+        name: "gemma3n",
+        rope_base: 1_000_000.0,
+        local_rope: LocalRope::Base(10_000.0),
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::AllBut(5),
+        final_softcap: Some(30.0),
+        streams: true,
         ..GEMMA
     },
     Architecture { name: "chatglm", fused_gate: true, routing: None, ..LLAMA },

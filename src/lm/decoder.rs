@@ -6,6 +6,7 @@ mod convolution;
 mod feed;
 mod latent;
 mod slots;
+mod streams;
 
 pub use choice::MOST;
 
@@ -152,6 +153,7 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         local,
         bias: None,
         temperature: None,
+        caches: Vec::new(),
         chooses: options.chooses,
     };
     b.bias = b.alibi()?;
@@ -164,8 +166,12 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     if spec.positions {
         x = b.with_positions(x)?;
     }
-    for block in 0..spec.blocks {
-        x = b.block(block, x)?;
+    if spec.streams.is_some() {
+        x = b.streamed(x, tokens)?;
+    } else {
+        for block in 0..spec.blocks {
+            x = b.block(block, x)?;
+        }
     }
     b.g.scope("output.");
     // Only the rows asked for go through the head, which is the largest matrix.
@@ -198,6 +204,8 @@ pub(super) struct Blocks<'a> {
     bias: Option<ValueId>,
     /// What queries are multiplied with.
     temperature: Option<ValueId>,
+    /// The keys and values of the blocks so far that have some.
+    caches: Vec<(ValueId, ValueId)>,
     /// Whether tokens are chosen where logits are.
     chooses: bool,
 }

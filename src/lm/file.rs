@@ -1,6 +1,6 @@
 //! A language model's file: sizes, tokenizer, template, and where weights are.
 
-use super::chat::{ChatMessage, ChatTemplate};
+use super::chat::{ChatMessage, ChatTemplate, FINAL};
 use super::decoder::{self, DecoderOptions, Layout, names};
 use super::generate::Prompt;
 use super::grammar::{Grammar, GrammarSource, Grammars};
@@ -122,6 +122,21 @@ impl ModelFile {
             }
             Prompt::Tokens(tokens) if tokens.is_empty() => Err(empty()),
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
+        }
+    }
+
+    /// What follows a prompt where an answer is to have a form: in a model that answers
+    /// in channels, the header of what it says; otherwise nothing.
+    ///
+    /// # Errors
+    /// If the vocabulary cannot spell it.
+    pub fn opening_of_answer(&self) -> Result<Vec<u32>> {
+        match self.template.as_ref().is_some_and(ChatTemplate::has_channels) {
+            true => {
+                let options = EncodeOptions { special: true, ..EncodeOptions::PART };
+                self.tokenizer.encode(FINAL, options)
+            }
+            false => Ok(Vec::new()),
         }
     }
 

@@ -22,6 +22,7 @@ pub mod sampler;
 pub mod spec;
 pub mod stop;
 pub mod stream;
+pub mod streams;
 mod tensors;
 pub mod tokenizer;
 mod xielu;

@@ -9,6 +9,7 @@ use super::latent::Latent;
 pub use super::layers::{Layer, Mixer, Rotation};
 use super::layers::{blocks, layers};
 use super::rope::scaling;
+use super::streams::Streams;
 use super::tensors;
 use super::xielu::{Xielu, curves};
 use crate::error::{Error, Result};
@@ -84,6 +85,8 @@ pub struct DecoderSpec {
     /// The steepest slope of what is taken off scores for each key further back,
     /// as the exponent of a half: ALiBi.
     pub alibi: Option<f32>,
+    /// Several residual streams, where there are some.
+    pub streams: Option<Streams>,
     /// How many tokens a convolution reaches over, itself included.
     pub convolution: usize,
     /// Whether embeddings are normalised.
@@ -240,6 +243,7 @@ impl DecoderSpec {
                     Alibi::Never => None,
                 },
             )?,
+            streams: Streams::read(&keys, architecture, blocks)?,
             convolution: match architecture.convolves {
                 true => keys.size("shortconv.l_cache", 1 << 8)?,
                 false => 0,
@@ -274,6 +278,7 @@ impl DecoderSpec {
                 None if architecture.width_scaled_blocks == Some(blocks) => {
                     Some((heads as f32 / width as f32).sqrt())
                 }
+                None if architecture.streams => Some(1.0),
                 None if architecture.head_scaled => Some(1.0 / key_size as f32),
                 None => keys.scale("attention.scale")?,
             },

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Value};
 
 /// Tensors outside of blocks.
-const WHOLE: [&str; 10] = [
+const WHOLE: [&str; 14] = [
     "token_embd.weight",
     EMBEDDING_NORM,
     "token_embd_norm.bias",
@@ -15,13 +15,17 @@ const WHOLE: [&str; 10] = [
     "output.weight",
     "output.bias",
     "output.scale",
+    "altup_proj.weight",
+    "altup_unembd_proj.weight",
+    "per_layer_token_embd.weight",
+    "per_layer_model_proj.weight",
     "rope_freqs.weight",
     "rope_factors_long.weight",
     "rope_factors_short.weight",
 ];
 
 /// Norms of a block and of the output, with `.weight` and `.bias`.
-const NORMS: [&str; 12] = [
+const NORMS: [&str; 16] = [
     "attn_q_a_norm",
     "attn_kv_a_norm",
     "output_norm",
@@ -34,10 +38,14 @@ const NORMS: [&str; 12] = [
     "post_ffw_norm",
     "attn_sub_norm",
     "ffn_sub_norm",
+    "laurel_post_norm",
+    "altup_router_norm",
+    "per_layer_proj_norm",
+    "post_norm",
 ];
 
 /// Matrices of a block, with `.weight`, `.bias` and `.scale`.
-const MATRICES: [&str; 16] = [
+const MATRICES: [&str; 23] = [
     "ffn_gate_up_exps",
     "ffn_gate_exps",
     "ffn_up_exps",
@@ -54,13 +62,20 @@ const MATRICES: [&str; 16] = [
     "ffn_gate_shexp",
     "ffn_up_shexp",
     "ffn_down_shexp",
+    "laurel_l",
+    "laurel_r",
+    "altup_router",
+    "altup_predict_coef",
+    "altup_correct_coef",
+    "inp_gate",
+    "proj",
 ];
 
 /// Matrices of latent attention that may have a `.scale`.
 const SHORT: [&str; 4] = ["attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b"];
 
 /// What else a block may have.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "attn_q_a.weight",
     "attn_q_b.weight",
     "attn_kv_a_mqa.weight",
@@ -73,6 +88,7 @@ const OTHERS: [&str; 12] = [
     "shortconv.out_proj.weight",
     "ffn_gate_inp_shexp.weight",
     "exp_probs_b.bias",
+    "altup_correct_scale.weight",
 ];
 
 /// What nothing that is computed depends on: frequencies that the keys give too.

@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::options::Common;
-use super::shape::Shape;
+use super::shape::{Shape, THOUGHT};
 use super::tools::Tools;
 use super::{App, body, completions};
 use crate::lm::Prompt;
@@ -33,6 +33,8 @@ struct Message {
     tool_calls: Option<Vec<Value>>,
     tool_call_id: Option<String>,
     name: Option<String>,
+    /// What was thought before an earlier answer.
+    reasoning_content: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,7 +98,16 @@ fn message(message: Message) -> Result<Value, ApiError> {
     if let Some(calls) = message.tool_calls {
         value["tool_calls"] = calls.into_iter().map(called).collect::<Result<_, _>>()?;
     }
-    for (name, more) in [("tool_call_id", message.tool_call_id), ("name", message.name)] {
+    // Templates have two names for it, and some refuse one beside a text.
+    let thought = message.reasoning_content.filter(|thought| !thought.is_empty());
+    let alone = thought.clone().filter(|_| value["content"] == "");
+    let further = [
+        ("tool_call_id", message.tool_call_id),
+        ("name", message.name),
+        ("thinking", alone),
+        (THOUGHT, thought),
+    ];
+    for (name, more) in further {
         if let Some(more) = more {
             value[name] = more.into();
         }

@@ -111,7 +111,7 @@ pub(super) async fn complete(
     common: Common,
     log_probabilities: Option<usize>,
 ) -> Result<Response, ApiError> {
-    models::check(&app, &common.model)?;
+    models::check(&app, common.model.as_deref())?;
     common.check_rest()?;
     let choices = common.choices()?;
     // A wrong parameter is found out before anything is worked on.
@@ -122,15 +122,22 @@ pub(super) async fn complete(
         Shape::Chat(None) | Shape::Text => None,
     };
     let format = || common.response_format.as_ref().and_then(ResponseFormat::source);
+    let formed = forced.is_none() && format().is_some();
     if let Some(source) = forced.or_else(format) {
         options.grammar = Some(grammar(&app, source).await?);
     }
+    // A form is that of what is said, not of thoughts before it.
+    let opening = match formed {
+        true => app.engine.file().opening_of_answer()?,
+        false => Vec::new(),
+    };
     if prompts.len() * choices > MOST_PROMPTS {
         let message = format!("at most {MOST_PROMPTS} answers, not {}", prompts.len() * choices);
         return Err(ApiError::param("n", message));
     }
     let mut sequences = Vec::new();
-    for tokens in tokens(&app, prompts).await? {
+    for mut tokens in tokens(&app, prompts).await? {
+        tokens.extend_from_slice(&opening);
         for choice in 0..choices {
             let mut options = options.clone();
             options.sampler.seed = options.sampler.seed.wrapping_add(choice as u64);
@@ -146,9 +153,9 @@ pub(super) async fn complete(
         return stream::answer(app, run, count, telling).await;
     }
     let all = run.collect().await?;
-    let tokenizer = app.engine.file().tokenizer();
+    let file = app.engine.file();
     let each: Vec<Value> =
-        all.iter().enumerate().map(|(i, one)| head.choice(i, one, tokenizer)).collect();
+        all.iter().enumerate().map(|(i, one)| head.choice(i, one, file)).collect();
     let usage = usage(all.iter().map(|one| &one.stats), choices);
     Ok(Json(head.wrap(false, each, Some(usage))).into_response())
 }

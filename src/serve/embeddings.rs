@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Embedding {
-    model: String,
+    model: Option<String>,
     input: Input,
     #[serde(default)]
     encoding_format: Encoding,
@@ -39,7 +39,7 @@ pub(super) async fn answer(
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
     let asked: Embedding = body::json(&app, request).await?;
-    models::check(&app, &asked.model)?;
+    models::check(&app, asked.model.as_deref())?;
     let width = app.engine.file().spec().width;
     if asked.dimensions.is_some_and(|dimensions| dimensions != width) {
         let message = format!("this model gives {width} dimensions and no others");

@@ -16,7 +16,7 @@ pub(super) async fn one(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    check(&app, &id)?;
+    check(&app, Some(&id))?;
     Ok(Json(model(&app)))
 }
 
@@ -29,11 +29,9 @@ fn model(app: &App) -> Value {
     })
 }
 
-/// There is one model, and a request must mean it.
-pub(super) fn check(app: &App, name: &str) -> Result<(), ApiError> {
-    if name == app.options.model {
-        return Ok(());
-    }
+/// There is one model, and a request must mean it if it means any.
+pub(super) fn check(app: &App, name: Option<&str>) -> Result<(), ApiError> {
+    let Some(name) = name.filter(|&name| name != app.options.model) else { return Ok(()) };
     let message = format!("there is no model '{name}', only '{}'", app.options.model);
     let error = ApiError::param("model", message).code("model_not_found");
     Err(error.status(StatusCode::NOT_FOUND))

@@ -31,7 +31,8 @@ const DEFAULTS: &[(&str, &str)] =
 /// What both kinds of request have, and the names that this does not know.
 #[derive(Debug, Deserialize)]
 pub(super) struct Common {
-    pub(super) model: String,
+    /// The one there is, if it is not named.
+    pub(super) model: Option<String>,
     max_tokens: Option<usize>,
     max_completion_tokens: Option<usize>,
     min_tokens: Option<usize>,

@@ -3,10 +3,13 @@
 use super::run::Collected;
 use super::tools::{self, Tools};
 use super::{now, random};
-use crate::lm::chat::{ToolCall, ToolStream};
+use crate::lm::chat::{AnswerStream, Told, ToolCall};
 use crate::lm::tokenizer::Tokenizer;
-use crate::lm::{FinishReason, GenerationStats, LogProbabilities, Piece};
+use crate::lm::{ChatTemplate, FinishReason, GenerationStats, LogProbabilities, ModelFile, Piece};
 use serde_json::{Value, json};
+
+/// What thoughts are called beside `content`; OpenAI tells none, others have the name.
+pub(super) const THOUGHT: &str = "reasoning_content";
 
 /// Which form.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,29 +61,30 @@ impl Head {
         value
     }
 
-    /// What takes calls of tools out of a text, if there may be some.
-    pub(super) fn calls(&self) -> Option<ToolStream> {
+    /// What takes an answer apart into what is said, thoughts and calls of tools.
+    pub(super) fn parts(&self, template: Option<&ChatTemplate>) -> AnswerStream {
         match &self.shape {
-            Shape::Chat(Some(tools)) => Some(ToolStream::new(tools.style)),
-            Shape::Chat(None) | Shape::Text => None,
+            Shape::Chat(tools) => {
+                AnswerStream::new(template, tools.as_ref().map(|tools| tools.style))
+            }
+            Shape::Text => AnswerStream::new(None, None),
         }
     }
 
     /// All that one sequence came to.
-    pub(super) fn choice(&self, index: usize, one: &Collected, tokenizer: &Tokenizer) -> Value {
-        let probabilities = self.probabilities(&one.pieces, 0, tokenizer);
+    pub(super) fn choice(&self, index: usize, one: &Collected, file: &ModelFile) -> Value {
+        let probabilities = self.probabilities(&one.pieces, 0, file.tokenizer());
         let finish = one.reason.map(finish_reason);
         match &self.shape {
             Shape::Chat(_) => {
-                let (text, calls) = match self.calls() {
-                    Some(mut stream) => {
-                        let told = stream.push(&one.text);
-                        let (rest, calls) = stream.finish();
-                        (told + &rest, calls)
-                    }
-                    None => (one.text.clone(), Vec::new()),
-                };
+                let mut parts = self.parts(file.template());
+                let begun = parts.push(&one.text);
+                let (rest, calls) = parts.finish();
+                let (text, thought) = (begun.text + &rest.text, begun.thought + &rest.thought);
                 let mut message = json!({ "role": "assistant", "content": text, "refusal": null });
+                if !thought.is_empty() {
+                    message[THOUGHT] = thought.into();
+                }
                 if !calls.is_empty() {
                     message["tool_calls"] = tools::told(&calls, false).into();
                     if text.trim().is_empty() {
@@ -115,14 +119,18 @@ impl Head {
     pub(super) fn part(
         &self,
         index: usize,
-        text: &str,
+        told: &Told,
         piece: Option<&Piece>,
         before: usize,
         tokenizer: &Tokenizer,
     ) -> Value {
         let pieces = piece.map(std::slice::from_ref).unwrap_or_default();
         let probabilities = self.probabilities(pieces, before, tokenizer);
-        self.delta(index, text, probabilities, Value::Null)
+        let mut choice = self.delta(index, &told.text, probabilities, Value::Null);
+        if !told.thought.is_empty() {
+            choice["delta"] = of_told(told);
+        }
+        choice
     }
 
     /// The part of a stream with calls of tools.
@@ -175,6 +183,15 @@ impl Head {
             Shape::Text => of_text(&with, before, tokenizer),
         }
     }
+}
+
+/// A part of a message with thoughts, and with text where there is some.
+fn of_told(told: &Told) -> Value {
+    let mut delta = json!({ THOUGHT: told.thought });
+    if !told.text.is_empty() {
+        delta["content"] = told.text.as_str().into();
+    }
+    delta
 }
 
 fn of_chat(token: u32, p: &LogProbabilities, tokenizer: &Tokenizer) -> Value {

@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::run::Run;
 use super::shape::{Head, usage};
 use crate::lm::GenerationStats;
-use crate::lm::chat::ToolStream;
+use crate::lm::chat::{AnswerStream, Told};
 use crate::lm::engine::Event;
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -35,8 +35,8 @@ struct Stream {
     /// For each sequence, whether it was opened, and the bytes told.
     told: Vec<(bool, usize)>,
     stats: Vec<GenerationStats>,
-    /// For each sequence, what takes calls of tools out of its text.
-    calls: Vec<Option<ToolStream>>,
+    /// For each sequence, what takes its text apart.
+    parts: Vec<AnswerStream>,
     done: bool,
 }
 
@@ -49,12 +49,13 @@ pub(super) async fn answer(
     telling: Telling,
 ) -> Result<Response, ApiError> {
     let first = run.next().await?;
-    let calls = (0..sequences).map(|_| telling.head.calls()).collect();
+    let template = app.engine.file().template();
+    let parts = (0..sequences).map(|_| telling.head.parts(template)).collect();
     let mut stream = Stream {
         app,
         run,
         telling,
-        calls,
+        parts,
         ready: VecDeque::new(),
         told: vec![(false, 0); sequences],
         stats: vec![GenerationStats::default(); sequences],
@@ -106,24 +107,21 @@ impl Stream {
             self.send_choice(opening);
         }
         match event {
-            Event::Piece(mut piece) => {
-                if let Some(Some(calls)) = self.calls.get_mut(index) {
-                    piece.text = calls.push(&piece.text);
-                }
-                if !piece.text.is_empty() || piece.log_probabilities.is_some() {
-                    self.send_text(index, &piece.text, Some(&piece));
+            Event::Piece(piece) => {
+                let Some(parts) = self.parts.get_mut(index) else { return };
+                let told = parts.push(&piece.text);
+                if told != Told::default() || piece.log_probabilities.is_some() {
+                    self.send_text(index, &told, Some(&piece));
                 }
             }
-            Event::Finished { mut rest, reason, stats } => {
-                let mut called = Vec::new();
-                if let Some(Some(calls)) = self.calls.get_mut(index) {
-                    rest = calls.push(&rest);
-                    let (more, found) = calls.finish();
-                    rest.push_str(&more);
-                    called = found;
-                }
-                if !rest.is_empty() {
-                    self.send_text(index, &rest, None);
+            Event::Finished { rest, reason, stats } => {
+                let Some(parts) = self.parts.get_mut(index) else { return };
+                let mut told = parts.push(&rest);
+                let (more, called) = parts.finish();
+                told.text.push_str(&more.text);
+                told.thought.push_str(&more.thought);
+                if told != Told::default() {
+                    self.send_text(index, &told, None);
                 }
                 if !called.is_empty() {
                     self.send_choice(self.telling.head.called(index, &called));
@@ -138,12 +136,12 @@ impl Stream {
         }
     }
 
-    fn send_text(&mut self, index: usize, text: &str, piece: Option<&crate::lm::Piece>) {
-        let Some((_, told)) = self.told.get_mut(index) else { return };
-        let before = *told;
-        *told += text.len();
+    fn send_text(&mut self, index: usize, told: &Told, piece: Option<&crate::lm::Piece>) {
+        let Some((_, bytes)) = self.told.get_mut(index) else { return };
+        let before = *bytes;
+        *bytes += told.text.len();
         let tokenizer = self.app.engine.file().tokenizer();
-        let part = self.telling.head.part(index, text, piece, before, tokenizer);
+        let part = self.telling.head.part(index, told, piece, before, tokenizer);
         self.send_choice(part);
     }
 

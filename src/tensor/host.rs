@@ -66,6 +66,11 @@ impl Tensor {
         Self::new(self.dtype, &extents, bytes)
     }
 
+    /// The same elements with other extents.
+    pub(crate) fn with_extents(&self, extents: &[usize]) -> Result<Self> {
+        Self::new(self.dtype, extents, self.bytes.clone())
+    }
+
     /// An F32 tensor.
     ///
     /// # Errors

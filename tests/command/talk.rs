@@ -46,6 +46,26 @@ fn a_chat_remembers_and_forgets() {
     assert_eq!(bare, answer);
 }
 
+/// A template such as that of gpt-oss, which refuses the headers of channels in what
+/// was said before.
+const CHANNELS: &str = "{% for m in messages %}{% if '<|channel|>' in m.content %}\
+    {{ raise_exception('a header in a message') }}{% endif %}<|start|>{{ m.role }}\
+    <|message|>{{ m.content }}<|end|>{% endfor %}<|start|>assistant";
+
+/// What a model thinks is no part of its answer, which the next one goes on from.
+#[test]
+fn a_chat_with_channels_shows_what_is_said() {
+    let (dir, path) = folder(&TinyModel { template: Some(CHANNELS), ..TinyModel::default() });
+    let grammar = dir.path().join("grammar");
+    let text = "start: \"<|channel|>analysis<|message|>hm<|end|><|start|>assistant\
+                <|channel|>final<|message|>yes\"\n";
+    std::fs::write(&grammar, text).unwrap();
+    let options = ["--max-tokens", "200", "--grammar", grammar.to_str().unwrap()];
+    let run = on_cpu("chat", &path, &options, "well?\nreally?\n");
+    assert_eq!((run.code, &*run.stdout), (Some(0), "yes\nyes\n"), "{run:?}");
+    assert!(!run.stderr.contains("error"), "{run:?}");
+}
+
 #[test]
 fn a_chat_explains_itself() {
     let (dir, path) = folder(&TinyModel { context: 64, ..TinyModel::default() });

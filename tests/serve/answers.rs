@@ -19,6 +19,9 @@ pub fn texts(backend: &Named) -> Result<(), Failed> {
     assert_eq!(content(&answer), wanted);
     assert_eq!(answer["object"], "chat.completion");
     assert_eq!(answer["model"], "tiny");
+    // There is only one, which need not be named.
+    let unnamed = server.chat("in the end", json!({ "model": null })).good();
+    assert_eq!(unnamed["choices"], answer["choices"]);
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
     assert_eq!(answer["choices"][0]["message"]["role"], "assistant");
     assert_eq!(answer["usage"]["completion_tokens"], 12);

@@ -83,6 +83,40 @@ pub fn formats(backend: &Named) -> Result<(), Failed> {
     Ok(server.join()?)
 }
 
+/// A template such as that of gpt-oss.
+const CHANNELS: &str = "{{ tools | tojson }}{% for m in messages %}<|start|>{{ m.role }}\
+    <|channel|>final<|message|>{{ m.thinking }}{{ m.content }}<|end|>{% endfor %}\
+    <|start|>assistant";
+
+/// A model that answers in channels: calls are messages of their own, and a form is
+/// that of what is said.
+pub fn channels(backend: &Named) -> Result<(), Failed> {
+    let mut setup = setup();
+    setup.tiny.template = Some(CHANNELS);
+    let server = setup.start(backend)?;
+    let forced = json!({ "tools": tools(), "tool_choice":
+        { "type": "function", "function": { "name": "sea" } } });
+    let choice = server.chat("well?", more(forced.clone())).good()["choices"][0].clone();
+    let function = &choice["message"]["tool_calls"][0]["function"];
+    assert_eq!(function["name"], "sea", "{choice}");
+    let arguments: Value = serde_json::from_str(function["arguments"].as_str().unwrap_or(""))?;
+    assert_eq!(arguments, json!({ "at": "ebb" }));
+    assert_eq!(choice["message"]["content"], Value::Null);
+    let format = json!({ "response_format": { "type": "json_schema", "json_schema": {
+        "name": "it", "schema": { "enum": ["x"] } } } });
+    let answer = server.chat("well?", more(format)).good();
+    assert_eq!(answer["choices"][0]["message"]["content"], "\"x\"", "{answer}");
+    // What was thought before is told to the template.
+    let asked = |thought: &str| {
+        let messages = json!([{ "role": "user", "content": "well?" },
+            { "role": "assistant", "reasoning_content": thought }]);
+        let answer = server.chat("", json!({ "messages": messages, "max_tokens": 1 })).good();
+        Ok::<_, Failed>(answer["usage"]["prompt_tokens"].as_u64().ok_or("no count")?)
+    };
+    assert_eq!(asked("xyzxyz")?, asked("xyz")? + 3);
+    Ok(server.join()?)
+}
+
 pub fn calls(backend: &Named) -> Result<(), Failed> {
     let server = setup().start(backend)?;
     let forced = json!({ "tools": tools(), "tool_choice": "required" });

@@ -29,6 +29,7 @@ const BODIES: &[(&str, Body)] = &[
     ("probabilities_have_both_forms", answers::probabilities),
     ("answers_follow_schemas", guided::formats),
     ("answers_call_tools", guided::calls),
+    ("answers_in_channels", guided::channels),
     ("embeddings_have_length_one", answers::embeddings),
     ("what_is_around_it_answers", answers::around),
     ("malformed_requests_are_explained", refusals::malformed),

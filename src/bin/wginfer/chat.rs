@@ -10,6 +10,7 @@ use rustyline::error::ReadlineError;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use wginfer::ErrorKind;
+use wginfer::lm::chat::{AnswerStream, Told};
 use wginfer::lm::{ChatMessage, FinishReason, GenerateOptions, LanguageModel, Prompt, Sampler};
 
 const HELP: &str = "\
@@ -136,21 +137,18 @@ impl Chat<'_> {
 
     fn generate(&mut self) -> Result<String, Failure> {
         let prompt = Prompt::Chat(self.messages.clone());
+        let mut answer = AnswerStream::new(self.model.template(), None);
         let mut generation =
             self.guides.generate(&mut self.model, self.draft.as_mut(), prompt, &self.options)?;
-        let mut out = io::stdout().lock();
-        let mut text = String::new();
+        let mut screen = Screen::new();
         while let Some(piece) = generation.next() {
-            show(&mut out, &piece?, &mut text)?;
+            screen.show(&answer.push(&piece?))?;
             if interrupt::asked() {
-                let rest = generation.cancel();
-                show(&mut out, &rest, &mut text)?;
+                screen.show(&answer.push(&generation.cancel()))?;
             }
         }
-        if !text.ends_with('\n') {
-            writeln!(out)?;
-        }
-        drop(out);
+        screen.show(&answer.finish().0)?;
+        let text = screen.end()?;
         let stats = generation.stats();
         let why = match stats.finish {
             Some(FinishReason::Length) => Some("cut off by --max-tokens"),
@@ -165,12 +163,47 @@ impl Chat<'_> {
     }
 }
 
-/// A model may say anything, a terminal should not obey it.
-fn show(out: &mut io::StdoutLock<'_>, piece: &str, text: &mut String) -> io::Result<()> {
-    text.push_str(piece);
-    let shown = if out.is_terminal() { safe_lines(piece) } else { piece.to_string() };
-    out.write_all(shown.as_bytes())?;
-    out.flush()
+/// Where an answer is shown as it comes.
+struct Screen {
+    out: io::StdoutLock<'static>,
+    terminal: bool,
+    /// What was said so far.
+    text: String,
+    /// Whether thoughts are what was shown last.
+    thinking: bool,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let out = io::stdout().lock();
+        Screen { terminal: out.is_terminal(), out, text: String::new(), thinking: false }
+    }
+
+    /// Thoughts are faint on a terminal, above what is said, and nowhere else.
+    fn show(&mut self, told: &Told) -> io::Result<()> {
+        if self.terminal && !told.thought.is_empty() {
+            self.thinking = true;
+            write!(self.out, "\x1b[2m{}\x1b[0m", safe_lines(&told.thought))?;
+        }
+        if !told.text.is_empty() {
+            if std::mem::take(&mut self.thinking) {
+                self.out.write_all(b"\n\n")?;
+            }
+            self.text.push_str(&told.text);
+            // A model may say anything, a terminal should not obey it.
+            let shown = if self.terminal { safe_lines(&told.text) } else { told.text.to_string() };
+            self.out.write_all(shown.as_bytes())?;
+        }
+        self.out.flush()
+    }
+
+    /// Ends the line; gives what was said.
+    fn end(mut self) -> io::Result<String> {
+        if self.thinking || !self.text.ends_with('\n') {
+            writeln!(self.out)?;
+        }
+        Ok(self.text)
+    }
 }
 
 /// What the user enters.

@@ -1,5 +1,7 @@
 //! From messages to the text a chat model was trained on.
 
+mod answer;
+mod channels;
 mod forms;
 mod guard;
 mod json;
@@ -10,6 +12,9 @@ mod text;
 mod time;
 mod tools;
 
+pub use answer::AnswerStream;
+pub(super) use channels::FINAL;
+pub use channels::Told;
 pub use tools::{ToolCall, ToolStream, ToolStyle};
 
 use super::tokenizer::Tokenizer;

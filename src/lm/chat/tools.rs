@@ -1,6 +1,7 @@
 //! Calls of tools in what a model says: the forms that models were trained on.
 
 use super::ChatTemplate;
+use super::channels::{CHANNEL, FUNCTIONS};
 use super::forms;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -21,6 +22,8 @@ pub enum ToolStyle {
     Marked,
     /// `<|tool_call_start|>[name(key="value")]<|tool_call_end|>`: LFM2.
     Python,
+    /// A message of its own, see [`AnswerStream`](super::AnswerStream): gpt-oss.
+    Channels,
 }
 
 /// A call of a tool.
@@ -36,6 +39,8 @@ const TAG: &str = "<tool_call>";
 const END_TAG: &str = "</tool_call>";
 const LIST: &str = "[TOOL_CALLS]";
 const PYTHON: &str = "<|python_tag|>";
+/// Between a tool's name and its arguments in a message of its own.
+const CALLED: &str = " <|constrain|>json<|message|>";
 
 impl ToolStyle {
     /// How the model of a template writes calls; `None` if the template does not
@@ -44,6 +49,8 @@ impl ToolStyle {
         let source = template.tool_source();
         if !source.contains("tools") {
             None
+        } else if template.has_channels() {
+            Some(ToolStyle::Channels)
         } else if source.contains(forms::DEEPSEEK_LIST) {
             let fenced = source.contains("```json");
             Some(if fenced { ToolStyle::Fenced } else { ToolStyle::Marked })
@@ -100,9 +107,22 @@ impl ToolStyle {
 
     /// The grammar of forms in which the name stands outside of the JSON.
     fn named_grammar(self, tools: &[Value]) -> Result<Option<String>> {
-        let (begin, between, end) = match self {
-            ToolStyle::Fenced => ("function<｜tool▁sep｜>", "\n```json\n", "\n```"),
-            ToolStyle::Marked => ("", forms::DEEPSEEK_SEP, ""),
+        // Around the list, and around a name and its JSON.
+        let list = format!("{}{}", forms::DEEPSEEK_LIST, forms::DEEPSEEK);
+        let (open, between, end, close) = match self {
+            ToolStyle::Fenced => (
+                format!("{list}function<｜tool▁sep｜>"),
+                "\n```json\n",
+                format!("\n```{}", forms::DEEPSEEK_END),
+                forms::DEEPSEEK_LIST_END,
+            ),
+            ToolStyle::Marked => {
+                (list, forms::DEEPSEEK_SEP, forms::DEEPSEEK_END.into(), forms::DEEPSEEK_LIST_END)
+            }
+            ToolStyle::Channels => {
+                let open = format!("{CHANNEL}commentary to={FUNCTIONS}");
+                (open, CALLED, String::new(), "")
+            }
             ToolStyle::Python => return python_grammar(tools).map(Some),
             _ => return Ok(None),
         };
@@ -115,18 +135,14 @@ impl ToolStyle {
                 schema.insert("x-guidance".into(), form());
                 schema.extend(shared.clone());
             }
-            let open =
-                format!("{begin}{}{between}", tool["function"]["name"].as_str().unwrap_or(""));
-            choices.push(format!(
-                "{} a{i} {}",
-                quoted(&open),
-                quoted(&format!("{end}{}", forms::DEEPSEEK_END))
-            ));
+            let name = tool["function"]["name"].as_str().unwrap_or("");
+            let before = quoted(&format!("{open}{name}{between}"));
+            let after = format!("{end}{close}");
+            let after = if after.is_empty() { after } else { quoted(&after) };
+            choices.push(format!("{before} a{i} {after}"));
             rules.push_str(&format!("a{i}: %json {schema}\n"));
         }
-        let open = quoted(&format!("{}{}", forms::DEEPSEEK_LIST, forms::DEEPSEEK));
-        let close = quoted(forms::DEEPSEEK_LIST_END);
-        Ok(Some(format!("start: {open} ({}) {close}\n{rules}", choices.join(" | "))))
+        Ok(Some(format!("start: {}\n{rules}", choices.join(" | "))))
     }
 
     /// Where calls may begin in a text, by what they begin with.
@@ -137,6 +153,8 @@ impl ToolStyle {
             ToolStyle::Bare => &[PYTHON],
             ToolStyle::Fenced | ToolStyle::Marked => &[forms::DEEPSEEK_LIST, forms::DEEPSEEK],
             ToolStyle::Python => &[forms::PYTHON_LIST],
+            // Told apart by their headers, see `Channels`.
+            ToolStyle::Channels => &[],
         }
     }
 }
@@ -304,6 +322,7 @@ fn calls(style: ToolStyle, text: &str) -> Option<Vec<ToolCall>> {
         }
         ToolStyle::Fenced | ToolStyle::Marked => calls = forms::deepseek(text)?,
         ToolStyle::Python => calls = forms::python(text)?,
+        ToolStyle::Channels => return None,
         ToolStyle::Bare => {
             let text = text.trim().trim_start_matches(PYTHON);
             // Several are divided by semicolons.
@@ -375,6 +394,19 @@ mod tests {
         let schema: Value = serde_json::from_str(schema).unwrap();
         assert_eq!(schema["$defs"]["A"]["type"], "string");
         assert!(ToolStyle::Bare.grammar(&[tool("string"), tool("integer")]).is_err());
+    }
+
+    #[test]
+    fn the_grammar_of_a_message_to_a_tool() {
+        let tool = |name: &str| json!({ "type": "function", "function": { "name": name } });
+        let text = ToolStyle::Channels.grammar(&[tool("sky"), tool("sea")]).unwrap();
+        let (start, rules) = text.split_once('\n').unwrap();
+        let call = |name: &str, rule: &str| {
+            let text = format!("<|channel|>commentary to=functions.{name}{CALLED}");
+            format!("{} {rule} ", quoted(&text))
+        };
+        assert_eq!(start, format!("start: {} | {}", call("sky", "a0"), call("sea", "a1")));
+        assert!(rules.starts_with("a0: %json {"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Attention of a block: heads, rotation, caches.
 
 use super::{Blocks, Norm, Rotation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Dim, ValueId};
 use crate::ops::attention::Attention;
 use crate::ops::elementwise::Unary;
@@ -11,12 +11,19 @@ use crate::tensor::{DType, Tensor};
 impl Blocks<'_> {
     pub(super) fn attention(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
-        let [q, k, v] = match &spec.latent {
-            Some(latent) => self.latent_heads(block, latent, x)?,
-            None => self.turned_heads(block, x)?,
+        let (q, keys, values) = match self.shared_caches(block)? {
+            Some((keys, values)) => (self.turned_queries(block, x)?, keys, values),
+            None => {
+                let [q, k, v] = match &spec.latent {
+                    Some(latent) => self.latent_heads(block, latent, x)?,
+                    None => self.turned_heads(block, x)?,
+                };
+                let keys = self.append(block, "k", k, spec.key_size)?;
+                let values = self.append(block, "v", v, spec.value_size)?;
+                self.caches.push((keys, values));
+                (q, keys, values)
+            }
         };
-        let keys = self.append(block, "k", k, spec.key_size)?;
-        let values = self.append(block, "v", v, spec.value_size)?;
         let op = Attention {
             causal: true,
             scale: spec.attention_scale,
@@ -39,6 +46,34 @@ impl Blocks<'_> {
                 self.linear(block, "attn_output", mixed, spec.width, width)
             }
         }
+    }
+
+    /// The keys and values of another block that this one reads: those of the last one
+    /// with some of its own that sees as much.
+    fn shared_caches(&self, block: usize) -> Result<Option<(ValueId, ValueId)>> {
+        let spec = self.spec;
+        let Some(own) = spec.streams.as_ref().map(|streams| streams.own_caches) else {
+            return Ok(None);
+        };
+        if block < own {
+            return Ok(None);
+        }
+        let sees = |other: &usize| spec.layers[*other].window == spec.layers[block].window;
+        let last = (0..own).rev().find(sees);
+        let found = last.and_then(|last| self.caches.get(last).copied());
+        found.map(Some).ok_or_else(|| {
+            let what = format!("no block before {own} has keys and values for block {block}");
+            Error::unsupported(&spec.file, what)
+        })
+    }
+
+    /// Queries alone, normalised and rotated.
+    fn turned_queries(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+        let spec = self.spec;
+        let q = self.linear(block, "attn_q", x, spec.heads * spec.key_size, spec.width)?;
+        let q = self.as_heads(q, spec.heads, spec.key_size)?;
+        let q = self.head_norm(block, "attn_q_norm", q, spec.heads)?;
+        self.rotate(block, q)
     }
 
     /// A norm before the last matrix of a layer, where a file has one.
@@ -70,7 +105,10 @@ impl Blocks<'_> {
     /// Queries, keys and values, the first two normalised and rotated.
     fn turned_heads(&mut self, block: usize, x: ValueId) -> Result<[ValueId; 3]> {
         let spec = self.spec;
-        let [mut q, mut k, v] = self.heads(block, x)?;
+        let [mut q, mut k, mut v] = self.heads(block, x)?;
+        if spec.streams.is_some() {
+            v = self.bare_norm(v)?;
+        }
         if spec.qk_norm_rotated {
             (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
         }

@@ -51,6 +51,7 @@ impl Blocks<'_> {
             let up = self.linear(block, "ffn_up", x, inner, width)?;
             (self.linear(block, "ffn_gate", x, inner, width)?, up)
         };
+        let gate = self.opened(block, gate)?;
         let gated = self.bounded_gate(gate, up)?;
         let gated = self.sub_norm(block, "ffn_sub_norm", gated, inner)?;
         self.linear(block, "ffn_down", gated, width, inner)

@@ -1,0 +1,64 @@
+//! What an answer's text is made of: what is said, what is thought, calls of tools.
+
+use super::channels::{CHANNEL, Channels, MESSAGE, Told};
+use super::{ChatTemplate, ToolCall, ToolStream, ToolStyle};
+
+/// Takes the text of an answer in pieces and gives what is said and what is thought;
+/// calls of tools come at the end.
+#[derive(Debug, Clone)]
+pub struct AnswerStream(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    /// All is said.
+    Plain,
+    Tools(ToolStream),
+    Channels(Box<Channels>),
+}
+
+impl AnswerStream {
+    /// For the model of a template, and the tools it may call. Models that answer in
+    /// channels do so whether there are tools or not.
+    pub fn new(template: Option<&ChatTemplate>, tools: Option<ToolStyle>) -> Self {
+        AnswerStream(if template.is_some_and(ChatTemplate::has_channels) {
+            Form::Channels(Box::new(Channels::new()))
+        } else if let Some(style) = tools {
+            Form::Tools(ToolStream::new(style))
+        } else {
+            Form::Plain
+        })
+    }
+
+    /// Takes more text; gives what is certain.
+    pub fn push(&mut self, text: &str) -> Told {
+        match &mut self.0 {
+            Form::Plain => said(text.into()),
+            Form::Tools(stream) => said(stream.push(text)),
+            Form::Channels(channels) => channels.push(text),
+        }
+    }
+
+    /// Ends the text: what was held back, and the calls.
+    pub fn finish(&mut self) -> (Told, Vec<ToolCall>) {
+        match &mut self.0 {
+            Form::Plain => Default::default(),
+            Form::Tools(stream) => {
+                let (text, calls) = stream.finish();
+                (said(text), calls)
+            }
+            Form::Channels(channels) => channels.finish(),
+        }
+    }
+}
+
+fn said(text: String) -> Told {
+    Told { text, thought: String::new() }
+}
+
+impl ChatTemplate {
+    /// Whether the model answers in channels: its thoughts, and what it says.
+    pub fn has_channels(&self) -> bool {
+        let source = self.tool_source();
+        source.contains(CHANNEL) && source.contains(MESSAGE)
+    }
+}
