@@ -28,7 +28,8 @@ struct Layer {
 
 pub(super) fn plain(cx: &mut NodeCx<'_>) -> Result<()> {
     let layer = |weight| Layer { weight, bias: weight + 1, codes: None };
-    mixture(cx, [2, 4, 6].map(layer))
+    let normal = cx.int("normalize_routing_weights", 0)? != 0;
+    mixture(cx, [2, 4, 6].map(layer), normal)
 }
 
 pub(super) fn quantised(cx: &mut NodeCx<'_>) -> Result<()> {
@@ -52,11 +53,14 @@ pub(super) fn quantised(cx: &mut NodeCx<'_>) -> Result<()> {
         (5, 12, "fc2_expert_weight_bits"),
         (8, 13, "fc3_expert_weight_bits"),
     ];
-    mixture(cx, layers.map(layer))
+    // ONNX Runtime's CPU provider does so whatever the attribute says.
+    let normal = true;
+    mixture(cx, layers.map(layer), normal)
 }
 
 /// `sum over the k likeliest experts e of p[e] (act(x W1[e]ᵀ + b1[e]) W2[e]ᵀ + b2[e])`.
-fn mixture(cx: &mut NodeCx<'_>, [first, second, third]: [Layer; 3]) -> Result<()> {
+/// The shares p of an expert add up to 1 if `normal` is set.
+fn mixture(cx: &mut NodeCx<'_>, [first, second, third]: [Layer; 3], normal: bool) -> Result<()> {
     for (name, harmless) in [("use_sparse_mixer", 0), ("swiglu_limit_after_activation", 0)] {
         let value = cx.int(name, harmless)?;
         if value != harmless {
@@ -71,7 +75,7 @@ fn mixture(cx: &mut NodeCx<'_>, [first, second, third]: [Layer; 3]) -> Result<()
     let rows: usize = before.iter().product();
     let x = cx.input_f32(0)?;
     let x = cx.reshaped(x, &[rows, columns])?;
-    let (chosen, shares) = chosen(cx, rows)?;
+    let (chosen, shares) = chosen(cx, rows, normal)?;
     let h = first.apply(cx, x, chosen)?;
     let gate = match cx.optional(third.weight) {
         Some(_) => Some(third.apply(cx, x, chosen)?),
@@ -87,7 +91,7 @@ fn mixture(cx: &mut NodeCx<'_>, [first, second, third]: [Layer; 3]) -> Result<()
 }
 
 /// The likeliest experts of each row, I32 `[T, k]`, and their shares `[T, k, 1]`.
-fn chosen(cx: &mut NodeCx<'_>, rows: usize) -> Result<(ValueId, ValueId)> {
+fn chosen(cx: &mut NodeCx<'_>, rows: usize, normal: bool) -> Result<(ValueId, ValueId)> {
     let router = cx.extents(1)?;
     let experts = match router[..] {
         [n, experts] if n == rows => experts,
@@ -104,7 +108,7 @@ fn chosen(cx: &mut NodeCx<'_>, rows: usize) -> Result<(ValueId, ValueId)> {
     let &[mut shares, chosen] = top.as_slice() else {
         return Err(cx.broken("no choice of experts"));
     };
-    if cx.int("normalize_routing_weights", 0)? != 0 {
+    if normal {
         let sum = Reduce { reduction: Reduction::Sum, axes: vec![1], keepdims: true };
         let sum = cx.op1(sum, &[shares])?;
         shares = cx.map2(Binary::Div, shares, sum)?;
