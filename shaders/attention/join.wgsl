@@ -23,7 +23,8 @@ fn main(
     let row = row_of(token / params.queries, token % params.queries, number % params.heads);
     let pieces = (params.capacity + KEYS - 1u) / KEYS;
     let first = row.begin / KEYS;
-    let end = (row.end + KEYS - 1u) / KEYS;
+    // Where a row sees no key, the piece it would begin in is not written.
+    let end = select(first, (row.end + KEYS - 1u) / KEYS, row.begin < row.end);
     var peak = LEAST_SCORE;
     var sum = 0.0;
     var mixed = 0.0;

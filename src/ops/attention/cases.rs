@@ -68,7 +68,20 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
     families.push(more_queries(false));
     families.push(large_mask());
     families.push(many_sequences());
+    families.push(nothing_among_pieces());
     families
+}
+
+/// A query that sees nothing, over keys that are computed in pieces: it begins and ends
+/// within a piece that nobody computes.
+fn nothing_among_pieces() -> CaseFamily {
+    let shapes = [vec![1, 1, 2, 1, 8, 8, 300], vec![2, 1, 3, 1, 64, 64, 1031]];
+    CaseFamily::new("Attention F32 nothing among pieces", shapes, |shape| {
+        let &[_, q, _, _, _, _, c] = shape else { return None };
+        let past = c.checked_sub(q + 7)? as i64;
+        let op = Attention { window: Some(0), ..Attention::default() };
+        build(op, DType::F32, shape, Values::Whole(past, past + 1))
+    })
 }
 
 /// Which dimensions of `[B, H, Q, C]` a mask has.
