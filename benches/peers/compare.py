@@ -110,15 +110,17 @@ def summary(names, cases):
     for peer in names[1:]:
         ratios = {case: r for case, results in cases.items() if (r := ratio(results, names[0], peer))}
         compute = [r for case, r in ratios.items() if case.startswith(COMPUTE)]
-        firsts = [results[peer]["first"] / results[names[0]]["first"] for results in cases.values()
-                  if "first" in results.get(peer, {}) and "first" in results.get(names[0], {})]
+        firsts = {case: results[peer]["first"] / results[names[0]]["first"] for case, results in cases.items()
+                  if "first" in results.get(peer, {}) and "first" in results.get(names[0], {})}
+        sooner = [r for case, r in firsts.items() if case.startswith(COMPUTE)]
         if not ratios:
             continue
         slower = [case for case, r in ratios.items() if r < 1]
         mean = geometric(compute)
         lines.append(
             f"Against {peer}: " + (f"geometric mean {mean:.2f} over {len(compute)} of matmul, matvec, conv and attention; " if mean else "")
-            + f"least {min(ratios.values()):.2f}; first calls {geometric(firsts):.1f} times as fast; "
+            + f"least {min(ratios.values()):.2f}; first calls {geometric(list(firsts.values())):.1f} times as fast"
+            + (f" ({geometric(sooner):.1f} times those of the mean); " if sooner else "; ")
             + (f"slower on {', '.join(slower)}" if slower else "slower on nothing"))
     return "\n".join(lines)
 
