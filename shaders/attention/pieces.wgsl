@@ -160,8 +160,23 @@ fn main(
     let r3 = grouped_row(batch, group, min(first + 3u, last));
     let begin = max(r0.begin, piece * KEYS);
     let end = min(r3.end, (piece + 1u) * KEYS);
-    // What sees nothing at all is written all the same: by the first piece.
-    if begin >= end && piece > 0u {
+    // Not with the loops below, none of which would begin: lavapipe was seen to crash. What
+    // pieces have is not read of rows that see nothing.
+    if begin >= end {
+        @if(!pieced) {
+            for (var column = lane; column < VALUE_FOURS; column += WORKGROUP) {
+                put(target_of(r0, piece, pieces), column, vec4<f32>(), 0.0);
+                if first + 1u <= last {
+                    put(target_of(r1, piece, pieces), column, vec4<f32>(), 0.0);
+                }
+                if first + 2u <= last {
+                    put(target_of(r2, piece, pieces), column, vec4<f32>(), 0.0);
+                }
+                if first + 3u <= last {
+                    put(target_of(r3, piece, pieces), column, vec4<f32>(), 0.0);
+                }
+            }
+        }
         return;
     }
     for (var d = lane; d < HEAD; d += WORKGROUP) {

@@ -75,7 +75,11 @@ pub(crate) fn cases() -> Vec<CaseFamily> {
 /// A query that sees nothing, over keys that are computed in pieces: it begins and ends
 /// within a piece that nobody computes.
 fn nothing_among_pieces() -> CaseFamily {
-    let shapes = [vec![1, 1, 2, 1, 8, 8, 300], vec![2, 1, 3, 1, 64, 64, 1031]];
+    let shapes = [
+        vec![2, 1, 2, 1, 20, 28, 300],
+        vec![1, 1, 2, 1, 8, 8, 300],
+        vec![2, 1, 3, 1, 64, 64, 1031],
+    ];
     CaseFamily::new("Attention F32 nothing among pieces", shapes, |shape| {
         let &[_, q, _, _, _, _, c] = shape else { return None };
         let past = c.checked_sub(q + 7)? as i64;
