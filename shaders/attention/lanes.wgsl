@@ -63,6 +63,15 @@ fn main(
     @if(slabs) let all_end = opening.end;
     let slab = (batch * params.groups + group) * params.capacity;
     var part = Part(batch, group, first, rows, lane, false);
+    // Not with the loop below, which would not begin: see `attention/pieces`.
+    if begin >= end {
+        for (var i = 0u; i < ROWS; i++) {
+            for (var column = lane; column < VALUE_FOURS; column += WORKGROUP) {
+                add(part, i, column, vec4<f32>(), 0.0, 0.0);
+            }
+        }
+        return;
+    }
     let own = Rows(r0, r1, r2, r3);
     var known = Known(vec4(LEAST_SCORE), vec4<f32>());
     for (var start = begin; start < end; start += KEYS) {
@@ -116,12 +125,5 @@ fn main(
         }
         part.resumed = true;
         workgroupBarrier();
-    }
-    if begin >= end {
-        for (var i = 0u; i < ROWS; i++) {
-            for (var column = lane; column < VALUE_FOURS; column += WORKGROUP) {
-                add(part, i, column, vec4<f32>(), 0.0, 0.0);
-            }
-        }
     }
 }

@@ -206,7 +206,7 @@ fn main(
         weights[j - begin] = w;
         sum += w;
     }
-    let count = end - min(begin, end);
+    let count = end - begin;
     if lane < 3u {
         weights[count + lane] = vec4<f32>();
     }
@@ -220,7 +220,7 @@ fn main(
     let t2 = target_of(r2, piece, pieces);
     let t3 = target_of(r3, piece, pieces);
     let values = r0.slab + begin;
-    let final_row = values + max(count, 1u) - 1u;
+    let final_row = values + count - 1u;
     for (var base = 0u; base < VALUE_FOURS; base += COLUMNS) {
         let column = base + lane;
         // Past the last element the last one is summed again, and not written.

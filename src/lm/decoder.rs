@@ -166,8 +166,8 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     if spec.positions {
         x = b.with_positions(x)?;
     }
-    if spec.streams.is_some() {
-        x = b.streamed(x, tokens)?;
+    if let Some(streams) = &spec.streams {
+        x = b.streamed(streams, x, tokens)?;
     } else {
         for block in 0..spec.blocks {
             x = b.block(block, x)?;

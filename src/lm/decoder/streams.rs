@@ -18,12 +18,16 @@ const LEAST_SQUARE: f32 = 1e-5;
 
 impl Blocks<'_> {
     /// All blocks, from embeddings to the value that the norm at the end reads.
-    pub(super) fn streamed(&mut self, x: ValueId, tokens: ValueId) -> Result<ValueId> {
-        let Some(streams) = self.spec.streams.clone() else { return Ok(x) };
-        let inputs = self.inputs_of_blocks(&streams, x, tokens)?;
+    pub(super) fn streamed(
+        &mut self,
+        streams: &Streams,
+        x: ValueId,
+        tokens: ValueId,
+    ) -> Result<ValueId> {
+        let inputs = self.inputs_of_blocks(streams, x, tokens)?;
         let mut all = vec![x];
         for i in 1..streams.count {
-            let other = self.whole_matrix("altup_proj.weight", &streams, i - 1, x)?;
+            let other = self.whole_matrix("altup_proj.weight", streams, i - 1, x)?;
             all.push(self.as_large_as(x, other)?);
         }
         let each = all.into_iter().map(|x| self.as_stream(x)).collect::<Result<Vec<_>>>()?;
@@ -31,14 +35,14 @@ impl Blocks<'_> {
         for block in 0..self.spec.blocks {
             let own = block * streams.per_block..(block + 1) * streams.per_block;
             let input = self.part(inputs, own)?;
-            all = self.streamed_block(&streams, block, all, input)?;
+            all = self.streamed_block(streams, block, all, input)?;
         }
         self.g.scope("output.");
         let first = self.stream(all, 0)?;
         let mut sum = first;
         for i in 1..streams.count {
             let x = self.stream(all, i)?;
-            let x = self.whole_matrix("altup_unembd_proj.weight", &streams, i - 1, x)?;
+            let x = self.whole_matrix("altup_unembd_proj.weight", streams, i - 1, x)?;
             let x = self.as_large_as(first, x)?;
             sum = self.g.add(sum, x)?;
         }

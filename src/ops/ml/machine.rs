@@ -45,9 +45,9 @@ struct Machine {
 fn classify(cx: &HostCx<'_>) -> Result<HostResults> {
     let x = cx.input(0)?;
     let (rows, columns) = match *x.extents() {
-        [columns] => (1, columns),
-        [rows, columns] => (rows, columns),
-        _ => return Err(cx.broken(format!("an input {:?} is no matrix", x.extents()))),
+        [columns] if columns > 0 => (1, columns),
+        [rows, columns] if columns > 0 => (rows, columns),
+        _ => return Err(cx.broken(format!("an input {:?} is no matrix with columns", x.extents()))),
     };
     let machine = Machine::of(cx, columns)?;
     let values = match RefTensor::from_tensor(x)?.data {
@@ -55,7 +55,7 @@ fn classify(cx: &HostCx<'_>) -> Result<HostResults> {
         RefData::Int(values) => values.into_iter().map(|value| value as f64).collect(),
     };
     let (mut places, mut scores) = (Vec::with_capacity(rows), Vec::new());
-    for row in values.chunks_exact(columns.max(1)) {
+    for row in values.chunks_exact(columns) {
         let pairs = machine.pairs(row);
         places.push(machine.chosen(&pairs));
         scores.extend(machine.scores(&pairs));
@@ -170,7 +170,7 @@ impl Machine {
 
     /// The scores of each pair of classes: above 0 for the first of the two.
     fn pairs(&self, row: &[f64]) -> Vec<f64> {
-        let vectors = self.vectors.chunks_exact(self.columns.max(1));
+        let vectors = self.vectors.chunks_exact(self.columns);
         let alike: Vec<f64> = vectors.map(|vector| self.alike(row, vector)).collect();
         let part = |class: usize, against: usize| -> f64 {
             let own = self.begins[class]..self.begins[class + 1];
