@@ -162,6 +162,7 @@ impl Kernel for LinearAttentionKernel {
             let (b, g) = (number / groups, number % groups);
             let mut out = vec![0.0; tokens * share * value];
             let mut u = vec![0.0; value];
+            let mut held = vec![0.0; value];
             for t in 0..tokens {
                 let token = b * tokens + t;
                 let key = &k[(token * groups + g) * head..][..head];
@@ -176,10 +177,13 @@ impl Kernel for LinearAttentionKernel {
                 }
                 if let Some(beta) = &beta {
                     let rate = beta[token * widths[1] + g.min(widths[1] - 1)];
+                    // Summed by itself: each partial sum of a small product taken from a
+                    // large value would be rounded as the value is.
+                    held.fill(0.0);
                     for (row, key) in state.chunks(value).zip(key) {
-                        u.iter_mut().zip(row).for_each(|(u, s)| *u -= s * key);
+                        held.iter_mut().zip(row).for_each(|(held, s)| *held += s * key);
                     }
-                    u.iter_mut().for_each(|u| *u *= rate);
+                    u.iter_mut().zip(&held).for_each(|(u, held)| *u = (*u - held) * rate);
                 }
                 for (row, key) in state.chunks_mut(value).zip(key) {
                     row.iter_mut().zip(&u).for_each(|(s, u)| *s += key * u);
