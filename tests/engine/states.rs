@@ -109,7 +109,8 @@ pub fn drafts(backend: &Named) -> Result<(), Failed> {
     let open = || recurrent("qwen35", 256);
     let draft = EngineDraft { file: open()?, tokens: 2 };
     let (runner, options) = (&backend.backend, options(1));
-    let loaded = Engine::load_with_draft(open()?, Some(draft), runner, &options, &mut |_, _| {});
+    let mut progress = |_, _| {};
+    let loaded = Engine::load_with_draft(open()?, Some(draft), runner, &options, &mut progress);
     let error = runner.block_on(loaded).err().ok_or("an engine with a draft")?;
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("qwen35"), "{error}");
