@@ -326,6 +326,26 @@ def caches(random):
     return nodes, weights, inputs, ["y", "pk", "pv"]
 
 
+def sinks(random):
+    """Attention over groups of heads of which each has a sink: given, and of score 0; a
+    prompt, and one token behind a cache that is longer than what is valid in it."""
+    real = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    weights = {"sink": real(4), "ends": number([5, 3], np.int32), "six": number(6, np.int32),
+               "whole": number([4, 4], np.int32), "five": number(5, np.int32)}
+    inputs = {"q": real(2, 1, 64), "k": real(2, 1, 32), "v": real(2, 1, 32), "past_k": real(2, 2, 5, 16), "past_v": real(2, 2, 5, 16),
+              "pq": real(2, 5, 64), "pk": real(2, 5, 32), "pv": real(2, 5, 32)}
+    sizes = {"num_heads": 4, "kv_num_heads": 2}
+    step, prompt = ["q", "k", "v", "past_k", "past_v", "ends", "six"], ["pq", "pk", "pv", "", "", "whole", "five"]
+    given = ["", "", "", "", "sink"]
+    nodes = [
+        node("GroupQueryAttention", step + given, ["y", "y_k", "y_v"], **sizes),
+        node("GroupQueryAttention", step, ["s", "s_k", "s_v"], smooth_softmax=1, **sizes),
+        node("GroupQueryAttention", prompt + given, ["p", "p_k", "p_v"], local_window_size=3, softcap=2.0, **sizes),
+        node("GroupQueryAttention", prompt, ["w", "w_k", "w_v"], smooth_softmax=1, **sizes),
+    ]
+    return nodes, weights, inputs, ["y", "s", "p", "w"]
+
+
 def diffusion(random):
     """What ONNX Runtime's optimiser makes of diffusion models, which its CPU provider
     does not run: the judge is the same in ONNX's own operators."""
@@ -417,6 +437,7 @@ MODELS = {
     "grouped_codes": grouped_codes,
     "given_positions": caches,
     "diffusion": diffusion,
+    "sinks": sinks,
 }
 
 

@@ -1,6 +1,7 @@
 //! Attention in the terms of ONNX, and how the fused operator computes it.
 
 use super::bias::number;
+use super::microsoft::columns;
 use super::{reshape, swap};
 use crate::error::Result;
 use crate::graph::ValueId;
@@ -8,6 +9,7 @@ use crate::onnx::NodeCx;
 use crate::ops::attention::{Attention, LEAST_SCORE};
 use crate::ops::elementwise::{Binary, Unary, Where};
 use crate::ops::matmul::MatMul;
+use crate::ops::movement::{Concat, Expand};
 use crate::ops::softmax::Softmax;
 use crate::tensor::{DType, Tensor};
 
@@ -38,6 +40,9 @@ pub(super) struct Call {
     pub(super) bias: Option<ValueId>,
     pub(super) scale: Option<f32>,
     pub(super) softcap: Option<f32>,
+    /// A score for each head, F32 `[H]`, of a key whose value is zero and that every
+    /// query sees.
+    pub(super) sink: Option<ValueId>,
 }
 
 /// The extents of a call.
@@ -88,6 +93,9 @@ impl Call {
     /// fused operator's `past` is the offset only where the two agree or the
     /// queries are causal. Everything else goes through the mask.
     pub(super) fn output(&self, cx: &mut NodeCx<'_>) -> Result<ValueId> {
+        if self.sink.is_some() {
+            return self.read(cx);
+        }
         let sizes = self.sizes(cx)?;
         let all = sizes.capacity as i64 - sizes.queries as i64;
         let (past, fits) = match self.offset {
@@ -147,7 +155,7 @@ impl Call {
             return Ok(scores);
         }
         let Some(bias) = bias else {
-            return cx.op1(Softmax { axis: -1 }, &[scores]);
+            return self.shares(cx, scores);
         };
         // The softmax takes finite numbers; hidden keys have no part of it, which
         // matters where all are hidden.
@@ -155,8 +163,34 @@ impl Call {
         let hidden = cx.op1(Binary::Less, &[bias, least])?;
         let (low, zero) = (number(cx, LEAST_SCORE)?, number(cx, 0.0)?);
         let finite = cx.op1(Where, &[hidden, low, scores])?;
-        let weights = cx.op1(Softmax { axis: -1 }, &[finite])?;
+        let weights = self.shares(cx, finite)?;
         cx.op1(Where, &[hidden, zero, weights])
+    }
+
+    /// The softmax of finite scores, of which the sink has its share.
+    fn shares(&self, cx: &mut NodeCx<'_>, scores: ValueId) -> Result<ValueId> {
+        let Some(sink) = self.sink else {
+            return cx.op1(Softmax { axis: -1 }, &[scores]);
+        };
+        let Sizes { batch, queries, heads, capacity, .. } = self.sizes(cx)?;
+        let sink = reshape(cx, sink, &[1, heads, 1, 1])?;
+        let sink = cx.op1(Expand { shape: super::shape(&[batch, heads, queries, 1]) }, &[sink])?;
+        let all = cx.op1(Concat { axis: 3 }, &[scores, sink])?;
+        let all = cx.op1(Softmax { axis: -1 }, &[all])?;
+        columns(cx, all, 0, capacity)
+    }
+
+    /// [`Call::output`] by way of all weights, `[B, H, Q, C]`. The query heads of a key
+    /// head are rows of one matrix.
+    fn read(&self, cx: &mut NodeCx<'_>) -> Result<ValueId> {
+        let Sizes { batch, queries, heads, groups, capacity, .. } = self.sizes(cx)?;
+        let weights = self.scores(cx, 3)?;
+        let weights = reshape(cx, weights, &[batch, groups, heads / groups * queries, capacity])?;
+        let v = cx.cast(self.v, DType::F32)?;
+        let size = cx.extents_of(v)?.last().copied().unwrap_or(0);
+        let y = cx.op1(MatMul::default(), &[weights, v])?;
+        let y = reshape(cx, y, &[batch, heads, queries, size])?;
+        swap(cx, y)
     }
 
     /// The scaled products of queries and keys. The query heads of a key head

@@ -83,6 +83,7 @@ pub(super) fn multi_head(cx: &mut NodeCx<'_>) -> Result<()> {
         bias: None,
         scale: scale(cx)?,
         softcap: None,
+        sink: None,
     };
     call.check(cx)?;
     call.bias = added_mask(cx, &call, 4, Some(5))?;
@@ -223,15 +224,8 @@ pub(super) fn group_query(cx: &mut NodeCx<'_>) -> Result<()> {
     let dtype = cx.dtype(0)?;
     refuse(
         cx,
+        &[("qk_output", 0), ("kv_cache_bit_width", 0), ("sliding_window_cache", 0), ("causal", 1)],
         &[
-            ("smooth_softmax", 0),
-            ("qk_output", 0),
-            ("kv_cache_bit_width", 0),
-            ("sliding_window_cache", 0),
-            ("causal", 1),
-        ],
-        &[
-            (11, "head_sink"),
             (12, "k_scale"),
             (13, "v_scale"),
             (14, "q_norm_weight"),
@@ -293,6 +287,7 @@ pub(super) fn group_query(cx: &mut NodeCx<'_>) -> Result<()> {
         bias: None,
         scale: scale(cx)?,
         softcap: (softcap > 0.0).then_some(softcap),
+        sink: sink(cx, heads)?,
     };
     call.check(cx)?;
     if let Some(added) = cx.optional(10) {
@@ -300,6 +295,20 @@ pub(super) fn group_query(cx: &mut NodeCx<'_>) -> Result<()> {
         call.bias = Some(bias::additive(cx, added, capacity)?);
     }
     finish(cx, &call, dtype)
+}
+
+/// The scores of the sinks, `[heads]`: given, or 0 with `smooth_softmax`.
+fn sink(cx: &mut NodeCx<'_>, heads: usize) -> Result<Option<ValueId>> {
+    if cx.optional(11).is_some() {
+        return match cx.extents(11)?[..] {
+            [count] if count == heads => cx.input_f32(11).map(Some),
+            ref other => Err(cx.broken(format!("head_sink {other:?} for {heads} heads"))),
+        };
+    }
+    match cx.int("smooth_softmax", 0)? {
+        1 => cx.constant(Tensor::from_f32(&[heads], &vec![0.0; heads])?).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Query, key and value as `[B, Q, heads, D]`, from inputs of their own or packed

@@ -186,6 +186,7 @@ fn attention_call(cx: &mut NodeCx<'_>) -> Result<Call> {
         bias: None,
         scale: cx.attributes().float("scale")?,
         softcap: (softcap > 0.0).then_some(softcap),
+        sink: None,
     };
     call.check(cx)?;
     if let Some(mask) = cx.optional(3) {

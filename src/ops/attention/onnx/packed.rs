@@ -96,6 +96,7 @@ fn attend(cx: &mut NodeCx<'_>, projected: ValueId, at: &Inputs, dtype: DType) ->
         bias: None,
         scale: scale(cx)?,
         softcap: None,
+        sink: None,
     };
     call.check(cx)?;
     call.bias = added_mask(cx, &call, at.mask, at.bias)?;
