@@ -12,6 +12,8 @@ struct Params {
     first: u32,
     count: u32,
     channels: u32,
+    // The first sequence of this part.
+    first_sequence: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,9 +37,10 @@ fn main(
     }
     let c = number % params.channels;
     let b = number / params.channels;
-    let skip = max(span[2u * b + 1u], 0);
+    let sequence = params.first_sequence + b;
+    let skip = max(span[2u * sequence + 1u], 0);
     // No token came before this step, and none in the pieces of it before.
-    let fresh = span[2u * b] == 0 && i32(params.first) <= skip && skip < i32(params.tokens);
+    let fresh = span[2u * sequence] == 0 && i32(params.first) <= skip && skip < i32(params.tokens);
     let kept = b * (TAPS - 1u) * params.channels + c;
     var taps: array<f32, TAPS>;
     // The latest tokens, the current one last.

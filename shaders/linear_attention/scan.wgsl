@@ -8,7 +8,7 @@ import package::config::{HEAD, WORKGROUP};
 // has a query, and states share them.
 
 struct Params {
-    // Columns of this part, and the first sequence of it counted from the bound one.
+    // Columns of this part.
     columns: u32,
     tokens: u32,
     // The tokens of this dispatch.
@@ -25,6 +25,8 @@ struct Params {
     // Elements of a token in decay and beta.
     @if(decay) decays: u32,
     @if(beta) betas: u32,
+    // The first sequence of this part.
+    @if(span) first_sequence: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -56,9 +58,10 @@ fn main(
     let at = slab * HEAD * params.value + column;
     let own = select(g / (params.groups / params.keys), g % params.keys, params.tiled == 1u);
     let shared_query = params.keys != params.groups;
-    @if(span) let skip = max(span[2u * b + 1u], 0);
+    @if(span) let sequence = params.first_sequence + b;
+    @if(span) let skip = max(span[2u * sequence + 1u], 0);
     // No token came before this step, and none in the pieces of it before.
-    @if(span) let fresh = span[2u * b] == 0 && i32(params.first) <= skip
+    @if(span) let fresh = span[2u * sequence] == 0 && i32(params.first) <= skip
         && skip < i32(params.tokens);
     var state: array<f32, HEAD>;
     for (var i = 0u; i < HEAD; i++) {

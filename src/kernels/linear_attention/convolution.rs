@@ -48,7 +48,7 @@ impl Kernel for ConvolutionKernel {
         let count = (left / passes).clamp(1, 1 << 16);
         let row = tokens * (channels * 4);
         let state = (taps - 1) * channels * 4;
-        let rows = [row.clone(), row, state.into(), 8u64.into()];
+        let rows = [row.clone(), row, state.into()];
         let parts = parts::split(cx, "a sequence of StatefulConvolution", batch, &rows)?;
         let label = format!("{FAMILY}/{}", variant.name);
         let mut dispatches = match cx.inputs.get(3).is_some_and(Option::is_some) {
@@ -145,7 +145,7 @@ fn dispatch(
         ("weight", View::all(Place::Input(1))),
         ("y", part.view(Place::Output(0), row)),
         ("state", part.view(Place::Output(1), state)),
-        ("span", part.view(Place::Input(4), 8)),
+        ("span", View::all(Place::Input(4))),
     ];
     if bias {
         bindings.push(("bias", View::all(Place::Input(2))));
@@ -158,6 +158,7 @@ fn dispatch(
         ("first", number(first)),
         ("count", number(count)),
         ("channels", number(channels)),
+        ("first_sequence", number(part.first)),
     ];
     let workgroup = u64::from(variant.needs.invocations);
     Ok(Dispatch {

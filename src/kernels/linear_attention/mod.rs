@@ -7,7 +7,7 @@ mod cpu;
 
 use super::parts::{self, Part};
 use super::state::copies;
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::Dim;
@@ -150,9 +150,6 @@ impl Kernel for LinearAttentionKernel {
         ];
         row.extend([&decay, &beta].into_iter().flatten().map(|width| tokens * width * 4u64));
         let has = |index: usize| cx.inputs.get(index).is_some_and(Option::is_some);
-        if has(6) {
-            row.push(8u64.into());
-        }
         let parts = parts::split(cx, "a sequence of LinearAttention", batch, &row)?;
         let mut dispatches = Vec::new();
         if has(6) && has(3) {
@@ -201,7 +198,7 @@ impl LinearAttentionKernel {
             ("y", Place::Output(0)),
             ("present", Place::Output(1)),
         ];
-        let optional = [(present(4), "decay", 4), (beta, "beta", 5), (span, "span", 6)];
+        let optional = [(present(4), "decay", 4), (beta, "beta", 5)];
         let optional = optional.into_iter().filter(|(on, ..)| *on);
         places.extend(optional.map(|(_, name, index)| (name, Place::Input(index))));
         let mut bindings = Vec::new();
@@ -212,6 +209,9 @@ impl LinearAttentionKernel {
         if past {
             let bytes = sizes.head * sizes.value * self.heads.states * 4;
             bindings.push(("past", part.view(Place::Input(3), bytes)));
+        }
+        if span {
+            bindings.push(("span", View::all(Place::Input(6))));
         }
         let columns = part.live(batch) * (self.heads.states * sizes.value);
         let mut params: Vec<(&'static str, Param)> = vec![
@@ -231,6 +231,9 @@ impl LinearAttentionKernel {
             if let Some(ty) = cx.inputs.get(index).and_then(Option::as_ref) {
                 params.push((name, ty.width().into()));
             }
+        }
+        if span {
+            params.push(("first_sequence", number(part.first)));
         }
         let workgroup = u64::from(variant.needs.invocations);
         // The state given is read once; after that it is in the result.

@@ -70,7 +70,7 @@ fn build(shape: &[usize], past: bool, decay: Option<bool>, beta: Option<bool>) -
 
 /// Shapes are `[B, T, G, K, D, Dv]`; the last is more loop iterations than some drivers
 /// allow.
-const STEPS: [[usize; 6]; 8] = [
+const STEPS: [[usize; 6]; 9] = [
     [1, 1, 1, 1, 1, 1],
     [2, 5, 4, 2, 7, 5],
     [5, 9, 6, 3, 16, 33],
@@ -79,6 +79,8 @@ const STEPS: [[usize; 6]; 8] = [
     [2, 0, 2, 1, 4, 4],
     [4, 37, 5, 1, 16, 1],
     [2, 901, 2, 1, 13, 3],
+    // More than a binding of 1 MiB.
+    [5, 301, 4, 2, 64, 32],
 ];
 
 pub(crate) fn stateful_cases() -> Vec<CaseFamily> {
