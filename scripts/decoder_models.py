@@ -35,6 +35,43 @@ def without(config, *names):
     return {k: v for k, v in config.items() if k not in names}
 
 
+def gemma4():
+    """Blocks that are told of tokens and read others' keys; and experts beside a layer."""
+    def of(kinds, own, **more):
+        windowed = [kind == "sliding_attention" for kind in kinds]
+        blocks, shared = len(kinds), len(kinds) - own
+        rope = {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 40.0},
+            "full_attention": {
+                "rope_type": "proportional", "rope_theta": 3000.0, "partial_rotary_factor": 0.5}}
+        config = hf.Gemma4TextConfig(
+            **COMMON, head_dim=HEAD, global_head_dim=12, num_hidden_layers=blocks,
+            sliding_window=5, layer_types=kinds, rope_parameters=rope,
+            num_kv_shared_layers=shared, final_logit_softcapping=3.0,
+            vocab_size_per_layer_input=VOCAB, **more)
+        # What is not rotated turns by next to nothing.
+        return config, {
+            "head": 12, "attention.key_length_swa": HEAD, "attention.value_length_swa": HEAD,
+            "rope.dimension_count": 12, "rope.dimension_count_swa": HEAD,
+            "rope.freq_base_swa": 40.0, "attention.sliding_window": 5,
+            "attention.sliding_window_pattern": windowed, "attention.shared_kv_layers": shared,
+            "final_logit_softcapping": 3.0,
+            "embedding_length_per_layer_input": config.hidden_size_per_layer_input,
+            "tensors": {"rope_freqs.weight": [1.0] * 3 + [1e30] * 3}}
+    kinds = [*["sliding_attention"] * 3, *["full_attention", "sliding_attention"] * 2][:6]
+    config, keys = of(
+        kinds[:5] + ["full_attention"], 4, hidden_size_per_layer_input=10,
+        use_double_wide_mlp=True)
+    yield "gemma4", config, {**keys, "feed_forward": [FEED] * 4 + [2 * FEED] * 2}
+    kinds = ["sliding_attention", "full_attention"] * 2
+    config, keys = of(
+        kinds, 4, hidden_size_per_layer_input=0, attention_k_eq_v=True,
+        num_global_key_value_heads=1, enable_moe_block=True, num_experts=5, top_k_experts=2,
+        moe_intermediate_size=12)
+    yield "gemma4--experts", config, {
+        **keys, **INNER, "kv_heads": [KV_HEADS, 1] * 2}
+
+
 def configurations():
     """(name, configuration, further GGUF keys)"""
     yield "llama", hf.LlamaConfig(
@@ -82,6 +119,7 @@ def configurations():
             "embedding_length_per_layer_input": 10,
             "activation_sparsity_scale": deviations.tolist(),
             "final_logit_softcapping": 3.0}
+    yield from gemma4()
     # So many blocks scale attention by the width, not by the size of a head.
     narrow = {**COMMON, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
               "intermediate_size": 8, "query_pre_attn_scalar": WIDTH // 2, "sliding_window": 5}
@@ -162,6 +200,14 @@ def experts():
         attn_temperature_tuning=False,
         rope_parameters={"rope_type": "default", "rope_theta": 700.0}), {
             "attention.sliding_window": 0}
+    yield "llama4--chunks", hf.Llama4TextConfig(
+        **without(COMMON, "attn_implementation"), **EIGHT, num_hidden_layers=4, num_local_experts=2,
+        interleave_moe_layer_step=9, moe_layers=[], no_rope_layers=[1, 1, 1, 0],
+        intermediate_size_mlp=FEED, attention_chunk_size=6, use_qk_norm=True,
+        attn_temperature_tuning=True, attn_scale=0.3, floor_scale=5,
+        rope_parameters={"rope_type": "default", "rope_theta": 700.0}), {
+            "attention.sliding_window": 6, "attention.temperature_scale": 0.3,
+            "attention.temperature_length": 5}
     yield "ernie4_5-moe", hf.Ernie4_5_MoeConfig(
         **COMMON, **TWO, moe_num_experts=5, moe_k=2, moe_intermediate_size=12,
         moe_num_shared_experts=1, moe_layer_start_index=1), {
@@ -406,10 +452,21 @@ WHOLE = {
     "per_layer_model_projection": "per_layer_model_proj",
     "per_layer_projection_norm": "per_layer_proj_norm",
 }
+OF_GEMMA4 = {
+    "layer_scalar": "layer_output_scale.weight",
+    "router.proj.weight": "ffn_gate_inp.weight",
+    "router.scale": "ffn_gate_inp.scale",
+    "router.per_expert_scale": "ffn_down_exps.scale",
+    "experts.gate_up_proj": "ffn_gate_up_exps.weight",
+    "experts.down_proj": "ffn_down_exps.weight",
+    "pre_feedforward_layernorm_2.weight": "pre_ffw_norm_2.weight",
+    "post_feedforward_layernorm_1.weight": "post_ffw_norm_1.weight",
+    "post_feedforward_layernorm_2.weight": "post_ffw_norm_2.weight",
+}
 # Matrices that files have in one tensor.
 STACKED = {"altup_projections": "altup_proj", "altup_unembed_projections": "altup_unembd_proj"}
 # Whose norm after attention is one of what attention gives.
-POST_NORMS = ("gemma2", "gemma3", "gemma3n", "olmo2", "exaone4")
+POST_NORMS = ("gemma2", "gemma3", "gemma3n", "gemma4", "olmo2", "exaone4")
 # Whose norm before the feed-forward layer has the other name in files.
 OTHER_NAME = ("glm4moe", "seed_oss", "gpt-oss")
 # Whose rotated pairs are neighbours in files, and halves in transformers.
@@ -449,6 +506,9 @@ def plain_tensors(model, architecture, config):
         if architecture == "gpt-oss" and ".experts." in name:
             yield from alternating(name, value)
             continue
+        if architecture == "gemma4" and (renamed := OF_GEMMA4.get(name.split(".", 3)[-1])):
+            yield f"blk.{name.split('.')[2]}.{renamed}", value
+            continue
         if ".experts.gate_up_proj" in name or "shared_mlp.input_linear" in name:
             block = name.split(".")[2]
             kind = "exps" if "experts" in name else "shexp"
@@ -472,7 +532,7 @@ def plain_tensors(model, architecture, config):
             yield f"blk.{block}.attn_v_b.weight", values
             continue
         if "norm" in ours and (
-            architecture.startswith("gemma") and architecture != "gemma3n"
+            architecture.startswith("gemma") and architecture not in ("gemma3n", "gemma4")
             or architecture == "nemotron" and ours.endswith("weight")
         ):
             value = value + 1

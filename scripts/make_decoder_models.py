@@ -49,15 +49,18 @@ def tokenizer(writer):
 def randomise(model, generator):
     """Weights large enough for every part to count."""
     kind = type(model).__name__.lower()
-    zero_centred = "gemma" in kind and "gemma3n" not in kind or "nemotron" in kind
+    ones = "gemma3n" in kind or "gemma4" in kind
+    zero_centred = "gemma" in kind and not ones or "nemotron" in kind
     for name, parameter in model.named_parameters():
-        norm = "norm" in name or ".ln_" in name
+        norm = "norm" in name or ".ln_" in name or name.endswith("scale")
         scale = 0.3 if norm or "bias" in name else 1.6 / parameter.shape[-1] ** 0.5
         offset = 1.0 if norm and "bias" not in name.split(".")[-1] and not zero_centred else 0.0
         parameter.data = offset + scale * torch.randn(parameter.shape, generator=generator)
     for name, buffer in model.named_buffers():
         if name.endswith("e_score_correction_bias"):
             buffer.data = 0.2 * torch.randn(buffer.shape, generator=generator)
+        if name.endswith("layer_scalar"):
+            buffer.data = 1 + 0.2 * torch.randn(buffer.shape, generator=generator)
 
 
 def soften(model):

@@ -33,6 +33,8 @@ class Model:
     def __init__(self, blocks=2, width=WIDTH, heads=HEADS, kv_heads=KV_HEADS, head=HEAD, feed=FEED):
         self.blocks, self.width, self.heads, self.kv_heads = blocks, width, heads, kv_heads
         self.head, self.feed = head, feed
+        # Tensors whose values are no weights.
+        self.fixed = {}
         self.tensors = {"token_embd.weight": (VOCAB, width), "output.weight": (VOCAB, width)}
         self.norm("output_norm", width)
         self.keys = {
@@ -101,6 +103,16 @@ class Model:
 
     def head_norms(self):
         return self.norms("attn_q_norm", "attn_k_norm", size=self.head)
+
+    def biased_norms(self):
+        for name in [name for name in self.tensors if "norm.weight" in name]:
+            self.tensors[name.replace(".weight", ".bias")] = self.tensors[name]
+        return self
+
+    def factors(self, short, long):
+        """Divisors of rotary frequencies for short texts and for long ones."""
+        self.fixed |= {"rope_factors_short.weight": short, "rope_factors_long.weight": long}
+        return self
 
     def layer_norms(self):
         """Norms by mean and variance."""
@@ -275,9 +287,140 @@ def models():
     yield "qwen3vlmoe", Model().split().head_norms().experts().key(**sections, n_deepstack_layers=0)
     yield "refact", Model(kv_heads=1).split().gated().without("rope.freq_base", "rope.dimension_count")
     yield "xverse", many().split().gated()
+    yield from large_mixtures()
+    yield from uneven()
+    yield from short_vectors()
+    # Of a text all positions of a token are the same.
+    sections = dict(rope__dimension_sections=[1, 1, 0, 0])
+    yield "paddleocr", Model().split().gated().key(**sections)
+    yield "hunyuan_vl", Model().split().head_norms().gated().key(
+        **sections, rope__scaling__alpha=20.0)
 
 
     yield from recurrent()
+
+
+def large_mixtures():
+    """Mixtures of experts with something particular."""
+    afmoe = Model(blocks=4).split().head_norms().norms(
+        "post_attention_norm", "post_ffw_norm").each(
+            attn_gate=(HEADS * HEAD, WIDTH)).gated(blocks=[0]).experts(
+                shared=12, blocks=[1, 2, 3], shared_key=False)
+    for block in 1, 2, 3:
+        afmoe.tensors[f"blk.{block}.exp_probs_b.bias"] = (5,)
+    yield "afmoe", afmoe.key(
+        leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=2.5,
+        expert_weights_norm=True, expert_gating_func=2, attention__sliding_window=5)
+    dbrx = Model().each("attn_qkv", "attn_output").norms("attn_norm", "attn_output_norm")
+    yield "dbrx", dbrx.experts(inner=FEED).key(
+        attention__clamp_kqv=0.8, attention__layer_norm_epsilon=1e-5).without(
+            "attention.layer_norm_rms_epsilon")
+    yield "mellum", Model(blocks=4).split().head_norms().experts().key(
+        attention__sliding_window=5, rope__scaling__type="yarn", rope__scaling__factor=4.0,
+        rope__scaling__original_context_length=64)
+    windowed = [True, False, True, True]
+    mimo = Model(blocks=4, head=8).norms("attn_norm", "ffn_norm")
+    for block in range(4):
+        heads = KV_HEADS if windowed[block] else 1
+        mimo.each(blocks=[block], attn_q=(HEADS * 8, WIDTH), attn_k=(heads * 8, WIDTH),
+                  attn_v=(heads * 6, WIDTH), attn_output=(WIDTH, HEADS * 6))
+        if windowed[block]:
+            mimo.tensors[f"blk.{block}.attn_sinks.weight"] = (HEADS,)
+    mimo.gated(blocks=[0]).experts(blocks=[1, 2, 3])
+    for block in 1, 2, 3:
+        mimo.tensors[f"blk.{block}.exp_probs_b.bias"] = (5,)
+    yield "mimo2", mimo.key(
+        attention__key_length=8, attention__value_length=6, attention__sliding_window=5,
+        attention__sliding_window_pattern=windowed, rope__freq_base_swa=40.0,
+        rope__dimension_count=4, attention__value_scale=0.7,
+        attention__head_count_kv=[KV_HEADS if local else 1 for local in windowed])
+    phi = Model().split().biases("attn_q", "attn_k", "attn_v", "attn_output").experts(inner=FEED)
+    phi.tensors["output.bias"] = (VOCAB,)
+    yield "phimoe", phi.biased_norms().factors([1.0, 1.7], [1.0, 9.0]).key(
+        rope__scaling__original_context_length=256)
+    # The first of four blocks sees all and does not rotate. The window of llama.cpp is
+    # that of the published models, whatever the file says.
+    yield "smallthinker", Model(blocks=5).split().experts().key(
+        attention__sliding_window=4096, expert_gating_func=2)
+    heads = [4, 6, 6, 4]
+    windowed = [count == 6 for count in heads]
+    step = Model(blocks=4, head=8).norms("attn_norm", "ffn_norm").norms(
+        "attn_q_norm", "attn_k_norm", size=8)
+    for block, count in enumerate(heads):
+        step.each(blocks=[block], attn_q=(count * 8, WIDTH), attn_k=(KV_HEADS * 8, WIDTH),
+                  attn_v=(KV_HEADS * 8, WIDTH), attn_output=(WIDTH, count * 8),
+                  attn_gate=(count, WIDTH))
+    step.gated(blocks=[0]).experts(shared=20, blocks=[1, 2, 3])
+    for block in 1, 2, 3:
+        step.tensors[f"blk.{block}.exp_probs_b.bias"] = (5,)
+    step.tensors["rope_freqs.weight"] = (4,)
+    yield "step35", step.key(
+        attention__head_count=heads, attention__key_length=8, attention__value_length=8,
+        attention__sliding_window=5, attention__sliding_window_pattern=windowed,
+        rope__freq_base_swa=40.0, rope__dimension_count=8, expert_weights_norm=True,
+        expert_weights_scale=2.5, swiglu_clamp_exp=[0.0, 0.3, 0.0, 0.2],
+        swiglu_clamp_shexp=[0.25, 0.0, 0.3, 0.0])
+
+
+def uneven():
+    """Blocks of different numbers of heads, and blocks that lack a part."""
+    heads, keys, inner = [4, 4, 0, 0, 2], [2, 0, 0, 0, 1], [24, 16, 8, 0, 12]
+    deci = Model(blocks=5)
+    for block in 0, 1, 4:
+        deci.norm(f"blk.{block}.attn_norm", WIDTH)
+        deci.each(blocks=[block], attn_output=(WIDTH, (heads[block] or 4) * HEAD))
+    for block in 0, 4:
+        deci.each(blocks=[block], attn_q=(heads[block] * HEAD, WIDTH),
+                  attn_k=(keys[block] * HEAD, WIDTH), attn_v=(keys[block] * HEAD, WIDTH))
+    for block in 0, 1, 2, 4:
+        deci.norm(f"blk.{block}.ffn_norm", WIDTH)
+        deci.gated(blocks=[block], feed=inner[block])
+    yield "deci", deci.key(
+        attention__head_count=heads, attention__head_count_kv=keys, feed_forward_length=inner,
+        attention__key_length=HEAD, attention__value_length=HEAD)
+    heads, keys, inner = [4, 6, 8], [2, 2, 4], [24, 16, 28]
+    elm = Model(blocks=3).norms("attn_norm", "ffn_norm").head_norms()
+    for block in range(3):
+        elm.each(blocks=[block], attn_qkv=((heads[block] + 2 * keys[block]) * HEAD, WIDTH),
+                 attn_output=(WIDTH, heads[block] * HEAD))
+        elm.gated(blocks=[block], feed=inner[block])
+    yield "openelm", elm.without("output.weight").key(
+        attention__head_count=heads, attention__head_count_kv=keys, feed_forward_length=inner,
+        attention__key_length=HEAD, attention__value_length=HEAD)
+
+
+def short_vectors():
+    """Keys and values made of one short vector of each token."""
+    def latent(queries=None, split=False, **sizes):
+        rank, plain, turned, value = 8, 6, 4, 6
+        model = Model(**sizes).norms("attn_norm", "ffn_norm").each(
+            attn_kv_a_mqa=(rank + turned, WIDTH), attn_output=(WIDTH, HEADS * value)).norms(
+                "attn_kv_a_norm", size=rank)
+        if queries:
+            model.each(attn_q_a=(queries, WIDTH), attn_q_b=(HEADS * (plain + turned), queries))
+            model.norms("attn_q_a_norm", size=queries).key(attention__q_lora_rank=queries)
+        else:
+            model.each(attn_q=(HEADS * (plain + turned), WIDTH))
+        if split:
+            model.each(attn_k_b=(HEADS, rank, plain), attn_v_b=(HEADS, value, rank))
+            model.key(attention__key_length_mla=plain + turned, attention__value_length_mla=value,
+                      attention__key_length=rank + turned, attention__value_length=rank,
+                      attention__head_count_kv=1)
+        else:
+            model.each(attn_kv_b=(HEADS * (plain + value), rank))
+            model.key(attention__key_length=plain + turned, attention__value_length=value,
+                      attention__head_count_kv=HEADS)
+        return model.key(attention__kv_lora_rank=rank, rope__dimension_count=turned)
+    yield "minicpm3", latent(queries=12).gated().factors([1.0, 1.7], [1.0, 9.0]).key(
+        rope__scaling__original_context_length=256).without("output.weight")
+    yield "plm", latent().plain().without("output.weight")
+    yield "mistral4", latent(queries=12, split=True).experts(
+        shared=12, shared_key=False).key(
+            expert_shared_count=1, leading_dense_block_count=0, expert_weights_norm=True,
+            expert_gating_func=1, rope__scaling__type="yarn", rope__scaling__factor=4.0,
+            rope__scaling__original_context_length=5, rope__scaling__yarn_beta_fast=8.0,
+            rope__scaling__yarn_beta_slow=1.0, rope__scaling__yarn_log_multiplier=0.1,
+            attention__temperature_scale=0.4, attention__temperature_length=5)
 
 
 def recurrent():
@@ -331,10 +474,21 @@ def recurrent():
                          attention__layer_norm_epsilon=1e-5)
     yield "nemotron_h", nemotron().each(
         blocks=[1], ffn_up=(FEED, WIDTH), ffn_down=(WIDTH, FEED))
+    def narrow():
+        """Experts of a smaller width than the stream."""
+        model, own = nemotron().experts(shared=20, blocks=[1]), 10
+        model.each(blocks=[1], ffn_latent_down=(own, WIDTH), ffn_latent_up=(WIDTH, own),
+                   ffn_up_exps=(5, 12, own), ffn_down_exps=(5, own, 12))
+        model.tensors["blk.1.exp_probs_b.bias"] = (5,)
+        return model.key(
+            moe_latent_size=own, expert_weights_norm=True, expert_weights_scale=2.5,
+            expert_shared_count=1, expert_group_count=1).without(
+                "blk.1.ffn_gate_exps.weight", "blk.1.ffn_gate_shexp.weight")
     experts = nemotron().experts(shared=20, blocks=[1]).key(
         expert_weights_norm=True, expert_weights_scale=2.5, expert_shared_count=1,
         expert_group_count=1)
     experts.tensors["blk.1.exp_probs_b.bias"] = (5,)
+    yield "nemotron_h_moe--narrow", narrow()
     yield "nemotron_h_moe", experts.without("blk.1.ffn_gate_exps.weight", "blk.1.ffn_gate_shexp.weight")
     jamba = Model(blocks=3).norms("attn_norm", "ffn_norm").mamba([0, 2], norms=True).attends(
         [1]).gated(blocks=[0, 2]).experts(inner=FEED, blocks=[1])
@@ -364,6 +518,8 @@ def values(name, shape, rng):
     if name.endswith("ssm_a"):
         # What remains of a state after a token, as an exponent.
         return -np.exp(np.float32(0.5) * normal - np.float32(1))
+    if name.startswith("rope_freqs"):
+        return np.float32(1) + np.abs(normal)
     if name.endswith("ssm_d"):
         return np.float32(0.5) * normal
     if name.endswith("scale"):
@@ -385,6 +541,8 @@ def write(name, model, path):
     tokenizer(writer)
     for tensor, shape in model.tensors.items():
         writer.add_tensor(tensor, values(tensor, shape, rng))
+    for tensor, numbers in model.fixed.items():
+        writer.add_tensor(tensor, np.array(numbers, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

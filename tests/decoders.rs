@@ -56,6 +56,7 @@ fn main() {
         ("unigram_plain", true),
         ("wordpiece", false),
         ("wordpiece_cased", false),
+        ("lines", true),
     ];
     let judge = |(name, whole): (&'static str, bool)| {
         Trial::test(format!("decoders::tokenizer::{name}"), move || tokenises(name, whole))

@@ -25,6 +25,7 @@ use wginfer::formats::gguf::{self, GgufFile};
 use wginfer::gpu::{MemoryReport, Purpose};
 use wginfer::graph::Bindings;
 use wginfer::lm::decoder::names;
+use wginfer::lm::heads::Heads;
 use wginfer::lm::{LanguageModel, ModelOptions};
 use wginfer::plan::Plan;
 
@@ -270,8 +271,9 @@ fn use_it(model: &mut LanguageModel, tokens: usize) -> Result<(), Failed> {
 
 fn needed(model: &LanguageModel, weights: u64, tokens: usize) -> Result<Needed, Failed> {
     let spec = model.spec();
-    let row = (spec.kv_heads * (spec.key_size + spec.value_size)) as u64 * CACHE_BYTES;
-    let state = spec.blocks as u64 * row * CONTEXT as u64;
+    let row = |heads: &Heads| heads.kv_count * (heads.key_size + heads.value_size);
+    let rows: usize = spec.layers.iter().map(|layer| row(&layer.heads)).sum();
+    let state = rows as u64 * CACHE_BYTES * CONTEXT as u64;
     // A cosine and a sine in F32 for each rotated pair of each position.
     let tables = (CONTEXT * spec.rope.rotary_dim * 4) as u64;
     let bucket = if tokens <= 8 { 8 } else { 128 };

@@ -8,6 +8,7 @@ mod latent;
 mod recurrent;
 mod slots;
 mod streams;
+mod told;
 
 pub use choice::MOST;
 
@@ -154,11 +155,13 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         global,
         local,
         bias: None,
+        chunks: None,
         temperature: None,
         caches: Vec::new(),
         chooses: options.chooses,
     };
     b.bias = b.alibi()?;
+    b.chunks = b.outside_of_chunks(options.positions)?;
     b.temperature = b.temperatures()?;
     let mut x = b.g.gather(embedding, tokens, 0)?;
     x = b.scaled("embedding_scale", x, spec.embedding_scale)?;
@@ -171,8 +174,13 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     if let Some(streams) = &spec.streams {
         x = b.streamed(streams, x, tokens)?;
     } else {
+        let inputs = match spec.told.and_then(|told| told.per_block) {
+            Some(_) => Some(b.inputs_of_blocks(x, tokens)?),
+            None => None,
+        };
         for block in 0..spec.blocks {
             x = b.block(block, x)?;
+            x = b.behind(block, x, inputs)?;
         }
     }
     b.g.scope("output.");
@@ -206,6 +214,8 @@ pub(super) struct Blocks<'a> {
     local: Option<(ValueId, ValueId)>,
     /// What is added to attention scores.
     bias: Option<ValueId>,
+    /// The same where a query sees only its chunk.
+    chunks: Option<ValueId>,
     /// What queries are multiplied with.
     temperature: Option<ValueId>,
     /// The keys and values of the blocks so far that have some.
@@ -218,6 +228,9 @@ impl Blocks<'_> {
     fn block(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
         self.g.scope(format!("blk.{index}."));
+        if spec.layers[index].mixer == Mixer::Nothing {
+            return self.block_of_feeding(index, x);
+        }
         let normed = if spec.pre_norms { self.norm(index, "attn_norm", x)? } else { x };
         // Some have a norm for attention beside the one that both share.
         let read = match self.has(index, "attn_norm_2.weight")? {
@@ -230,7 +243,7 @@ impl Blocks<'_> {
         }
         let attended = self.scaled("residual_scale", attended, spec.residual_scale)?;
         let stream = self.g.add(x, attended)?;
-        if !spec.feeds {
+        if !spec.layers[index].feeds {
             return Ok(stream);
         }
         let read = match (spec.parallel, self.feed_norm(index)?) {
@@ -239,7 +252,10 @@ impl Blocks<'_> {
             (false, Some(name)) => self.norm(index, name, stream)?,
             (false, None) => stream,
         };
-        let mut fed = self.fed(index, read)?;
+        let mut fed = match self.has_both(index)? {
+            true => self.fed_twice(index, read, stream)?,
+            false => self.fed(index, read, x)?,
+        };
         if spec.post_norms {
             fed = self.norm(index, "post_ffw_norm", fed)?;
         }
@@ -247,9 +263,33 @@ impl Blocks<'_> {
         self.g.add(stream, fed)
     }
 
+    /// A block without attention: a feed-forward layer, or nothing at all.
+    fn block_of_feeding(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
+        if !self.spec.layers[index].feeds {
+            return Ok(x);
+        }
+        let read = self.norm(index, "ffn_norm", x)?;
+        let fed = self.fed(index, read, x)?;
+        self.g.add(x, fed)
+    }
+
+    /// What is done to the residual stream behind a block.
+    fn behind(&mut self, index: usize, x: ValueId, inputs: Option<ValueId>) -> Result<ValueId> {
+        let mut x = x;
+        if let Some(inputs) = inputs {
+            let input = self.input_of(index, inputs)?;
+            let told = self.told(index, x, input)?;
+            x = self.g.add(x, told)?;
+        }
+        match self.optional(index, "layer_output_scale.weight", &[1])? {
+            Some(scale) => self.g.mul(x, scale),
+            None => Ok(x),
+        }
+    }
+
     /// How the tokens of a block learn of each other, or what it does instead.
     fn mixed(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
-        let mixer = self.spec.layers[index].mixer;
+        let (mixer, width) = (self.spec.layers[index].mixer, self.spec.width);
         let recurrent = match self.spec.recurrent {
             Some(sizes) if matches!(mixer, Mixer::Recurrent | Mixer::Both) => {
                 Some(self.recurrent(index, sizes, x)?)
@@ -258,7 +298,10 @@ impl Blocks<'_> {
         };
         match (mixer, recurrent) {
             (Mixer::Convolution, _) => self.convolution(index, x),
-            (Mixer::FeedForward, _) => self.fed(index, x),
+            (Mixer::FeedForward, _) => self.fed(index, x, x),
+            (Mixer::Matrix, _) => self.linear(index, "attn_output", x, width, width),
+            // Such a block does not come here.
+            (Mixer::Nothing, _) => Ok(x),
             (Mixer::Recurrent, Some(recurrent)) => Ok(recurrent),
             (Mixer::Recurrent, None) => Err(Error::internal("a recurrent block of no sizes")),
             (Mixer::Attention | Mixer::Both, None) => self.attention(index, x),
@@ -269,27 +312,29 @@ impl Blocks<'_> {
         }
     }
 
-    /// The feed-forward layer, or the experts in its place.
-    fn fed(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
+    /// The feed-forward layer, or the experts in its place; `input` is what the block
+    /// reads.
+    fn fed(&mut self, index: usize, x: ValueId, input: ValueId) -> Result<ValueId> {
         match self.has_experts(index)? {
-            true => self.experts(index, x),
+            true => self.experts(index, x, input),
             false => self.feed_forward(index, x),
         }
     }
 
-    /// The norm before the feed-forward layer, which has two names in files.
+    /// The norm before the feed-forward layer, which has three names in files.
     fn feed_norm(&self, block: usize) -> Result<Option<&'static str>> {
         let spec = self.spec;
         let other = !spec.post_norms && self.has(block, "post_attention_norm.weight")?;
         Ok(match self.has(block, "ffn_norm.weight")? {
             true => Some("ffn_norm"),
+            false if self.has(block, "attn_output_norm.weight")? => Some("attn_output_norm"),
             false if other => Some("post_attention_norm"),
             false if !spec.pre_norms || spec.parallel => None,
             false => Some("ffn_norm"),
         })
     }
 
-    fn norm(&mut self, block: usize, name: &str, x: ValueId) -> Result<ValueId> {
+    pub(in crate::lm) fn norm(&mut self, block: usize, name: &str, x: ValueId) -> Result<ValueId> {
         self.normalised(&format!("blk.{block}.{name}"), x, self.spec.width)
     }
 
@@ -305,21 +350,29 @@ impl Blocks<'_> {
             Norm::Bare => {
                 self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?
             }
-            Norm::Rms | Norm::Layer => self.named(&format!("{name}.weight"), &[size])?,
+            Norm::Rms | Norm::RmsBiased | Norm::Layer => {
+                self.named(&format!("{name}.weight"), &[size])?
+            }
         };
         let bias = match self.spec.norm {
             Norm::Rms => None,
-            Norm::Bare | Norm::Layer => self.named_if_there(&format!("{name}.bias"), &[size])?,
+            Norm::Bare | Norm::RmsBiased | Norm::Layer => {
+                self.named_if_there(&format!("{name}.bias"), &[size])?
+            }
         };
         Ok((scale, bias))
     }
 
     fn normalised_by(&mut self, (scale, bias): Scales, x: ValueId) -> Result<ValueId> {
         let epsilon = self.spec.norm_epsilon;
-        if self.spec.norm == Norm::Rms {
-            return self.g.rms_normalization(x, scale, epsilon);
+        if !matches!(self.spec.norm, Norm::Rms | Norm::RmsBiased) {
+            return self.g.layer_normalization(x, scale, bias, epsilon);
         }
-        self.g.layer_normalization(x, scale, bias, epsilon)
+        let normed = self.g.rms_normalization(x, scale, epsilon)?;
+        match bias {
+            Some(bias) => self.g.add(normed, bias),
+            None => Ok(normed),
+        }
     }
 
     /// Adds the embeddings of positions.
@@ -413,7 +466,7 @@ impl Blocks<'_> {
         self.named_if_there(&format!("blk.{block}.{name}"), extents)
     }
 
-    fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {
+    pub(in crate::lm) fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {
         weight(&mut self.g, self.spec, self.weights, name, extents)
     }
 

@@ -24,6 +24,11 @@ pub struct Experts {
     pub normalised: bool,
     /// Whether what experts read is multiplied with the weights, not what they give.
     pub weighs_inputs: bool,
+    /// Whether the router reads what the block reads, before any norm.
+    pub early: bool,
+    /// Whether a feed-forward layer is beside them, each with norms of its own, and the
+    /// router reads what is not normalised with weights.
+    pub beside: bool,
     /// What the weights are multiplied with.
     pub scale: Option<f32>,
     /// Groups of experts, of which some are chosen first.
@@ -94,6 +99,8 @@ impl Experts {
             gate,
             normalised: normalised.unwrap_or(routing.normalised),
             weighs_inputs: routing.weighs_inputs,
+            early: architecture.early_router,
+            beside: architecture.experts_beside,
             scale: keys.scale("expert_weights_scale")?,
             groups,
         }))
@@ -115,6 +122,7 @@ const OUT_OF_GROUP: f32 = -1e30;
 
 /// Its extents: so many experts, width, inner.
 const DOWN: &str = "ffn_down_exps.weight";
+const NARROW: &str = "ffn_latent_down.weight";
 const SHARED_INNER: &str = "ffn_up_shexp.weight";
 
 /// Below this no sum of weights is divided by, as in llama.cpp.
@@ -127,8 +135,41 @@ impl Blocks<'_> {
     }
 
     /// What the experts that a router chooses give, and the one that all share:
-    /// F32 `[batch, query, width]`.
-    pub(super) fn experts(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+    /// F32 `[batch, query, width]`. `input` is what the block reads.
+    pub(super) fn experts(&mut self, block: usize, x: ValueId, input: ValueId) -> Result<ValueId> {
+        let early = self.spec.experts.as_ref().is_some_and(|experts| experts.early);
+        self.experts_chosen_by(block, x, if early { input } else { x })
+    }
+
+    /// Whether a block has a feed-forward layer beside its experts.
+    pub(super) fn has_both(&self, block: usize) -> Result<bool> {
+        let beside = self.spec.experts.as_ref().is_some_and(|experts| experts.beside);
+        Ok(beside && self.has_experts(block)?)
+    }
+
+    /// A feed-forward layer and experts side by side (Gemma 4): the layer reads `x`, the
+    /// experts and their router the residual `stream`, all normalised differently.
+    pub(super) fn fed_twice(
+        &mut self,
+        block: usize,
+        x: ValueId,
+        stream: ValueId,
+    ) -> Result<ValueId> {
+        let width = self.spec.width;
+        let fed = self.feed_forward(block, x)?;
+        let fed = self.norm(block, "post_ffw_norm_1", fed)?;
+        let read = self.norm(block, "pre_ffw_norm_2", stream)?;
+        let router = self.bare_norm(stream, width)?;
+        let router = self.scaled("router.width", router, Some(1.0 / (width as f32).sqrt()))?;
+        let scale = self.named(&format!("blk.{block}.ffn_gate_inp.scale"), &[width])?;
+        let router = self.g.mul(router, scale)?;
+        let chosen = self.experts_chosen_by(block, read, router)?;
+        let chosen = self.norm(block, "post_ffw_norm_2", chosen)?;
+        self.g.add(fed, chosen)
+    }
+
+    /// [`Self::experts`], whose router reads something else.
+    fn experts_chosen_by(&mut self, block: usize, x: ValueId, router: ValueId) -> Result<ValueId> {
         let Some(experts) = self.spec.experts.clone() else {
             return Err(Error::internal("experts of a model without"));
         };
@@ -136,31 +177,53 @@ impl Blocks<'_> {
         let [sequences, query] = self.flat.clone();
         let tokens = sequences * query;
         let flat = self.g.reshape(x, &[tokens.clone(), width.into()])?;
-        let (weights, chosen) = self.route(block, &experts, flat)?;
+        let router = match router == x {
+            true => flat,
+            false => self.g.reshape(router, &[tokens.clone(), width.into()])?,
+        };
+        let (weights, chosen) = self.route(block, &experts, router)?;
         let inner = self.inner_size(block, DOWN, 2)?;
-        let down = self.weight(block, "ffn_down_exps", &[experts.count, width, inner])?;
+        // Experts may be of a smaller width than the residual stream.
+        let (given, narrow) = (flat, self.narrow(block)?);
+        let own = narrow.unwrap_or(width);
+        let flat = match narrow {
+            Some(own) => self.linear(block, "ffn_latent_down", flat, own, width)?,
+            None => flat,
+        };
+        let down = self.weight(block, "ffn_down_exps", &[experts.count, own, inner])?;
         let shape = [tokens.clone(), experts.used.into(), 1u64.into()];
         let weights = self.g.reshape(weights, &shape)?;
         let read = match experts.weighs_inputs {
             true => {
-                let each = self.g.reshape(flat, &[tokens, 1u64.into(), width.into()])?;
+                let each = self.g.reshape(flat, &[tokens, 1u64.into(), own.into()])?;
                 self.g.mul(each, weights)?
             }
             false => flat,
         };
-        let fed = self.inner_values(block, (read, chosen), [experts.count, inner])?;
+        let fed = self.inner_values(block, (read, chosen), [experts.count, inner, own])?;
         let mut fed = self.biased(block, "ffn_down_exps", (fed, chosen), down)?;
         if !experts.weighs_inputs {
             fed = self.g.mul(fed, weights)?;
         }
         let mut sum = self.g.reduce(Reduction::Sum, fed, &[1], false)?;
+        if let Some(own) = narrow {
+            sum = self.linear(block, "ffn_latent_up", sum, width, own)?;
+        }
         if self.has(block, SHARED_INNER)? {
-            let shared = self.shared_expert(block, flat)?;
+            let shared = self.shared_expert(block, given)?;
             sum = self.g.add(sum, shared)?;
         }
         let [sequences, query] = self.flat.clone();
         let shape = [sequences, query, width.into()];
         self.g.reshape(sum, &shape)
+    }
+
+    /// The width of a block's experts, where it is another than that of the stream.
+    fn narrow(&self, block: usize) -> Result<Option<usize>> {
+        match self.has(block, NARROW)? {
+            true => self.inner_size(block, NARROW, 0).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// What stands between the two halves of the chosen experts: `[tokens, used,
@@ -169,15 +232,15 @@ impl Blocks<'_> {
         &mut self,
         block: usize,
         (x, chosen): (ValueId, ValueId),
-        [count, inner]: [usize; 2],
+        [count, inner, width]: [usize; 3],
     ) -> Result<ValueId> {
-        let width = self.spec.width;
         let both = [count, 2 * inner, width];
+        let limit = self.limits(block).experts;
         if let Some(both) = self.optional(block, "ffn_gate_up_exps.weight", &both)? {
             let both = self.biased(block, "ffn_gate_up_exps", (x, chosen), both)?;
             let gate = self.part(both, 0..inner)?;
             let up = self.part(both, inner..2 * inner)?;
-            return self.bounded_gate(gate, up);
+            return self.bounded_gate(gate, up, limit);
         }
         if !self.spec.gated {
             let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
@@ -186,7 +249,7 @@ impl Blocks<'_> {
         }
         let gate = self.weight(block, "ffn_gate_exps", &[count, inner, width])?;
         let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
-        let mut bare = self.spec.clamp.is_none();
+        let mut bare = self.spec.clamp.is_none() && limit.is_none();
         for beside in ["ffn_gate_exps.bias", "ffn_gate_exps.scale", "ffn_up_exps.scale"] {
             bare &= !self.has(block, beside)?;
         }
@@ -195,7 +258,7 @@ impl Blocks<'_> {
         }
         let gate = self.biased(block, "ffn_gate_exps", (x, chosen), gate)?;
         let up = self.biased(block, "ffn_up_exps", (x, chosen), up)?;
-        self.bounded_gate(gate, up)
+        self.bounded_gate(gate, up, limit)
     }
 
     /// Rows times the matrices of the chosen experts, times their factors and plus
@@ -249,7 +312,14 @@ impl Blocks<'_> {
     /// which they are, I32.
     fn route(&mut self, block: usize, experts: &Experts, x: ValueId) -> Result<(ValueId, ValueId)> {
         let (count, width) = (experts.count, self.spec.width);
-        let scores = self.linear(block, "ffn_gate_inp", x, count, width)?;
+        let scores = match experts.beside {
+            // What a file calls a scale there is of another kind.
+            true => {
+                let matrix = self.weight(block, "ffn_gate_inp", &[count, width])?;
+                self.g.linear(x, matrix, None)?
+            }
+            false => self.linear(block, "ffn_gate_inp", x, count, width)?,
+        };
         let scores = match experts.gate {
             Gate::Softmax => self.g.softmax(scores, -1)?,
             Gate::Sigmoid => self.g.unary(Unary::Sigmoid, scores)?,
@@ -312,8 +382,13 @@ impl Blocks<'_> {
         let up = self.linear(block, "ffn_up_shexp", x, inner, width)?;
         let gated = if self.spec.gated {
             let gate = self.linear(block, "ffn_gate_shexp", x, inner, width)?;
-            let gate = self.g.unary(self.spec.activation, gate)?;
-            self.g.mul(gate, up)?
+            match self.limits(block).shared {
+                Some(limit) => self.limited_gate(gate, up, limit)?,
+                None => {
+                    let gate = self.g.unary(self.spec.activation, gate)?;
+                    self.g.mul(gate, up)?
+                }
+            }
         } else {
             self.activated(up)?
         };

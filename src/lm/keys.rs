@@ -37,6 +37,39 @@ impl Keys<'_> {
         }
     }
 
+    /// A size that a file may lack.
+    pub(super) fn size_if_there(&self, name: &str, most: u64) -> Result<Option<usize>> {
+        match self.number(name)? {
+            Some(value) => self.in_range(name, value, most).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A number for each block: one for all, which is not 0, or an array, which may go
+    /// on behind the last block that is used.
+    pub(super) fn of_blocks(
+        &self,
+        name: &str,
+        most: u64,
+        blocks: usize,
+        default: Option<&[usize]>,
+    ) -> Result<Vec<usize>> {
+        let key = self.key(name);
+        if matches!(self.meta.get(&key), Some(Value::Array(_))) {
+            let numbers = self.meta.i64s_of(&key)?.take(blocks);
+            let known = |number: i64| usize::try_from(number).ok().filter(|&n| n as u64 <= most);
+            let numbers: Option<Vec<usize>> = numbers.map(known).collect();
+            return numbers.filter(|numbers| numbers.len() == blocks).ok_or_else(|| {
+                self.wrong(name, format!("not {blocks} numbers between 0 and {most}"))
+            });
+        }
+        if let (None, Some(default)) = (self.meta.get(&key), default) {
+            log::info!("{key} is not given: {default:?}");
+            return Ok(default.to_vec());
+        }
+        Ok(vec![self.size(name, most)?; blocks])
+    }
+
     /// The largest of the numbers that blocks have, which may differ.
     pub(super) fn largest_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
         let key = self.key(name);

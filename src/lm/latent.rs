@@ -2,6 +2,7 @@
 //! (multi-head latent attention), as a file gives them.
 
 use super::architecture::Architecture;
+use super::heads::Heads;
 use super::keys::Keys;
 use super::rope::{LOG_MULTIPLIER, factor};
 use super::spec::MAX_HEAD;
@@ -71,13 +72,13 @@ impl Latent {
         }))
     }
 
-    /// Key heads, and the sizes of a key and a value, that the caches have.
-    pub(super) fn cached(&self, heads: usize) -> (usize, usize, usize) {
-        if self.absorbed {
-            (1, self.rank + self.rotated, self.rank)
-        } else {
-            (heads, self.plain + self.rotated, self.value)
-        }
+    /// The heads of a block of so many, as the caches have them.
+    pub(super) fn cached(&self, count: usize) -> Heads {
+        let (kv_count, key_size, value_size) = match self.absorbed {
+            true => (1, self.rank + self.rotated, self.rank),
+            false => (count, self.plain + self.rotated, self.value),
+        };
+        Heads { count, kv_count, key_size, value_size }
     }
 }
 

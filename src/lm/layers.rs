@@ -1,6 +1,7 @@
 //! What is particular to each block of a decoder.
 
 use super::architecture::{Alibi, Architecture, LocalRope, Unrotated, Windows};
+use super::heads::{AllHeads, Heads};
 use super::keys::Keys;
 use super::recurrent::Recurring;
 use crate::error::Result;
@@ -11,10 +12,16 @@ use crate::formats::gguf::Value;
 pub struct Layer {
     /// How many of the latest keys a query sees; `None` for all.
     pub window: Option<u32>,
+    /// A query sees only the chunk of so many tokens that it is in; `None` for all.
+    pub chunk: Option<u32>,
     /// How queries and keys are rotated.
     pub rotation: Rotation,
     /// How tokens learn of each other.
     pub mixer: Mixer,
+    /// Its heads.
+    pub heads: Heads,
+    /// Whether there is a feed-forward layer behind what tokens learn of each other by.
+    pub feeds: bool,
 }
 
 /// How the tokens of a block learn of each other.
@@ -30,6 +37,10 @@ pub enum Mixer {
     Both,
     /// Not at all: the block is a feed-forward layer.
     FeedForward,
+    /// Not at all: a matrix is in the place of attention.
+    Matrix,
+    /// Not at all.
+    Nothing,
 }
 
 /// How a block rotates queries and keys.
@@ -60,6 +71,7 @@ pub(super) fn layers(
     keys: &Keys<'_>,
     architecture: &Architecture,
     blocks: usize,
+    heads: &AllHeads,
 ) -> Result<Vec<Layer>> {
     let name = "attention.sliding_window";
     let given = keys.meta.opt_u64(&keys.key(name))?;
@@ -75,8 +87,16 @@ pub(super) fn layers(
             default.map(|window| window as u32)
         }
     };
+    let chunk = match (architecture.windows, given) {
+        (Windows::Chunks(size), None) => Some(size as u32),
+        (Windows::Chunks(_), Some(size)) if size != 0 => {
+            Some(keys.in_range(name, size, 1 << 24)? as u32)
+        }
+        _ => None,
+    };
     let pattern = pattern(keys, blocks)?;
-    let mixers = mixers(keys, architecture, blocks)?;
+    let mixers = mixers(keys, architecture, blocks, heads)?;
+    let feeds = feeds(keys, architecture, blocks)?;
     let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
     let finetuned = keys.meta.opt_bool(&keys.key("rope.scaling.finetuned"))?.unwrap_or(true);
     let by_distance = matches!(architecture.alibi, Alibi::WithBlocks(of, _) if of == blocks);
@@ -86,6 +106,7 @@ pub(super) fn layers(
             (Some(Pattern::Each(windowed)), _) => window.filter(|_| windowed[block]),
             (Some(Pattern::AllBut(every)), _) if nth(block, *every) => None,
             (None, Windows::AllBut(every)) if nth(block, every) => None,
+            (None, Windows::AllButFirst(of)) if block.is_multiple_of(of) => None,
             _ => window,
         };
         let others = window_of_others.is_some();
@@ -101,7 +122,9 @@ pub(super) fn layers(
             _ if window.is_some() && architecture.local_rope != LocalRope::Same => Rotation::Local,
             _ => Rotation::Global,
         };
-        Layer { window, rotation, mixer: mixers[block] }
+        let heads = if window.is_some() { heads.local[block] } else { heads.global[block] };
+        let chunk = chunk.filter(|_| rotation != Rotation::None);
+        Layer { window, chunk, rotation, mixer: mixers[block], heads, feeds: feeds[block] }
     };
     Ok((0..blocks).map(layer).collect())
 }
@@ -126,13 +149,19 @@ fn pattern(keys: &Keys<'_>, blocks: usize) -> Result<Option<Pattern>> {
 
 /// Blocks without key and value heads convolve or have a state, where an architecture
 /// has such.
-fn mixers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Vec<Mixer>> {
+fn mixers(
+    keys: &Keys<'_>,
+    architecture: &Architecture,
+    blocks: usize,
+    heads: &AllHeads,
+) -> Result<Vec<Mixer>> {
     let without = match architecture.recurrence {
         Some((_, Recurring::Everywhere)) => return Ok(vec![Mixer::Recurrent; blocks]),
         Some((_, Recurring::Beside)) => return Ok(vec![Mixer::Both; blocks]),
         Some((_, Recurring::AllBut(every))) => return recurring(keys, every, blocks),
         Some((_, Recurring::WithoutKeys)) => Mixer::Recurrent,
         None if architecture.convolves => Mixer::Convolution,
+        None if architecture.lacks => return Ok(lacking(heads)),
         None => return Ok(vec![Mixer::Attention; blocks]),
     };
     let Some(heads) = each(keys, "attention.head_count_kv", blocks)? else {
@@ -152,6 +181,29 @@ fn mixers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result
         }
     };
     Ok((0..blocks).map(mixer).collect())
+}
+
+/// Blocks without key and value heads have a matrix in the place of attention, those
+/// without queries nothing.
+fn lacking(heads: &AllHeads) -> Vec<Mixer> {
+    let mixer = |heads: &Heads| match (heads.count, heads.kv_count) {
+        (0, _) => Mixer::Nothing,
+        (_, 0) => Mixer::Matrix,
+        _ => Mixer::Attention,
+    };
+    heads.global.iter().map(mixer).collect()
+}
+
+/// Which blocks have a feed-forward layer behind what tokens learn of each other by.
+fn feeds(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Vec<bool>> {
+    let inner = match architecture.lacks {
+        true => each(keys, "feed_forward_length", blocks)?,
+        false => None,
+    };
+    Ok(match inner {
+        Some(inner) => inner.into_iter().take(blocks).map(|inner| inner != 0).collect(),
+        None => vec![architecture.feeds; blocks],
+    })
 }
 
 /// The numbers of all blocks, where a file has an array of them; it may go on behind

@@ -1,5 +1,6 @@
 //! Rotary scaling, from a file's keys and tensors.
 
+use super::architecture::Architecture;
 use super::keys::Keys;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
@@ -19,7 +20,7 @@ pub(super) fn scaling(
 ) -> Result<RopeScaling> {
     let pairs = rotary_dim / 2;
     // Llama 3 files carry per-frequency divisors as a tensor instead of keys.
-    if let Some(factors) = rope_factors(file, "rope_freqs.weight", pairs)? {
+    if let Some(factors) = rope_factors(keys, file, "rope_freqs.weight", pairs)? {
         let all = match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
             None | Some("linear") => factor(keys)?,
             _ => 1.0,
@@ -28,8 +29,8 @@ pub(super) fn scaling(
         return Ok(RopeScaling::Factors { factors });
     }
     let attention = attention_factor(keys)?;
-    let long = rope_factors(file, "rope_factors_long.weight", pairs)?;
-    if let (Some(long), Some(short)) = (long, rope_factors(file, SHORT_FACTORS, pairs)?) {
+    let long = rope_factors(keys, file, "rope_factors_long.weight", pairs)?;
+    if let (Some(long), Some(short)) = (long, rope_factors(keys, file, SHORT_FACTORS, pairs)?) {
         return long_rope(keys, short, long, context, attention);
     }
     let factor = factor(keys)?;
@@ -91,8 +92,9 @@ fn yarn_gain(keys: &Keys<'_>, factor: f64, attention: Option<f64>) -> Result<Opt
     }
     let gain = |multiplier: f64| 1.0 + 0.1 * multiplier * factor.max(1.0).ln();
     // Files of latent attention have a tenth of it, and the same multiplier twice.
-    let own = match (keys.architecture, multiplier) {
-        ("deepseek2", multiplier) if multiplier != 0.0 => 1.0,
+    let latent = Architecture::named(keys.architecture).is_some_and(|known| known.latent);
+    let own = match (latent, multiplier) {
+        (true, multiplier) if multiplier != 0.0 => 1.0,
         (_, multiplier) => gain(1.0) / gain(multiplier.into()),
     };
     Ok(Some(own * attention.unwrap_or(1.0)))
@@ -122,17 +124,26 @@ fn long_rope(
 }
 
 /// A divisor for each rotated pair, where the file has them.
-fn rope_factors(file: &GgufFile, name: &str, pairs: usize) -> Result<Option<Vec<f64>>> {
+fn rope_factors(
+    keys: &Keys<'_>,
+    file: &GgufFile,
+    name: &str,
+    pairs: usize,
+) -> Result<Option<Vec<f64>>> {
     let Some(info) = file.tensor_info(name) else { return Ok(None) };
     let wrong = |what: String| Err(Error::format(file.name(), format!("tensor '{name}'"), what));
+    // Blocks that rotate less than others use the first of the divisors.
+    let more = Architecture::named(keys.architecture).is_some_and(|known| known.half_rotated);
+    let enough = matches!(info.extents(), [count] if *count == 2 * pairs && more);
     // Before anything is read: the tensor can be as large as the file.
-    if info.extents() != [pairs] {
+    if !enough && info.extents() != [pairs] {
         return wrong(format!("extents {:?}, expected [{pairs}]", info.extents()));
     }
     if info.dtype() != Some(DType::F32) {
         return wrong(format!("{}, expected F32", info.ggml_type()));
     }
-    let factors = info.load()?.to_f32()?;
+    let mut factors = info.load()?.to_f32()?;
+    factors.truncate(pairs);
     if let Some(factor) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
         return wrong(format!("{factor} is not a positive number"));
     }

@@ -1,16 +1,19 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
 use super::architecture::{
-    Alibi, Architecture, HeadNorms, KNOWN, LocalRope, LogitScale, Parallel, Unrotated, Windows,
+    Alibi, Architecture, HeadNorms, KNOWN, LocalRope, LogitScale, Parallel, Windows,
 };
 use super::experts::Experts;
+use super::heads::AllHeads;
+pub use super::heads::Heads;
 use super::keys::Keys;
 use super::latent::Latent;
 pub use super::layers::{Layer, Mixer, Rotation};
 use super::layers::{blocks, layers};
+pub use super::limits::Limits;
 use super::recurrent::{Recurrent, Recurring};
 use super::rope::scaling;
-use super::streams::Streams;
+use super::streams::{Streams, Told};
 use super::tensors;
 use super::xielu::{Xielu, curves};
 use crate::error::{Error, Result};
@@ -38,14 +41,6 @@ pub struct DecoderSpec {
     pub blocks: usize,
     /// The width of the residual stream.
     pub width: usize,
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// The size of a query and key head.
-    pub key_size: usize,
-    /// The size of a value head.
-    pub value_size: usize,
     /// The width between the two halves of the feed-forward layer, as the file says;
     /// what is computed goes by the tensors.
     pub feed_forward: usize,
@@ -65,12 +60,14 @@ pub struct DecoderSpec {
     pub rope: RopeSpec,
     /// That of blocks with a window, where it is another.
     pub local_rope: Option<RopeSpec>,
-    /// What each block sees and how it rotates.
+    /// What each block sees, how it rotates, and its heads.
     pub layers: Vec<Layer>,
     /// Applied to the gate of the feed-forward layer.
     pub activation: Unary,
     /// How the gated values are kept in bounds, where they are.
     pub clamp: Option<Clamp>,
+    /// Bounds of the gated values of each block, where it has some.
+    pub limits: Vec<Limits>,
     /// The activations of all blocks, where each has its own.
     pub xielu: Vec<Xielu>,
     /// Whether the result of the activation is multiplied with itself.
@@ -86,13 +83,14 @@ pub struct DecoderSpec {
     /// The steepest slope of what is taken off scores for each key further back,
     /// as the exponent of a half: ALiBi.
     pub alibi: Option<f32>,
+    /// What blocks are told of tokens, where they are.
+    pub told: Option<Told>,
+    /// Whether values are normalised without weights.
+    pub values_normed: bool,
     /// Several residual streams, where there are some.
     pub streams: Option<Streams>,
     /// Sizes of blocks with a recurrent state, where there are some.
     pub recurrent: Option<Recurrent>,
-    /// Whether blocks have a feed-forward layer behind what tokens learn of each other
-    /// by.
-    pub feeds: bool,
     /// Whether queries come with a gate for what attention gives.
     pub gated_attention: bool,
     /// How many tokens a convolution reaches over, itself included.
@@ -125,6 +123,8 @@ pub struct DecoderSpec {
     pub residual_scale: Option<f32>,
     /// What logits are multiplied with.
     pub logit_scale: Option<f32>,
+    /// What attention gives is multiplied with.
+    pub attended_scale: Option<f32>,
     /// What attention scores are multiplied with; `None` for the usual
     /// `1 / sqrt(key_size)`.
     pub attention_scale: Option<f32>,
@@ -148,13 +148,17 @@ pub struct Clamp {
 }
 
 /// How scores grow with the position of their query: by `1 + scale ln(1 +
-/// floor(position / length))`.
+/// floor((position + ahead) / length))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Temperature {
     /// The growth for each factor of e.
     pub scale: f32,
     /// Up to so many positions nothing grows.
     pub length: usize,
+    /// What is added to positions: 0 or 1.
+    pub ahead: u32,
+    /// Whether that is so only in blocks that do not rotate.
+    pub unrotated: bool,
 }
 
 /// The norm of embeddings, where a file has one.
@@ -165,6 +169,8 @@ pub(super) const EMBEDDING_NORM: &str = "token_embd_norm.weight";
 pub enum Norm {
     /// By the root of the mean square, then weights.
     Rms,
+    /// The same, and a bias where the file has one.
+    RmsBiased,
     /// By mean and variance, then weights and, where the file has one, a bias.
     Layer,
     /// By mean and variance alone.
@@ -189,14 +195,16 @@ impl DecoderSpec {
         let zeros_allowed = architecture.convolves || recurring == Some(Recurring::WithoutKeys);
         let keys = Keys { meta, architecture: name, zeros_allowed };
         let width = keys.size("embedding_length", 1 << 20)?;
-        let Heads { heads, mut kv_heads, mut key_size, mut value_size, rotary_dim } =
-            Heads::read(&keys, architecture, width)?;
-        let context = one_chunk(architecture, keys.size("context_length", 1 << 27)?);
+        let blocks = blocks(&keys)?;
+        let mut heads = AllHeads::read(&keys, architecture, blocks, width)?;
+        let [rotary_dim, local_dim] = heads.rotary_dims;
+        let context = keys.size("context_length", 1 << 27)?;
         let latent = Latent::read(&keys, file, architecture, rotary_dim)?;
         if let Some(latent) = &latent {
-            (kv_heads, key_size, value_size) = latent.cached(heads);
+            for heads in heads.global.iter_mut().chain(&mut heads.local) {
+                *heads = latent.cached(heads.count);
+            }
         }
-        let blocks = blocks(&keys)?;
         let has = |name: &str| file.tensor_info(name).is_some();
         if architecture.scales_required {
             // Older files leave them to the program, each version to its own.
@@ -204,21 +212,19 @@ impl DecoderSpec {
                 keys.positive(name)?;
             }
         }
-        let layers = layers(&keys, architecture, blocks)?;
+        let layers = layers(&keys, architecture, blocks, &heads)?;
         let attends = |layer: &Layer| matches!(layer.mixer, Mixer::Attention | Mixer::Both);
         // Other blocks may have tensors of the same names for something else.
         let first = layers.iter().position(attends).unwrap_or(0);
         let attention_has = |name: &str| has(&format!("blk.{first}.{name}"));
-        let base = keys.number_or("rope.freq_base", architecture.rope_base)?;
+        let first = layers.get(first).map_or(heads.global[0], |layer| layer.heads);
+        let base = base(&keys, architecture, first.key_size)?;
+        let fixed = architecture.fixed_scales;
         let spec = DecoderSpec {
             file: file.name().into(),
             architecture: name.into(),
             blocks,
             width,
-            heads,
-            kv_heads,
-            key_size,
-            value_size,
             feed_forward: match recurring {
                 Some(Recurring::Everywhere) => 0,
                 _ => keys.largest_or("feed_forward_length", 1 << 22, 4 * width)?,
@@ -232,7 +238,7 @@ impl DecoderSpec {
                 false => Vec::new(),
             },
             norm_epsilon: keys.positive(match architecture.norm {
-                Norm::Rms => "attention.layer_norm_rms_epsilon",
+                Norm::Rms | Norm::RmsBiased => "attention.layer_norm_rms_epsilon",
                 Norm::Layer | Norm::Bare => "attention.layer_norm_epsilon",
             })?,
             pre_norms: architecture.pre_norms,
@@ -241,10 +247,11 @@ impl DecoderSpec {
                 base,
                 scaling: scaling(&keys, file, rotary_dim, context)?,
             },
-            local_rope: local_rope(&keys, architecture, rotary_dim, base)?,
+            local_rope: local_rope(&keys, architecture, local_dim, base)?,
             layers,
             activation: architecture.activation,
             clamp: architecture.clamp,
+            limits: Limits::read(&keys, blocks)?,
             squared: architecture.squared,
             gated: architecture.gated,
             parallel: parallel(&keys, architecture, has("blk.0.ffn_norm.weight"))?,
@@ -257,9 +264,10 @@ impl DecoderSpec {
                     Alibi::Never => None,
                 },
             )?,
+            told: Told::read(&keys, architecture, blocks)?,
+            values_normed: architecture.unscaled,
             streams: Streams::read(&keys, architecture, blocks)?,
             recurrent: Recurrent::read(&keys, architecture)?,
-            feeds: architecture.feeds,
             gated_attention: architecture.gated_attention,
             convolution: match architecture.convolves {
                 true => keys.size("shortconv.l_cache", 1 << 8)?,
@@ -273,30 +281,42 @@ impl DecoderSpec {
             },
             fused_qkv: attention_has("attn_qkv.weight"),
             fused_gate: architecture.fused_gate,
-            qk_norm: architecture.qk_norm != HeadNorms::WhereGiven
+            qk_norm: architecture.qk_norm == HeadNorms::Weighted
                 || attention_has("attn_q_norm.weight"),
-            qk_norm_bare: architecture.qk_norm == HeadNorms::Bare,
+            qk_norm_bare: match architecture.qk_norm {
+                HeadNorms::BareUnless(count) => {
+                    keys.meta.opt_u64(&keys.key("expert_count"))? != Some(count as u64)
+                }
+                _ => false,
+            },
             temperature: temperature(&keys, architecture)?,
             qk_norm_rotated: architecture.qk_norm_rotated,
             clamp_qkv: keys.softcap("attention.clamp_kqv", None)?,
             post_norms: architecture.post_norms,
             embedding_scale: match architecture.scaled_embedding {
                 true => Some((width as f32).sqrt()),
-                false => keys.scale("embedding_scale")?,
+                false => fixed.map(|scales| scales.embedding).or(keys.scale("embedding_scale")?),
             },
             positions: architecture.positions,
-            residual_scale: keys.scale("residual_scale")?,
-            logit_scale: keys.scale("logit_scale")?.map(|scale| match architecture.logit_scale {
-                LogitScale::Factor => scale,
-                LogitScale::Divisor => 1.0 / scale,
-            }),
+            residual_scale: match fixed {
+                Some(scales) => Some(scales.depth / (blocks as f32).sqrt()),
+                None => keys.scale("residual_scale")?,
+            },
+            logit_scale: match (fixed, keys.scale("logit_scale")?) {
+                (Some(scales), _) => Some(scales.base / width as f32),
+                (None, scale) => scale.map(|scale| match architecture.logit_scale {
+                    LogitScale::Factor => scale,
+                    LogitScale::Divisor => 1.0 / scale,
+                }),
+            },
+            attended_scale: keys.scale("attention.value_scale")?,
             attention_scale: match &latent {
                 Some(latent) => Some(latent.scale),
                 None if architecture.width_scaled_blocks == Some(blocks) => {
-                    Some((heads as f32 / width as f32).sqrt())
+                    Some((first.count as f32 / width as f32).sqrt())
                 }
-                None if architecture.streams => Some(1.0),
-                None if architecture.head_scaled => Some(1.0 / key_size as f32),
+                None if architecture.unscaled => Some(1.0),
+                None if architecture.head_scaled => Some(1.0 / first.key_size as f32),
                 None => keys.scale("attention.scale")?,
             },
             latent,
@@ -316,23 +336,43 @@ impl DecoderSpec {
         self.recurrent.is_none()
     }
 
-    fn check(&self, keys: &Keys<'_>) -> Result<()> {
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            let what = format!("{} does not divide {} heads", self.kv_heads, self.heads);
+    fn check_heads(&self, keys: &Keys<'_>, layer: &Layer) -> Result<()> {
+        let Heads { count, kv_count, key_size, value_size } = layer.heads;
+        if kv_count == 0 || count == 0 || !count.is_multiple_of(kv_count) {
+            let what = format!("{kv_count} does not divide {count} heads");
             return Err(keys.wrong("attention.head_count_kv", what));
         }
-        if self.gated_attention && self.key_size != self.value_size {
-            let what = format!("{}, but keys have {}", self.value_size, self.key_size);
+        // A gate is as large as queries, and what it is for as values.
+        if (self.gated_attention || self.values_normed) && key_size != value_size {
+            let what = format!("{value_size}, but keys have {key_size}");
             return Err(keys.wrong("attention.value_length", what));
         }
         let explicit = keys.meta.get(&keys.key("attention.key_length")).is_some();
-        if !explicit && !self.width.is_multiple_of(self.heads) {
-            let what = format!("{} does not divide width {}", self.heads, self.width);
+        if !explicit && !self.width.is_multiple_of(count) {
+            let what = format!("{count} does not divide width {}", self.width);
             return Err(keys.wrong("attention.head_count", what));
         }
-        if self.rope.rotary_dim > self.key_size || !self.rope.rotary_dim.is_multiple_of(2) {
-            let what = format!("{} of {} elements", self.rope.rotary_dim, self.key_size);
+        let rope = match (&self.local_rope, layer.rotation) {
+            (Some(local), Rotation::Local) => local,
+            _ => &self.rope,
+        };
+        if rope.rotary_dim > key_size || !rope.rotary_dim.is_multiple_of(2) {
+            let what = format!("{} of {key_size} elements", rope.rotary_dim);
             return Err(keys.wrong("rope.dimension_count", what));
+        }
+        Ok(())
+    }
+
+    fn check(&self, keys: &Keys<'_>) -> Result<()> {
+        for layer in &self.layers {
+            if matches!(layer.mixer, Mixer::Attention | Mixer::Both) {
+                self.check_heads(keys, layer)?;
+            }
+        }
+        let differ = self.layers.windows(2).any(|pair| pair[0].heads.count != pair[1].heads.count);
+        if self.alibi.is_some() && differ {
+            let what = "blocks of different numbers of heads, with scores by distance";
+            return Err(Error::unsupported(keys.key("attention.head_count"), what));
         }
         if !(self.rope.base.is_finite() && self.rope.base > 1.0) {
             return Err(keys.wrong("rope.freq_base", self.rope.base));
@@ -343,35 +383,6 @@ impl DecoderSpec {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// How many heads there are, and how large.
-struct Heads {
-    heads: usize,
-    kv_heads: usize,
-    key_size: usize,
-    value_size: usize,
-    /// How many elements of a head are rotated.
-    rotary_dim: usize,
-}
-
-impl Heads {
-    fn read(keys: &Keys<'_>, architecture: &Architecture, width: usize) -> Result<Self> {
-        if matches!(architecture.recurrence, Some((_, Recurring::Everywhere))) {
-            // Files say 0; nothing reads these.
-            return Ok(Heads { heads: 1, kv_heads: 1, key_size: 2, value_size: 2, rotary_dim: 2 });
-        }
-        let heads = keys.size("attention.head_count", 1 << 14)?;
-        let kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
-        let key_size = keys.size_or("attention.key_length", MAX_HEAD, width / heads)?;
-        let value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
-        let unrotated = architecture.unrotated == Unrotated::Everywhere;
-        let rotary_dim = match architecture.recurrence.is_some() && unrotated {
-            true => 2,
-            false => keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?,
-        };
-        Ok(Heads { heads, kv_heads, key_size, value_size, rotary_dim })
     }
 }
 
@@ -400,34 +411,38 @@ fn local_rope(
     Ok(Some(RopeSpec { rotary_dim, base, scaling: RopeScaling::None }))
 }
 
-/// The context, at most one chunk where blocks see no more.
-fn one_chunk(architecture: &Architecture, context: usize) -> usize {
-    match architecture.windows {
-        Windows::Chunks(chunk) if context > chunk => {
-            log::info!("a context of {context} tokens is cut to one chunk of {chunk}");
-            chunk
+/// The base of rotary frequencies. Some files have it for the context of their first
+/// training, and a factor for longer ones beside it: `base * alpha^(size / (size - 2))`.
+fn base(keys: &Keys<'_>, architecture: &Architecture, size: usize) -> Result<f64> {
+    let base = keys.number_or("rope.freq_base", architecture.rope_base)?;
+    let name = "rope.scaling.alpha";
+    match keys.scale_of(name)? {
+        None => Ok(base),
+        Some(alpha) if architecture.stretched && size > 2 => {
+            let size = size as f64;
+            Ok(base * f64::from(alpha).powf(size / (size - 2.0)))
         }
-        _ => context,
+        Some(alpha) => Err(keys.wrong(name, format!("{alpha}, which nothing here uses"))),
     }
 }
 
-/// How scores of distant queries grow. In one chunk they do not.
+/// How scores of distant queries grow.
 fn temperature(keys: &Keys<'_>, architecture: &Architecture) -> Result<Option<Temperature>> {
     let name = "attention.temperature_scale";
+    let (own, trained) = ("attention.temperature_length", "rope.scaling.original_context_length");
+    let has = |name: &str| keys.meta.get(&keys.key(name)).is_some();
+    if let Windows::Chunks(chunk) = architecture.windows {
+        let scale = keys.positive_or(name, CHUNKS_SCALE)? as f32;
+        let length = if has(own) { keys.size(own, 1 << 24)? } else { chunk };
+        return Ok(Some(Temperature { scale, length, ahead: 1, unrotated: true }));
+    }
     let Some(scale) = keys.scale_of(name)? else { return Ok(None) };
-    if matches!(architecture.windows, Windows::Chunks(_)) {
-        return Ok(None);
-    }
-    if architecture.latent {
-        return Err(keys.wrong(name, format!("{scale}, which nothing here uses")));
-    }
-    let own = "attention.temperature_length";
-    let length = match keys.meta.get(&keys.key(own)) {
-        Some(_) => keys.size(own, 1 << 24)?,
-        None => keys.size("rope.scaling.original_context_length", 1 << 24)?,
-    };
-    Ok(Some(Temperature { scale, length }))
+    let length = keys.size(if has(own) { own } else { trained }, 1 << 24)?;
+    Ok(Some(Temperature { scale, length, ahead: 0, unrotated: false }))
 }
+
+/// The growth of scores in blocks that see more than a chunk, in published models.
+const CHUNKS_SCALE: f64 = 0.1;
 
 /// The name of the table of embeddings.
 fn embedding(file: &GgufFile) -> &'static str {

@@ -1,23 +1,18 @@
-//! Several residual streams, of which blocks compute one (Gemma 3n), as a file
-//! describes them.
+//! Several residual streams, of which blocks compute one (Gemma 3n), and what blocks are
+//! told of tokens, as a file describes them.
 
 use super::architecture::Architecture;
 use super::keys::Keys;
 use crate::error::Result;
 use crate::formats::gguf::Value;
 
-/// Several residual streams (AltUp, arXiv 2301.13310), embeddings of tokens for every
-/// block, and blocks that read the keys and values of others.
+/// Several residual streams (AltUp, arXiv 2301.13310).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Streams {
     /// How many there are.
     pub count: usize,
     /// The one that blocks compute.
     pub active: usize,
-    /// The size of a token's embedding for one block.
-    pub per_block: usize,
-    /// Blocks from here on have no keys and values of their own.
-    pub own_caches: usize,
     /// For each block, how many standard deviations above their mean gates of its
     /// feed-forward layer must be to be open; 0 for all.
     pub openness: Vec<f32>,
@@ -47,19 +42,49 @@ impl Streams {
         if active >= count as u64 {
             return Err(keys.wrong(name, format!("{active} of {count}")));
         }
+        Ok(Some(Streams { count, active: active as usize, openness: openness(keys, blocks)? }))
+    }
+}
+
+/// What blocks are told of their tokens, and which keys and values they read (Gemma 3n
+/// and Gemma 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// The size of a token's embedding for one block, where there are such.
+    pub per_block: Option<usize>,
+    /// Blocks from here on have no keys and values of their own.
+    pub own_caches: usize,
+}
+
+impl Told {
+    /// From a file's keys; `None` for an architecture without. What a file lacks is as in
+    /// the published Gemma 3n where there are streams, and absent elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Format`](crate::Error::Format) naming the key that is impossible.
+    pub(super) fn read(
+        keys: &Keys<'_>,
+        architecture: &Architecture,
+        blocks: usize,
+    ) -> Result<Option<Self>> {
+        if !architecture.told {
+            return Ok(None);
+        }
+        let (size, published) = match architecture.streams {
+            true => (256, blocks.saturating_sub(PUBLISHED_CACHES) as u64),
+            false => (0, 0),
+        };
         let name = "attention.shared_kv_layers";
-        let published = blocks.saturating_sub(PUBLISHED_CACHES) as u64;
         let shared = keys.meta.opt_u64(&keys.key(name))?.unwrap_or(published);
         let own_caches = (blocks as u64).checked_sub(shared).filter(|&own| own > 0);
         let own_caches =
             own_caches.ok_or_else(|| keys.wrong(name, format!("{shared} of {blocks} blocks")))?;
-        Ok(Some(Streams {
-            count,
-            active: active as usize,
-            per_block: keys.size_or("embedding_length_per_layer_input", 1 << 14, 256)?,
-            own_caches: own_caches as usize,
-            openness: openness(keys, blocks)?,
-        }))
+        let name = "embedding_length_per_layer_input";
+        let per_block = match keys.meta.opt_u64(&keys.key(name))?.unwrap_or(size) {
+            0 if !architecture.streams => None,
+            size => Some(keys.in_range(name, size, 1 << 14)?),
+        };
+        Ok(Some(Told { per_block, own_caches: own_caches as usize }))
     }
 }
 

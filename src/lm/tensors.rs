@@ -25,7 +25,7 @@ const WHOLE: [&str; 14] = [
 ];
 
 /// Norms of a block and of the output, with `.weight` and `.bias`.
-const NORMS: [&str; 16] = [
+const NORMS: [&str; 20] = [
     "attn_q_a_norm",
     "attn_kv_a_norm",
     "output_norm",
@@ -42,10 +42,14 @@ const NORMS: [&str; 16] = [
     "altup_router_norm",
     "per_layer_proj_norm",
     "post_norm",
+    "attn_output_norm",
+    "pre_ffw_norm_2",
+    "post_ffw_norm_1",
+    "post_ffw_norm_2",
 ];
 
 /// Matrices of a block, with `.weight`, `.bias` and `.scale`.
-const MATRICES: [&str; 23] = [
+const MATRICES: [&str; 26] = [
     "ffn_gate_up_exps",
     "ffn_gate_exps",
     "ffn_up_exps",
@@ -59,6 +63,9 @@ const MATRICES: [&str; 23] = [
     "ffn_up",
     "ffn_down",
     "ffn_gate_inp",
+    "ffn_latent_down",
+    "ffn_latent_up",
+    "attn_gate",
     "ffn_gate_shexp",
     "ffn_up_shexp",
     "ffn_down_shexp",
@@ -75,7 +82,7 @@ const MATRICES: [&str; 23] = [
 const SHORT: [&str; 4] = ["attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b"];
 
 /// What else a block may have.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     "attn_q_a.weight",
     "attn_q_b.weight",
     "attn_kv_a_mqa.weight",
@@ -89,11 +96,12 @@ const OTHERS: [&str; 13] = [
     "ffn_gate_inp_shexp.weight",
     "exp_probs_b.bias",
     "altup_correct_scale.weight",
+    "layer_output_scale.weight",
 ];
 
 /// Matrices of recurrent blocks, with `.weight`, `.bias` and `.scale`.
-const RECURRENT: [&str; 8] =
-    ["attn_gate", "ssm_alpha", "ssm_ba", "ssm_beta", "ssm_dt", "ssm_in", "ssm_out", "ssm_x"];
+const RECURRENT: [&str; 7] =
+    ["ssm_alpha", "ssm_ba", "ssm_beta", "ssm_dt", "ssm_in", "ssm_out", "ssm_x"];
 
 /// What else models with recurrent blocks may have.
 const OTHERS_RECURRENT: [&str; 9] = [
@@ -156,7 +164,7 @@ fn known(name: &str, kind: Kind, blocks: usize) -> bool {
     let matrix = MATRICES.contains(&stem) || (kind.recurrent && RECURRENT.contains(&stem));
     let both = |names: &[&str]| names.contains(&stem) && (end == "weight" || end == "bias");
     // A norm by the mean square adds nothing.
-    let normed = both(&NORMS) && (end == "weight" || kind.norm == Norm::Layer);
+    let normed = both(&NORMS) && (end == "weight" || kind.norm != Norm::Rms);
     // What activations are divided by where they are products in few bits.
     let passed_over = end == "input_scale" && (matrix || stem == "output");
     normed

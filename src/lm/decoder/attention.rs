@@ -3,14 +3,18 @@
 use super::{Blocks, Norm, Rotation};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, ValueId};
+use crate::lm::heads::Heads;
 use crate::ops::attention::Attention;
-use crate::ops::elementwise::Unary;
+use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::rotary::RotaryEmbedding;
 use crate::tensor::{DType, Tensor};
 
+/// What is added to the scores of keys that a query does not see.
+const OUTSIDE: f32 = -1e30;
+
 /// Queries, keys and values: F32 `[batch, query, heads, size]` each; and what the
 /// result is multiplied with, where there is something: `[.., heads * size]`.
-struct Heads {
+struct Projected {
     q: ValueId,
     k: ValueId,
     v: ValueId,
@@ -18,22 +22,31 @@ struct Heads {
 }
 
 impl Blocks<'_> {
+    /// The heads of a block.
+    pub(super) fn heads_of(&self, block: usize) -> Heads {
+        self.spec.layers[block].heads
+    }
+
     pub(super) fn attention(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
+        let sizes = self.heads_of(block);
         let mut gate = None;
         let (q, keys, values) = match self.shared_caches(block)? {
             Some((keys, values)) => (self.turned_queries(block, x)?, keys, values),
             None => {
                 let [q, k, v] = match &spec.latent {
-                    Some(latent) => self.latent_heads(block, latent, x)?,
+                    Some(latent) => {
+                        let [q, k, v] = self.latent_heads(block, latent, x)?;
+                        [self.tempered(block, q)?, k, v]
+                    }
                     None => {
                         let heads = self.heads(block, x)?;
                         gate = heads.gate;
                         self.turned_heads(block, heads)?
                     }
                 };
-                let keys = self.append(block, "k", k, spec.key_size)?;
-                let values = self.append(block, "v", v, spec.value_size)?;
+                let keys = self.append(block, "k", k, sizes.key_size)?;
+                let values = self.append(block, "v", v, sizes.value_size)?;
                 self.caches.push((keys, values));
                 (q, keys, values)
             }
@@ -48,29 +61,57 @@ impl Blocks<'_> {
             Some(slots) => slots.queries(&mut self.g, q)?,
             None => q,
         };
-        let sinks = self.optional(block, "attn_sinks.weight", &[spec.heads])?;
-        let extra = [self.bias, sinks];
+        let sinks = self.optional(block, "attn_sinks.weight", &[sizes.count])?;
+        let mask = match spec.layers[block].chunk {
+            Some(_) => self.chunks,
+            None => self.bias,
+        };
+        let extra = [mask, sinks];
         let mixed = self.g.attention(op, (q, keys, values), self.past, extra)?;
-        let mixed = self.gathered(mixed, spec.heads * spec.value_size)?;
+        let mixed = self.gathered(mixed, sizes.count * sizes.value_size)?;
         match &spec.latent {
             Some(latent) => self.out_of_latent(block, latent, mixed),
             None => {
-                let width = spec.heads * spec.value_size;
+                let width = sizes.count * sizes.value_size;
                 let mixed = match gate {
                     Some(gate) => self.g.mul(mixed, gate)?,
-                    None => mixed,
+                    None => self.behind_gate(block, mixed, x)?,
                 };
                 let mixed = self.sub_norm(block, "attn_sub_norm", mixed, width)?;
-                self.linear(block, "attn_output", mixed, spec.width, width)
+                let out = self.linear(block, "attn_output", mixed, spec.width, width)?;
+                self.scaled("attended_scale", out, spec.attended_scale)
             }
         }
+    }
+
+    /// What attention gives, times a gate made of what the block reads, where it has one:
+    /// a number for each element or for each head.
+    fn behind_gate(&mut self, block: usize, mixed: ValueId, x: ValueId) -> Result<ValueId> {
+        const GATE: &str = "attn_gate.weight";
+        if !self.has(block, GATE)? {
+            return Ok(mixed);
+        }
+        let Heads { count, value_size, .. } = self.heads_of(block);
+        let rows = match self.inner_size(block, GATE, 0)? {
+            rows if rows == count => count,
+            _ => count * value_size,
+        };
+        let gate = self.linear(block, "attn_gate", x, rows, self.spec.width)?;
+        let gate = self.g.unary(Unary::Sigmoid, gate)?;
+        if rows != count {
+            return self.g.mul(mixed, gate);
+        }
+        let mixed = self.as_heads(mixed, count, value_size)?;
+        let gate = self.as_heads(gate, count, 1)?;
+        let mixed = self.g.mul(mixed, gate)?;
+        self.flattened(mixed, count * value_size)
     }
 
     /// The keys and values of another block that this one reads: those of the last one
     /// with some of its own that sees as much.
     fn shared_caches(&self, block: usize) -> Result<Option<(ValueId, ValueId)>> {
         let spec = self.spec;
-        let Some(own) = spec.streams.as_ref().map(|streams| streams.own_caches) else {
+        let Some(own) = spec.told.map(|told| told.own_caches) else {
             return Ok(None);
         };
         if block < own {
@@ -87,10 +128,10 @@ impl Blocks<'_> {
 
     /// Queries alone, normalised and rotated.
     fn turned_queries(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
-        let spec = self.spec;
-        let q = self.linear(block, "attn_q", x, spec.heads * spec.key_size, spec.width)?;
-        let q = self.as_heads(q, spec.heads, spec.key_size)?;
-        let q = self.head_norm(block, "attn_q_norm", q, spec.heads)?;
+        let Heads { count, key_size, .. } = self.heads_of(block);
+        let q = self.linear(block, "attn_q", x, count * key_size, self.spec.width)?;
+        let q = self.as_heads(q, count, key_size)?;
+        let q = self.head_norm(block, "attn_q_norm", q, count)?;
         self.rotate(block, q)
     }
 
@@ -121,35 +162,42 @@ impl Blocks<'_> {
     }
 
     /// Queries, keys and values, the first two normalised and rotated.
-    fn turned_heads(&mut self, block: usize, heads: Heads) -> Result<[ValueId; 3]> {
+    fn turned_heads(&mut self, block: usize, heads: Projected) -> Result<[ValueId; 3]> {
         let spec = self.spec;
-        let Heads { mut q, mut k, mut v, .. } = heads;
-        if spec.streams.is_some() {
-            v = self.bare_norm(v)?;
+        let Projected { mut q, mut k, mut v, .. } = heads;
+        let sizes = self.heads_of(block);
+        if spec.values_normed {
+            v = self.bare_norm(v, sizes.value_size)?;
         }
         if spec.qk_norm_rotated {
             (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
         }
         if spec.qk_norm_bare {
             if spec.layers[block].rotation != Rotation::None {
-                (q, k) = (self.bare_norm(q)?, self.bare_norm(k)?);
+                (q, k) = (self.bare_norm(q, sizes.key_size)?, self.bare_norm(k, sizes.key_size)?);
             }
         } else if spec.qk_norm {
-            q = self.head_norm(block, "attn_q_norm", q, spec.heads)?;
-            k = self.head_norm(block, "attn_k_norm", k, spec.kv_heads)?;
+            q = self.head_norm(block, "attn_q_norm", q, sizes.count)?;
+            k = self.head_norm(block, "attn_k_norm", k, sizes.kv_count)?;
         }
         if !spec.qk_norm_rotated {
             (q, k) = (self.rotate(block, q)?, self.rotate(block, k)?);
         }
-        if let Some(temperature) = self.temperature {
-            q = self.g.mul(q, temperature)?;
-        }
-        Ok([q, k, v])
+        Ok([self.tempered(block, q)?, k, v])
     }
 
-    /// Normalises heads by the root of their mean square alone.
-    fn bare_norm(&mut self, x: ValueId) -> Result<ValueId> {
-        let size = self.spec.key_size;
+    /// Queries, times what their scores grow by.
+    fn tempered(&mut self, block: usize, q: ValueId) -> Result<ValueId> {
+        let unrotated = self.spec.temperature.is_some_and(|temperature| temperature.unrotated);
+        match self.temperature {
+            Some(_) if unrotated && self.spec.layers[block].rotation != Rotation::None => Ok(q),
+            Some(temperature) => self.g.mul(q, temperature),
+            None => Ok(q),
+        }
+    }
+
+    /// Normalises by the root of the mean square of so many elements alone.
+    pub(in crate::lm) fn bare_norm(&mut self, x: ValueId, size: usize) -> Result<ValueId> {
         let ones = self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
         self.g.rms_normalization(x, ones, self.spec.norm_epsilon)
     }
@@ -163,6 +211,13 @@ impl Blocks<'_> {
         let one = Dim::from(1u64);
         let positions = self.g.reshape(positions, &[sequences, query, one.clone(), one])?;
         let length = self.number("temperature.length", temperature.length as f32)?;
+        let positions = match temperature.ahead {
+            0 => positions,
+            ahead => {
+                let ahead = self.number("temperature.ahead", ahead as f32)?;
+                self.g.add(positions, ahead)?
+            }
+        };
         let periods = self.g.div(positions, length)?;
         let periods = self.g.unary(Unary::Floor, periods)?;
         let one = self.number("temperature.one", 1.0)?;
@@ -175,7 +230,7 @@ impl Blocks<'_> {
     /// Normalises heads `[batch, query, heads, key_size]`: each by itself, with
     /// weights that all share or that each has, or all of a token together.
     fn head_norm(&mut self, block: usize, name: &str, x: ValueId, heads: usize) -> Result<ValueId> {
-        let (size, name) = (self.spec.key_size, format!("blk.{block}.{name}"));
+        let (size, name) = (self.heads_of(block).key_size, format!("blk.{block}.{name}"));
         let weight = (self.weights)(&format!("{name}.weight"))?;
         let extents = weight.map(|weight| weight.extents().to_vec()).unwrap_or_default();
         if extents == [heads * size] && heads > 1 {
@@ -196,20 +251,23 @@ impl Blocks<'_> {
     }
 
     /// What attention is computed of; each head of queries may have a gate behind it.
-    fn heads(&mut self, block: usize, x: ValueId) -> Result<Heads> {
+    fn heads(&mut self, block: usize, x: ValueId) -> Result<Projected> {
         let spec = self.spec;
-        let query = if spec.gated_attention { 2 * spec.key_size } else { spec.key_size };
-        let sizes =
-            [(spec.heads, query), (spec.kv_heads, spec.key_size), (spec.kv_heads, spec.value_size)];
+        let Heads { count, kv_count, key_size, value_size } = self.heads_of(block);
+        let query = if spec.gated_attention { 2 * key_size } else { key_size };
+        let sizes = [(count, query), (kv_count, key_size), (kv_count, value_size)];
         let all = sizes.iter().map(|(heads, size)| heads * size).sum();
         let (mut done, mut projected) = (0, [x; 3]);
         for (i, (heads, size)) in sizes.into_iter().enumerate() {
             let rows = done..done + heads * size;
             done = rows.end;
+            let name = ["attn_q", "attn_k", "attn_v"][i];
             let y = if spec.fused_qkv {
                 self.rows(block, "attn_qkv", x, rows, (all, spec.width))?
+            } else if i == 2 && spec.values_normed && !self.has(block, "attn_v.weight")? {
+                // Values may be the keys, as they are before their norm.
+                projected[1]
             } else {
-                let name = ["attn_q", "attn_k", "attn_v"][i];
                 self.linear(block, name, x, heads * size, spec.width)?
             };
             let y = match spec.clamp_qkv {
@@ -222,13 +280,13 @@ impl Blocks<'_> {
         }
         let [q, k, v] = projected;
         if !spec.gated_attention {
-            return Ok(Heads { q, k, v, gate: None });
+            return Ok(Projected { q, k, v, gate: None });
         }
-        let gate = self.part(q, spec.key_size..query)?;
+        let gate = self.part(q, key_size..query)?;
         let gate = self.g.unary(Unary::Sigmoid, gate)?;
-        let gate = self.flattened(gate, spec.heads * spec.key_size)?;
-        let q = self.part(q, 0..spec.key_size)?;
-        Ok(Heads { q, k, v, gate: Some(gate) })
+        let gate = self.flattened(gate, count * key_size)?;
+        let q = self.part(q, 0..key_size)?;
+        Ok(Projected { q, k, v, gate: Some(gate) })
     }
 
     pub(super) fn rotate(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
@@ -237,16 +295,17 @@ impl Blocks<'_> {
             Rotation::Local => self.local.unwrap_or(self.global),
             Rotation::Global => self.global,
         };
-        let op = RotaryEmbedding {
-            interleaved: self.spec.rope_interleaved,
-            rotary_dim: self.spec.rope.rotary_dim,
+        let rotary_dim = match (self.spec.layers[block].rotation, &self.spec.local_rope) {
+            (Rotation::Local, Some(rope)) => rope.rotary_dim,
+            _ => self.spec.rope.rotary_dim,
         };
+        let op = RotaryEmbedding { interleaved: self.spec.rope_interleaved, rotary_dim };
         self.g.rotary_embedding(op, x, tables.0, tables.1, self.positions)
     }
 
     /// Appends keys or values to a cache; see [`Self::append_as`].
     fn append(&mut self, block: usize, name: &str, x: ValueId, size: usize) -> Result<ValueId> {
-        let extents = [self.spec.kv_heads, size];
+        let extents = [self.heads_of(block).kv_count, size];
         self.append_as(&format!("cache.{block}.{name}"), self.cache, x, extents)
     }
 
@@ -274,17 +333,46 @@ impl Blocks<'_> {
     /// common is nothing to a softmax. The positions are in a state like the keys.
     pub(super) fn alibi(&mut self) -> Result<Option<ValueId>> {
         let Some(exponent) = self.spec.alibi else { return Ok(None) };
-        let heads = self.spec.heads;
+        let heads = self.spec.layers.first().map_or(0, |layer| layer.heads.count);
         let slopes = Tensor::from_f32(&[1, heads, 1, 1], &slopes(heads, exponent.into()))?;
         let slopes = self.g.constant("alibi.slopes", slopes)?;
-        let positions = self.g.cast(self.positions, DType::F32)?;
-        let [sequences, query] = self.flat.clone();
-        let one = Dim::from(1u64);
-        let positions = self.g.reshape(positions, &[sequences, query, one.clone(), one.clone()])?;
-        let kept = self.append_as("cache.positions", DType::F32, positions, [1, 1])?;
-        let shape = [self.batch.into(), one.clone(), one, self.capacity.into()];
-        let kept = self.g.reshape(kept, &shape)?;
+        let kept = self.kept_positions()?;
         self.g.mul(kept, slopes).map(Some)
+    }
+
+    /// The positions of the keys of each sequence, which are in a state like them: F32
+    /// `[batch, 1, 1, capacity]`.
+    fn kept_positions(&mut self) -> Result<ValueId> {
+        let positions = self.g.cast(self.positions, DType::F32)?;
+        let positions = self.as_heads(positions, 1, 1)?;
+        let kept = self.append_as("cache.positions", DType::F32, positions, [1, 1])?;
+        let one = Dim::from(1u64);
+        let shape = [self.batch.into(), one.clone(), one, self.capacity.into()];
+        self.g.reshape(kept, &shape)
+    }
+
+    /// What is added to scores where a query sees only the chunk that it is in: very low
+    /// numbers for keys before it, `[batch, 1, query, capacity]`. `None` if there are no
+    /// chunks, or no more `positions` than one has.
+    pub(super) fn outside_of_chunks(&mut self, positions: usize) -> Result<Option<ValueId>> {
+        let chunk = self.spec.layers.iter().find_map(|layer| layer.chunk);
+        let Some(chunk) = chunk.filter(|&chunk| positions > chunk as usize) else {
+            return Ok(None);
+        };
+        let kept = self.kept_positions()?;
+        let own = self.own_positions()?;
+        let shape = self.g.ty(own).shape.clone();
+        let one = Dim::from(1u64);
+        let own = self.g.reshape(own, &[shape[0].clone(), one.clone(), shape[1].clone(), one])?;
+        let own = self.g.cast(own, DType::F32)?;
+        let size = self.number("chunks.size", chunk as f32)?;
+        let begun = self.g.div(own, size)?;
+        let begun = self.g.unary(Unary::Floor, begun)?;
+        let start = self.g.mul(begun, size)?;
+        let outside = self.g.binary(Binary::Less, kept, start)?;
+        let low = self.number("chunks.outside", OUTSIDE)?;
+        let zero = self.number("chunks.inside", 0.0)?;
+        self.g.select(outside, low, zero).map(Some)
     }
 }
 

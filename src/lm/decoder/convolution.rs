@@ -81,7 +81,7 @@ impl Blocks<'_> {
     }
 
     /// The positions of the queries of each sequence: I32 `[batch, query]`.
-    fn own_positions(&mut self) -> Result<ValueId> {
+    pub(super) fn own_positions(&mut self) -> Result<ValueId> {
         let Some(slots) = self.slots else { return Ok(self.positions) };
         let positions = self.as_heads(self.positions, 1, 1)?;
         let spread = slots.queries(&mut self.g, positions)?;

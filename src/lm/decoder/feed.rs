@@ -3,13 +3,22 @@
 use super::Blocks;
 use crate::error::Result;
 use crate::graph::ValueId;
+use crate::lm::spec::Limits;
 use crate::lm::xielu::Xielu;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::tensor::Tensor;
 
 impl Blocks<'_> {
     /// `up`, gated: `activation(gate) * up`, or what [`Clamp`](crate::lm::spec::Clamp) says.
-    pub(in crate::lm) fn bounded_gate(&mut self, gate: ValueId, up: ValueId) -> Result<ValueId> {
+    pub(in crate::lm) fn bounded_gate(
+        &mut self,
+        gate: ValueId,
+        up: ValueId,
+        limit: Option<f32>,
+    ) -> Result<ValueId> {
+        if let Some(limit) = limit {
+            return self.limited_gate(gate, up, limit);
+        }
         let Some(clamp) = self.spec.clamp else {
             let gate = self.g.unary(self.spec.activation, gate)?;
             return self.g.mul(gate, up);
@@ -26,7 +35,25 @@ impl Blocks<'_> {
         self.g.mul(up, gate)
     }
 
-    pub(super) fn feed_forward(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+    /// The bounds of a block's gated values.
+    pub(in crate::lm) fn limits(&self, block: usize) -> Limits {
+        self.spec.limits.get(block).copied().unwrap_or_default()
+    }
+
+    /// See [`Limits`].
+    pub(in crate::lm) fn limited_gate(
+        &mut self,
+        gate: ValueId,
+        up: ValueId,
+        limit: f32,
+    ) -> Result<ValueId> {
+        let gate = self.g.unary(self.spec.activation, gate)?;
+        let gate = self.g.unary(Unary::Clip { min: f32::MIN, max: limit }, gate)?;
+        let up = self.g.unary(Unary::Clip { min: -limit, max: limit }, up)?;
+        self.g.mul(gate, up)
+    }
+
+    pub(in crate::lm) fn feed_forward(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         // Blocks may differ, and some files count both halves in their key.
         let rows = self.inner_size(block, "ffn_up.weight", 0)?;
         let inner = if self.spec.fused_gate { rows / 2 } else { rows };
@@ -49,7 +76,7 @@ impl Blocks<'_> {
             (self.linear(block, "ffn_gate", x, inner, width)?, up)
         };
         let gate = self.opened(block, gate)?;
-        let gated = self.bounded_gate(gate, up)?;
+        let gated = self.bounded_gate(gate, up, self.limits(block).shared)?;
         let gated = self.sub_norm(block, "ffn_sub_norm", gated, inner)?;
         self.linear(block, "ffn_down", gated, width, inner)
     }

@@ -16,7 +16,7 @@ impl Blocks<'_> {
         latent: &Latent,
         x: ValueId,
     ) -> Result<[ValueId; 3]> {
-        let (heads, rank) = (self.spec.heads, latent.rank);
+        let (heads, rank) = (self.heads_of(block).count, latent.rank);
         let q = self.latent_queries(block, latent, x)?;
         let (plain, turned) = (0..latent.plain, latent.plain..latent.plain + latent.rotated);
         let plain = self.part(q, plain)?;
@@ -55,7 +55,7 @@ impl Blocks<'_> {
         latent: &Latent,
         mixed: ValueId,
     ) -> Result<ValueId> {
-        let (heads, rank, value) = (self.spec.heads, latent.rank, latent.value);
+        let (heads, rank, value) = (self.heads_of(block).count, latent.rank, latent.value);
         let mixed = if latent.absorbed {
             let mixed = self.as_heads(mixed, heads, rank)?;
             let mixed = self.each_head(block, "attn_v_b", mixed, [value, rank])?;
@@ -68,7 +68,7 @@ impl Blocks<'_> {
     }
 
     fn latent_queries(&mut self, block: usize, latent: &Latent, x: ValueId) -> Result<ValueId> {
-        let (heads, width) = (self.spec.heads, self.spec.width);
+        let (heads, width) = (self.heads_of(block).count, self.spec.width);
         let size = latent.plain + latent.rotated;
         let q = match latent.query_rank {
             None => self.linear(block, "attn_q", x, heads * size, width)?,
@@ -89,7 +89,7 @@ impl Blocks<'_> {
         x: ValueId,
         [outputs, inputs]: [usize; 2],
     ) -> Result<ValueId> {
-        let heads = self.spec.heads;
+        let heads = self.heads_of(block).count;
         let matrices = self.weight(block, name, &[heads, outputs, inputs])?;
         let [sequences, query] = self.flat.clone();
         let tokens = sequences * query;

@@ -24,7 +24,7 @@ impl Blocks<'_> {
         x: ValueId,
         tokens: ValueId,
     ) -> Result<ValueId> {
-        let inputs = self.inputs_of_blocks(streams, x, tokens)?;
+        let inputs = self.inputs_of_blocks(x, tokens)?;
         let mut all = vec![x];
         for i in 1..streams.count {
             let other = self.whole_matrix("altup_proj.weight", streams, i - 1, x)?;
@@ -33,8 +33,7 @@ impl Blocks<'_> {
         let each = all.into_iter().map(|x| self.as_stream(x)).collect::<Result<Vec<_>>>()?;
         let mut all = self.g.concat(&each, -2)?;
         for block in 0..self.spec.blocks {
-            let own = block * streams.per_block..(block + 1) * streams.per_block;
-            let input = self.part(inputs, own)?;
+            let input = self.input_of(block, inputs)?;
             all = self.streamed_block(streams, block, all, input)?;
         }
         self.g.scope("output.");
@@ -47,31 +46,6 @@ impl Blocks<'_> {
             sum = self.g.add(sum, x)?;
         }
         self.scaled("streams.share", sum, Some(1.0 / streams.count as f32))
-    }
-
-    /// What each block is told of its tokens: their embeddings for it, and what is made
-    /// of those that all share. `[.., query, blocks * per_block]`.
-    fn inputs_of_blocks(
-        &mut self,
-        streams: &Streams,
-        x: ValueId,
-        tokens: ValueId,
-    ) -> Result<ValueId> {
-        let (spec, size) = (self.spec, streams.per_block);
-        let all = spec.blocks * size;
-        let table = self.named("per_layer_token_embd.weight", &[spec.vocabulary, all])?;
-        let own = self.g.gather(table, tokens, 0)?;
-        let own = self.scaled("per_layer.scale", own, Some((size as f32).sqrt()))?;
-        let matrix = self.named("per_layer_model_proj.weight", &[all, spec.width])?;
-        let made = self.g.linear(x, matrix, None)?;
-        let made = self.scaled("per_layer.made", made, Some(1.0 / (spec.width as f32).sqrt()))?;
-        let [sequences, query] = self.flat.clone();
-        let apart = [sequences.clone(), query.clone(), spec.blocks.into(), size.into()];
-        let made = self.g.reshape(made, &apart)?;
-        let made = self.normalised("per_layer_proj_norm", made, size)?;
-        let made = self.g.reshape(made, &[sequences, query, all.into()])?;
-        let both = self.g.add(own, made)?;
-        self.scaled("half", both, Some(FRAC_1_SQRT_2))
     }
 
     fn streamed_block(
@@ -104,7 +78,7 @@ impl Blocks<'_> {
         let news = self.as_stream(news)?;
         let news = self.g.mul(news, shares)?;
         let all = self.g.add(foreseen, news)?;
-        let told = self.told(streams, block, all, input)?;
+        let told = self.told_to_others(streams, block, all, input)?;
         let told = self.as_stream(told)?;
         let others: Vec<f32> = (0..count).map(|i| if i == 0 { 0.0 } else { 1.0 }).collect();
         let others = self.g.constant("streams.others", Tensor::from_f32(&[count, 1], &others)?)?;
@@ -133,23 +107,19 @@ impl Blocks<'_> {
     }
 
     /// What a block's own embedding of a token brings to the other streams.
-    fn told(
+    fn told_to_others(
         &mut self,
         streams: &Streams,
         block: usize,
         all: ValueId,
         input: ValueId,
     ) -> Result<ValueId> {
-        let (width, size) = (self.spec.width, streams.per_block);
         let mut x = self.stream(all, streams.active)?;
+        let width = self.spec.width;
         if let Some(scale) = self.optional(block, "altup_correct_scale.weight", &[width])? {
             x = self.g.mul(x, scale)?;
         }
-        let gate = self.linear(block, "inp_gate", x, size, width)?;
-        let gate = self.g.unary(self.spec.activation, gate)?;
-        let gated = self.g.mul(gate, input)?;
-        let x = self.linear(block, "proj", gated, width, size)?;
-        self.norm(block, "post_norm", x)
+        self.told(block, x, input)
     }
 
     /// Numbers between -1 and 1 that say how a token's streams belong together.

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod charmap;
+mod lines;
 mod pretokenize;
 mod sentencepiece;
 mod special;
@@ -15,18 +16,19 @@ pub use vocab::TokenKind;
 
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
+use lines::Lines;
 use pretokenize::{Family, PreTokenizer};
 use sentencepiece::SentencePiece;
 use special::{END_TEXTS, PLAIN_S, Specials};
 use tokenizers::Model;
 use tokenizers::models::bpe::BPE;
 use unigram::Unigram;
-use vocab::{Spelling, Vocab, no_token, token_id};
+use vocab::{Merging, Spelling, Vocab, no_token, token_id};
 use wordpiece::WordPiece;
 
 /// The values of `tokenizer.ggml.model` that are read: byte-level BPE,
-/// SentencePiece's BPE with scores, its unigrams, and WordPiece.
-const MODELS: [&str; 4] = ["gpt2", "llama", "t5", "bert"];
+/// SentencePiece's BPE with scores, its unigrams, WordPiece, and BPE over lines.
+const MODELS: [&str; 5] = ["gpt2", "llama", "t5", "bert", "gemma4"];
 
 /// Tokens of models whose `<|end|>` ends a part of a turn, not the turn.
 const ENDS_OF_TURNS: [[&str; 2]; 2] = [["<|return|>", "<|call|>"], ["<|calls|>", "<|flush|>"]];
@@ -56,6 +58,7 @@ enum Merger {
     Scores(SentencePiece),
     Unigram(Unigram),
     Words(Box<WordPiece>),
+    Lines(Box<Lines>),
 }
 
 /// What files leave to the kind of tokenizer.
@@ -90,17 +93,22 @@ impl Kind {
     /// Reads what makes tokens of text: `model` is one of [`MODELS`].
     fn read(file: &GgufFile, model: &str) -> Result<Self> {
         let meta = file.metadata();
-        let spelling = if model == "gpt2" { Spelling::Bytes } else { Spelling::Text };
+        let spelling = match model {
+            "gpt2" => Spelling::Bytes,
+            "gemma4" => Spelling::Lines,
+            _ => Spelling::Text,
+        };
         if model == "gpt2" {
             let family = family(&meta, file.name())?;
             let (vocab, ids) = Vocab::load(file, spelling)?;
-            let bpe = vocab::bpe(file, ids, family.ignore_merges)?;
+            let bpe = vocab::bpe(file, ids, Merging::Bytes { whole: family.ignore_merges })?;
             let merger = Merger::Bytes { bpe, pre: family.compile()? };
             return Ok(Kind { vocab, merger, adds: (family.add_bos, false) });
         }
         let (vocab, ids) = Vocab::load(file, spelling)?;
         let (merger, adds) = match model {
             "t5" => (Merger::Unigram(Unigram::read(file, ids, &vocab)?), (false, true)),
+            "gemma4" => (Merger::Lines(Box::new(Lines::read(file, ids)?)), (true, false)),
             "bert" => (Merger::Words(Box::new(WordPiece::read(file, ids, &vocab)?)), (true, true)),
             _ => {
                 let scores = vocab::scores(file, vocab.len())?;
@@ -294,6 +302,7 @@ impl Tokenizer {
             Merger::Scores(pieces) => pieces.token_id(spelling),
             Merger::Unigram(pieces) => pieces.token_id(spelling),
             Merger::Words(words) => words.token_id(spelling),
+            Merger::Lines(lines) => lines.token_id(spelling),
         }
     }
 
@@ -330,7 +339,7 @@ impl Tokenizer {
         }
         // The space that encoding put before the text was not in it.
         let spaced = match &self.merger {
-            Merger::Bytes { .. } => false,
+            Merger::Bytes { .. } | Merger::Lines(_) => false,
             Merger::Scores(pieces) => pieces.space_prefix,
             Merger::Unigram(pieces) => pieces.space_prefix,
             Merger::Words(_) => true,
@@ -367,6 +376,7 @@ impl Tokenizer {
                     Ok(())
                 }
                 Merger::Words(words) => words.encode(part, ids),
+                Merger::Lines(lines) => lines.encode(part, ids),
             },
             |(ids, first), id| {
                 ids.push(id);

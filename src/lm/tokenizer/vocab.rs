@@ -43,6 +43,8 @@ pub(super) enum Spelling {
     Bytes,
     /// Text, with a mark for a space; single bytes as `<0x0A>`.
     Text,
+    /// The same, with merges.
+    Lines,
 }
 
 /// Bytes and kinds of all tokens.
@@ -63,7 +65,7 @@ impl Vocab {
         let meta = &file.metadata();
         let tokens = meta.strs_of(TOKENS)?;
         let merges = match spelling {
-            Spelling::Bytes => Some(meta.strs_of(MERGES)?),
+            Spelling::Bytes | Spelling::Lines => Some(meta.strs_of(MERGES)?),
             Spelling::Text => None,
         };
         if tokens.is_empty() || u32::try_from(tokens.len()).is_err() {
@@ -110,10 +112,10 @@ impl Vocab {
             (TokenKind::Normal | TokenKind::Byte, Spelling::Bytes) => {
                 bytes::decode(token, &mut self.text);
             }
-            (TokenKind::Normal, Spelling::Text) => {
+            (TokenKind::Normal, Spelling::Text | Spelling::Lines) => {
                 self.text.extend_from_slice(token.replace(SPACE, " ").as_bytes());
             }
-            (TokenKind::Byte, Spelling::Text) => {
+            (TokenKind::Byte, Spelling::Text | Spelling::Lines) => {
                 let what = || format!("'{}' is no byte", token.escape_debug());
                 self.text.push(byte_of(token).ok_or_else(what)?);
             }
@@ -151,16 +153,29 @@ impl Vocab {
     }
 }
 
+/// What merges join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merging {
+    /// Bytes.
+    Bytes {
+        /// Whether a piece that is a token is that one, whatever the merges say.
+        whole: bool,
+    },
+    /// Characters; those without a token are their bytes.
+    Characters,
+}
+
 /// The merges of a file, ready to be applied.
 ///
 /// # Errors
 /// [`Error::Format`] naming the merge that is wrong.
-pub(super) fn bpe(file: &GgufFile, ids: TokenIds, ignore_merges: bool) -> Result<BPE> {
+pub(super) fn bpe(file: &GgufFile, ids: TokenIds, merging: Merging) -> Result<BPE> {
     let meta = &file.metadata();
     let merges = read_merges(meta, &meta.strs_of(MERGES)?, &ids)?;
     BPE::builder()
         .vocab_and_merges(ids, merges)
-        .ignore_merges(ignore_merges)
+        .ignore_merges(matches!(merging, Merging::Bytes { whole: true }))
+        .byte_fallback(merging == Merging::Characters)
         // The crate keeps its cache in thread-local storage for good.
         .cache_capacity(0)
         .build()

@@ -1,0 +1,449 @@
+//! The architectures there are.
+
+use super::{
+    Alibi, Architecture, FixedScales, HeadNorms, LocalRope, LogitScale, Parallel, Routing,
+    Unrotated, Windows,
+};
+use crate::lm::experts::Gate;
+use crate::lm::recurrent::{Recurrence, Recurring};
+use crate::lm::spec::{Clamp, Norm};
+use crate::ops::elementwise::Unary;
+
+const LLAMA: Architecture = Architecture {
+    name: "llama",
+    norm: Norm::Rms,
+    pre_norms: true,
+    post_norms: false,
+    qk_norm: HeadNorms::WhereGiven,
+    qk_norm_rotated: false,
+    parallel: Parallel::Never,
+    interleaved: true,
+    rope_base: 10_000.0,
+    local_rope: LocalRope::Same,
+    unrotated: Unrotated::Nowhere,
+    activation: Unary::Silu,
+    clamp: None,
+    squared: false,
+    gated: true,
+    fused_gate: false,
+    routing: Some(NORMALISED),
+    scaled_embedding: false,
+    positions: false,
+    windows: Windows::Nowhere,
+    window: None,
+    attention_softcap: None,
+    final_softcap: None,
+    width_scaled_blocks: None,
+    head_scaled: false,
+    xielu: false,
+    scales_required: false,
+    logit_scale: LogitScale::Factor,
+    latent: false,
+    alibi: Alibi::Never,
+    convolves: false,
+    streams: false,
+    recurrence: None,
+    fixed_scales: None,
+    half_rotated: false,
+    stretched: false,
+    early_router: false,
+    lacks: false,
+    unscaled: false,
+    told: false,
+    experts_beside: false,
+    feeds: true,
+    gated_attention: false,
+};
+
+/// Llama with rotated pairs half a head apart.
+const HALVES: Architecture = Architecture { interleaved: false, routing: None, ..LLAMA };
+
+/// Layer norms, and a feed-forward layer without a gate.
+const CLASSIC: Architecture =
+    Architecture { norm: Norm::Layer, activation: Unary::GeluTanh, gated: false, ..HALVES };
+
+const NORMALISED: Routing = Routing { gate: Gate::Softmax, normalised: true, weighs_inputs: false };
+const AS_THEY_ARE: Routing = Routing { normalised: false, ..NORMALISED };
+const OF_USED: Routing = Routing { gate: Gate::SoftmaxOfUsed, ..AS_THEY_ARE };
+const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, ..NORMALISED };
+const BEFORE: Routing = Routing { gate: Gate::Sigmoid, weighs_inputs: true, ..AS_THEY_ARE };
+
+const GEMMA: Architecture =
+    Architecture { name: "gemma", activation: Unary::GeluTanh, scaled_embedding: true, ..HALVES };
+
+const GRANITE: Architecture = Architecture {
+    logit_scale: LogitScale::Divisor,
+    unrotated: Unrotated::UnlessFinetuned,
+    ..LLAMA
+};
+
+const COHERE: Architecture =
+    Architecture { norm: Norm::Layer, parallel: Parallel::Always, routing: None, ..LLAMA };
+
+/// Gated delta nets with gated attention in each fourth block.
+const DELTA: Architecture = Architecture {
+    qk_norm: HeadNorms::Weighted,
+    gated_attention: true,
+    recurrence: Some((Recurrence::DeltaNet { tiled: true }, Recurring::AllBut(4))),
+    ..HALVES
+};
+
+/// Mamba-2 alone.
+const MAMBA: Architecture = Architecture {
+    unrotated: Unrotated::Everywhere,
+    recurrence: Some((Recurrence::Mamba2, Recurring::Everywhere)),
+    feeds: false,
+    ..HALVES
+};
+
+/// Blocks that are Mamba-2, attention or a feed-forward layer.
+const NEMOTRON_H: Architecture = Architecture {
+    recurrence: Some((Recurrence::Mamba2, Recurring::WithoutKeys)),
+    activation: Unary::Relu,
+    squared: true,
+    gated: false,
+    ..MAMBA
+};
+
+/// The architectures this version knows.
+pub(in crate::lm) const KNOWN: &[Architecture] = &[
+    LLAMA,
+    Architecture { name: "arcee", activation: Unary::Relu, squared: true, gated: false, ..LLAMA },
+    Architecture {
+        name: "bloom",
+        unrotated: Unrotated::Everywhere,
+        alibi: Alibi::Always(8.0),
+        ..CLASSIC
+    },
+    Architecture { name: "command-r", ..COHERE },
+    Architecture {
+        name: "cohere2",
+        windows: Windows::AllBut(4),
+        unrotated: Unrotated::Unwindowed,
+        ..COHERE
+    },
+    Architecture { name: "deepseek2", latent: true, routing: Some(AS_THEY_ARE), ..LLAMA },
+    Architecture { name: "dots1", qk_norm: HeadNorms::Weighted, routing: Some(SIGMOID), ..HALVES },
+    Architecture { name: "ernie4_5", ..LLAMA },
+    Architecture { name: "ernie4_5-moe", ..LLAMA },
+    Architecture { name: "exaone", ..HALVES },
+    Architecture {
+        name: "exaone4",
+        pre_norms: false,
+        post_norms: true,
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::AllBut(4),
+        unrotated: Unrotated::Unwindowed,
+        ..HALVES
+    },
+    Architecture { name: "falcon", activation: Unary::Gelu, parallel: Parallel::Always, ..CLASSIC },
+    GEMMA,
+    Architecture {
+        name: "gemma2",
+        post_norms: true,
+        windows: Windows::AllBut(2),
+        window: Some(4096),
+        attention_softcap: Some(50.0),
+        final_softcap: Some(30.0),
+        width_scaled_blocks: Some(46),
+        ..GEMMA
+    },
+    Architecture {
+        name: "gemma3",
+        rope_base: 1_000_000.0,
+        local_rope: LocalRope::Base(10_000.0),
+        qk_norm: HeadNorms::Weighted,
+        post_norms: true,
+        windows: Windows::AllBut(6),
+        width_scaled_blocks: Some(62),
+        ..GEMMA
+    },
+    Architecture {
+        name: "gemma3n",
+        rope_base: 1_000_000.0,
+        local_rope: LocalRope::Base(10_000.0),
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::AllBut(5),
+        final_softcap: Some(30.0),
+        unscaled: true,
+        told: true,
+        streams: true,
+        ..GEMMA
+    },
+    Architecture {
+        name: "gemma4",
+        rope_base: 1_000_000.0,
+        local_rope: LocalRope::Base(10_000.0),
+        qk_norm: HeadNorms::Weighted,
+        post_norms: true,
+        windows: Windows::AllBut(6),
+        routing: Some(NORMALISED),
+        unscaled: true,
+        told: true,
+        experts_beside: true,
+        ..GEMMA
+    },
+    Architecture { name: "chatglm", fused_gate: true, routing: None, ..LLAMA },
+    Architecture { name: "glm4", fused_gate: true, post_norms: true, routing: None, ..LLAMA },
+    Architecture { name: "glm4moe", routing: Some(SIGMOID), ..HALVES },
+    Architecture { name: "gpt2", positions: true, unrotated: Unrotated::Everywhere, ..CLASSIC },
+    Architecture { name: "gptneox", activation: Unary::Gelu, parallel: Parallel::ByKey, ..CLASSIC },
+    Architecture {
+        name: "gpt-oss",
+        windows: Windows::AllBut(2),
+        routing: Some(OF_USED),
+        clamp: Some(Clamp { limit: 7.0, slope: 1.702 }),
+        ..HALVES
+    },
+    Architecture { name: "granite", ..GRANITE },
+    Architecture { name: "granitemoe", ..GRANITE },
+    Architecture {
+        name: "hunyuan-dense",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        ..HALVES
+    },
+    Architecture { name: "internlm2", routing: None, ..LLAMA },
+    Architecture { name: "lfm2", convolves: true, qk_norm: HeadNorms::Weighted, ..HALVES },
+    Architecture {
+        name: "minicpm",
+        scales_required: true,
+        unrotated: Unrotated::Nowhere,
+        ..GRANITE
+    },
+    Architecture { name: "mistral3", ..LLAMA },
+    Architecture {
+        name: "mpt",
+        unrotated: Unrotated::Everywhere,
+        activation: Unary::Gelu,
+        ..CLASSIC
+    },
+    Architecture { name: "nemotron", activation: Unary::Relu, squared: true, ..CLASSIC },
+    Architecture { name: "olmo", norm: Norm::Bare, routing: None, ..LLAMA },
+    Architecture {
+        name: "olmo2",
+        pre_norms: false,
+        post_norms: true,
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::AllBut(4),
+        local_rope: LocalRope::Unscaled,
+        ..HALVES
+    },
+    Architecture {
+        name: "olmoe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
+    Architecture { name: "phi2", parallel: Parallel::Always, ..CLASSIC },
+    Architecture { name: "phi3", fused_gate: true, windows: Windows::Everywhere, ..HALVES },
+    Architecture { name: "qwen2", ..HALVES },
+    Architecture { name: "qwen2moe", routing: Some(AS_THEY_ARE), ..HALVES },
+    Architecture { name: "qwen3", qk_norm: HeadNorms::Weighted, ..HALVES },
+    Architecture {
+        name: "qwen3moe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(NORMALISED),
+        ..HALVES
+    },
+    Architecture { name: "seed_oss", ..HALVES },
+    Architecture { name: "smollm3", unrotated: Unrotated::Each(4), routing: None, ..LLAMA },
+    Architecture { name: "stablelm", norm: Norm::Layer, parallel: Parallel::WithoutNorm, ..HALVES },
+    Architecture { name: "starcoder2", ..CLASSIC },
+    Architecture {
+        name: "apertus",
+        qk_norm: HeadNorms::Weighted,
+        gated: false,
+        xielu: true,
+        ..HALVES
+    },
+    Architecture { name: "baichuan", alibi: Alibi::WithBlocks(40, 8.0), ..LLAMA },
+    Architecture { name: "bailingmoe", ..LLAMA },
+    Architecture {
+        name: "bailingmoe2",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
+    Architecture { name: "bitnet", ..HALVES },
+    Architecture { name: "codeshell", ..CLASSIC },
+    Architecture { name: "deepseek", routing: Some(AS_THEY_ARE), ..LLAMA },
+    Architecture {
+        name: "exaone-moe",
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::AllBut(4),
+        unrotated: Unrotated::Unwindowed,
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
+    Architecture {
+        name: "hunyuan-moe",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        routing: Some(NORMALISED),
+        ..HALVES
+    },
+    Architecture {
+        name: "jais",
+        norm: Norm::Layer,
+        unrotated: Unrotated::Everywhere,
+        head_scaled: true,
+        ..HALVES
+    },
+    Architecture { name: "jais2", activation: Unary::Relu, squared: true, ..CLASSIC },
+    Architecture {
+        name: "lfm2moe",
+        convolves: true,
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(SIGMOID),
+        ..HALVES
+    },
+    Architecture {
+        name: "llama4",
+        qk_norm: HeadNorms::BareUnless(128),
+        unrotated: Unrotated::EachUnlessWindowIsZero(4),
+        windows: Windows::Chunks(8192),
+        routing: Some(BEFORE),
+        ..LLAMA
+    },
+    Architecture {
+        name: "maincoder",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        ..LLAMA
+    },
+    Architecture {
+        name: "minimax-m2",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(SIGMOID),
+        ..HALVES
+    },
+    Architecture { name: "orion", norm: Norm::Layer, ..HALVES },
+    Architecture { name: "pangu-embedded", ..HALVES },
+    Architecture { name: "plamo", parallel: Parallel::Always, ..HALVES },
+    Architecture { name: "qwen", ..HALVES },
+    Architecture { name: "qwen2vl", ..HALVES },
+    Architecture { name: "qwen3vl", qk_norm: HeadNorms::Weighted, ..HALVES },
+    Architecture {
+        name: "qwen3vlmoe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(NORMALISED),
+        ..HALVES
+    },
+    Architecture {
+        name: "refact",
+        unrotated: Unrotated::Everywhere,
+        alibi: Alibi::Always(8.0),
+        ..HALVES
+    },
+    Architecture {
+        name: "starcoder",
+        positions: true,
+        unrotated: Unrotated::Everywhere,
+        ..CLASSIC
+    },
+    Architecture { name: "xverse", routing: None, ..LLAMA },
+    Architecture {
+        name: "afmoe",
+        qk_norm: HeadNorms::Weighted,
+        post_norms: true,
+        scaled_embedding: true,
+        windows: Windows::AllBut(4),
+        unrotated: Unrotated::Each(4),
+        routing: Some(SIGMOID),
+        ..HALVES
+    },
+    Architecture { name: "dbrx", norm: Norm::Layer, routing: Some(NORMALISED), ..HALVES },
+    Architecture { name: "deci", lacks: true, routing: None, ..LLAMA },
+    Architecture {
+        name: "hunyuan_vl",
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        stretched: true,
+        ..HALVES
+    },
+    Architecture {
+        name: "mellum",
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::AllBut(4),
+        local_rope: LocalRope::Unscaled,
+        routing: Some(NORMALISED),
+        ..HALVES
+    },
+    Architecture {
+        name: "mimo2",
+        windows: Windows::Everywhere,
+        local_rope: LocalRope::Unscaled,
+        routing: Some(SIGMOID),
+        ..HALVES
+    },
+    Architecture {
+        name: "minicpm3",
+        latent: true,
+        fixed_scales: Some(FixedScales { embedding: 12.0, depth: 1.4, base: 256.0 }),
+        ..HALVES
+    },
+    Architecture { name: "mistral4", latent: true, routing: Some(AS_THEY_ARE), ..LLAMA },
+    Architecture { name: "openelm", qk_norm: HeadNorms::Weighted, ..HALVES },
+    Architecture { name: "paddleocr", ..HALVES },
+    Architecture { name: "phimoe", norm: Norm::RmsBiased, routing: Some(NORMALISED), ..HALVES },
+    Architecture {
+        name: "plm",
+        latent: true,
+        activation: Unary::Relu,
+        squared: true,
+        gated: false,
+        routing: None,
+        ..LLAMA
+    },
+    Architecture {
+        name: "smallthinker",
+        windows: Windows::AllButFirst(4),
+        unrotated: Unrotated::Unwindowed,
+        activation: Unary::Relu,
+        routing: Some(NORMALISED),
+        early_router: true,
+        ..HALVES
+    },
+    Architecture {
+        name: "step35",
+        half_rotated: true,
+        windows: Windows::Everywhere,
+        local_rope: LocalRope::Unscaled,
+        routing: Some(Routing { normalised: false, ..SIGMOID }),
+        ..HALVES
+    },
+    Architecture {
+        name: "falcon-h1",
+        recurrence: Some((Recurrence::Mamba2, Recurring::Beside)),
+        ..HALVES
+    },
+    Architecture {
+        name: "granitehybrid",
+        recurrence: Some((Recurrence::Mamba2, Recurring::WithoutKeys)),
+        ..GRANITE
+    },
+    Architecture {
+        name: "jamba",
+        unrotated: Unrotated::Everywhere,
+        recurrence: Some((Recurrence::Mamba, Recurring::WithoutKeys)),
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
+    Architecture {
+        name: "mamba",
+        recurrence: Some((Recurrence::Mamba, Recurring::Everywhere)),
+        ..MAMBA
+    },
+    Architecture { name: "mamba2", ..MAMBA },
+    Architecture { name: "nemotron_h", ..NEMOTRON_H },
+    Architecture { name: "nemotron_h_moe", routing: Some(SIGMOID), ..NEMOTRON_H },
+    Architecture { name: "qwen35", ..DELTA },
+    Architecture { name: "qwen35moe", routing: Some(NORMALISED), ..DELTA },
+    Architecture {
+        name: "qwen3next",
+        recurrence: Some((Recurrence::DeltaNet { tiled: false }, Recurring::AllBut(4))),
+        routing: Some(NORMALISED),
+        ..DELTA
+    },
+];
