@@ -117,6 +117,73 @@ class Model:
                 self.tensors[f"blk.{block}.{name}.scale"] = size[:-2] or (1,)
         return self
 
+    def mamba2(self, blocks, heads=4, head=8, rows=8, groups=2, norm=True):
+        """Blocks of Mamba-2."""
+        inner, shared = heads * head, groups * rows
+        channels = inner + 2 * shared
+        for block in blocks:
+            at = f"blk.{block}.ssm"
+            self.tensors |= {
+                f"{at}_in.weight": (inner + channels + heads, self.width),
+                f"{at}_conv1d.weight": (channels, 4), f"{at}_conv1d.bias": (channels,),
+                f"{at}_dt.bias": (heads,), f"{at}_a": (heads, 1), f"{at}_d": (heads, 1),
+                f"{at}_out.weight": (self.width, inner)}
+            if norm:
+                self.tensors[f"{at}_norm.weight"] = (groups, inner // groups)
+        return self.states(inner, rows, heads).key(ssm__group_count=groups)
+
+    def mamba(self, blocks, rank=3, rows=16, norms=False):
+        """Blocks of Mamba."""
+        inner = 2 * self.width
+        for block in blocks:
+            at = f"blk.{block}.ssm"
+            self.tensors |= {
+                f"{at}_in.weight": (2 * inner, self.width),
+                f"{at}_conv1d.weight": (inner, 4), f"{at}_conv1d.bias": (inner,),
+                f"{at}_x.weight": (rank + 2 * rows, inner), f"{at}_dt.weight": (inner, rank),
+                f"{at}_dt.bias": (inner,), f"{at}_a": (inner, rows), f"{at}_d": (inner,),
+                f"{at}_out.weight": (self.width, inner)}
+            if norms:
+                self.norm(f"{at}_dt_norm", rank)
+                self.norm(f"{at}_b_norm", rows)
+                self.norm(f"{at}_c_norm", rows)
+        return self.states(inner, rows, rank)
+
+    def delta(self, blocks, heads=4, keys=2, rows=16, legacy=False, fused_rates=False):
+        """Blocks that are gated delta nets."""
+        inner, shared, width = heads * rows, keys * rows, self.width
+        for block in blocks:
+            at = f"blk.{block}"
+            self.tensors |= {
+                f"{at}.ssm_conv1d.weight": (2 * shared + inner, 4), f"{at}.ssm_dt.bias": (heads,),
+                f"{at}.ssm_a": (heads,), f"{at}.ssm_norm.weight": (rows,),
+                f"{at}.ssm_out.weight": (width, inner)}
+            if legacy:
+                self.tensors[f"{at}.ssm_in.weight"] = (2 * (shared + inner), width)
+            else:
+                self.tensors[f"{at}.attn_qkv.weight"] = (2 * shared + inner, width)
+                self.tensors[f"{at}.attn_gate.weight"] = (inner, width)
+            if fused_rates:
+                self.tensors[f"{at}.ssm_ba.weight"] = (2 * heads, width)
+            else:
+                self.tensors[f"{at}.ssm_beta.weight"] = (heads, width)
+                self.tensors[f"{at}.ssm_alpha.weight"] = (heads, width)
+        return self.states(inner, rows, heads).key(ssm__group_count=keys)
+
+    def states(self, inner, rows, heads):
+        return self.key(ssm__conv_kernel=4, ssm__inner_size=inner, ssm__state_size=rows,
+                        ssm__time_step_rank=heads)
+
+    def attends(self, blocks, gated=False):
+        """Attention in some blocks; queries may have a gate behind each head."""
+        self.each("attn_q", "attn_k", "attn_v", "attn_output", blocks=blocks)
+        if gated:
+            self.each(blocks=blocks, attn_q=(2 * self.heads * self.head, self.width))
+            for block in blocks:
+                self.norm(f"blk.{block}.attn_q_norm", self.head)
+                self.norm(f"blk.{block}.attn_k_norm", self.head)
+        return self
+
     def key(self, **keys):
         self.keys |= {name.replace("__", "."): value for name, value in keys.items()}
         return self
@@ -210,6 +277,70 @@ def models():
     yield "xverse", many().split().gated()
 
 
+    yield from recurrent()
+
+
+def recurrent():
+    """Models with blocks that have a recurrent state."""
+    linear, attending = [0, 1, 2, 4], [3, 5]
+    def qwen(**options):
+        model = Model(blocks=6).norms("attn_norm", "post_attention_norm")
+        return model.attends(attending, gated=True).delta(linear, **options).key(
+            attention__key_length=HEAD, attention__value_length=HEAD)
+    # The last block is no fourth one.
+    which = [block in linear for block in range(6)]
+    sections = dict(rope__dimension_sections=[1, 0, 0, 0], rope__dimension_count=2)
+    yield "qwen35", qwen(heads=6).gated().key(attention__recurrent_layers=which, **sections)
+    def shared(model):
+        model.experts(shared=20)
+        for block in range(6):
+            model.tensors[f"blk.{block}.ffn_gate_inp_shexp.weight"] = (model.width,)
+        return model
+    yield "qwen35moe", shared(qwen()).key(attention__recurrent_layers=which, **sections)
+    def every_third(**options):
+        model = Model(blocks=6).norms("attn_norm", "post_attention_norm")
+        model.attends([2, 5], gated=True).delta([0, 1, 3, 4], fused_rates=True, **options)
+        return shared(model).key(full_attention_interval=3, rope__dimension_count=2,
+                                 attention__key_length=HEAD, attention__value_length=HEAD)
+    yield "qwen3next", every_third(heads=4)
+    yield "qwen3next--legacy", every_third(heads=4, legacy=True)
+    unused = ["attention.head_count_kv", "rope.freq_base", "rope.dimension_count"]
+    alone = {"attention__head_count": 0, "feed_forward_length": 0}
+    yield "mamba2", Model(blocks=3).norms("attn_norm").mamba2(range(3)).without(*unused).key(**alone)
+    yield "mamba", Model(blocks=3).norms("attn_norm").mamba(range(3)).without(*unused).key(**alone)
+    yield "mamba--falcon", Model(blocks=2).norms("attn_norm").mamba(range(2)).without(*unused).key(
+        **alone, ssm__dt_b_c_rms=True)
+    scales = dict(embedding_scale=3.0, logit_scale=2.0, residual_scale=0.5, attention__scale=0.3)
+    heads = dict(attention__head_count_kv=[0, KV_HEADS, 0])
+    def granite():
+        model = Model(blocks=3).norms("attn_norm", "ffn_norm").mamba2([0, 2]).attends([1])
+        return model.key(**heads, **scales, rope__scaling__finetuned=False)
+    yield "granitehybrid", granite().gated()
+    yield "granitehybrid--experts", granite().experts(inner=FEED, shared=20)
+    # As Bamba's files.
+    yield "granitehybrid--bamba", granite().gated().key(rope__scaling__finetuned=True).without(
+        "embedding_scale", "logit_scale", "residual_scale", "attention.scale")
+    falcon = Model(blocks=2).split().gated().mamba2(range(2), norm=False)
+    for block in range(2):
+        falcon.tensors[f"blk.{block}.ffn_norm"] = falcon.tensors.pop(f"blk.{block}.ffn_norm.weight")
+    yield "falcon-h1", falcon.key(attention__key_length=HEAD, attention__value_length=HEAD)
+    def nemotron():
+        model = Model(blocks=4).norms("attn_norm").mamba2([0, 3]).attends([2])
+        return model.key(attention__head_count_kv=[0, 0, KV_HEADS, 0], attention__key_length=HEAD,
+                         attention__value_length=HEAD, feed_forward_length=[0, FEED, 0, 0],
+                         attention__layer_norm_epsilon=1e-5)
+    yield "nemotron_h", nemotron().each(
+        blocks=[1], ffn_up=(FEED, WIDTH), ffn_down=(WIDTH, FEED))
+    experts = nemotron().experts(shared=20, blocks=[1]).key(
+        expert_weights_norm=True, expert_weights_scale=2.5, expert_shared_count=1,
+        expert_group_count=1)
+    experts.tensors["blk.1.exp_probs_b.bias"] = (5,)
+    yield "nemotron_h_moe", experts.without("blk.1.ffn_gate_exps.weight", "blk.1.ffn_gate_shexp.weight")
+    jamba = Model(blocks=3).norms("attn_norm", "ffn_norm").mamba([0, 2], norms=True).attends(
+        [1]).gated(blocks=[0, 2]).experts(inner=FEED, blocks=[1])
+    yield "jamba", jamba.without("rope.freq_base", "rope.dimension_count").key(**heads)
+
+
 def tokenizer(writer):
     """As in `make_decoder_models.py`, which needs more to be imported."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -229,7 +360,12 @@ def values(name, shape, rng):
     """Weights large enough for every part to count."""
     normal = rng.standard_normal(shape, np.float32)
     if "norm" in name:
-        return np.float32(0.3) * normal + np.float32(name.endswith("weight"))
+        return np.float32(0.3) * normal + np.float32(not name.endswith("bias"))
+    if name.endswith("ssm_a"):
+        # What remains of a state after a token, as an exponent.
+        return -np.exp(np.float32(0.5) * normal - np.float32(1))
+    if name.endswith("ssm_d"):
+        return np.float32(0.5) * normal
     if name.endswith("scale"):
         return np.float32(0.2) * normal + np.float32(1)
     if name.endswith("bias"):

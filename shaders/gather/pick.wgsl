@@ -27,6 +27,8 @@ struct Params {
     rows: u32,
     // Elements of data before them.
     data_base: u32,
+    // Blocks of a row of the weight.
+    @if(interleaved) row_blocks: u32,
 }
 
 @group(0) @binding(0) var<storage, read> indices: array<i32>;

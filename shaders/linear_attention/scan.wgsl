@@ -3,11 +3,12 @@ import package::config::{HEAD, WORKGROUP};
 // One invocation takes a column of the state of one sequence and key head
 // through all tokens: the columns do not know of each other.
 //
-// q is [B, T, H, HEAD], k [B, T, G, HEAD], v [B, T, G, value], y [B, T, H, value],
-// states [B, G, HEAD, value].
+// q is [B, T, queries, HEAD], k [B, T, keys, HEAD], v [B, T, G, value],
+// y [B, T, H, value], states [B, G, HEAD, value]. Where keys are fewer than states, each
+// has a query, and states share them.
 
 struct Params {
-    // Columns of this part, and the first sequence of it counted from the bound one.
+    // Columns of this part.
     columns: u32,
     tokens: u32,
     // The tokens of this dispatch.
@@ -15,11 +16,17 @@ struct Params {
     count: u32,
     heads: u32,
     groups: u32,
+    keys: u32,
+    queries: u32,
+    // Whether states that share a key are `keys` apart.
+    tiled: u32,
     value: u32,
     scale: f32,
     // Elements of a token in decay and beta.
     @if(decay) decays: u32,
     @if(beta) betas: u32,
+    // The first sequence of this part.
+    @if(span) first_sequence: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -31,6 +38,8 @@ struct Params {
 @if(past) @group(0) @binding(6) var<storage, read> past: array<f32>;
 @if(decay) @group(0) @binding(7) var<storage, read> decay: array<f32>;
 @if(beta) @group(0) @binding(8) var<storage, read> beta: array<f32>;
+// For each sequence, tokens before this step, and rows of padding before its tokens in it.
+@if(span) @group(0) @binding(9) var<storage, read> span: array<i32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -47,16 +56,32 @@ fn main(
     let g = slab % params.groups;
     let b = slab / params.groups;
     let at = slab * HEAD * params.value + column;
+    let own = select(g / (params.groups / params.keys), g % params.keys, params.tiled == 1u);
+    let shared_query = params.keys != params.groups;
+    @if(span) let sequence = params.first_sequence + b;
+    @if(span) let skip = max(span[2u * sequence + 1u], 0);
+    // No token came before this step, and none in the pieces of it before.
+    @if(span) let fresh = span[2u * sequence] == 0 && i32(params.first) <= skip
+        && skip < i32(params.tokens);
     var state: array<f32, HEAD>;
     for (var i = 0u; i < HEAD; i++) {
-        @if(resumed) state[i] = present[at + i * params.value];
+        @if(resumed && span) state[i] = select(present[at + i * params.value], 0.0, fresh);
+        @if(resumed && !span) state[i] = present[at + i * params.value];
         @if(!resumed && past) state[i] = past[at + i * params.value];
         @if(!resumed && !past) state[i] = 0.0;
     }
     let share = params.heads / params.groups;
     for (var t = params.first; t < min(params.first + params.count, params.tokens); t++) {
         let token = b * params.tokens + t;
-        let key = (token * params.groups + g) * HEAD;
+        @if(span) {
+            if i32(t) < skip {
+                for (var h = g * share; h < (g + 1u) * share; h++) {
+                    y[(token * params.heads + h) * params.value + column] = 0.0;
+                }
+                continue;
+            }
+        }
+        let key = (token * params.keys + own) * HEAD;
         var u = v[(token * params.groups + g) * params.value + column];
         @if(decay) {
             @if(each) {
@@ -82,7 +107,7 @@ fn main(
             state[i] = fma(k[key + i], u, state[i]);
         }
         for (var h = g * share; h < (g + 1u) * share; h++) {
-            let query = (token * params.heads + h) * HEAD;
+            let query = (token * params.queries + select(h, own, shared_query)) * HEAD;
             var sum = 0.0;
             for (var i = 0u; i < HEAD; i++) {
                 sum = fma(q[query + i], state[i], sum);

@@ -1,5 +1,5 @@
 import package::common::eight::Block32;
-import package::config::LANES;
+import package::config::{LANES, TOGETHER};
 @if(!gated) import package::matmul::finish::finish;
 @if(gated) import package::matmul::finish::finish_gated;
 import package::matmul::left::{left_row, left4};
@@ -87,14 +87,14 @@ fn product(l: Left, r: Block32, near: vec2<f32>, far: vec2<f32>) -> f32 {
 
 // The products with the 32 elements from `k` of the column that starts at `start`.
 fn right32(l: Left, start: u32, k: u32) -> f32 {
-    let block = start + k / BLOCK_LEN;
+    let block = start + k / BLOCK_LEN * TOGETHER;
     let part = (k % BLOCK_LEN) >> 3u;
     let near = affine(block, part);
     return product(l, right_quants(block, part), near, affine(block, part + 2u));
 }
 
 @if(gated) fn up32(l: Left, start: u32, k: u32) -> f32 {
-    let block = start + k / BLOCK_LEN;
+    let block = start + k / BLOCK_LEN * TOGETHER;
     let part = (k % BLOCK_LEN) >> 3u;
     let near = up_affine(block, part);
     return product(l, up_quants(block, part), near, up_affine(block, part + 2u));

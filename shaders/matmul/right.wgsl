@@ -1,22 +1,28 @@
 import package::common::eight::Eight;
 import package::matmul::params::params;
+@if(quantised) import package::config::TOGETHER;
 @if(quantised) import package::weight::{BLOCK_LEN, decode8};
 @if(!quantised) import package::weight::{decode8_at, element};
 @if(gated && quantised) import package::up::weight::decode8 as up_decode8;
 @if(gated && !quantised) import package::up::weight::{decode8_at as up_decode8_at, element as up_element};
 
 // Reading B: [n, k] if `rows_b`, else [k, n]. What is decoded is `package::weight`;
-// if `gated`, `package::up::weight` is a second B of the same shape.
+// if `gated`, `package::up::weight` is a second B of the same shape. Blocks of TOGETHER
+// rows take turns (`src/kernels/interleave.rs`).
 
 // Where a column of C starts in B.
 fn right_column(base: u32, column: u32) -> u32 {
-    @if(rows_b) return base + column * params.b_stride;
-    @if(!rows_b) return base + column;
+    @if(quantised) {
+        let turn = column % TOGETHER;
+        return base + (column - turn) * params.b_stride + turn;
+    }
+    @if(!quantised && rows_b) return base + column * params.b_stride;
+    @if(!quantised && !rows_b) return base + column;
 }
 
 // Eight elements of a column from `k`, a multiple of 8; zero past the end.
 @if(quantised) fn right8(start: u32, k: u32) -> Eight {
-    return decode8(start + k / BLOCK_LEN, (k % BLOCK_LEN) >> 3u);
+    return decode8(start + k / BLOCK_LEN * TOGETHER, (k % BLOCK_LEN) >> 3u);
 }
 
 @if(!quantised && rows_b) fn right8(start: u32, k: u32) -> Eight {
@@ -53,7 +59,7 @@ fn right_column(base: u32, column: u32) -> u32 {
 
 // The same of the second B.
 @if(gated && quantised) fn up8(start: u32, k: u32) -> Eight {
-    return up_decode8(start + k / BLOCK_LEN, (k % BLOCK_LEN) >> 3u);
+    return up_decode8(start + k / BLOCK_LEN * TOGETHER, (k % BLOCK_LEN) >> 3u);
 }
 
 @if(gated && !quantised) fn up8(start: u32, k: u32) -> Eight {

@@ -13,8 +13,8 @@ pub(crate) struct Moved {
     pub(crate) bytes: u64,
 }
 
-/// The blocks to copy when a state is resized; none if it changes in more than
-/// its growing dimension. `bytes` is the size of a tensor where the state is.
+/// The blocks to copy when a state is resized: all of it if it stays as large; none if
+/// it changes in more than its growing dimension. `bytes` is the size of a tensor where the state is.
 ///
 /// # Errors
 /// If a size overflows or a symbol has no value.
@@ -25,6 +25,13 @@ pub(crate) fn moves(
     bytes: fn(DType, &[usize]) -> Result<usize>,
 ) -> Result<Vec<Moved>> {
     let (before, after) = (state.ty.extents(old)?, state.ty.extents(new)?);
+    if before == after {
+        let whole = bytes(state.ty.dtype, &before)? as u64;
+        return Ok(vec![Moved { from: 0, to: 0, bytes: whole }]
+            .into_iter()
+            .filter(|m| m.bytes > 0)
+            .collect());
+    }
     let Some(axis) = state.growing else { return Ok(Vec::new()) };
     let others = |extents: &[usize]| {
         let mut others = extents.to_vec();

@@ -6,6 +6,7 @@ pub mod conv;
 mod cpu;
 pub mod elementwise;
 pub mod gather;
+pub(crate) mod interleave;
 mod kernel;
 pub mod linear_attention;
 pub mod matmul;

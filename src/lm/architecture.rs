@@ -5,6 +5,7 @@
 //! weights of Gemma with 1 added, say) files follow.
 
 use super::experts::Gate;
+use super::recurrent::{Recurrence, Recurring};
 use super::spec::{Clamp, Norm};
 use crate::ops::elementwise::Unary;
 
@@ -176,6 +177,13 @@ pub(super) struct Architecture {
     pub(super) convolves: bool,
     /// Whether there are several residual streams.
     pub(super) streams: bool,
+    /// What recurrent blocks compute, and which blocks are.
+    pub(super) recurrence: Option<(Recurrence, Recurring)>,
+    /// Whether blocks have a feed-forward layer behind what tokens learn of each other
+    /// by; otherwise a block is one or the other.
+    pub(super) feeds: bool,
+    /// Whether queries come with a gate for what attention gives.
+    pub(super) gated_attention: bool,
 }
 
 const LLAMA: Architecture = Architecture {
@@ -211,6 +219,9 @@ const LLAMA: Architecture = Architecture {
     alibi: Alibi::Never,
     convolves: false,
     streams: false,
+    recurrence: None,
+    feeds: true,
+    gated_attention: false,
 };
 
 /// Llama with rotated pairs half a head apart.
@@ -237,6 +248,31 @@ const GRANITE: Architecture = Architecture {
 
 const COHERE: Architecture =
     Architecture { norm: Norm::Layer, parallel: Parallel::Always, routing: None, ..LLAMA };
+
+/// Gated delta nets with gated attention in each fourth block.
+const DELTA: Architecture = Architecture {
+    qk_norm: HeadNorms::Weighted,
+    gated_attention: true,
+    recurrence: Some((Recurrence::DeltaNet { tiled: true }, Recurring::AllBut(4))),
+    ..HALVES
+};
+
+/// Mamba-2 alone.
+const MAMBA: Architecture = Architecture {
+    unrotated: Unrotated::Everywhere,
+    recurrence: Some((Recurrence::Mamba2, Recurring::Everywhere)),
+    feeds: false,
+    ..HALVES
+};
+
+/// Blocks that are Mamba-2, attention or a feed-forward layer.
+const NEMOTRON_H: Architecture = Architecture {
+    recurrence: Some((Recurrence::Mamba2, Recurring::WithoutKeys)),
+    activation: Unary::Relu,
+    squared: true,
+    gated: false,
+    ..MAMBA
+};
 
 /// The architectures this version knows.
 pub(super) const KNOWN: &[Architecture] = &[
@@ -461,6 +497,39 @@ pub(super) const KNOWN: &[Architecture] = &[
         ..CLASSIC
     },
     Architecture { name: "xverse", routing: None, ..LLAMA },
+    Architecture {
+        name: "falcon-h1",
+        recurrence: Some((Recurrence::Mamba2, Recurring::Beside)),
+        ..HALVES
+    },
+    Architecture {
+        name: "granitehybrid",
+        recurrence: Some((Recurrence::Mamba2, Recurring::WithoutKeys)),
+        ..GRANITE
+    },
+    Architecture {
+        name: "jamba",
+        unrotated: Unrotated::Everywhere,
+        recurrence: Some((Recurrence::Mamba, Recurring::WithoutKeys)),
+        routing: Some(AS_THEY_ARE),
+        ..HALVES
+    },
+    Architecture {
+        name: "mamba",
+        recurrence: Some((Recurrence::Mamba, Recurring::Everywhere)),
+        ..MAMBA
+    },
+    Architecture { name: "mamba2", ..MAMBA },
+    Architecture { name: "nemotron_h", ..NEMOTRON_H },
+    Architecture { name: "nemotron_h_moe", routing: Some(SIGMOID), ..NEMOTRON_H },
+    Architecture { name: "qwen35", ..DELTA },
+    Architecture { name: "qwen35moe", routing: Some(NORMALISED), ..DELTA },
+    Architecture {
+        name: "qwen3next",
+        recurrence: Some((Recurrence::DeltaNet { tiled: false }, Recurring::AllBut(4))),
+        routing: Some(NORMALISED),
+        ..DELTA
+    },
 ];
 
 impl Architecture {

@@ -5,6 +5,7 @@ mod choice;
 mod convolution;
 mod feed;
 mod latent;
+mod recurrent;
 mod slots;
 mod streams;
 
@@ -149,6 +150,7 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
         slots,
         positions,
         past,
+        span: None,
         global,
         local,
         bias: None,
@@ -197,6 +199,8 @@ pub(super) struct Blocks<'a> {
     slots: Option<Slots>,
     positions: ValueId,
     past: ValueId,
+    /// Where the tokens of each sequence begin, once a block has asked.
+    span: Option<ValueId>,
     /// Tables of cosines and sines.
     global: (ValueId, ValueId),
     local: Option<(ValueId, ValueId)>,
@@ -220,30 +224,57 @@ impl Blocks<'_> {
             true => self.norm(index, "attn_norm_2", x)?,
             false => normed,
         };
-        let mut attended = match spec.layers[index].mixer {
-            Mixer::Attention => self.attention(index, read)?,
-            Mixer::Convolution => self.convolution(index, read)?,
-        };
+        let mut attended = self.mixed(index, read)?;
         if spec.post_norms {
             attended = self.norm(index, "post_attention_norm", attended)?;
         }
         let attended = self.scaled("residual_scale", attended, spec.residual_scale)?;
         let stream = self.g.add(x, attended)?;
+        if !spec.feeds {
+            return Ok(stream);
+        }
         let read = match (spec.parallel, self.feed_norm(index)?) {
             (true, Some(name)) => self.norm(index, name, x)?,
             (true, None) => normed,
             (false, Some(name)) => self.norm(index, name, stream)?,
             (false, None) => stream,
         };
-        let mut fed = match self.has_experts(index)? {
-            true => self.experts(index, read)?,
-            false => self.feed_forward(index, read)?,
-        };
+        let mut fed = self.fed(index, read)?;
         if spec.post_norms {
             fed = self.norm(index, "post_ffw_norm", fed)?;
         }
         let fed = self.scaled("residual_scale", fed, spec.residual_scale)?;
         self.g.add(stream, fed)
+    }
+
+    /// How the tokens of a block learn of each other, or what it does instead.
+    fn mixed(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
+        let mixer = self.spec.layers[index].mixer;
+        let recurrent = match self.spec.recurrent {
+            Some(sizes) if matches!(mixer, Mixer::Recurrent | Mixer::Both) => {
+                Some(self.recurrent(index, sizes, x)?)
+            }
+            _ => None,
+        };
+        match (mixer, recurrent) {
+            (Mixer::Convolution, _) => self.convolution(index, x),
+            (Mixer::FeedForward, _) => self.fed(index, x),
+            (Mixer::Recurrent, Some(recurrent)) => Ok(recurrent),
+            (Mixer::Recurrent, None) => Err(Error::internal("a recurrent block of no sizes")),
+            (Mixer::Attention | Mixer::Both, None) => self.attention(index, x),
+            (Mixer::Attention | Mixer::Both, Some(recurrent)) => {
+                let attended = self.attention(index, x)?;
+                self.g.add(attended, recurrent)
+            }
+        }
+    }
+
+    /// The feed-forward layer, or the experts in its place.
+    fn fed(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
+        match self.has_experts(index)? {
+            true => self.experts(index, x),
+            false => self.feed_forward(index, x),
+        }
     }
 
     /// The norm before the feed-forward layer, which has two names in files.

@@ -9,6 +9,7 @@ use super::continuation::Continuation;
 use super::generate::common;
 use super::model::LanguageModel;
 use super::sampler::Proposal;
+use super::spec::DecoderSpec;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
@@ -40,8 +41,11 @@ pub(super) type Behind = (Vec<f32>, Option<Proposal>);
 
 impl<'m> Ahead<'m> {
     /// # Errors
-    /// [`Error::Input`] if the vocabularies differ, or nothing is to be proposed.
+    /// [`Error::Unsupported`] for a model that cannot go back; [`Error::Input`] if the
+    /// vocabularies differ, or nothing is to be proposed.
     pub(super) fn new(draft: Draft<'m>, model: &LanguageModel) -> Result<Self> {
+        must_go_back(model.spec())?;
+        must_go_back(draft.model.spec())?;
         same_vocabulary(draft.model.tokenizer(), model.tokenizer())?;
         if draft.tokens == 0 {
             return Err(Error::input("tokens of a draft", "at least 1", draft.tokens));
@@ -125,6 +129,18 @@ impl<'m> Ahead<'m> {
 pub(super) fn padded(mut logits: Vec<f32>, vocabulary: usize) -> Vec<f32> {
     logits.resize(vocabulary, f32::NEG_INFINITY);
     logits
+}
+
+/// A model that proposes, or is proposed to, drops tokens that it has computed.
+///
+/// # Errors
+/// [`Error::Unsupported`] if it cannot.
+pub(super) fn must_go_back(spec: &DecoderSpec) -> Result<()> {
+    if spec.goes_back() {
+        return Ok(());
+    }
+    let what = format!("the states of '{}' only go on: no draft", spec.architecture);
+    Err(Error::unsupported(&spec.file, what))
 }
 
 /// Every token stands for the same in both; one may have some more.

@@ -179,6 +179,11 @@ impl Blocks<'_> {
             let up = self.part(both, inner..2 * inner)?;
             return self.bounded_gate(gate, up);
         }
+        if !self.spec.gated {
+            let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
+            let up = self.biased(block, "ffn_up_exps", (x, chosen), up)?;
+            return self.activated(up);
+        }
         let gate = self.weight(block, "ffn_gate_exps", &[count, inner, width])?;
         let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
         let mut bare = self.spec.clamp.is_none();
@@ -304,10 +309,14 @@ impl Blocks<'_> {
     /// The expert that every token goes through: F32 `[tokens, width]`.
     fn shared_expert(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         let (width, inner) = (self.spec.width, self.inner_size(block, SHARED_INNER, 0)?);
-        let gate = self.linear(block, "ffn_gate_shexp", x, inner, width)?;
         let up = self.linear(block, "ffn_up_shexp", x, inner, width)?;
-        let gate = self.g.unary(self.spec.activation, gate)?;
-        let gated = self.g.mul(gate, up)?;
+        let gated = if self.spec.gated {
+            let gate = self.linear(block, "ffn_gate_shexp", x, inner, width)?;
+            let gate = self.g.unary(self.spec.activation, gate)?;
+            self.g.mul(gate, up)?
+        } else {
+            self.activated(up)?
+        };
         let fed = self.linear(block, "ffn_down_shexp", gated, width, inner)?;
         // Some have a gate of one number for all of it.
         let Some(weight) = self.optional(block, "ffn_gate_inp_shexp.weight", &[width])? else {

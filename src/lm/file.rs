@@ -175,9 +175,15 @@ impl ModelFile {
         sizes: Sizes,
         progress: Progress<'_>,
     ) -> Result<Session> {
-        let weights = |name: &str| match self.gguf.tensor_info(name) {
-            Some(_) => self.gguf.tensor(name).map(Some),
-            None => Ok(None),
+        let weights = |name: &str| {
+            // Files of Falcon-H1 have one name without its end.
+            let bare = name.strip_suffix(".weight").filter(|bare| bare.ends_with(".ffn_norm"));
+            let names = [Some(name), bare];
+            let mut there = names.into_iter().flatten();
+            match there.find(|name| self.gguf.tensor_info(name).is_some()) {
+                Some(name) => self.gguf.tensor(name).map(Some),
+                None => Ok(None),
+            }
         };
         let Sizes { context, capacity, batch, layout, buckets } = sizes;
         let decoder =

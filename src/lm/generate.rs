@@ -318,7 +318,7 @@ impl Generation<'_> {
             return Ok(self.finish(reason));
         }
         if let Some(kept) = self.text.forget(self.model.context()) {
-            self.cached = Some(kept);
+            self.cached = Some(if self.model.spec().goes_back() { kept } else { 0 });
         }
         let Some(piece) = self.next_token().await? else {
             return Ok(self.finish(FinishReason::End));
@@ -381,8 +381,7 @@ impl Generation<'_> {
     async fn prepare(&mut self) -> Result<usize> {
         let tokens = self.text.fed();
         let room = tokens.len().saturating_add(self.text.options().max_tokens);
-        // The last token is computed in any case: its logits are wanted.
-        let reused = common(self.model.kept(), tokens).min(tokens.len() - 1);
+        let reused = reusable(self.model.kept(), tokens, self.model.spec().goes_back());
         self.stats.reused_tokens = reused;
         self.model.reserve(room.min(self.model.context())).await?;
         Ok(reused)
@@ -395,6 +394,14 @@ impl Generation<'_> {
         self.stats.finish = self.text.finished();
         Some(rest).filter(|rest| !rest.is_empty())
     }
+}
+
+/// How many of a text's tokens need not be computed again where those of `kept` were
+/// computed last. The last one is in any case: its logits are wanted. What cannot go
+/// back goes on from the last of them or begins anew.
+pub(super) fn reusable(kept: &[u32], tokens: &[u32], goes_back: bool) -> usize {
+    let same = common(kept, tokens).min(tokens.len().saturating_sub(1));
+    if goes_back || same == kept.len() { same } else { 0 }
 }
 
 /// How many tokens two sequences have in common at their beginning.

@@ -2,6 +2,7 @@
 
 use super::architecture::{Alibi, Architecture, LocalRope, Unrotated, Windows};
 use super::keys::Keys;
+use super::recurrent::Recurring;
 use crate::error::Result;
 use crate::formats::gguf::Value;
 
@@ -23,6 +24,12 @@ pub enum Mixer {
     Attention,
     /// By a convolution over the latest tokens.
     Convolution,
+    /// Through a state of fixed size.
+    Recurrent,
+    /// By attention and through such a state, side by side.
+    Both,
+    /// Not at all: the block is a feed-forward layer.
+    FeedForward,
 }
 
 /// How a block rotates queries and keys.
@@ -111,27 +118,77 @@ fn pattern(keys: &Keys<'_>, blocks: usize) -> Result<Option<Pattern>> {
     let Value::Array(array) = value else {
         return Ok(Some(Pattern::AllBut(keys.size(name, 1 << 12)?)));
     };
-    let truth = |value: Value<'_>| match value {
-        Value::Bool(value) => Some(value),
-        other => other.as_integer().map(|number| number != 0),
-    };
     match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
         Some(windowed) if windowed.len() == blocks => Ok(Some(Pattern::Each(windowed))),
         _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
     }
 }
 
-/// Blocks without key and value heads convolve, where an architecture has such.
+/// Blocks without key and value heads convolve or have a state, where an architecture
+/// has such.
 fn mixers(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Vec<Mixer>> {
-    let name = "attention.head_count_kv";
-    let key = keys.key(name);
-    if !architecture.convolves || !matches!(keys.meta.get(&key), Some(Value::Array(_))) {
+    let without = match architecture.recurrence {
+        Some((_, Recurring::Everywhere)) => return Ok(vec![Mixer::Recurrent; blocks]),
+        Some((_, Recurring::Beside)) => return Ok(vec![Mixer::Both; blocks]),
+        Some((_, Recurring::AllBut(every))) => return recurring(keys, every, blocks),
+        Some((_, Recurring::WithoutKeys)) => Mixer::Recurrent,
+        None if architecture.convolves => Mixer::Convolution,
+        None => return Ok(vec![Mixer::Attention; blocks]),
+    };
+    let Some(heads) = each(keys, "attention.head_count_kv", blocks)? else {
         return Ok(vec![Mixer::Attention; blocks]);
+    };
+    // Some have blocks that are a feed-forward layer, and only those have its width.
+    let inner = match architecture.feeds {
+        true => None,
+        false => each(keys, "feed_forward_length", blocks)?,
+    };
+    let mixer = |block: usize| {
+        let feeds = inner.as_ref().is_some_and(|inner| inner[block] != 0);
+        match heads[block] {
+            0 if feeds => Mixer::FeedForward,
+            0 => without,
+            _ => Mixer::Attention,
+        }
+    };
+    Ok((0..blocks).map(mixer).collect())
+}
+
+/// The numbers of all blocks, where a file has an array of them; it may go on behind
+/// the last block that is used.
+fn each(keys: &Keys<'_>, name: &str, blocks: usize) -> Result<Option<Vec<i64>>> {
+    let key = keys.key(name);
+    if !matches!(keys.meta.get(&key), Some(Value::Array(_))) {
+        return Ok(None);
     }
-    let mixer = |heads: i64| if heads == 0 { Mixer::Convolution } else { Mixer::Attention };
-    let mixers: Vec<Mixer> = keys.meta.i64s_of(&key)?.map(mixer).collect();
-    if mixers.len() != blocks {
-        return Err(keys.wrong(name, format!("not {blocks} numbers")));
+    let numbers: Vec<i64> = keys.meta.i64s_of(&key)?.collect();
+    match numbers.len() >= blocks {
+        true => Ok(Some(numbers)),
+        false => Err(keys.wrong(name, format!("not {blocks} numbers"))),
     }
-    Ok(mixers)
+}
+
+/// All blocks but each so-manieth are recurrent, unless the file says which.
+fn recurring(keys: &Keys<'_>, every: usize, blocks: usize) -> Result<Vec<Mixer>> {
+    let mixer = |recurrent: bool| if recurrent { Mixer::Recurrent } else { Mixer::Attention };
+    let name = "attention.recurrent_layers";
+    if let Some(Value::Array(array)) = keys.meta.get(&keys.key(name)) {
+        let given = array.iter().map(truth).collect::<Option<Vec<bool>>>();
+        return match given {
+            Some(given) if given.len() >= blocks => {
+                Ok(given.into_iter().take(blocks).map(mixer).collect())
+            }
+            _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
+        };
+    }
+    let every = keys.size_or("full_attention_interval", 1 << 12, every)?;
+    Ok((1..=blocks).map(|block| mixer(!block.is_multiple_of(every))).collect())
+}
+
+/// A truth value, or a number in its place.
+fn truth(value: Value<'_>) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(value),
+        other => other.as_integer().map(|number| number != 0),
+    }
 }

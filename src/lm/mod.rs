@@ -17,6 +17,7 @@ mod layers;
 pub mod model;
 mod perplexity;
 mod probability;
+pub mod recurrent;
 mod rope;
 pub mod sampler;
 pub mod spec;

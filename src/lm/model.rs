@@ -199,7 +199,9 @@ impl LanguageModel {
     /// Gives the logits of the last token: F32 `[vocabulary]`.
     ///
     /// # Errors
-    /// [`Error::Input`] for no tokens or an id outside the vocabulary,
+    /// [`Error::Input`] for no tokens or an id outside the vocabulary, or for a `past`
+    /// other than 0 and all of [`LanguageModel::kept`] where the model cannot go back
+    /// ([`DecoderSpec::goes_back`]),
     /// [`Error::Limit`] past the context, and the device's failures.
     pub async fn forward(&mut self, tokens: &[u32], past: usize) -> Result<Vec<f32>> {
         match self.forward_to(tokens, past, Wanted::All).await? {
@@ -244,9 +246,9 @@ impl LanguageModel {
         let inputs = self.prepared(tokens, past, asked).await?;
         let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let options = RunOptions { one_submission: tokens.len() == 1 };
-        let known = self.forget(past);
+        let before = self.forget(past);
         let outputs = self.session.run_with(&inputs, &options).await;
-        self.taken(tokens, known, outputs)
+        self.taken(tokens, before, outputs)
     }
 
     /// As [`LanguageModel::step`] for the last token's logits, and what each piece of
@@ -258,10 +260,10 @@ impl LanguageModel {
         let asked = Asked::all(&[tokens.len() as i32 - 1]);
         let inputs = self.prepared(tokens, past, &asked).await?;
         let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-        let known = self.forget(past);
+        let before = self.forget(past);
         let (outputs, profile) =
             self.session.profile(&inputs).await.inspect_err(|_| self.kept.clear())?;
-        Ok((self.taken(tokens, known, Ok(outputs))?.into_logits(), profile))
+        Ok((self.taken(tokens, before, Ok(outputs))?.into_logits(), profile))
     }
 
     /// The inputs of a step, once there is room for it.
@@ -272,6 +274,10 @@ impl LanguageModel {
         asked: &Asked,
     ) -> Result<[(&'static str, Tensor); 6]> {
         self.check_tokens(tokens, &asked.all)?;
+        if !self.spec().goes_back() && past != 0 && past != self.kept.len() {
+            let expected = format!("0 or {}: this model cannot go back", self.kept.len());
+            return Err(Error::input("past", expected, past));
+        }
         self.reserve(past + tokens.len()).await?;
         let query = tokens.len();
         let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
@@ -287,22 +293,29 @@ impl LanguageModel {
         ])
     }
 
-    /// Should a step fail, nothing is known of what follows `past`. Gives whether all
-    /// before it is.
-    fn forget(&mut self, past: usize) -> bool {
+    /// Should a step fail or be dropped, nothing is known of what follows `past`, or of
+    /// anything if the model cannot go back. Gives what is known if it does not: all
+    /// before it, if that is.
+    fn forget(&mut self, past: usize) -> Option<Vec<u32>> {
         self.kept.truncate(past);
-        self.kept.len() == past
+        let whole = self.kept.len() == past;
+        if self.spec().goes_back() {
+            return whole.then(Vec::new);
+        }
+        let before = std::mem::take(&mut self.kept);
+        whole.then_some(before)
     }
 
-    /// What came of a step, whose tokens are in the caches now.
+    /// What came of a step, whose tokens are in the caches now, behind those `before`.
     fn taken(
         &mut self,
         tokens: &[u32],
-        known: bool,
+        before: Option<Vec<u32>>,
         outputs: Result<Vec<(String, Tensor)>>,
     ) -> Result<Rows> {
         let outputs = outputs.inspect_err(|_| self.kept.clear())?;
-        if known {
+        if let Some(before) = before {
+            self.kept.extend(before);
             self.kept.extend_from_slice(tokens);
         }
         Rows::new(&outputs, self.spec().vocabulary)

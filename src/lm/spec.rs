@@ -1,13 +1,14 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
 use super::architecture::{
-    Alibi, Architecture, HeadNorms, KNOWN, LocalRope, LogitScale, Parallel, Windows,
+    Alibi, Architecture, HeadNorms, KNOWN, LocalRope, LogitScale, Parallel, Unrotated, Windows,
 };
 use super::experts::Experts;
 use super::keys::Keys;
 use super::latent::Latent;
 pub use super::layers::{Layer, Mixer, Rotation};
 use super::layers::{blocks, layers};
+use super::recurrent::{Recurrent, Recurring};
 use super::rope::scaling;
 use super::streams::Streams;
 use super::tensors;
@@ -87,6 +88,13 @@ pub struct DecoderSpec {
     pub alibi: Option<f32>,
     /// Several residual streams, where there are some.
     pub streams: Option<Streams>,
+    /// Sizes of blocks with a recurrent state, where there are some.
+    pub recurrent: Option<Recurrent>,
+    /// Whether blocks have a feed-forward layer behind what tokens learn of each other
+    /// by.
+    pub feeds: bool,
+    /// Whether queries come with a gate for what attention gives.
+    pub gated_attention: bool,
     /// How many tokens a convolution reaches over, itself included.
     pub convolution: usize,
     /// Whether embeddings are normalised.
@@ -177,14 +185,13 @@ impl DecoderSpec {
             let what = format!("architecture '{}' (known: {known})", name.escape_debug());
             return Err(Error::unsupported(file.name(), what));
         };
-        let keys = Keys { meta, architecture: name, zeros_allowed: architecture.convolves };
+        let recurring = architecture.recurrence.map(|(_, recurring)| recurring);
+        let zeros_allowed = architecture.convolves || recurring == Some(Recurring::WithoutKeys);
+        let keys = Keys { meta, architecture: name, zeros_allowed };
         let width = keys.size("embedding_length", 1 << 20)?;
-        let heads = keys.size("attention.head_count", 1 << 14)?;
-        let mut kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
-        let mut key_size = keys.size_or("attention.key_length", MAX_HEAD, width / heads)?;
-        let mut value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
+        let Heads { heads, mut kv_heads, mut key_size, mut value_size, rotary_dim } =
+            Heads::read(&keys, architecture, width)?;
         let context = one_chunk(architecture, keys.size("context_length", 1 << 27)?);
-        let rotary_dim = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;
         let latent = Latent::read(&keys, file, architecture, rotary_dim)?;
         if let Some(latent) = &latent {
             (kv_heads, key_size, value_size) = latent.cached(heads);
@@ -198,6 +205,10 @@ impl DecoderSpec {
             }
         }
         let layers = layers(&keys, architecture, blocks)?;
+        let attends = |layer: &Layer| matches!(layer.mixer, Mixer::Attention | Mixer::Both);
+        // Other blocks may have tensors of the same names for something else.
+        let first = layers.iter().position(attends).unwrap_or(0);
+        let attention_has = |name: &str| has(&format!("blk.{first}.{name}"));
         let base = keys.number_or("rope.freq_base", architecture.rope_base)?;
         let spec = DecoderSpec {
             file: file.name().into(),
@@ -208,7 +219,10 @@ impl DecoderSpec {
             kv_heads,
             key_size,
             value_size,
-            feed_forward: keys.largest_or("feed_forward_length", 1 << 22, 4 * width)?,
+            feed_forward: match recurring {
+                Some(Recurring::Everywhere) => 0,
+                _ => keys.largest_or("feed_forward_length", 1 << 22, 4 * width)?,
+            },
             vocabulary: vocabulary(file)?,
             context,
             norm: architecture.norm,
@@ -244,6 +258,9 @@ impl DecoderSpec {
                 },
             )?,
             streams: Streams::read(&keys, architecture, blocks)?,
+            recurrent: Recurrent::read(&keys, architecture)?,
+            feeds: architecture.feeds,
+            gated_attention: architecture.gated_attention,
             convolution: match architecture.convolves {
                 true => keys.size("shortconv.l_cache", 1 << 8)?,
                 false => 0,
@@ -254,10 +271,10 @@ impl DecoderSpec {
                 true => "token_embd_norm",
                 false => "output_norm",
             },
-            fused_qkv: has("blk.0.attn_qkv.weight"),
+            fused_qkv: attention_has("attn_qkv.weight"),
             fused_gate: architecture.fused_gate,
             qk_norm: architecture.qk_norm != HeadNorms::WhereGiven
-                || has("blk.0.attn_q_norm.weight"),
+                || attention_has("attn_q_norm.weight"),
             qk_norm_bare: architecture.qk_norm == HeadNorms::Bare,
             temperature: temperature(&keys, architecture)?,
             qk_norm_rotated: architecture.qk_norm_rotated,
@@ -289,14 +306,24 @@ impl DecoderSpec {
             rope_interleaved: architecture.interleaved,
         };
         spec.check(&keys)?;
-        tensors::check(&keys, file, spec.norm, blocks)?;
+        tensors::check(&keys, file, &spec)?;
         Ok(spec)
+    }
+
+    /// Whether a sequence can go on from any of its tokens: what blocks keep of them is
+    /// a row for each. Recurrent blocks keep one state, which only goes on.
+    pub fn goes_back(&self) -> bool {
+        self.recurrent.is_none()
     }
 
     fn check(&self, keys: &Keys<'_>) -> Result<()> {
         if !self.heads.is_multiple_of(self.kv_heads) {
             let what = format!("{} does not divide {} heads", self.kv_heads, self.heads);
             return Err(keys.wrong("attention.head_count_kv", what));
+        }
+        if self.gated_attention && self.key_size != self.value_size {
+            let what = format!("{}, but keys have {}", self.value_size, self.key_size);
+            return Err(keys.wrong("attention.value_length", what));
         }
         let explicit = keys.meta.get(&keys.key("attention.key_length")).is_some();
         if !explicit && !self.width.is_multiple_of(self.heads) {
@@ -316,6 +343,35 @@ impl DecoderSpec {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// How many heads there are, and how large.
+struct Heads {
+    heads: usize,
+    kv_heads: usize,
+    key_size: usize,
+    value_size: usize,
+    /// How many elements of a head are rotated.
+    rotary_dim: usize,
+}
+
+impl Heads {
+    fn read(keys: &Keys<'_>, architecture: &Architecture, width: usize) -> Result<Self> {
+        if matches!(architecture.recurrence, Some((_, Recurring::Everywhere))) {
+            // Files say 0; nothing reads these.
+            return Ok(Heads { heads: 1, kv_heads: 1, key_size: 2, value_size: 2, rotary_dim: 2 });
+        }
+        let heads = keys.size("attention.head_count", 1 << 14)?;
+        let kv_heads = keys.size_or("attention.head_count_kv", 1 << 14, heads)?;
+        let key_size = keys.size_or("attention.key_length", MAX_HEAD, width / heads)?;
+        let value_size = keys.size_or("attention.value_length", MAX_HEAD, width / heads)?;
+        let unrotated = architecture.unrotated == Unrotated::Everywhere;
+        let rotary_dim = match architecture.recurrence.is_some() && unrotated {
+            true => 2,
+            false => keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?,
+        };
+        Ok(Heads { heads, kv_heads, key_size, value_size, rotary_dim })
     }
 }
 

@@ -2,7 +2,7 @@
 //! what a model computes, so it is refused by name.
 
 use super::keys::Keys;
-use super::spec::{EMBEDDING_NORM, Norm};
+use super::spec::{DecoderSpec, EMBEDDING_NORM, Norm};
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Value};
 
@@ -91,17 +91,42 @@ const OTHERS: [&str; 13] = [
     "altup_correct_scale.weight",
 ];
 
+/// Matrices of recurrent blocks, with `.weight`, `.bias` and `.scale`.
+const RECURRENT: [&str; 8] =
+    ["attn_gate", "ssm_alpha", "ssm_ba", "ssm_beta", "ssm_dt", "ssm_in", "ssm_out", "ssm_x"];
+
+/// What else models with recurrent blocks may have.
+const OTHERS_RECURRENT: [&str; 9] = [
+    "ffn_norm",
+    "ssm_a",
+    "ssm_b_norm.weight",
+    "ssm_c_norm.weight",
+    "ssm_conv1d.bias",
+    "ssm_conv1d.weight",
+    "ssm_d",
+    "ssm_dt_norm.weight",
+    "ssm_norm.weight",
+];
+
 /// What nothing that is computed depends on: frequencies that the keys give too.
 const PASSED_OVER: [&str; 2] = ["attn_rot_embd.weight", "rope_freqs.weight"];
 
-/// Checks that nothing in a file is passed over. Blocks from `blocks` on predict
-/// tokens further ahead and are not used.
+/// What of a model decides which tensors it may have.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    norm: Norm,
+    recurrent: bool,
+}
+
+/// Checks that nothing in a file is passed over. Blocks behind those of the spec
+/// predict tokens further ahead and are not used.
 ///
 /// # Errors
 /// [`Error::Unsupported`] naming the tensor or key.
-pub(super) fn check(keys: &Keys<'_>, file: &GgufFile, norm: Norm, blocks: usize) -> Result<()> {
+pub(super) fn check(keys: &Keys<'_>, file: &GgufFile, spec: &DecoderSpec) -> Result<()> {
+    let kind = Kind { norm: spec.norm, recurrent: spec.recurrent.is_some() };
     for info in file.tensors() {
-        if !known(info.name(), norm, blocks) {
+        if !known(info.name(), kind, spec.blocks) {
             let at = format!("{}: tensor '{}'", file.name(), info.name().escape_debug());
             return Err(Error::unsupported(at, "nothing here uses it"));
         }
@@ -115,7 +140,7 @@ pub(super) fn check(keys: &Keys<'_>, file: &GgufFile, norm: Norm, blocks: usize)
     }
 }
 
-fn known(name: &str, norm: Norm, blocks: usize) -> bool {
+fn known(name: &str, kind: Kind, blocks: usize) -> bool {
     let part = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((block, part)) => match block.parse::<usize>() {
             Ok(block) if block >= blocks => return true,
@@ -124,15 +149,19 @@ fn known(name: &str, norm: Norm, blocks: usize) -> bool {
         },
         None => name,
     };
+    if kind.recurrent && OTHERS_RECURRENT.contains(&part) {
+        return true;
+    }
     let Some((stem, end)) = part.rsplit_once('.') else { return false };
+    let matrix = MATRICES.contains(&stem) || (kind.recurrent && RECURRENT.contains(&stem));
     let both = |names: &[&str]| names.contains(&stem) && (end == "weight" || end == "bias");
     // A norm by the mean square adds nothing.
-    let normed = both(&NORMS) && (end == "weight" || norm == Norm::Layer);
+    let normed = both(&NORMS) && (end == "weight" || kind.norm == Norm::Layer);
     // What activations are divided by where they are products in few bits.
-    let passed_over = end == "input_scale" && (MATRICES.contains(&stem) || stem == "output");
+    let passed_over = end == "input_scale" && (matrix || stem == "output");
     normed
-        || both(&MATRICES)
-        || (end == "scale" && (MATRICES.contains(&stem) || SHORT.contains(&stem)))
+        || (matrix && (end == "weight" || end == "bias"))
+        || (end == "scale" && (matrix || SHORT.contains(&stem)))
         || passed_over
         || [&WHOLE[..], &OTHERS, &PASSED_OVER].iter().any(|names| names.contains(&part))
 }
@@ -143,7 +172,8 @@ mod tests {
 
     #[test]
     fn what_the_decoder_reads_is_known_and_nothing_else() {
-        let known = |name: &str| known(name, Norm::Rms, 2);
+        let kind = |norm| Kind { norm, recurrent: false };
+        let known = |name: &str| known(name, kind(Norm::Rms), 2);
         for name in ["token_embd.weight", "blk.1.attn_q.bias", "blk.0.ffn_gate_exps.weight"] {
             assert!(known(name), "{name}");
         }
@@ -154,6 +184,11 @@ mod tests {
         for name in others {
             assert!(!known(name), "{name}");
         }
-        assert!(super::known("blk.1.attn_norm.bias", Norm::Layer, 2));
+        assert!(super::known("blk.1.attn_norm.bias", kind(Norm::Layer), 2));
+        for name in ["blk.1.ssm_a", "blk.0.ssm_out.weight", "blk.0.ssm_norm.weight"] {
+            assert!(!known(name), "{name}");
+            let kind = Kind { recurrent: true, ..kind(Norm::Rms) };
+            assert!(super::known(name, kind, 2), "{name}");
+        }
     }
 }

@@ -124,6 +124,8 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("SkipLayerNormalization", "norm", norm::skip_layer_cases),
     operator("SkipSimplifiedLayerNormalization", "norm", norm::skip_rms_cases),
     operator("LinearAttention", "linear_attention", linear_attention::cases),
+    operator("StatefulConvolution", "linear_attention", linear_attention::convolution_cases),
+    operator("StatefulLinearAttention", "linear_attention", linear_attention::stateful_cases),
     operator("RNN", "recurrent", recurrent::rnn_cases),
     operator("LSTM", "recurrent", recurrent::lstm_cases),
     operator("GRU", "recurrent", recurrent::gru_cases),

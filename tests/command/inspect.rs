@@ -65,6 +65,17 @@ fn json_adds_up() {
 }
 
 #[test]
+fn states_are_told_apart_from_what_grows() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decoders/jamba.gguf");
+    let report = inspect_path(&path, &["--json"]).json();
+    // Of three blocks one has attention: two heads of 4 for keys, as many for values.
+    assert_eq!(report["memory"]["cache_elements_per_token"], 2 * (4 + 4));
+    // The others have 32 channels with a state of 16 each, and a convolution of 4 taps.
+    assert_eq!(report["memory"]["state_bytes"], 2 * 4 * 32 * (16 + 3));
+    assert!(report["kv_heads"].is_null(), "each block has a number of its own");
+}
+
+#[test]
 fn what_cannot_be_run_is_said() {
     // The type's number in the description of the first tensor: Q1_0.
     let mut writer = GgufWriter::new();

@@ -16,6 +16,7 @@ mod endings;
 mod guided;
 mod limits;
 mod sharing;
+mod states;
 #[path = "../support/mod.rs"]
 mod support;
 mod threads;
@@ -55,6 +56,10 @@ const BODIES: &[(&str, Body)] = &[
     ("hidden_states_are_what_the_head_reads", sharing::hidden_states),
     ("threads_share_an_engine", threads::threads),
     ("a_worker_recovers", threads::recovers),
+    ("a_state_goes_on_or_begins_anew", states::prefixes),
+    ("a_state_goes_on_in_pieces", states::pieces),
+    ("a_state_is_computed_anew_when_full", states::forgetting),
+    ("a_state_takes_no_draft", states::drafts),
     ("a_draft_changes_no_text", ahead::greedy),
     ("a_draft_changes_no_chances", ahead::drawn),
     ("a_draft_of_other_tokens_is_refused_by_an_engine", ahead::strange),

@@ -101,6 +101,8 @@ const NOT_IN_ONNX: &[&str] = &[
     "Requantize",
     "SkipLayerNormalization",
     "SkipSimplifiedLayerNormalization",
+    "StatefulConvolution",
+    "StatefulLinearAttention",
 ];
 
 /// Operators that ONNX's cases judge as whole nodes, through the importer

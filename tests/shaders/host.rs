@@ -193,7 +193,7 @@ fn check_policies(plan: &Plan, caps: &DeviceCaps, shaders: &Shaders) -> (usize, 
 /// cut at places that are known at run time, or a span that cannot be cut is
 /// longer by its bound than by its extent.
 const CUT_WHERE_KNOWN: &[&str] =
-    &["MatMul", "Reduce", "TopK", "LinearAttention", "RNN", "LSTM", "GRU"];
+    &["MatMul", "Reduce", "TopK", "LinearAttention", "StatefulConv", "RNN", "LSTM", "GRU"];
 
 /// The devices that must plan the same symbols.
 fn devices(case: &Case) -> Vec<Vec<DeviceCaps>> {

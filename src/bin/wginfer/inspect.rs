@@ -167,7 +167,7 @@ fn memory(summary: &Summary<'_>) -> Fields {
     if let Some((name, size)) = summary.largest {
         fields.add("largest tensor", format_args!("{} ({})", bytes(size), safe(name)));
     }
-    if let Some(cache) = &summary.cache {
+    if let Some(cache) = summary.cache.as_ref().filter(|cache| cache.elements_per_token > 0) {
         let at = |elements: u64| bytes(elements.saturating_mul(2));
         fields.add(
             "cache in f16",
@@ -178,6 +178,9 @@ fn memory(summary: &Summary<'_>) -> Fields {
                 cache.context
             ),
         );
+    }
+    if let Some(cache) = summary.cache.as_ref().filter(|cache| cache.fixed_bytes > 0) {
+        fields.add("states", format_args!("{} for each text", bytes(cache.fixed_bytes)));
     }
     fields
 }
@@ -228,6 +231,7 @@ fn report(file: &GgufFile, summary: &Summary<'_>, args: &Args) -> Value {
             "weights_bytes": summary.device_bytes,
             "largest_tensor_bytes": summary.largest.map(|(_, size)| size),
             "cache_elements_per_token": summary.cache.as_ref().map(|c| c.elements_per_token),
+            "state_bytes": summary.cache.as_ref().map(|c| c.fixed_bytes),
             "default_context": summary.cache.as_ref().map(|c| c.context),
         },
         "runnable": summary.problems.is_empty(),

@@ -5,9 +5,11 @@ use crate::error::{Error, Result};
 use crate::exec::Progress;
 use crate::gpu::{Buffer, Gpu, Purpose, UPLOAD_CHUNK, Uploader};
 use crate::graph::{Graph, Source, ValueId};
+use crate::kernels::interleave::{block_at, together};
 use crate::quant::DeviceLayout;
 use crate::tensor::{Identity, Tensor};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A constant on the device: one buffer with one or two regions, in bytes.
@@ -178,11 +180,12 @@ async fn upload_one(
     let buffer = allocate(gpu, name, regions.bytes())?;
     if let Some(layout) = split(tensor) {
         let (body, head) = (layout.body_bytes_per_block, layout.head_bytes_per_block);
-        repack(uploader, &buffer, regions.body, tensor, body, &|from, to| {
+        let blocks = Blocks::of(gpu, tensor);
+        repack(uploader, &buffer, regions.body, &blocks, body, &|from, to| {
             layout.repack_body(from, to)
         })
         .await?;
-        repack(uploader, &buffer, regions.head, tensor, head, &|from, to| {
+        repack(uploader, &buffer, regions.head, &blocks, head, &|from, to| {
             layout.repack_head(from, to)
         })
         .await?;
@@ -202,7 +205,7 @@ async fn upload_narrowed(
     tensor: &Tensor,
 ) -> Result<()> {
     let source: &[u8] = tensor.bytes();
-    let fill = |range: std::ops::Range<u64>, out: &mut [u8]| {
+    let fill = |range: Range<u64>, out: &mut [u8]| {
         let from = source.get(range.start as usize * 2..range.end as usize * 2);
         let from = from.ok_or_else(|| Error::internal("narrowing past the end of a constant"))?;
         narrow(&format!("constant '{name}'"), tensor.dtype(), from, out)
@@ -214,27 +217,65 @@ async fn upload_narrowed(
 /// From whole blocks of a file to a region's part of them.
 type Convert<'a> = dyn Fn(&[u8], &mut [u8]) -> Result<()> + Sync + 'a;
 
+/// The blocks of a weight in the order of the device.
+struct Blocks<'a> {
+    source: &'a [u8],
+    /// Bytes of one.
+    size: usize,
+    count: usize,
+    /// How many rows take turns, and the blocks of a row.
+    together: u64,
+    per_row: u64,
+}
+
+impl<'a> Blocks<'a> {
+    fn of(gpu: &Gpu, tensor: &'a Tensor) -> Self {
+        let (dtype, extents) = (tensor.dtype(), tensor.extents());
+        let source: &[u8] = tensor.bytes();
+        let width = extents.last().copied().unwrap_or(1);
+        let extents: Vec<u64> = extents.iter().map(|&extent| extent as u64).collect();
+        Blocks {
+            source,
+            size: dtype.block_bytes(),
+            count: source.len() / dtype.block_bytes(),
+            together: together(gpu.caps(), dtype, &extents),
+            per_row: (width / dtype.block_len()) as u64,
+        }
+    }
+
+    /// A run of blocks. `ordered` is where those are put together that are not so in the
+    /// file.
+    fn run<'b>(&'b self, run: Range<usize>, ordered: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        if self.together == 1 {
+            return self.source.get(run.start * self.size..run.end * self.size);
+        }
+        ordered.clear();
+        for at in run {
+            let block = block_at(at as u64, self.together, self.per_row) as usize;
+            ordered.extend_from_slice(self.source.get(block * self.size..(block + 1) * self.size)?);
+        }
+        Some(ordered)
+    }
+}
+
 /// Uploads one region: `per_block` bytes of it come from each block. Chunks may
 /// start inside a block, so whole blocks are repacked and the part cut out.
 async fn repack(
     uploader: &mut Uploader,
     buffer: &Buffer,
     (offset, bytes): (u64, u64),
-    tensor: &Tensor,
+    blocks: &Blocks<'_>,
     per_block: usize,
     convert: &Convert<'_>,
 ) -> Result<()> {
-    let source: &[u8] = tensor.bytes();
-    let block_bytes = tensor.dtype().block_bytes();
-    let blocks = source.len() / block_bytes;
     // Where 2-byte heads share words, the last one may stand alone: regions are
     // whole words.
     let region = |blocks: usize| (blocks * per_block).next_multiple_of(4);
-    let mut whole = Vec::new();
-    let mut fill = |range: std::ops::Range<u64>, out: &mut [u8]| {
+    let (mut whole, mut ordered) = (Vec::new(), Vec::new());
+    let mut fill = |range: Range<u64>, out: &mut [u8]| {
         let first = range.start as usize / per_block;
-        let last = (range.end as usize).div_ceil(per_block).min(blocks);
-        let from = source.get(first * block_bytes..last * block_bytes);
+        let last = (range.end as usize).div_ceil(per_block).min(blocks.count);
+        let from = blocks.run(first..last, &mut ordered);
         let from = from.ok_or_else(|| Error::internal("repacking past the end of a weight"))?;
         whole.clear();
         whole.resize(region(last - first), 0);

@@ -60,19 +60,27 @@ pub const VARIANTS: &[Variant] = &[
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     match variant.name {
         "places" => places::requests(variant),
-        "decode" => WEIGHT_TYPES.iter().filter_map(|&dtype| request(variant, dtype).ok()).collect(),
+        "decode" => {
+            let kinds = WEIGHT_TYPES.iter().flat_map(|&dtype| [(dtype, 1), (dtype, 32)]);
+            let kinds = kinds.filter(|(dtype, together)| dtype.is_quantised() || *together == 1);
+            kinds.filter_map(|(dtype, together)| request(variant, dtype, together).ok()).collect()
+        }
         _ => vec![ShaderRequest::new(variant.shader)],
     }
 }
 
-fn request(variant: &Variant, dtype: DType) -> Result<ShaderRequest> {
+fn request(variant: &Variant, dtype: DType, together: u64) -> Result<ShaderRequest> {
     let request = ShaderRequest::new(variant.shader);
     if variant.name != "decode" {
         return Ok(request);
     }
     let layout = DeviceLayout::of(dtype)
         .ok_or_else(|| Error::unsupported(FAMILY, format!("decoding {dtype}")))?;
-    Ok(request.module("weight", layout.shader().trim_end_matches(".wgsl")))
+    let request = request.module("weight", layout.shader().trim_end_matches(".wgsl"));
+    if together == 1 {
+        return Ok(request);
+    }
+    Ok(request.feature("interleaved").with("TOGETHER", together as u32))
 }
 
 /// Elements that one invocation writes, as the shaders have it.
@@ -176,25 +184,31 @@ impl GatherKernel {
         let groups = layout.inner.ceil_div(group_len(variant));
         let units = &result.live * &groups;
         parts::fits_u32(cx, "invocations of Gather", &units)?;
+        let together = cx.together(0)?;
+        let mut params: Vec<(&'static str, Param)> = vec![
+            ("units", (&units).into()),
+            ("row_groups", groups.into()),
+            ("inner", (&layout.inner).into()),
+            ("first_result", (&result.first).into()),
+            ("result_base", (&result.base).into()),
+            ("first_index", Param::U32(index_part.first as u32)),
+            ("indices_bound", Param::U32(index_part.count as u32)),
+            ("picked", (&layout.picked).into()),
+            ("per_batch", (&layout.per_batch).into()),
+            ("axis", (&layout.axis).into()),
+            ("first_row", (&source.rows.first).into()),
+            ("rows", (&source.rows.live).into()),
+            ("data_base", (&source.rows.base).into()),
+        ];
+        if together > 1 {
+            let block = data.dtype.block_len();
+            params.push(("row_blocks", (data.width() / block).into()));
+        }
         Ok(Dispatch {
-            shader: request(variant, data.dtype)?,
+            shader: request(variant, data.dtype, together)?,
             variant: format!("{FAMILY}/{}", variant.name),
             bindings,
-            params: vec![
-                ("units", (&units).into()),
-                ("row_groups", groups.into()),
-                ("inner", (&layout.inner).into()),
-                ("first_result", (&result.first).into()),
-                ("result_base", (&result.base).into()),
-                ("first_index", Param::U32(index_part.first as u32)),
-                ("indices_bound", Param::U32(index_part.count as u32)),
-                ("picked", (&layout.picked).into()),
-                ("per_batch", (&layout.per_batch).into()),
-                ("axis", (&layout.axis).into()),
-                ("first_row", (&source.rows.first).into()),
-                ("rows", (&source.rows.live).into()),
-                ("data_base", (&source.rows.base).into()),
-            ],
+            params,
             grid: Grid::Linear(units.ceil_div(64u64)),
             work: units * 16u64,
         })

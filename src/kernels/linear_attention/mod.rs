@@ -1,13 +1,18 @@
 //! Linear attention: a state for each key head, brought forward token by token.
-//! The columns of a state are independent, so each has an invocation.
+//! The columns of a state are independent, so each has an invocation. And the
+//! convolution before it (`convolution.rs`), whose channels are.
+
+mod convolution;
+mod cpu;
 
 use super::parts::{self, Part};
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
+use super::state::copies;
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::Dim;
-use crate::ops::linear_attention::LinearAttention;
-use rayon::prelude::*;
+use crate::ops::linear_attention::{Heads, scale_for};
+pub use convolution::ConvolutionKernel;
 
 /// The name policies and coverage use.
 pub const FAMILY: &str = "linear_attention";
@@ -18,11 +23,14 @@ const LONGEST: u64 = 1024;
 const NEEDS: Needs =
     Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
 
-/// How many columns a workgroup has.
+const SCAN: &str = "linear_attention/scan";
+const CONVOLUTION: &str = "linear_attention/convolution";
+
+/// How many columns or channels a workgroup has.
 pub const VARIANTS: &[Variant] = &[
     Variant {
         name: "columns",
-        shader: "linear_attention/scan",
+        shader: SCAN,
         consts: &[("WORKGROUP", ConstValue::U32(64))],
         features: &[],
         needs: NEEDS,
@@ -32,10 +40,19 @@ pub const VARIANTS: &[Variant] = &[
     // As many as a software adapter has lanes.
     Variant {
         name: "few_columns",
-        shader: "linear_attention/scan",
+        shader: SCAN,
         consts: &[("WORKGROUP", ConstValue::U32(8))],
         features: &[],
         needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: "channels",
+        shader: CONVOLUTION,
+        consts: &[("WORKGROUP", ConstValue::U32(64))],
+        features: &[],
+        needs: NEEDS,
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
@@ -43,13 +60,16 @@ pub const VARIANTS: &[Variant] = &[
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    if variant.shader == CONVOLUTION {
+        return convolution::requests(variant);
+    }
     let mut requests = Vec::new();
     for head in [7, 64] {
         for (decay, beta) in [(None, false), (Some(true), true), (Some(false), false)] {
-            for past in [false, true] {
-                for resumed in [false, true] {
-                    requests.push(request(variant, head, decay, [beta, past, resumed]));
-                }
+            for [past, resumed, span] in
+                [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 1]].map(|row| row.map(|on| on == 1))
+            {
+                requests.push(request(variant, head, decay, [beta, past, resumed, span]));
             }
         }
     }
@@ -61,7 +81,7 @@ fn request(
     variant: &Variant,
     head: u64,
     decay: Option<bool>,
-    [beta, past, resumed]: [bool; 3],
+    [beta, past, resumed, span]: [bool; 4],
 ) -> ShaderRequest {
     let consts = variant.consts.iter();
     let request = ShaderRequest::new(variant.shader).with("HEAD", ConstValue::U32(head as u32));
@@ -72,16 +92,21 @@ fn request(
         (beta, "beta"),
         (past, "past"),
         (resumed, "resumed"),
+        (span, "span"),
     ];
     let wanted = wanted.into_iter().filter(|(on, _)| *on);
     wanted.fold(request, |request, (_, name)| request.feature(name))
 }
 
-/// Computes [`LinearAttention`], with its inputs and outputs.
+/// Computes [`LinearAttention`](crate::ops::linear_attention::LinearAttention) and, with
+/// a seventh input, its stateful kind, with the inputs and outputs of these. The state
+/// of the latter is absent where it is updated in place.
 #[derive(Debug, Clone, Copy)]
 pub struct LinearAttentionKernel {
-    /// What to compute.
-    pub op: LinearAttention,
+    /// Which heads belong together.
+    pub(crate) heads: Heads,
+    /// What outputs are multiplied with; `None` for `1 / sqrt(D)`.
+    pub(crate) scale: Option<f32>,
 }
 
 impl Kernel for LinearAttentionKernel {
@@ -90,7 +115,7 @@ impl Kernel for LinearAttentionKernel {
     }
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
-        let sizes = self.op.sizes(cx.input(0)?, cx.input(2)?)?;
+        let sizes = self.heads.sizes(cx.input(0)?, cx.input(2)?)?;
         if sizes.head > LONGEST {
             let what = format!("a state of {} rows, more than {LONGEST}", sizes.head);
             return Err(Error::unsupported("LinearAttention", what));
@@ -98,10 +123,10 @@ impl Kernel for LinearAttentionKernel {
         let (batch, tokens) = (&cx.input(0)?.shape[0], &cx.input(0)?.shape[1]);
         // An iteration for each row of the state in each pass, and the end of each loop,
         // which drivers count as well.
-        let share = self.op.q_heads / self.op.kv_heads;
+        let share = self.heads.outputs / self.heads.states;
         let passes = (sizes.head + 1) * (3 + share) + share + 4;
         let around = 2 * (sizes.head + 1) + 2;
-        let can = |_: &Variant| cx.caps.loops_fit(passes + around);
+        let can = |variant: &Variant| variant.shader == SCAN && cx.caps.loops_fit(passes + around);
         let software = cx.caps.is_software();
         let suits = |variant: &Variant| (variant.name == "few_columns") == software;
         let forced = cx.policy.force.contains_key(FAMILY);
@@ -114,18 +139,23 @@ impl Kernel for LinearAttentionKernel {
         let width =
             |index: usize| cx.inputs.get(index).and_then(Option::as_ref).map(|ty| ty.width());
         let (decay, beta) = (width(4), width(5));
-        let state = sizes.head * sizes.value * self.op.kv_heads;
+        let state = sizes.head * sizes.value * self.heads.states;
         let token = |width: u64| tokens * (width * 4);
         let mut row: Vec<Dim> = vec![
-            token(sizes.head * self.op.q_heads),
-            token(sizes.head * self.op.kv_heads),
-            token(sizes.value * self.op.kv_heads),
-            token(sizes.value * self.op.q_heads),
+            token(sizes.head * self.heads.queries()),
+            token(sizes.head * self.heads.keys),
+            token(sizes.value * self.heads.states),
+            token(sizes.value * self.heads.outputs),
             (state * 4).into(),
         ];
         row.extend([&decay, &beta].into_iter().flatten().map(|width| tokens * width * 4u64));
+        let has = |index: usize| cx.inputs.get(index).is_some_and(Option::is_some);
         let parts = parts::split(cx, "a sequence of LinearAttention", batch, &row)?;
         let mut dispatches = Vec::new();
+        if has(6) && has(3) {
+            let label = format!("{FAMILY}/{}", variant.name);
+            dispatches = copies(cx, "a state", [3, 1], &label)?;
+        }
         for part in &parts {
             // Without tokens the state goes through all the same.
             for first in (0..all.max(1)).step_by(chunk as usize) {
@@ -136,84 +166,7 @@ impl Kernel for LinearAttentionKernel {
     }
 
     fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
-        let (q, k, v) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
-        let (past, decay, beta) = (cx.optional(3), cx.optional(4), cx.optional(5));
-        let [batch, tokens, hidden] = q.extents[..] else {
-            return Err(Error::internal("linear attention over other than rank 3"));
-        };
-        let (heads, groups) = (self.op.q_heads as usize, self.op.kv_heads as usize);
-        let (head, value) = (hidden / heads, v.extents[2] / groups);
-        let widths = [&decay, &beta].map(|t| t.as_ref().map_or(1, |t| t.extents[2]));
-        let (q, k, v) = (q.read::<f32>(), k.read::<f32>(), v.read::<f32>());
-        let [past, decay, beta] = [past, decay, beta].map(|t| t.map(|t| t.read::<f32>()));
-        let scale = self.op.scale_for(head as u64);
-        let share = heads / groups;
-        let (outputs, states) = cx.outputs.split_at_mut(1);
-        let present = states
-            .first_mut()
-            .ok_or_else(|| Error::internal("no present state"))?
-            .write::<f32>()?;
-        let y = outputs[0].write::<f32>()?;
-        match &past {
-            Some(past) => present.copy_from_slice(past),
-            None => present.fill(0.0),
-        }
-        let slab = |number: usize, state: &mut [f32]| -> Vec<f32> {
-            let (b, g) = (number / groups, number % groups);
-            let mut out = vec![0.0; tokens * share * value];
-            let mut u = vec![0.0; value];
-            let mut held = vec![0.0; value];
-            for t in 0..tokens {
-                let token = b * tokens + t;
-                let key = &k[(token * groups + g) * head..][..head];
-                u.copy_from_slice(&v[(token * groups + g) * value..][..value]);
-                if let Some(decay) = &decay {
-                    let each = widths[0] == groups * head;
-                    for (i, row) in state.chunks_mut(value).enumerate() {
-                        let at = if each { g * head + i } else { g };
-                        let factor = decay[token * widths[0] + at].exp();
-                        row.iter_mut().for_each(|s| *s *= factor);
-                    }
-                }
-                if let Some(beta) = &beta {
-                    let rate = beta[token * widths[1] + g.min(widths[1] - 1)];
-                    // Summed by itself: each partial sum of a small product taken from a
-                    // large value would be rounded as the value is.
-                    held.fill(0.0);
-                    for (row, key) in state.chunks(value).zip(key) {
-                        held.iter_mut().zip(row).for_each(|(held, s)| *held += s * key);
-                    }
-                    u.iter_mut().zip(&held).for_each(|(u, held)| *u = (*u - held) * rate);
-                }
-                for (row, key) in state.chunks_mut(value).zip(key) {
-                    row.iter_mut().zip(&u).for_each(|(s, u)| *s += key * u);
-                }
-                for h in 0..share {
-                    let query = &q[(token * heads + g * share + h) * head..][..head];
-                    let out = &mut out[(t * share + h) * value..][..value];
-                    for (row, q) in state.chunks(value).zip(query) {
-                        out.iter_mut().zip(row).for_each(|(out, s)| *out += q * s);
-                    }
-                    out.iter_mut().for_each(|out| *out *= scale);
-                }
-            }
-            out
-        };
-        let slabs: Vec<Vec<f32>> = present
-            .par_chunks_mut((head * value).max(1))
-            .enumerate()
-            .map(|(number, state)| slab(number, state))
-            .collect();
-        for (number, out) in slabs.iter().enumerate() {
-            let (b, g) = (number / groups, number % groups);
-            for t in 0..tokens {
-                let at = ((b * tokens + t) * heads + g * share) * value;
-                y[at..at + share * value]
-                    .copy_from_slice(&out[t * share * value..][..share * value]);
-            }
-        }
-        debug_assert!(slabs.len() <= batch * groups);
-        Ok(())
+        cpu::run(self, cx)
     }
 }
 
@@ -228,15 +181,16 @@ impl LinearAttentionKernel {
         [first, count]: [u64; 2],
         row: &[Dim],
     ) -> Result<Dispatch> {
-        let sizes = self.op.sizes(cx.input(0)?, cx.input(2)?)?;
+        let sizes = self.heads.sizes(cx.input(0)?, cx.input(2)?)?;
         let (batch, tokens) = (&cx.input(0)?.shape[0], &cx.input(0)?.shape[1]);
         let present = |index: usize| cx.inputs.get(index).is_some_and(Option::is_some);
-        let (past, beta) = (present(3), present(5));
+        let (beta, span) = (present(5), present(6));
+        let past = present(3) && !span;
         let decay = cx
             .inputs
             .get(4)
             .and_then(Option::as_ref)
-            .map(|ty| ty.width() != Dim::from(self.op.kv_heads) || sizes.head == 1);
+            .map(|ty| ty.width() != Dim::from(self.heads.states) || sizes.head == 1);
         let mut places = vec![
             ("q", Place::Input(0)),
             ("k", Place::Input(1)),
@@ -253,33 +207,42 @@ impl LinearAttentionKernel {
         }
         let number = |value: u64| Param::U32(value as u32);
         if past {
-            let bytes = sizes.head * sizes.value * self.op.kv_heads * 4;
+            let bytes = sizes.head * sizes.value * self.heads.states * 4;
             bindings.push(("past", part.view(Place::Input(3), bytes)));
         }
-        let columns = part.live(batch) * (self.op.kv_heads * sizes.value);
+        if span {
+            bindings.push(("span", View::all(Place::Input(6))));
+        }
+        let columns = part.live(batch) * (self.heads.states * sizes.value);
         let mut params: Vec<(&'static str, Param)> = vec![
             ("columns", (&columns).into()),
             ("tokens", tokens.into()),
             ("first", number(first)),
             ("count", number(count)),
-            ("heads", number(self.op.q_heads)),
-            ("groups", number(self.op.kv_heads)),
+            ("heads", number(self.heads.outputs)),
+            ("groups", number(self.heads.states)),
+            ("keys", number(self.heads.keys)),
+            ("queries", number(self.heads.queries())),
+            ("tiled", Param::U32(u32::from(self.heads.tiled))),
             ("value", number(sizes.value)),
-            ("scale", Param::F32(self.op.scale_for(sizes.head))),
+            ("scale", Param::F32(scale_for(self.scale, sizes.head))),
         ];
         for (name, index) in [("decays", 4), ("betas", 5)] {
             if let Some(ty) = cx.inputs.get(index).and_then(Option::as_ref) {
                 params.push((name, ty.width().into()));
             }
         }
+        if span {
+            params.push(("first_sequence", number(part.first)));
+        }
         let workgroup = u64::from(variant.needs.invocations);
         // The state given is read once; after that it is in the result.
-        let resumed = first > 0;
+        let resumed = first > 0 || span;
         if resumed {
             bindings.retain(|(name, _)| *name != "past");
         }
         Ok(Dispatch {
-            shader: request(variant, sizes.head, decay, [beta, past && !resumed, resumed]),
+            shader: request(variant, sizes.head, decay, [beta, past && !resumed, resumed, span]),
             variant: format!("{FAMILY}/{}", variant.name),
             bindings,
             params,

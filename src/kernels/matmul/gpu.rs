@@ -39,11 +39,12 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         align: u64::from(cx.caps.storage_alignment()),
         bias: !kernel.gated && cx.inputs.get(2).is_some_and(Option::is_some),
         lanes: variants::coop_lanes(cx),
+        together: cx.together(1)?,
         g,
         layout,
         bounds,
     };
-    let parts = split::parts(&product.g, bounds, &layout, cx.caps, matrices)?;
+    let parts = split::parts(&product.g, bounds, &layout, cx.caps, (matrices, product.together))?;
     parts.iter().map(|part| product.dispatch(part)).collect()
 }
 
@@ -57,6 +58,7 @@ struct Product<'a> {
     align: u64,
     bias: bool,
     lanes: u32,
+    together: u64,
 }
 
 /// A part of a buffer: where the binding starts, and from there to the part.
@@ -132,6 +134,7 @@ impl Product<'_> {
             k_tail: !eights && !self.layout.dtype.is_quantised(),
             m: self.bounds.m,
             lanes: self.lanes,
+            together: self.together,
         }
     }
 
@@ -198,7 +201,7 @@ impl Product<'_> {
             if self.layout.has_head() {
                 bindings.push((head, view(Place::Head(input), head_at, head_len)));
             }
-            base = extra / self.layout.block_len as u64;
+            base = extra / self.layout.block_len as u64 * self.together;
         }
         if self.layout.has_codebook() {
             bindings.push(("w_table", View::all(Place::Codebook(self.layout.dtype))));

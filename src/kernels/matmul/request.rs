@@ -43,6 +43,8 @@ pub(super) struct Options {
     pub(super) m: u64,
     /// Invocations of a subgroup, for cooperative matrices.
     pub(super) lanes: u32,
+    /// Rows of B in memory that take turns.
+    pub(super) together: u64,
 }
 
 impl Options {
@@ -94,6 +96,9 @@ impl Options {
         }
         for (name, value) in variant.consts {
             request = request.with(*name, *value);
+        }
+        if self.weight.is_quantised() {
+            request = request.with("TOGETHER", self.together as u32);
         }
         match variant.shader {
             "matmul/matvec" => request = request.with("ROWS", self.rows()),
@@ -165,6 +170,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         k_tail: false,
         m: 1,
         lanes: if variant.name == "coop_8" { 8 } else { 32 },
+        together: 1,
     };
     let silu = Some(Unary::Silu);
     let mut all = vec![

@@ -51,7 +51,8 @@ pub(super) fn weight_bytes(layout: &DeviceLayout, elements: u64) -> (u64, u64) {
     (blocks * layout.body_bytes_per_block as u64, blocks * layout.head_bytes_per_block as u64)
 }
 
-/// The parts of a product, in the order they must run.
+/// The parts of a product, in the order they must run: `matrices` of A, B and C, and
+/// how many rows of B in memory take turns.
 ///
 /// # Errors
 /// [`Error::Limit`] if a single row is over the limit, [`Error::Unsupported`]
@@ -61,7 +62,7 @@ pub(super) fn parts(
     bounds: Bounds,
     layout: &DeviceLayout,
     caps: &DeviceCaps,
-    matrices: [u64; 3],
+    (matrices, together): ([u64; 3], u64),
 ) -> Result<Vec<Part>> {
     let Bounds { m, n, k } = bounds;
     let limit = caps.max_binding();
@@ -79,7 +80,8 @@ pub(super) fn parts(
     if g.batch.len() <= BATCH_DIMS && largest.iter().all(|&bytes| bytes <= limit) {
         return Ok(vec![whole]);
     }
-    let cut = Cut { g, bounds, layout, limit, align: u64::from(caps.storage_alignment()) };
+    let align = u64::from(caps.storage_alignment());
+    let cut = Cut { g, bounds, layout, limit, align, together };
     let steps = cut.steps()?;
     let mut parts = Vec::new();
     for matrix in cut.matrices(zc)? {
@@ -116,6 +118,8 @@ struct Cut<'a> {
     layout: &'a DeviceLayout,
     limit: u64,
     align: u64,
+    /// Rows of B that take turns: a cut does not go through them.
+    together: u64,
 }
 
 impl Cut<'_> {
@@ -183,7 +187,7 @@ impl Cut<'_> {
         if !self.layout.dtype.is_quantised() {
             return self.lines("a row of b", body);
         }
-        let mut group = 1;
+        let mut group = self.together;
         for bytes in [body, head] {
             if bytes > 0 {
                 // The alignment is a power of two, and so is what it shares.

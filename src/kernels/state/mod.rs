@@ -96,8 +96,8 @@ impl Kernel for ScatterKernel {
         let index_parts = parts::split(cx, "write_indices", &update.shape[0], &[4u64.into()])?;
         let mut dispatches = Vec::new();
         if cx.inputs.first().is_some_and(Option::is_some) {
-            let bytes = cx.bound(&bytes)?;
-            dispatches.extend(windows.iter().map(|window| copy(window, &words, bytes, variant)));
+            let label = format!("{FAMILY}/{}", variant.name);
+            dispatches = copies(cx, "cache", [0, 0], &label)?;
         }
         for window in &windows {
             for run in &runs {
@@ -168,18 +168,34 @@ fn words_view(window: &Part, place: Place, bytes: u64) -> View {
     View::range(place, first, (window.count * 4).min(bytes - first))
 }
 
-/// Copies a window of the old cache, of so many bytes, to the new one.
-fn copy(window: &Part, words: &Dim, bytes: u64, variant: &Variant) -> Dispatch {
-    let live = window.live(words);
-    Dispatch {
-        shader: ShaderRequest::new(COPY),
-        variant: format!("{FAMILY}/{}", variant.name),
-        bindings: vec![
-            ("source", words_view(window, Place::Input(0), bytes)),
-            ("sink", words_view(window, Place::Output(0), bytes)),
-        ],
-        params: vec![("words", (&live).into())],
-        grid: Grid::Linear(live.ceil_div(64u64)),
-        work: live,
-    }
+/// Copies an input to an output of the same type, for kernels that go on from there;
+/// `label` is the variant that does.
+///
+/// # Errors
+/// As [`parts::split`].
+pub(crate) fn copies(
+    cx: &GpuCx<'_>,
+    what: &str,
+    [input, output]: [usize; 2],
+    label: &str,
+) -> Result<Vec<Dispatch>> {
+    let ty = cx.input(input)?;
+    let bytes = ty.elements() * ty.dtype.block_bytes();
+    let words = bytes.ceil_div(4u64);
+    let bytes = cx.bound(&bytes)?;
+    let copy = |window: &Part| {
+        let live = window.live(&words);
+        Dispatch {
+            shader: ShaderRequest::new(COPY),
+            variant: label.into(),
+            bindings: vec![
+                ("source", words_view(window, Place::Input(input), bytes)),
+                ("sink", words_view(window, Place::Output(output), bytes)),
+            ],
+            params: vec![("words", (&live).into())],
+            grid: Grid::Linear(live.ceil_div(64u64)),
+            work: live,
+        }
+    };
+    Ok(parts::split(cx, what, &words, &[4u64.into()])?.iter().map(copy).collect())
 }

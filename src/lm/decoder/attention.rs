@@ -8,15 +8,29 @@ use crate::ops::elementwise::Unary;
 use crate::ops::rotary::RotaryEmbedding;
 use crate::tensor::{DType, Tensor};
 
+/// Queries, keys and values: F32 `[batch, query, heads, size]` each; and what the
+/// result is multiplied with, where there is something: `[.., heads * size]`.
+struct Heads {
+    q: ValueId,
+    k: ValueId,
+    v: ValueId,
+    gate: Option<ValueId>,
+}
+
 impl Blocks<'_> {
     pub(super) fn attention(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
+        let mut gate = None;
         let (q, keys, values) = match self.shared_caches(block)? {
             Some((keys, values)) => (self.turned_queries(block, x)?, keys, values),
             None => {
                 let [q, k, v] = match &spec.latent {
                     Some(latent) => self.latent_heads(block, latent, x)?,
-                    None => self.turned_heads(block, x)?,
+                    None => {
+                        let heads = self.heads(block, x)?;
+                        gate = heads.gate;
+                        self.turned_heads(block, heads)?
+                    }
                 };
                 let keys = self.append(block, "k", k, spec.key_size)?;
                 let values = self.append(block, "v", v, spec.value_size)?;
@@ -42,6 +56,10 @@ impl Blocks<'_> {
             Some(latent) => self.out_of_latent(block, latent, mixed),
             None => {
                 let width = spec.heads * spec.value_size;
+                let mixed = match gate {
+                    Some(gate) => self.g.mul(mixed, gate)?,
+                    None => mixed,
+                };
                 let mixed = self.sub_norm(block, "attn_sub_norm", mixed, width)?;
                 self.linear(block, "attn_output", mixed, spec.width, width)
             }
@@ -103,9 +121,9 @@ impl Blocks<'_> {
     }
 
     /// Queries, keys and values, the first two normalised and rotated.
-    fn turned_heads(&mut self, block: usize, x: ValueId) -> Result<[ValueId; 3]> {
+    fn turned_heads(&mut self, block: usize, heads: Heads) -> Result<[ValueId; 3]> {
         let spec = self.spec;
-        let [mut q, mut k, mut v] = self.heads(block, x)?;
+        let Heads { mut q, mut k, mut v, .. } = heads;
         if spec.streams.is_some() {
             v = self.bare_norm(v)?;
         }
@@ -177,14 +195,12 @@ impl Blocks<'_> {
         self.normalised(&name, x, size)
     }
 
-    /// Queries, keys and values: F32 `[batch, query, heads, size]` each.
-    fn heads(&mut self, block: usize, x: ValueId) -> Result<[ValueId; 3]> {
+    /// What attention is computed of; each head of queries may have a gate behind it.
+    fn heads(&mut self, block: usize, x: ValueId) -> Result<Heads> {
         let spec = self.spec;
-        let sizes = [
-            (spec.heads, spec.key_size),
-            (spec.kv_heads, spec.key_size),
-            (spec.kv_heads, spec.value_size),
-        ];
+        let query = if spec.gated_attention { 2 * spec.key_size } else { spec.key_size };
+        let sizes =
+            [(spec.heads, query), (spec.kv_heads, spec.key_size), (spec.kv_heads, spec.value_size)];
         let all = sizes.iter().map(|(heads, size)| heads * size).sum();
         let (mut done, mut projected) = (0, [x; 3]);
         for (i, (heads, size)) in sizes.into_iter().enumerate() {
@@ -204,7 +220,15 @@ impl Blocks<'_> {
             let shape = [sequences, query, heads.into(), size.into()];
             projected[i] = self.g.reshape(y, &shape)?;
         }
-        Ok(projected)
+        let [q, k, v] = projected;
+        if !spec.gated_attention {
+            return Ok(Heads { q, k, v, gate: None });
+        }
+        let gate = self.part(q, spec.key_size..query)?;
+        let gate = self.g.unary(Unary::Sigmoid, gate)?;
+        let gate = self.flattened(gate, spec.heads * spec.key_size)?;
+        let q = self.part(q, 0..spec.key_size)?;
+        Ok(Heads { q, k, v, gate: Some(gate) })
     }
 
     pub(super) fn rotate(&mut self, block: usize, x: ValueId) -> Result<ValueId> {

@@ -33,13 +33,10 @@ impl Blocks<'_> {
         let width = self.spec.width;
         if !self.spec.gated {
             let up = self.linear(block, "ffn_up", x, inner, width)?;
-            let mut active = match self.spec.xielu.get(block).copied() {
+            let active = match self.spec.xielu.get(block).copied() {
                 Some(curve) => self.xielu(curve, up)?,
-                None => self.g.unary(self.spec.activation, up)?,
+                None => self.activated(up)?,
             };
-            if self.spec.squared {
-                active = self.g.mul(active, active)?;
-            }
             return self.linear(block, "ffn_down", active, width, inner);
         }
         let (gate, up) = if self.spec.fused_gate {
@@ -55,6 +52,12 @@ impl Blocks<'_> {
         let gated = self.bounded_gate(gate, up)?;
         let gated = self.sub_norm(block, "ffn_sub_norm", gated, inner)?;
         self.linear(block, "ffn_down", gated, width, inner)
+    }
+
+    /// The activation, multiplied with itself where it is.
+    pub(in crate::lm) fn activated(&mut self, x: ValueId) -> Result<ValueId> {
+        let active = self.g.unary(self.spec.activation, x)?;
+        if self.spec.squared { self.g.mul(active, active) } else { Ok(active) }
     }
 
     /// See [`Xielu`].

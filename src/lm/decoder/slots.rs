@@ -40,6 +40,12 @@ impl Slots {
         self.spread(g, x, self.queries)
     }
 
+    /// How many tokens of each slot came before this step; for one that takes no part,
+    /// the capacity.
+    pub(super) fn write(&self) -> ValueId {
+        self.write
+    }
+
     /// Appends keys or values `[1, query, heads, size]` to a cache.
     pub(super) fn append(
         &self,

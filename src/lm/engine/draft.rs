@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::lm::decoder::names;
-use crate::lm::draft::{padded, same_vocabulary};
+use crate::lm::draft::{must_go_back, padded, same_vocabulary};
 use crate::lm::file::ModelFile;
 use crate::lm::generate::common;
 use crate::lm::known::{Rows, Wanted};
@@ -50,7 +50,8 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// # Errors
-    /// [`Error::Input`] if the vocabularies differ or the number of tokens makes no
+    /// [`Error::Unsupported`] for a model that cannot go back; [`Error::Input`] if the
+    /// vocabularies differ or the number of tokens makes no
     /// sense; what loading a model gives.
     pub(super) async fn load(
         draft: EngineDraft,
@@ -64,6 +65,7 @@ impl Ahead {
             return Err(Error::input("tokens of a draft", expected, draft.tokens));
         }
         let file = ModelFile::new(draft.file)?;
+        must_go_back(file.spec())?;
         same_vocabulary(file.tokenizer(), model.tokenizer())?;
         // It may have been made for shorter texts.
         let slots = options.slots;

@@ -14,6 +14,7 @@ pub use request::{EngineCounters, EngineOptions, Event, Request, SequenceId, Wor
 pub use worker::{EngineHandle, Health, Sink, Ticket, Told};
 
 use super::decoder::names;
+use super::draft::must_go_back;
 use super::file::{ModelFile, beyond_context};
 use super::generate::FinishReason;
 use super::known::{Rows, Taken};
@@ -113,7 +114,10 @@ impl Engine {
         let capacity = LEAST_CAPACITY.min(context);
         let chunk = chunk_of(backend, options.slots);
         let ahead = match draft {
-            Some(draft) => Some(Ahead::load(draft, &file, backend, options, progress).await?),
+            Some(draft) => {
+                must_go_back(file.spec())?;
+                Some(Ahead::load(draft, &file, backend, options, progress).await?)
+            }
             None => None,
         };
         let each = 1 + ahead.as_ref().map_or(0, |ahead| ahead.tokens);
@@ -240,6 +244,7 @@ impl Engine {
             if self.lost {
                 return Err(lost());
             }
+            self.forget_dropped();
             self.admit(&mut events).await;
             let shares = self.shares();
             self.draft(&shares, &mut events).await;
@@ -252,10 +257,23 @@ impl Engine {
         Ok(events)
     }
 
+    /// A step that was dropped half-way may have brought states forward; keys and values
+    /// that it wrote do no harm.
+    fn forget_dropped(&mut self) {
+        let goes_back = self.file.spec().goes_back();
+        for slot in self.slots.iter_mut().filter(|slot| slot.stepping) {
+            slot.stepping = false;
+            if !goes_back {
+                slot.kept.clear();
+            }
+        }
+    }
+
     /// Gives free slots to those that wait.
     async fn admit(&mut self, events: &mut Vec<(SequenceId, Event)>) {
+        let goes_back = self.file.spec().goes_back();
         while let Some(first) = self.queue.front() {
-            let Some(at) = slot::choose(&self.slots, first.tokens()) else { return };
+            let Some(at) = slot::choose(&self.slots, first.tokens(), goes_back) else { return };
             let room = first.room(AHEAD).min(self.context);
             let Some(mut sequence) = self.queue.pop_front() else { return };
             if let Some(reason) = sequence.limit(self.context) {
@@ -268,7 +286,7 @@ impl Engine {
             }
             self.now += 1;
             let prompt = sequence.tokens().len();
-            let reused = self.slots[at].take(sequence, self.now);
+            let reused = self.slots[at].take(sequence, self.now, goes_back);
             self.counters.reused_tokens += reused as u64;
             self.counters.prompt_tokens += (prompt - reused) as u64;
         }
@@ -352,7 +370,9 @@ impl Engine {
     }
 
     async fn run(&mut self, shares: &[Share], events: &mut Vec<(SequenceId, Event)>) {
+        shares.iter().for_each(|share| self.slots[share.slot].stepping = true);
         let outputs = self.compute(shares).await;
+        shares.iter().for_each(|share| self.slots[share.slot].stepping = false);
         let outputs = match outputs {
             Ok(outputs) => outputs,
             Err(error) => return self.fail_all(shares, error, events),

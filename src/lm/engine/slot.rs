@@ -4,7 +4,7 @@ use super::Event;
 use super::sequence::Sequence;
 use crate::error::Result;
 use crate::lm::file::ModelFile;
-use crate::lm::generate::common;
+use crate::lm::generate::{common, reusable};
 use crate::lm::known::{Known, Wanted};
 use crate::lm::sampler::Proposal;
 
@@ -16,6 +16,9 @@ pub(super) struct Slot {
     pub(super) sequence: Option<Sequence>,
     /// What a draft has its text go on with, in the step at hand.
     pub(super) proposed: Vec<Proposal>,
+    /// Whether a step that it takes part in is under way: what its caches hold is not
+    /// known if that is dropped.
+    pub(super) stepping: bool,
     /// When a sequence last got it.
     used: u64,
 }
@@ -24,10 +27,13 @@ pub(super) struct Slot {
 /// beginning of it, else the one that was not used for longest. A slot of which
 /// the prompt has less than half is left alone if there are others: who keeps a
 /// long conversation in it may come back.
-pub(super) fn choose(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
+pub(super) fn choose(slots: &[Slot], prompt: &[u32], goes_back: bool) -> Option<usize> {
     let free = || slots.iter().enumerate().filter(|(_, slot)| slot.sequence.is_none());
     let fits = |slot: &Slot| {
-        let same = common(&slot.kept, prompt);
+        let same = match goes_back {
+            true => common(&slot.kept, prompt),
+            false => reusable(&slot.kept, prompt, false),
+        };
         if same * 2 >= slot.kept.len() { same } else { 0 }
     };
     let best = free().map(|(i, slot)| (fits(slot), i)).filter(|(same, _)| *same > 0);
@@ -38,12 +44,10 @@ pub(super) fn choose(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
 
 impl Slot {
     /// Puts a sequence in; gives how many of its tokens are there already.
-    pub(super) fn take(&mut self, mut sequence: Sequence, now: u64) -> usize {
-        let reused = if sequence.wants_states() {
-            0
-        } else {
-            // The last token is computed in any case: its logits are wanted.
-            common(&self.kept, sequence.tokens()).min(sequence.tokens().len() - 1)
+    pub(super) fn take(&mut self, mut sequence: Sequence, now: u64, goes_back: bool) -> usize {
+        let reused = match sequence.wants_states() {
+            true => 0,
+            false => reusable(&self.kept, sequence.tokens(), goes_back),
         };
         self.kept.truncate(reused);
         self.used = now;
@@ -91,7 +95,7 @@ impl Slot {
             };
             all.extend(told);
             if let Some(same) = sequence.forget(context) {
-                self.kept.truncate(same);
+                self.kept.truncate(if file.spec().goes_back() { same } else { 0 });
                 break;
             }
             match proposal {
@@ -124,12 +128,23 @@ mod tests {
         kept.iter().map(slot).collect()
     }
 
+    fn choose(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
+        super::choose(slots, prompt, true)
+    }
+
+    fn slot_of(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
+        super::choose(slots, prompt, false)
+    }
+
     #[test]
     fn a_slot_with_a_good_beginning_comes_first() {
         let all = slots(&[(&[], 1), (&[1, 2, 3], 9), (&[1, 2], 8), (&[1, 9, 9, 9], 7)]);
         assert_eq!(choose(&all, &[1, 2, 3, 4]), Some(1));
         assert_eq!(choose(&all, &[1, 2, 4]), Some(1));
         assert_eq!(choose(&all, &[5]), Some(0));
+        // What cannot go back goes on from its last token.
+        assert_eq!(slot_of(&all, &[1, 2, 4]), Some(2));
+        assert_eq!(slot_of(&all, &[1, 9, 9]), Some(0));
         // One token of four is no reason to drop the others.
         assert_eq!(choose(&slots(&[(&[1, 9, 9, 9], 1), (&[], 2)]), &[1, 2]), Some(0));
         assert_eq!(choose(&slots(&[(&[1, 9, 9, 9], 2), (&[], 1)]), &[1, 2]), Some(1));

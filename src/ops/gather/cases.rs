@@ -27,6 +27,9 @@ fn table(dtype: DType) -> CaseFamily {
         vec![5, 1, 64],
         vec![19, 2, 0],
         vec![3, 0, 4],
+        // Rows that take turns on software adapters (`kernels/interleave.rs`).
+        vec![64, 3, 21],
+        vec![32, 1, 5],
         // More than one binding of 1 MiB.
         vec![1031, 2048 / dtype.block_len(), 7],
     ];

@@ -1,7 +1,7 @@
 //! What `LinearAttention` is tried on.
 
-use super::LinearAttention;
-use crate::tensor::DType;
+use super::{LinearAttention, StatefulConvolution, StatefulLinearAttention};
+use crate::tensor::{DType, Tensor};
 use crate::validate::{Case, CaseFamily, CaseInput, Values};
 
 /// Shapes are `[B, T, H, G, D, Dv]`. The last are more than a binding of 1 MiB,
@@ -66,4 +66,113 @@ fn build(shape: &[usize], past: bool, decay: Option<bool>, beta: Option<bool>) -
     let scale = past.then_some(0.3);
     let op = LinearAttention { q_heads: h as u64, kv_heads: g as u64, scale };
     Some(Case { op: std::sync::Arc::new(op), inputs })
+}
+
+/// Shapes are `[B, T, G, K, D, Dv]`; the last is more loop iterations than some drivers
+/// allow.
+const STEPS: [[usize; 6]; 9] = [
+    [1, 1, 1, 1, 1, 1],
+    [2, 5, 4, 2, 7, 5],
+    [5, 9, 6, 3, 16, 33],
+    [3, 1, 4, 4, 64, 11],
+    [0, 2, 2, 1, 4, 4],
+    [2, 0, 2, 1, 4, 4],
+    [4, 37, 5, 1, 16, 1],
+    [2, 901, 2, 1, 13, 3],
+    // More than a binding of 1 MiB.
+    [5, 301, 4, 2, 64, 32],
+];
+
+pub(crate) fn stateful_cases() -> Vec<CaseFamily> {
+    let mut families = Vec::new();
+    // What Mamba-2, Mamba and gated delta nets have.
+    let kinds = [(Some(false), None), (Some(true), None), (Some(false), Some(true))];
+    for (decay, beta) in kinds {
+        for (state, tiled) in [(true, false), (true, true), (false, false)] {
+            let kind = if state { "state" } else { "value" };
+            let label = format!(
+                "StatefulLinearAttention {kind}, tiled {tiled}, decay of each row {decay:?}, \
+                 beta {beta:?}"
+            );
+            let shapes = STEPS.iter().map(|shape| shape.to_vec());
+            families.push(CaseFamily::new(label, shapes, move |shape| {
+                step(shape, (decay, beta), state, tiled)
+            }));
+        }
+    }
+    families
+}
+
+fn step(
+    shape: &[usize],
+    (decay, beta): (Option<bool>, Option<bool>),
+    state: bool,
+    tiled: bool,
+) -> Option<Case> {
+    let &[b, t, g, k, d, dv] = shape else { return None };
+    if k == 0 || g == 0 || g % k != 0 {
+        return None;
+    }
+    let mut like = build(&[b, t, g, g, d, dv], true, decay, beta)?;
+    for (index, values) in [(0, Values::Normal(1.0)), (1, Values::Normal(0.7 / (d as f64).sqrt()))]
+    {
+        like.inputs[index] = Some(CaseInput::run(DType::F32, &[b, t, k * d]).values(values));
+    }
+    if state {
+        like.inputs[3] = like.inputs[3].take().map(CaseInput::state);
+    }
+    like.inputs.push(Some(spans(b, t)));
+    let op = StatefulLinearAttention { states: g as u64, keys: k as u64, tiled, scale: Some(0.3) };
+    Some(Case { op: std::sync::Arc::new(op), inputs: like.inputs })
+}
+
+/// Sequences that begin and that go on, with no padding, some, and nothing else.
+fn spans(batch: usize, rows: usize) -> CaseInput {
+    let skips = [0, 1, -2, rows as i32, rows as i32 + 7, rows as i32 / 2];
+    let of = |b: usize| [(b as i32 + 1) % 2 * 5, skips[b % skips.len()]];
+    let numbers: Vec<i32> = (0..batch).flat_map(of).collect();
+    match Tensor::from_i32(&[batch, 2], &numbers) {
+        Ok(tensor) => CaseInput::exact(tensor),
+        Err(_) => CaseInput::run(DType::I32, &[batch, 2]),
+    }
+}
+
+pub(crate) fn convolution_cases() -> Vec<CaseFamily> {
+    // [B, T, C, K]; the last one is over 1 MiB.
+    let shapes = [
+        [1, 1, 1, 2],
+        [2, 5, 7, 4],
+        [6, 3, 33, 4],
+        [5, 9, 16, 3],
+        [1, 2, 65, 16],
+        [0, 2, 4, 4],
+        [2, 0, 4, 4],
+        [3, 301, 512, 4],
+    ];
+    let mut families = Vec::new();
+    for (bias, state) in [(false, true), (true, true), (true, false)] {
+        families.push(CaseFamily::new(
+            format!("StatefulConvolution bias {bias}, state {state}"),
+            shapes.iter().map(|shape| shape.to_vec()),
+            move |shape| convolution(shape, bias, state),
+        ));
+    }
+    families
+}
+
+fn convolution(shape: &[usize], bias: bool, state: bool) -> Option<Case> {
+    let &[b, t, c, k] = shape else { return None };
+    if c == 0 || !(2..=16).contains(&k) {
+        return None;
+    }
+    let f32s = |extents: &[usize]| CaseInput::run(DType::F32, extents);
+    let before = f32s(&[b, k - 1, c]);
+    let inputs = vec![
+        Some(f32s(&[b, t, c])),
+        Some(f32s(&[c, k])),
+        bias.then(|| f32s(&[c])),
+        Some(if state { before.state() } else { before }),
+        Some(spans(b, t)),
+    ];
+    Some(Case { op: std::sync::Arc::new(StatefulConvolution), inputs })
 }

@@ -1,19 +1,25 @@
 //! Linear attention: keys and values are gathered in a state of fixed size.
 
 mod cases;
+mod convolution;
 mod onnx;
+mod scan;
+mod stateful;
 
-pub(crate) use cases::cases;
+pub(crate) use cases::{cases, convolution_cases, stateful_cases};
+pub use convolution::StatefulConvolution;
 pub(crate) use onnx::ONNX;
+pub use stateful::StatefulLinearAttention;
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefTensor};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, GraphBuilder, TensorType, ValueId};
 use crate::kernels::linear_attention::LinearAttentionKernel;
-use crate::ops::elementwise::exp_error;
 use crate::tensor::DType;
-use crate::validate::error_model::{gamma, smallest_normal};
+use scan::Scan;
+
+pub(crate) use scan::Span;
 
 /// ONNX `LinearAttention` (opset 27).
 ///
@@ -50,6 +56,20 @@ pub struct LinearAttention {
 const NAME: &str = "LinearAttention";
 const INPUTS: &[&str] = &["query", "key", "value", "past_state", "decay", "beta"];
 
+/// Which heads belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heads {
+    /// States, each with a head of values, a decay and a beta.
+    pub(crate) states: u64,
+    /// Heads of the output; several read one state where there are more.
+    pub(crate) outputs: u64,
+    /// Heads of keys. Where they are fewer than states, states share them, and
+    /// queries too.
+    pub(crate) keys: u64,
+    /// States that share a key are `keys` apart, not neighbours.
+    pub(crate) tiled: bool,
+}
+
 /// Rows and columns of a state.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
@@ -57,10 +77,21 @@ pub(crate) struct Sizes {
     pub(crate) value: u64,
 }
 
-impl LinearAttention {
-    /// What outputs are multiplied with, for heads of this size.
-    pub(crate) fn scale_for(&self, head: u64) -> f32 {
-        self.scale.unwrap_or_else(|| (1.0 / (head as f64).sqrt()) as f32)
+impl Heads {
+    /// Heads of queries.
+    pub(crate) fn queries(&self) -> u64 {
+        if self.keys == self.states { self.outputs } else { self.keys }
+    }
+
+    /// The key head of a state.
+    pub(crate) fn key(&self, state: usize) -> usize {
+        let (states, keys) = (self.states as usize, self.keys as usize);
+        if self.tiled { state % keys } else { state / (states / keys) }
+    }
+
+    /// The query head of an output.
+    pub(crate) fn query(&self, output: usize) -> usize {
+        if self.keys == self.states { output } else { self.key(output) }
     }
 
     /// The sizes that the widths of query and value leave.
@@ -72,7 +103,19 @@ impl LinearAttention {
                 Error::rule(NAME, format!("{ty} does not have {heads} heads of a constant size"))
             })
         };
-        Ok(Sizes { head: share(query, self.q_heads)?, value: share(value, self.kv_heads)? })
+        Ok(Sizes { head: share(query, self.queries())?, value: share(value, self.states)? })
+    }
+}
+
+/// What outputs are multiplied with, for heads of this size.
+pub(crate) fn scale_for(scale: Option<f32>, head: u64) -> f32 {
+    scale.unwrap_or_else(|| (1.0 / (head as f64).sqrt()) as f32)
+}
+
+impl LinearAttention {
+    fn grouping(&self) -> Heads {
+        let (states, outputs) = (self.kv_heads, self.q_heads);
+        Heads { states, outputs, keys: states, tiled: false }
     }
 }
 
@@ -98,7 +141,7 @@ impl Operator for LinearAttention {
             return rules.broken("scale must be finite");
         }
         let (query, value) = (rules.input(0)?, rules.input(2)?);
-        let sizes = self.sizes(query, value)?;
+        let sizes = self.grouping().sizes(query, value)?;
         let (batch, tokens) = (&query.shape[0], &query.shape[1]);
         for index in [1, 2, 4, 5] {
             if rules.optional(index).is_some() {
@@ -128,14 +171,7 @@ impl Operator for LinearAttention {
     }
 
     fn reference(&self, inputs: &[Option<&RefTensor>]) -> Result<Vec<RefTensor>> {
-        let scan = Scan::new(self, inputs, 0.0)?;
-        let run = scan.run();
-        let [batch, tokens] = [scan.batch, scan.tokens];
-        let width = scan.heads * scan.value;
-        Ok(vec![
-            RefTensor::real(DType::F32, &[batch, tokens, width], run.y.0),
-            RefTensor::real(DType::F32, &[batch, scan.groups, scan.head, scan.value], run.state.0),
-        ])
+        Scan::new(self.grouping(), self.scale, inputs, 0.0)?.values()
     }
 
     /// Errors are carried along with the state. An element s that is off by e:
@@ -152,155 +188,15 @@ impl Operator for LinearAttention {
     fn bound(&self, cx: &BoundCx<'_>) -> Result<Vec<Vec<f64>>> {
         // All of it is in f32, whatever matrix products use.
         let unit = super::Arithmetic::F32.unit();
-        let run = Scan::new(self, cx.inputs, unit)?.run();
-        Ok(vec![run.y.1, run.state.1])
+        Scan::new(self.grouping(), self.scale, cx.inputs, unit)?.errors()
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
         let inputs: Vec<_> = (0..6).map(|index| cx.optional(index)).collect();
         let outputs = [cx.output(0)?, cx.output(1)?];
-        cx.call(LinearAttentionKernel { op: *self }, &inputs, &outputs);
+        let kernel = LinearAttentionKernel { heads: self.grouping(), scale: self.scale };
+        cx.call(kernel, &inputs, &outputs);
         Ok(())
-    }
-}
-
-/// The inputs with their roles; `unit` is 0 where no errors are wanted.
-struct Scan<'a> {
-    query: &'a [f64],
-    key: &'a [f64],
-    values: &'a [f64],
-    past: Option<&'a [f64]>,
-    decay: Option<(&'a [f64], usize)>,
-    beta: Option<(&'a [f64], usize)>,
-    batch: usize,
-    tokens: usize,
-    heads: usize,
-    groups: usize,
-    head: usize,
-    value: usize,
-    scale: f64,
-    unit: f64,
-}
-
-/// Values and their errors.
-type Inexact = (Vec<f64>, Vec<f64>);
-
-struct Run {
-    y: Inexact,
-    state: Inexact,
-}
-
-impl<'a> Scan<'a> {
-    fn new(op: &LinearAttention, inputs: &[Option<&'a RefTensor>], unit: f64) -> Result<Self> {
-        let at = |index: usize| inputs.get(index).copied().flatten();
-        let required = |index: usize| {
-            at(index).ok_or_else(|| Error::internal(format!("{NAME} input {index} is absent")))
-        };
-        let (query, value) = (required(0)?, required(2)?);
-        let wide = |index: usize| -> Result<Option<(&'a [f64], usize)>> {
-            let Some(tensor) = at(index) else { return Ok(None) };
-            Ok(Some((tensor.reals()?, tensor.extents[2])))
-        };
-        let head = query.extents[2] / op.q_heads as usize;
-        Ok(Scan {
-            query: query.reals()?,
-            key: required(1)?.reals()?,
-            values: value.reals()?,
-            past: at(3).map(RefTensor::reals).transpose()?,
-            decay: wide(4)?,
-            beta: wide(5)?,
-            batch: query.extents[0],
-            tokens: query.extents[1],
-            heads: op.q_heads as usize,
-            groups: op.kv_heads as usize,
-            head,
-            value: value.extents[2] / op.kv_heads as usize,
-            scale: op.scale_for(head as u64).into(),
-            unit,
-        })
-    }
-
-    fn run(&self) -> Run {
-        let states = self.batch * self.groups * self.head * self.value;
-        let outputs = self.batch * self.tokens * self.heads * self.value;
-        let mut run = Run {
-            y: (vec![0.0; outputs], vec![0.0; outputs]),
-            state: (vec![0.0; states], vec![0.0; states]),
-        };
-        for b in 0..self.batch {
-            for g in 0..self.groups {
-                for column in 0..self.value {
-                    self.column(b, g, column, &mut run);
-                }
-            }
-        }
-        run
-    }
-
-    /// A column of one state through all tokens.
-    fn column(&self, b: usize, g: usize, column: usize, run: &mut Run) {
-        let flush = if self.unit > 0.0 { smallest_normal(DType::F32) } else { 0.0 };
-        let gamma = if self.unit > 0.0 { gamma(self.head, self.unit) } else { 0.0 };
-        let round = 2.0 * self.unit;
-        let place = |i: usize| ((b * self.groups + g) * self.head + i) * self.value + column;
-        let start = |i: usize| self.past.map_or(0.0, |past| past[place(i)]);
-        let mut s: Vec<f64> = (0..self.head).map(start).collect();
-        let mut e = vec![0.0; self.head];
-        let share = self.heads / self.groups;
-        for t in 0..self.tokens {
-            let token = b * self.tokens + t;
-            let key = &self.key[(token * self.groups + g) * self.head..][..self.head];
-            let (mut u, mut off) =
-                (self.values[(token * self.groups + g) * self.value + column], 0.0);
-            if let Some((decay, width)) = self.decay {
-                for i in 0..self.head {
-                    let each = width != self.groups;
-                    let at = if each { g * self.head + i } else { g };
-                    let exponent = decay[token * width + at];
-                    let factor = exponent.exp();
-                    let wrong = if self.unit > 0.0 { exp_error(exponent) + round } else { 0.0 };
-                    e[i] = (e[i] + (s[i].abs() + e[i]) * wrong) * factor + flush;
-                    s[i] *= factor;
-                }
-            }
-            if let Some((beta, width)) = self.beta {
-                let (mut held, mut size, mut moved) = (0.0, 0.0, 0.0);
-                for i in 0..self.head {
-                    held += s[i] * key[i];
-                    size += (s[i].abs() + e[i]) * key[i].abs();
-                    moved += e[i] * key[i].abs();
-                }
-                let rate = beta[token * width + g.min(width - 1)];
-                off = moved + gamma * size + self.head as f64 * flush;
-                u -= held;
-                off += round * (u.abs() + off);
-                off = off * rate.abs() + round * (rate * u).abs() + flush;
-                u *= rate;
-            }
-            for i in 0..self.head {
-                let added = key[i] * u;
-                let wrong = key[i].abs() * off;
-                s[i] += added;
-                e[i] += wrong + round * (added.abs() + wrong + s[i].abs() + e[i]) + flush;
-            }
-            for h in g * share..(g + 1) * share {
-                let query = &self.query[(token * self.heads + h) * self.head..][..self.head];
-                let (mut sum, mut size, mut moved) = (0.0, 0.0, 0.0);
-                for i in 0..self.head {
-                    sum += query[i] * s[i];
-                    size += query[i].abs() * (s[i].abs() + e[i]);
-                    moved += query[i].abs() * e[i];
-                }
-                let at = (token * self.heads + h) * self.value + column;
-                let wrong = moved + gamma * size + self.head as f64 * flush;
-                run.y.0[at] = sum * self.scale;
-                run.y.1[at] = (wrong + round * (sum.abs() + wrong)) * self.scale.abs() + flush;
-            }
-        }
-        for i in 0..self.head {
-            run.state.0[place(i)] = s[i];
-            run.state.1[place(i)] = e[i];
-        }
     }
 }
 

@@ -41,8 +41,20 @@ const PLAIN: &[[usize; 3]] = &[
 ];
 
 /// For quantised weights: enough rows for every algorithm.
-const BLOCKS: &[[usize; 3]] =
-    &[[1, 1, 1], [1, 5, 67], [2, 2, 9], [8, 1, 33], [11, 3, 70], [70, 2, 66], [0, 1, 3], [2, 1, 0]];
+const BLOCKS: &[[usize; 3]] = &[
+    [1, 1, 1],
+    [1, 5, 67],
+    [2, 2, 9],
+    [8, 1, 33],
+    [11, 3, 70],
+    [70, 2, 66],
+    [0, 1, 3],
+    [2, 1, 0],
+    // Rows that take turns on software adapters (`kernels/interleave.rs`).
+    [1, 3, 64],
+    [5, 1, 32],
+    [37, 2, 96],
+];
 
 /// The cases of [`MatMul`].
 pub(crate) fn matmul_cases() -> Vec<CaseFamily> {

@@ -23,8 +23,16 @@ const PLAIN: &[[usize; 5]] = &[
     [3, 2, 2, 4, 0],
 ];
 
-const BLOCKS: &[[usize; 5]] =
-    &[[1, 2, 4, 1, 9], [1, 3, 7, 2, 66], [5, 2, 3, 1, 33], [40, 3, 4, 1, 70], [0, 1, 1, 1, 3]];
+const BLOCKS: &[[usize; 5]] = &[
+    [1, 2, 4, 1, 9],
+    [1, 3, 7, 2, 66],
+    [5, 2, 3, 1, 33],
+    [40, 3, 4, 1, 70],
+    [0, 1, 1, 1, 3],
+    // Rows that take turns on software adapters (`kernels/interleave.rs`).
+    [1, 2, 5, 3, 64],
+    [40, 3, 4, 2, 32],
+];
 
 /// The operator, x's rank, and the weights.
 fn family(dtype: DType, gated: bool, shared: bool, activation: Option<Unary>) -> CaseFamily {

@@ -33,10 +33,13 @@ fn main() {
 }
 
 fn answer(model: &mut LanguageModel, name: &str, count: u32, loading: Duration) -> String {
-    let run: fn(&mut LanguageModel) -> Duration = match name {
-        "smollm2_prefill/128" => |model| prefill(model, 128),
-        "smollm2_prefill/512" => |model| prefill(model, 512),
-        "smollm2_decode/64" => |model| decode(model, 64),
+    let Some((work, Ok(size))) = name.split_once('/').map(|(work, size)| (work, size.parse()))
+    else {
+        return "unknown".to_string();
+    };
+    let run: fn(&mut LanguageModel, u32) -> Duration = match work {
+        "smollm2_prefill" => prefill,
+        "smollm2_decode" => decode,
         _ => return "unknown".to_string(),
     };
     if count == 0 {
@@ -46,7 +49,7 @@ fn answer(model: &mut LanguageModel, name: &str, count: u32, loading: Duration) 
         let right = tokens[PROMPT.len()..] == ANSWER;
         return if right { millis(first, 1) } else { format!("wrong: {tokens:?}") };
     }
-    millis((0..count).map(|_| run(model)).sum(), count)
+    millis((0..count).map(|_| run(model, size)).sum(), count)
 }
 
 fn millis(time: Duration, count: u32) -> String {
@@ -62,8 +65,8 @@ fn prefill(model: &mut LanguageModel, count: u32) -> Duration {
 }
 
 /// So many tokens, one after the other, after a short prompt that does not count.
-fn decode(model: &mut LanguageModel, count: usize) -> Duration {
-    generated(model, &PROMPT, count + 1).1.1
+fn decode(model: &mut LanguageModel, count: u32) -> Duration {
+    generated(model, &PROMPT, count as usize + 1).1.1
 }
 
 /// The tokens, what the prompt took and what the steps after it took.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use wginfer::formats::gguf::{GgufFile, TensorInfo};
 use wginfer::gpu::SIZE_STEP;
+use wginfer::graph::{Bindings, Graph};
 use wginfer::lm::chat::ChatTemplate;
 use wginfer::lm::decoder::{self, DecoderOptions, Layout};
 use wginfer::lm::spec::DecoderSpec;
@@ -52,11 +53,13 @@ pub(super) struct TypeUse {
     pub(super) bytes: u64,
 }
 
-/// The keys and values of earlier tokens.
+/// What is kept of earlier tokens.
 #[derive(Debug)]
 pub(super) struct Cache {
     /// Elements of all blocks for one token.
     pub(super) elements_per_token: u64,
+    /// Bytes of recurrent states, which do not grow with the text.
+    pub(super) fixed_bytes: u64,
     /// The context that is taken without being asked for.
     pub(super) context: u64,
 }
@@ -73,6 +76,11 @@ impl<'f> Summary<'f> {
         let heads = number("attention.head_count");
         let width = number("embedding_length");
         let per_head = width.zip(heads).and_then(|(width, heads)| width.checked_div(heads));
+        // Some files have a number for each block; then there is not one to tell.
+        let kv_heads = match architecture.map(|name| format!("{name}.attention.head_count_kv")) {
+            Some(key) => meta.opt_u64(&key).map_or(None, |number| number.or(heads)),
+            None => heads,
+        };
         let tokens = meta.opt_strs("tokenizer.ggml.tokens").ok().flatten();
         let mut summary = Summary {
             name: text("general.name"),
@@ -84,7 +92,7 @@ impl<'f> Summary<'f> {
             width,
             feed_forward: number("feed_forward_length"),
             heads,
-            kv_heads: number("attention.head_count_kv").or(heads),
+            kv_heads,
             key_size: number("attention.key_length").or(per_head),
             tokenizer: text("tokenizer.ggml.model"),
             pre_tokenizer: text("tokenizer.ggml.pre"),
@@ -96,19 +104,27 @@ impl<'f> Summary<'f> {
             cache: None,
             problems: Vec::new(),
         };
-        summary.cache = summary.cache(number("attention.value_length").or(per_head));
         summary.count_tensors(file);
         summary.find_problems(file);
         summary
     }
 
-    fn cache(&self, value_size: Option<u64>) -> Option<Cache> {
-        let per_head = self.key_size?.checked_add(value_size?)?;
-        let elements = self.blocks?.checked_mul(self.kv_heads?)?.checked_mul(per_head)?;
-        Some(Cache {
-            elements_per_token: elements,
-            context: self.context?.min(DEFAULT_CONTEXT as u64),
-        })
+    /// What the graph's states take, for one sequence.
+    fn cache(&self, graph: &Graph) -> Option<Cache> {
+        let mut one = Bindings::new(graph.symbols().len());
+        for symbol in graph.symbols().iter().filter_map(|symbol| graph.symbol(&symbol.name)) {
+            one.set(symbol, 1);
+        }
+        let context = self.context?.min(DEFAULT_CONTEXT as u64);
+        let mut cache = Cache { elements_per_token: 0, fixed_bytes: 0, context };
+        for state in graph.states() {
+            let elements = state.ty.elements().eval(&one).ok()?;
+            match state.growing {
+                Some(_) => cache.elements_per_token += elements,
+                None => cache.fixed_bytes += state.ty.device_bytes(&one).ok()? as u64,
+            }
+        }
+        Some(cache)
     }
 
     fn count_tensors(&mut self, file: &'f GgufFile) {
@@ -150,8 +166,14 @@ impl<'f> Summary<'f> {
             self.problems.push(format!("{} tensors: {}{more}", row.name, first.join(", ")));
         }
         // A tensor of an unsupported type is not reported again as the graph's.
-        let built = if self.problems.is_empty() { graph(file) } else { spec(file).map(|_| ()) };
-        self.problems.extend(built.err().map(|e| e.to_string()));
+        let built = match self.problems.is_empty() {
+            true => graph(file).map(Some),
+            false => spec(file).map(|_| None),
+        };
+        match built {
+            Ok(graph) => self.cache = graph.as_ref().and_then(|graph| self.cache(graph)),
+            Err(error) => self.problems.push(error.to_string()),
+        }
         match Tokenizer::from_gguf(file) {
             Err(error) => self.problems.push(error.to_string()),
             Ok(tokenizer) if file.metadata().get("tokenizer.chat_template").is_some() => {
@@ -174,7 +196,7 @@ impl<'f> Summary<'f> {
     }
 
     pub(super) fn attention_line(&self) -> Option<String> {
-        let mut line = format!("{} heads", self.heads?);
+        let mut line = format!("{} heads", self.heads.filter(|&heads| heads > 0)?);
         if let Some(size) = self.key_size {
             line.push_str(&format!(" of {size}"));
         }
@@ -202,7 +224,7 @@ fn spec(file: &GgufFile) -> Result<DecoderSpec> {
 
 /// Builds the model's graph, which finds tensors that are missing or of the
 /// wrong shape; nothing of their data is read.
-fn graph(file: &GgufFile) -> Result<()> {
+fn graph(file: &GgufFile) -> Result<Graph> {
     let weights = |name: &str| match file.tensor_info(name) {
         Some(info) => info.load().map(Some),
         None => Ok(None),
@@ -213,7 +235,7 @@ fn graph(file: &GgufFile) -> Result<()> {
         layout: Layout::Sequences,
         chooses: false,
     };
-    decoder::build(&spec(file)?, &weights, options).map(|_| ())
+    decoder::build(&spec(file)?, &weights, options)
 }
 
 /// The size of a tensor in device memory, where weights are split in two

@@ -42,7 +42,7 @@ pub(super) fn dispatches(kernel: &ExpertsKernel, cx: &GpuCx<'_>) -> Result<Vec<D
         grouping: Some(pairs.max(experts) + 1),
     };
     let variant = variants::choose(cx, &shape)?;
-    let options = options(kernel, &layout, &extents, variant, coop_lanes(cx));
+    let options = options(kernel, cx, &layout, &extents, variant)?;
     let product = Product { kernel, variant, options, layout, extents, experts };
     let slices = slices(cx, &layout, [experts, n, k])?;
     let mut all = Vec::new();
@@ -66,13 +66,13 @@ fn buffers(kernel: &ExpertsKernel, layout: &DeviceLayout) -> u32 {
 
 fn options(
     kernel: &ExpertsKernel,
+    cx: &GpuCx<'_>,
     layout: &DeviceLayout,
     extents: &Extents<Dim>,
     variant: &Variant,
-    lanes: u32,
-) -> Options {
+) -> Result<Options> {
     let multiple = |of: u64| extents.k.as_const().is_some_and(|k| k.is_multiple_of(of));
-    Options {
+    Ok(Options {
         weight: layout.dtype,
         activation: kernel.activation,
         gated: kernel.gated,
@@ -86,8 +86,9 @@ fn options(
         k_tail: !multiple(8) && !layout.dtype.is_quantised(),
         // Rows that come one by one are alone in their tile.
         m: 1,
-        lanes,
-    }
+        lanes: coop_lanes(cx),
+        together: cx.together(2)?,
+    })
 }
 
 /// A part of the stacked weights: some columns of some matrices.

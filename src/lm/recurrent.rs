@@ -1,0 +1,102 @@
+//! Blocks whose tokens learn of each other through a state of fixed size, as a file
+//! gives them.
+
+use super::architecture::Architecture;
+use super::keys::Keys;
+use crate::error::Result;
+
+/// Sizes of blocks with a recurrent state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recurrent {
+    /// What is computed.
+    pub kind: Recurrence,
+    /// How many tokens the convolution reaches over, itself included.
+    pub taps: usize,
+    /// The width of all values together.
+    pub inner: usize,
+    /// The size of a key, which is the rows of a state.
+    pub rows: usize,
+    /// States, each with a head of values; for [`Recurrence::Mamba`], whose every
+    /// value has a state, the size of the vector that time steps are made of.
+    pub heads: usize,
+    /// Heads of keys.
+    pub keys: usize,
+    /// Whether time steps and keys are normalised without weights
+    /// ([`Recurrence::Mamba`]).
+    pub bare_norms: bool,
+}
+
+/// What a recurrent block computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recurrence {
+    /// The gated delta rule (arXiv 2412.06464).
+    DeltaNet {
+        /// States that share a key are `keys` apart, not neighbours.
+        tiled: bool,
+    },
+    /// Mamba-2 (arXiv 2405.21060).
+    Mamba2,
+    /// Mamba (arXiv 2312.00752).
+    Mamba,
+}
+
+/// Which blocks have a recurrent state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recurring {
+    /// All but each `n`th, unless the file says which.
+    AllBut(usize),
+    /// Those without key and value heads, where the file says so of each.
+    WithoutKeys,
+    /// All, and none attends.
+    Everywhere,
+    /// All, beside attention.
+    Beside,
+}
+
+/// The most tokens that a convolution reaches over; models in use have 4.
+const MOST_TAPS: u64 = 16;
+
+/// The most of any other size.
+const MOST: u64 = 1 << 20;
+
+impl Recurrent {
+    /// From a file's keys; `None` if the architecture has no such blocks.
+    ///
+    /// # Errors
+    /// [`Error::Format`](crate::Error::Format) naming the key that is missing or
+    /// impossible.
+    pub(super) fn read(keys: &Keys<'_>, architecture: &Architecture) -> Result<Option<Self>> {
+        let Some((kind, _)) = architecture.recurrence else { return Ok(None) };
+        let taps = keys.size("ssm.conv_kernel", MOST_TAPS)?;
+        if taps < 2 {
+            return Err(keys.wrong("ssm.conv_kernel", format!("{taps} is not at least 2")));
+        }
+        let inner = keys.size("ssm.inner_size", MOST)?;
+        let heads = keys.size("ssm.time_step_rank", MOST)?;
+        let groups = match kind {
+            Recurrence::Mamba => 1,
+            Recurrence::Mamba2 | Recurrence::DeltaNet { .. } => {
+                let groups = keys.size("ssm.group_count", MOST)?;
+                if !inner.is_multiple_of(heads) {
+                    let what = format!("{heads} does not divide the inner size of {inner}");
+                    return Err(keys.wrong("ssm.time_step_rank", what));
+                }
+                if !heads.is_multiple_of(groups) {
+                    let what = format!("{groups} does not divide {heads} heads");
+                    return Err(keys.wrong("ssm.group_count", what));
+                }
+                groups
+            }
+        };
+        let bare_norms = keys.meta.opt_bool(&keys.key("ssm.dt_b_c_rms"))?.unwrap_or(false);
+        Ok(Some(Recurrent {
+            kind,
+            taps,
+            inner,
+            rows: keys.size("ssm.state_size", 1 << 10)?,
+            heads,
+            keys: groups,
+            bare_norms,
+        }))
+    }
+}
