@@ -7,7 +7,7 @@ use crate::gpu::errors::lock;
 use crate::gpu::{Buffer, Gpu, Purpose, SIZE_STEP, StepRing};
 use crate::plan::Plan;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Working memory on devices that sessions share, since they run one after
@@ -132,12 +132,18 @@ impl Arena {
     }
 
     /// The most bytes alive at one time while a plan runs: its own, its inputs until they
-    /// are read last, and what stays here for later runs.
+    /// are read last, and what stays here for later runs. Of several tensors in one
+    /// buffer one counts, of the plan's inputs if there is one.
     pub(super) fn live(&self, plan: &Plan, inputs: &[Given<'_>]) -> u64 {
         let (mut given, mut elsewhere) = (vec![0; inputs.len()], 0u64);
-        for tenant in lock(&self.buffers).tenants() {
-            let is = |given: &Given<'_>| is_of(given, &tenant);
-            match inputs.iter().position(is) {
+        let place =
+            |tenant: Arc<Tenant>| (inputs.iter().position(|given| is_of(given, &tenant)), tenant);
+        let mut tenants: Vec<_> = lock(&self.buffers).tenants().map(place).collect();
+        tenants.sort_by_key(|(number, _)| number.is_none());
+        let mut counted = HashSet::new();
+        for (number, tenant) in tenants {
+            match number {
+                _ if !counted.insert(tenant.buffer().address()) => {}
                 Some(number) => given[number] = tenant.bytes(),
                 None => elsewhere = elsewhere.saturating_add(tenant.bytes()),
             }
