@@ -29,16 +29,25 @@ impl Importer<'_> {
         let frame = self.state.frames.last_mut();
         let frame = frame.ok_or_else(|| Error::internal("an import without a graph"))?;
         let node = frame.graph.nodes.get(frame.at);
-        self.refused.lost.extend(node.into_iter().flat_map(|node| node.outputs.iter().cloned()));
+        let lost = node.into_iter().flat_map(|node| &node.outputs);
+        self.refused.lost.extend(lost.filter(|name| !name.is_empty()).cloned());
         self.refused.errors.extend(error);
         frame.at += 1;
         self.state.answers.clear();
         Ok(Flow::On)
     }
 
+    /// Goes on past the node of the main graph that something went wrong in or inside of.
+    pub(super) fn leave_and_pass(&mut self, error: Error) -> Result<Flow> {
+        self.state.frames.truncate(1);
+        self.pass(Some(error))
+    }
+
+    /// Whether a node needs what is lost, or was passed before.
     pub(super) fn reads_lost(&self, node: &OnnxNode) -> bool {
         let inside = node.graphs.values().flat_map(|graph| &graph.captures);
         let lost = &self.refused.lost;
-        !lost.is_empty() && node.inputs.iter().chain(inside).any(|name| lost.contains(name))
+        let needed = node.inputs.iter().chain(inside).chain(&node.outputs);
+        !lost.is_empty() && needed.into_iter().any(|name| lost.contains(name))
     }
 }

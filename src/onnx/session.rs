@@ -142,11 +142,11 @@ impl OnnxSession {
     /// A session for a model. Nothing is planned before the first run.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] that names every operator of the model that this
-    /// crate does not have, and inputs of types it does not have.
+    /// [`Error::Unsupported`] that names every operator of the model that this crate does
+    /// not have, inputs of types it does not have, and nodes whose types or attributes
+    /// have no row, as far as that can be told before a run.
     pub fn new(model: Arc<Model>, backend: &Backend, options: OnnxOptions) -> Result<Self> {
-        model.coverage()?;
-        model.inputs_are_tensors()?;
+        model.is_importable()?;
         let memo = Memo::new(model.constants().into_iter());
         let mut options = options;
         let random = Generator::new(options.seed);
