@@ -100,11 +100,18 @@ pub(super) fn import_past(
 ) -> Result<Option<Imported>> {
     let mut importer = Importer::new(state, entries, memo, std::mem::take(refused));
     loop {
+        let (graph, at) = match importer.state.frames.as_slice() {
+            [main] => (Some(main.graph.clone()), main.at),
+            _ => (None, 0),
+        };
         let flow = match importer.step() {
             Err(error) => importer.leave_and_pass(error),
             other => other,
         };
         if matches!(flow, Ok(Flow::On)) {
+            if let Some(node) = graph.as_ref().and_then(|graph| graph.nodes.get(at)) {
+                importer.note_made_up(node);
+            }
             continue;
         }
         *refused = std::mem::take(&mut importer.refused);

@@ -5,7 +5,8 @@
 //!
 //! Extents are made up with the values, so what is refused may be so for an extent that
 //! no run has. It is done twice with different ones, and what is refused both times in
-//! the same words is: that depends on operators, types and attributes alone.
+//! the same words is: that depends on operators, types and attributes alone. What a node
+//! refuses that has looked at a made-up number is not counted at all.
 
 use super::feeds::Feed;
 use super::import::{import_past, start};
@@ -99,8 +100,21 @@ fn go_through(model: &Model, guess: Guess, refused: &mut Refused) -> Result<()> 
         let Next::Go { table: sources, ask, after } = imported.next else { return Ok(()) };
         let ran = guess.ran(imported.graph.as_ref(), &imported.inputs)?;
         table = table.next(&sources, &ran)?;
+        note_looks(&after, &ask, &table, refused)?;
         let next = guess.informed(after, &ask, &mut table, again)?;
         alive.push(std::mem::replace(&mut state, next));
+    }
+    Ok(())
+}
+
+/// Notes which node looks at a number that is made up: what it refuses may be so for
+/// that number alone. A condition chooses a branch, which is there whatever it is.
+fn note_looks(after: &State, ask: &Ask, table: &Table, refused: &mut Refused) -> Result<()> {
+    let (Ask::Value(index), Some(main)) = (ask, after.frames.first()) else { return Ok(()) };
+    if table.tensor(*index)?.dtype() != DType::Bool {
+        let is = |value: &Value| matches!(value, Value::Carried(entry, _) if entry == index);
+        let named = main.names.iter().filter(|(_, value)| is(value));
+        refused.looks(main.at, named.map(|(name, _)| name));
     }
     Ok(())
 }
