@@ -41,7 +41,10 @@ use std::process::ExitCode;
 use suite::{Settings, Suite};
 
 fn main() -> ExitCode {
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
+    // Trials wait for their device's own thread.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    args.test_threads.get_or_insert(processors + 1);
     let settings = Settings::from_env();
     if !args.list {
         println!("WGINFER_SEED={}", settings.seed);

@@ -224,7 +224,7 @@ import package::common::f16::{half_to_f32, half2_to_f32, half4_to_f32, word_to_h
         y[id.x * 12u + i] = all[i];
     }
 }";
-    let words: Vec<u32> = (0..1 << 15).map(|i| 2 * i | (2 * i + 1) << 16).collect();
+    let words: Vec<u32> = (0..1 << 15).map(|i| (2 * i) | ((2 * i + 1) << 16)).collect();
     let wanted: Vec<f32> = (0..=u16::MAX).map(|bits| half::f16::from_bits(bits).to_f32()).collect();
     for portable_halves in [false, true] {
         each(&DeviceOptions { portable_halves, ..all() }, |adapter, gpu| {
