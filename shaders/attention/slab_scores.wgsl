@@ -172,7 +172,8 @@ fn weigh_slab(
             s = weighed(s, known);
         }
     }
-    // Stored in a loop, as what is compiled long is written once; one that is not unrolled.
+    // Stored in a loop, as what is compiled long is written once. `first` is never past
+    // `last`, which drivers do not know: a loop whose count they know they unroll.
     var all: array<vec4<f32>, SLAB>;
     all[0] = s.s0;
     all[1] = s.s1;
@@ -207,8 +208,8 @@ fn weigh_slab(
     all[30] = s.s30;
     all[31] = s.s31;
     let place = to * WORKGROUP + lane;
-    let past = select(SLAB, 0u, first > last);
-    for (var i = 0u; i < past; i++) {
+    let here = select(SLAB, 0u, first > last);
+    for (var i = 0u; i < here; i++) {
         weights[place + i * WORKGROUP] = all[i];
     }
     @if(masked || softcap) let hidden = true;

@@ -40,12 +40,14 @@ pub struct DeviceOptions {
 }
 
 impl DeviceOptions {
-    /// The options of a device with WebGPU's default limits and no optional feature.
+    /// The options of a device with WebGPU's default limits and no optional feature, that
+    /// may flush halves.
     pub fn webgpu_minimum() -> Self {
         DeviceOptions {
             mask_features: wgpu::Features::all(),
             limits: Some(wgpu::Limits::defaults()),
             runtime_checks: true,
+            portable_halves: true,
             ..Self::default()
         }
     }

@@ -1,7 +1,7 @@
 //! Whether a device widens halves right by itself.
 //!
 //! WGSL lets `unpack2x16float` flush subnormal halves to zero, where quantised weights
-//! have scales. Integer operations are right everywhere and 13 instead of one or two
+//! have scales. Integer operations are right everywhere and 13 for each half
 //! (`shaders/common/f16.wgsl`), so each device is asked about all 65,536 halves.
 
 use super::device::{DeviceOptions, Gpu, Raw};
