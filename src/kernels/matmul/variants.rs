@@ -44,6 +44,15 @@ pub static VARIANTS: &[Variant] = &[
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     Variant {
+        name: "direct_8x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_8"],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
         name: "direct_32x4",
         shader: "matmul/direct",
         consts: &[("LANES", U32(8))],
@@ -210,13 +219,17 @@ fn iterations(variant: &Variant, k: u64) -> u64 {
 /// The name of the variant for a software adapter. Larger tiles read less and
 /// take longer to compile: up to a second, which small products never win back.
 /// What SwiftShader reads is dear, so its tiles are square; lavapipe reads A once
-/// for all lanes, so that many rows cost it little.
+/// for all lanes, so that many rows cost it little. Few rows by a quantised weight are
+/// fastest there with the smallest tile: it leaves no rows out, keeps more of its sums
+/// in registers, and compiles soonest, before the first answer of a language model.
 fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     const SMALL: u64 = 1 << 22;
+    const MODEST: u64 = 128;
     let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
     match shape.m {
         ..=1 if in_groups(shape.weight) => "blocks_1x4",
         ..=1 => "direct_1x4",
+        2..=MODEST if shape.weight.is_quantised() && caps.max_subgroup_size > 4 => "direct_8x4",
         2..=16 => "direct_8x8",
         _ if products.saturating_mul(shape.matrices) < SMALL => "direct_8x8",
         _ if caps.max_subgroup_size <= 4 => "direct_16x8",
