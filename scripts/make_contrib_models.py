@@ -289,8 +289,11 @@ def mixtures(random):
              normalize_routing_weights=1, activation_alpha=1.702, activation_beta=1.0, swiglu_limit=7.0),
         node("QMoE", ["x", "r", "q1", "t1", "", "q2", "t2", "", "", "", "", "z1", "z2"], ["y5"], activation_type="swiglu",
              k=2, swiglu_fusion=1, block_size=16, normalize_routing_weights=1),
+        # ONNX Runtime's CPU provider normalises here as well.
+        node("QMoE", ["x", "r", "q1", "s1", "d1", "q2", "s2"], ["y6"], activation_type="swiglu", k=2, swiglu_fusion=1,
+             normalize_routing_weights=0, activation_alpha=1.702, activation_beta=1.0, swiglu_limit=7.0),
     ]
-    return nodes, weights, {"x": real(2, 3, 32), "r": real(6, 4)}, [f"y{i}" for i in range(6)]
+    return nodes, weights, {"x": real(2, 3, 32), "r": real(6, 4)}, [f"y{i}" for i in range(7)]
 
 
 def grouped_codes(random):

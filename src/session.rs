@@ -9,7 +9,7 @@ pub use crate::exec::gpu::{SharedMemory, SharedWeights};
 use crate::exec::{Profile, TimeSource, WorkingMemory};
 use crate::graph::{Bindings, Graph, StateId, StateInfo, Symbol};
 use crate::passes;
-use crate::plan::Plan;
+use crate::plan::{InputHome, Plan};
 use crate::tensor::Tensor;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -406,19 +406,19 @@ impl Session {
         self.graph.inputs().iter().map(find).collect()
     }
 
-    /// The plan for the bounds of these run-time values, made if need be: for inputs of
-    /// which `hosted` come from the host at every run.
-    async fn plan(&mut self, bindings: &Bindings, hosted: &[bool]) -> Result<usize> {
+    /// The plan for the bounds of these run-time values, made if need be: for inputs that
+    /// are in these places on a device whose working memory is shared.
+    async fn plan(&mut self, bindings: &Bindings, homes: &[InputHome]) -> Result<usize> {
         let bounds = bounds(bindings, &self.fixed, &self.buckets);
         if let Some(&index) = self.plans.get(&bounds) {
             return Ok(index);
         }
-        let packed = match &self.engine {
-            Engine::Gpu(engine) if engine.packs_inputs() => hosted,
+        let homes = match &self.engine {
+            Engine::Gpu(engine) if engine.packs_inputs() => homes,
             _ => &[],
         };
         let plan = match self.share_memory {
-            true => Plan::with_inputs(&self.graph, &bounds, packed)?,
+            true => Plan::with_inputs(&self.graph, &bounds, homes)?,
             false => Plan::unshared(&self.graph, &bounds)?,
         };
         let index = match &mut self.engine {

@@ -18,8 +18,7 @@ var<workgroup> weights: array<vec4<f32>, KEYS * WORKGROUP>;
 var<workgroup> kept: array<f32, ROWS>;
 var<workgroup> shares: array<f32, ROWS>;
 // Each lane's sums: of eight rows, or of all of them.
-@if(slabs) var<workgroup> done: array<vec4<f32>, ROWS * WORKGROUP>;
-@else var<workgroup> done: array<vec4<f32>, 16u * WORKGROUP>;
+@if(!slabs) var<workgroup> done: array<vec4<f32>, 16u * WORKGROUP>;
 
 // Four vectors: four elements of the head for four rows, or four keys' values.
 struct Four {

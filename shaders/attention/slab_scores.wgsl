@@ -172,39 +172,46 @@ fn weigh_slab(
             s = weighed(s, known);
         }
     }
+    // Stored in a loop, as what is compiled long is written once. `first` is never past
+    // `last`, which drivers do not know: a loop whose count they know they unroll.
+    var all: array<vec4<f32>, SLAB>;
+    all[0] = s.s0;
+    all[1] = s.s1;
+    all[2] = s.s2;
+    all[3] = s.s3;
+    all[4] = s.s4;
+    all[5] = s.s5;
+    all[6] = s.s6;
+    all[7] = s.s7;
+    all[8] = s.s8;
+    all[9] = s.s9;
+    all[10] = s.s10;
+    all[11] = s.s11;
+    all[12] = s.s12;
+    all[13] = s.s13;
+    all[14] = s.s14;
+    all[15] = s.s15;
+    all[16] = s.s16;
+    all[17] = s.s17;
+    all[18] = s.s18;
+    all[19] = s.s19;
+    all[20] = s.s20;
+    all[21] = s.s21;
+    all[22] = s.s22;
+    all[23] = s.s23;
+    all[24] = s.s24;
+    all[25] = s.s25;
+    all[26] = s.s26;
+    all[27] = s.s27;
+    all[28] = s.s28;
+    all[29] = s.s29;
+    all[30] = s.s30;
+    all[31] = s.s31;
     let place = to * WORKGROUP + lane;
-    weights[place + 0u * WORKGROUP] = s.s0;
-    weights[place + 1u * WORKGROUP] = s.s1;
-    weights[place + 2u * WORKGROUP] = s.s2;
-    weights[place + 3u * WORKGROUP] = s.s3;
-    weights[place + 4u * WORKGROUP] = s.s4;
-    weights[place + 5u * WORKGROUP] = s.s5;
-    weights[place + 6u * WORKGROUP] = s.s6;
-    weights[place + 7u * WORKGROUP] = s.s7;
-    weights[place + 8u * WORKGROUP] = s.s8;
-    weights[place + 9u * WORKGROUP] = s.s9;
-    weights[place + 10u * WORKGROUP] = s.s10;
-    weights[place + 11u * WORKGROUP] = s.s11;
-    weights[place + 12u * WORKGROUP] = s.s12;
-    weights[place + 13u * WORKGROUP] = s.s13;
-    weights[place + 14u * WORKGROUP] = s.s14;
-    weights[place + 15u * WORKGROUP] = s.s15;
-    weights[place + 16u * WORKGROUP] = s.s16;
-    weights[place + 17u * WORKGROUP] = s.s17;
-    weights[place + 18u * WORKGROUP] = s.s18;
-    weights[place + 19u * WORKGROUP] = s.s19;
-    weights[place + 20u * WORKGROUP] = s.s20;
-    weights[place + 21u * WORKGROUP] = s.s21;
-    weights[place + 22u * WORKGROUP] = s.s22;
-    weights[place + 23u * WORKGROUP] = s.s23;
-    weights[place + 24u * WORKGROUP] = s.s24;
-    weights[place + 25u * WORKGROUP] = s.s25;
-    weights[place + 26u * WORKGROUP] = s.s26;
-    weights[place + 27u * WORKGROUP] = s.s27;
-    weights[place + 28u * WORKGROUP] = s.s28;
-    weights[place + 29u * WORKGROUP] = s.s29;
-    weights[place + 30u * WORKGROUP] = s.s30;
-    weights[place + 31u * WORKGROUP] = s.s31;
+    let here = select(SLAB, 0u, first > last);
+    for (var i = 0u; i < here; i++) {
+        weights[place + i * WORKGROUP] = all[i];
+    }
     @if(masked || softcap) let hidden = true;
     @else let hidden = !seen;
     if hidden {

@@ -1,5 +1,5 @@
 import package::attention::grouped::{
-    Four, Part, ROWS, SLAB, VALUE_FOURS, add, done, kept, kept_of_slab, shares, weights,
+    Four, Part, ROWS, SLAB, VALUE_FOURS, add, kept, kept_of_slab, shares, weights,
 };
 import package::attention::io::values4_at;
 import package::config::WORKGROUP;
@@ -149,40 +149,41 @@ fn sum_slab(part: Part, first: u32, count: u32) {
         }
     }
     // In a loop: what is compiled long is written once.
-    let own = part.column % WORKGROUP;
-    done[0u * WORKGROUP + own] = s.r0;
-    done[1u * WORKGROUP + own] = s.r1;
-    done[2u * WORKGROUP + own] = s.r2;
-    done[3u * WORKGROUP + own] = s.r3;
-    done[4u * WORKGROUP + own] = s.r4;
-    done[5u * WORKGROUP + own] = s.r5;
-    done[6u * WORKGROUP + own] = s.r6;
-    done[7u * WORKGROUP + own] = s.r7;
-    done[8u * WORKGROUP + own] = s.r8;
-    done[9u * WORKGROUP + own] = s.r9;
-    done[10u * WORKGROUP + own] = s.r10;
-    done[11u * WORKGROUP + own] = s.r11;
-    done[12u * WORKGROUP + own] = s.r12;
-    done[13u * WORKGROUP + own] = s.r13;
-    done[14u * WORKGROUP + own] = s.r14;
-    done[15u * WORKGROUP + own] = s.r15;
-    done[16u * WORKGROUP + own] = s.r16;
-    done[17u * WORKGROUP + own] = s.r17;
-    done[18u * WORKGROUP + own] = s.r18;
-    done[19u * WORKGROUP + own] = s.r19;
-    done[20u * WORKGROUP + own] = s.r20;
-    done[21u * WORKGROUP + own] = s.r21;
-    done[22u * WORKGROUP + own] = s.r22;
-    done[23u * WORKGROUP + own] = s.r23;
-    done[24u * WORKGROUP + own] = s.r24;
-    done[25u * WORKGROUP + own] = s.r25;
-    done[26u * WORKGROUP + own] = s.r26;
-    done[27u * WORKGROUP + own] = s.r27;
-    done[28u * WORKGROUP + own] = s.r28;
-    done[29u * WORKGROUP + own] = s.r29;
-    done[30u * WORKGROUP + own] = s.r30;
-    done[31u * WORKGROUP + own] = s.r31;
-    for (var i = 0u; i < ROWS; i++) {
-        add(part, i, part.column, done[i * WORKGROUP + own], kept[i], shares[i]);
+    var done: array<vec4<f32>, ROWS>;
+    done[0] = s.r0;
+    done[1] = s.r1;
+    done[2] = s.r2;
+    done[3] = s.r3;
+    done[4] = s.r4;
+    done[5] = s.r5;
+    done[6] = s.r6;
+    done[7] = s.r7;
+    done[8] = s.r8;
+    done[9] = s.r9;
+    done[10] = s.r10;
+    done[11] = s.r11;
+    done[12] = s.r12;
+    done[13] = s.r13;
+    done[14] = s.r14;
+    done[15] = s.r15;
+    done[16] = s.r16;
+    done[17] = s.r17;
+    done[18] = s.r18;
+    done[19] = s.r19;
+    done[20] = s.r20;
+    done[21] = s.r21;
+    done[22] = s.r22;
+    done[23] = s.r23;
+    done[24] = s.r24;
+    done[25] = s.r25;
+    done[26] = s.r26;
+    done[27] = s.r27;
+    done[28] = s.r28;
+    done[29] = s.r29;
+    done[30] = s.r30;
+    done[31] = s.r31;
+    let here = min(ROWS, part.rows - part.first);
+    for (var i = 0u; i < here; i++) {
+        add(part, i, part.column, done[i], kept[i], shares[i]);
     }
 }

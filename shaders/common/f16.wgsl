@@ -1,14 +1,16 @@
-// binary16 and bfloat16 stored in u32 words, widened to f32 by integer operations only.
+// binary16 and bfloat16 stored in u32 words, widened to f32.
 //
-// `unpack2x16float` is not used: drivers may flush subnormal halves to zero, and
-// quantised weights have subnormal scales. These functions are exact for every
-// half, on every driver, because no f32 subnormal appears on the way:
+// Drivers may flush subnormal halves to zero in `unpack2x16float`, and quantised weights
+// have subnormal scales. So it is used with `exact_unpack` only, which a device turns on
+// after all halves came out right there (see `halves.wgsl`). Else integer operations
+// widen: exact for every half, on every driver, because no f32 subnormal appears on the
+// way:
 //  - a normal half is its bits moved up by 13 and the exponent rebiased by 112;
 //  - a subnormal half is its 10 bits times 2^-24, a normal f32;
 //  - infinity and NaN need the rebias twice.
 
 // Four halves, one in the low 16 bits of each lane; the high bits must be 0.
-fn half4_to_f32(h: vec4<u32>) -> vec4<f32> {
+@if(!exact_unpack) fn half4_to_f32(h: vec4<u32>) -> vec4<f32> {
     let magnitude = h & vec4<u32>(0x7fffu);
     let normal = (magnitude << vec4<u32>(13u)) + vec4<u32>(0x38000000u);
     let finite = select(normal, normal + vec4<u32>(0x38000000u), magnitude >= vec4<u32>(0x7c00u));
@@ -18,7 +20,7 @@ fn half4_to_f32(h: vec4<u32>) -> vec4<f32> {
 }
 
 // Two halves, one in the low 16 bits of each lane; the high bits must be 0.
-fn half2_to_f32(h: vec2<u32>) -> vec2<f32> {
+@if(!exact_unpack) fn half2_to_f32(h: vec2<u32>) -> vec2<f32> {
     let magnitude = h & vec2<u32>(0x7fffu);
     let normal = (magnitude << vec2<u32>(13u)) + vec2<u32>(0x38000000u);
     let finite = select(normal, normal + vec2<u32>(0x38000000u), magnitude >= vec2<u32>(0x7c00u));
@@ -28,7 +30,12 @@ fn half2_to_f32(h: vec2<u32>) -> vec2<f32> {
 }
 
 // The half in the low 16 bits; the high bits must be 0.
-fn half_to_f32(h: u32) -> f32 {
+@if(!exact_unpack) fn half_to_f32(h: u32) -> f32 {
+    return exact_half(h);
+}
+
+// The same with integer operations.
+fn exact_half(h: u32) -> f32 {
     let magnitude = h & 0x7fffu;
     let normal = (magnitude << 13u) + 0x38000000u;
     let finite = select(normal, normal + 0x38000000u, magnitude >= 0x7c00u);
@@ -38,18 +45,38 @@ fn half_to_f32(h: u32) -> f32 {
 }
 
 // Both halves of a word, low one first.
-fn word_to_half2(word: u32) -> vec2<f32> {
+@if(!exact_unpack) fn word_to_half2(word: u32) -> vec2<f32> {
     return half2_to_f32(vec2<u32>(word & 0xffffu, word >> 16u));
 }
 
 // The four halves of two words, in memory order.
-fn words_to_half4(words: vec2<u32>) -> vec4<f32> {
+@if(!exact_unpack) fn words_to_half4(words: vec2<u32>) -> vec4<f32> {
     return half4_to_f32(vec4<u32>(
         words.x & 0xffffu,
         words.x >> 16u,
         words.y & 0xffffu,
         words.y >> 16u,
     ));
+}
+
+@if(exact_unpack) fn half4_to_f32(h: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(half_to_f32(h.x), half_to_f32(h.y), half_to_f32(h.z), half_to_f32(h.w));
+}
+
+@if(exact_unpack) fn half2_to_f32(h: vec2<u32>) -> vec2<f32> {
+    return vec2<f32>(half_to_f32(h.x), half_to_f32(h.y));
+}
+
+@if(exact_unpack) fn half_to_f32(h: u32) -> f32 {
+    return unpack2x16float(h).x;
+}
+
+@if(exact_unpack) fn word_to_half2(word: u32) -> vec2<f32> {
+    return unpack2x16float(word);
+}
+
+@if(exact_unpack) fn words_to_half4(words: vec2<u32>) -> vec4<f32> {
+    return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 }
 
 // The four bfloat16 of two words, in memory order.

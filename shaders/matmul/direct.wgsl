@@ -348,42 +348,49 @@ fn main(
             s = times(s, left, k + 4u, both.hi);
         }
     }
-    write(tile.c, row, first, s.r0);
+    @if(!rows_8) write(tile.c, row, first, s.r0);
     @if(rows_8) {
-        write(tile.c, row + 1u, first, s.r1);
-        write(tile.c, row + 2u, first, s.r2);
-        write(tile.c, row + 3u, first, s.r3);
-        write(tile.c, row + 4u, first, s.r4);
-        write(tile.c, row + 5u, first, s.r5);
-        write(tile.c, row + 6u, first, s.r6);
-        write(tile.c, row + 7u, first, s.r7);
-    }
-    @if(rows_16) {
-        write(tile.c, row + 8u, first, s.r8);
-        write(tile.c, row + 9u, first, s.r9);
-        write(tile.c, row + 10u, first, s.r10);
-        write(tile.c, row + 11u, first, s.r11);
-        write(tile.c, row + 12u, first, s.r12);
-        write(tile.c, row + 13u, first, s.r13);
-        write(tile.c, row + 14u, first, s.r14);
-        write(tile.c, row + 15u, first, s.r15);
-    }
-    @if(rows_32) {
-        write(tile.c, row + 16u, first, s.r16);
-        write(tile.c, row + 17u, first, s.r17);
-        write(tile.c, row + 18u, first, s.r18);
-        write(tile.c, row + 19u, first, s.r19);
-        write(tile.c, row + 20u, first, s.r20);
-        write(tile.c, row + 21u, first, s.r21);
-        write(tile.c, row + 22u, first, s.r22);
-        write(tile.c, row + 23u, first, s.r23);
-        write(tile.c, row + 24u, first, s.r24);
-        write(tile.c, row + 25u, first, s.r25);
-        write(tile.c, row + 26u, first, s.r26);
-        write(tile.c, row + 27u, first, s.r27);
-        write(tile.c, row + 28u, first, s.r28);
-        write(tile.c, row + 29u, first, s.r29);
-        write(tile.c, row + 30u, first, s.r30);
-        write(tile.c, row + 31u, first, s.r31);
+        // Sums leave their registers for a loop: what is compiled long is written once.
+        var done: array<Sums, ROWS>;
+        done[0] = s.r0;
+        done[1] = s.r1;
+        done[2] = s.r2;
+        done[3] = s.r3;
+        done[4] = s.r4;
+        done[5] = s.r5;
+        done[6] = s.r6;
+        done[7] = s.r7;
+        @if(rows_16) {
+            done[8] = s.r8;
+            done[9] = s.r9;
+            done[10] = s.r10;
+            done[11] = s.r11;
+            done[12] = s.r12;
+            done[13] = s.r13;
+            done[14] = s.r14;
+            done[15] = s.r15;
+        }
+        @if(rows_32) {
+            done[16] = s.r16;
+            done[17] = s.r17;
+            done[18] = s.r18;
+            done[19] = s.r19;
+            done[20] = s.r20;
+            done[21] = s.r21;
+            done[22] = s.r22;
+            done[23] = s.r23;
+            done[24] = s.r24;
+            done[25] = s.r25;
+            done[26] = s.r26;
+            done[27] = s.r27;
+            done[28] = s.r28;
+            done[29] = s.r29;
+            done[30] = s.r30;
+            done[31] = s.r31;
+        }
+        let here = min(ROWS, params.m - row);
+        for (var i = 0u; i < here; i++) {
+            write(tile.c, row + i, first, done[i]);
+        }
     }
 }

@@ -38,7 +38,8 @@ pub struct WorkingMemory {
     pub states: u64,
     /// Working memory of all plans.
     pub slots: u64,
-    /// The most bytes of computed values alive at one time in any plan.
+    /// The most bytes of computed values alive at one time in any plan, with those that
+    /// stay on a device from one plan to the next.
     pub live_peak: u64,
 }
 

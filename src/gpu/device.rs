@@ -31,18 +31,23 @@ pub struct DeviceOptions {
     /// Keep all runtime checks, also in shaders that need none
     /// ([`ShaderRequest::in_bounds`]).
     pub runtime_checks: bool,
+    /// Widen halves with integer operations, also where the device was found to do it
+    /// right by itself.
+    pub portable_halves: bool,
     /// Where what is learned of the adapter outlives the process: which kernels are
     /// right and fast there, compiled pipelines, linked shaders.
     pub store: StoreChoice,
 }
 
 impl DeviceOptions {
-    /// The options of a device with WebGPU's default limits and no optional feature.
+    /// The options of a device with WebGPU's default limits and no optional feature, that
+    /// may flush halves.
     pub fn webgpu_minimum() -> Self {
         DeviceOptions {
             mask_features: wgpu::Features::all(),
             limits: Some(wgpu::Limits::defaults()),
             runtime_checks: true,
+            portable_halves: true,
             ..Self::default()
         }
     }
@@ -131,6 +136,8 @@ pub struct Gpu {
     pub(crate) pipelines: Mutex<HashMap<ShaderRequest, Once<Pipeline>>>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) store: Option<Arc<dyn Store>>,
+    /// Whether `unpack2x16float` is right for every half.
+    pub(crate) exact_unpack: bool,
     /// When the store was last written.
     pub(crate) kept: Mutex<Option<web_time::Instant>>,
     /// Pipelines that the stored cache knows of.
@@ -138,6 +145,16 @@ pub struct Gpu {
     beside: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// The submission a pending future waits for; a hint for [`Gpu::block_on`].
     pub(crate) awaited: Mutex<Option<wgpu::SubmissionIndex>>,
+}
+
+/// An open device without books.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) info: AdapterInfo,
+    pub(super) caps: DeviceCaps,
+    pub(super) faults: Arc<Faults>,
 }
 
 impl Gpu {
@@ -177,12 +194,23 @@ impl Gpu {
         })?;
         let faults = Faults::listen(&device);
         let caps = DeviceCaps::new(&info, features, limits, options.max_binding);
+        let raw = Raw { device, queue, info, caps, faults };
+        let exact_unpack = super::halves::unpacks_exactly(&raw, &options).await;
+        let gpu = Gpu::over(raw, options, exact_unpack);
+        gpu.check(doing)?;
+        Ok(Arc::new(gpu))
+    }
+
+    /// Books of an open device.
+    pub(super) fn over(raw: Raw, options: DeviceOptions, exact_unpack: bool) -> Gpu {
+        let Raw { device, queue, info, caps, faults } = raw;
         let store = options.store.open();
-        let gpu = Gpu {
+        Gpu {
             pipeline_cache: caps
                 .pipeline_cache
                 .then(|| super::program::pipeline_cache(&device, &info, store.as_deref())),
             store,
+            exact_unpack,
             kept: Mutex::default(),
             kept_pipelines: Mutex::default(),
             beside: Mutex::default(),
@@ -200,9 +228,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             awaited: Mutex::default(),
             options,
-        };
-        gpu.check(doing)?;
-        Ok(Arc::new(gpu))
+        }
     }
 
     /// [`Gpu::open`] for callers without an executor.

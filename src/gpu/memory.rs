@@ -279,6 +279,12 @@ impl Buffer {
     pub fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
+
+    /// The same for buffers that are [`Buffer::same`], another one for others that are
+    /// there at the same time.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
 }
 
 impl Gpu {

@@ -33,13 +33,15 @@
 //! `record_read` of the outputs, `submit`, `readback.with`. It makes no
 //! buffer, no bind group and no pipeline; [`Counters`] proves it.
 //!
-//! Nothing here starts a thread, sleeps or blocks, except [`Gpu::block_on`]
-//! and [`Gpu::open_blocking`], which are for native callers.
+//! Nothing here starts a thread, sleeps or blocks, except [`Gpu::block_on`] and
+//! [`Gpu::open_blocking`], which are for native callers, and there [`Gpu::open`], which
+//! waits for one small dispatch where the store does not know its answer.
 
 mod adapters;
 mod caps;
 mod device;
 pub(crate) mod errors;
+mod halves;
 mod loader;
 mod memory;
 mod pipeline;

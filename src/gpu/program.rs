@@ -90,6 +90,7 @@ impl Gpu {
     }
 
     fn linked(&self, request: &ShaderRequest) -> Result<ShaderProgram> {
+        let request = &*self.adapted(request);
         if self.store.is_none() {
             return compile(request);
         }

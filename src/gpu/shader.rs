@@ -215,6 +215,10 @@ pub struct ShaderProgram {
     pub reflection: Reflection,
 }
 
+/// The feature that widens halves by `unpack2x16float`: of the device, which turns it on in
+/// all requests, used or not.
+pub(super) const EXACT_UNPACK: &str = "exact_unpack";
+
 /// Compiles and validates a shader; no device is needed.
 ///
 /// # Errors
@@ -396,14 +400,16 @@ fn check_used(
         .collect();
     let mentioned = |name: &str| sources.iter().any(|source| mentions(source, name));
     let consts = request.consts.iter().map(|(name, _)| ("constant", name));
-    let features = request.features.iter().map(|name| ("feature", name));
+    let own = |name: &&Cow<'static, str>| **name != EXACT_UNPACK;
+    let features = request.features.iter().filter(own).map(|name| ("feature", name));
     let modules = request.modules.iter().map(|(alias, _)| ("module", alias));
     let consts = consts.chain(
         request.instances.iter().flat_map(|own| &own.consts).map(|(name, _)| ("constant", name)),
     );
     let written = request.written.iter().map(|(module, _)| ("module", module));
     for own in &request.instances {
-        let unused = own.features.iter().find(|name| !mentioned(&own.own(name)));
+        let unused =
+            own.features.iter().find(|name| *name != EXACT_UNPACK && !mentioned(&own.own(name)));
         if let Some(name) = unused {
             return Err(format!("the feature '{name}' is not used by {}", own.file));
         }

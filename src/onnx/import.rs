@@ -73,18 +73,7 @@ pub(super) struct Importer<'a> {
 
 /// Imports from `state` on. `entries` is the length of the table.
 pub(super) fn import(state: &State, entries: usize, memo: &mut Memo) -> Result<Imported> {
-    let mut importer = Importer {
-        builder: GraphBuilder::new(),
-        state: state.clone(),
-        memo,
-        entries,
-        feeds: Feeds::default(),
-        carried: HashMap::new(),
-        entries_here: HashMap::new(),
-        constants: HashMap::new(),
-        nodes: 0,
-        refused: Refused::default(),
-    };
+    let mut importer = Importer::new(state, entries, memo, Refused::default());
     loop {
         let flow = match importer.step() {
             Err(error) if importer.can_pass(&error) => importer.pass(Some(error))?,
@@ -97,6 +86,55 @@ pub(super) fn import(state: &State, entries: usize, memo: &mut Memo) -> Result<I
             Flow::On => {}
             Flow::Done => return cut::done(importer),
             Flow::Look(wanted) => return cut::look(importer, state, wanted),
+        }
+    }
+}
+
+/// As [`import`], and past whatever goes wrong, which `refused` has then. `None` behind
+/// the last stage.
+pub(super) fn import_past(
+    state: &State,
+    entries: usize,
+    memo: &mut Memo,
+    refused: &mut Refused,
+) -> Result<Option<Imported>> {
+    let mut importer = Importer::new(state, entries, memo, std::mem::take(refused));
+    loop {
+        let (graph, at) = match importer.state.frames.as_slice() {
+            [main] => (Some(main.graph.clone()), main.at),
+            _ => (None, 0),
+        };
+        let flow = match importer.step() {
+            Err(error) => importer.leave_and_pass(error),
+            other => other,
+        };
+        if matches!(flow, Ok(Flow::On)) {
+            if let Some(node) = graph.as_ref().and_then(|graph| graph.nodes.get(at)) {
+                importer.note_made_up(node);
+            }
+            continue;
+        }
+        *refused = std::mem::take(&mut importer.refused);
+        return match flow? {
+            Flow::Look(wanted) => cut::look(importer, state, wanted).map(Some),
+            Flow::On | Flow::Done => Ok(None),
+        };
+    }
+}
+
+impl<'a> Importer<'a> {
+    fn new(state: &State, entries: usize, memo: &'a mut Memo, refused: Refused) -> Self {
+        Importer {
+            builder: GraphBuilder::new(),
+            state: state.clone(),
+            memo,
+            entries,
+            feeds: Feeds::default(),
+            carried: HashMap::new(),
+            entries_here: HashMap::new(),
+            constants: HashMap::new(),
+            nodes: 0,
+            refused,
         }
     }
 }

@@ -178,12 +178,15 @@ impl Work {
         profiles: &mut Option<Vec<Profile>>,
     ) -> Result<Vec<Kept>> {
         let mut results: Vec<Vec<Kept>> = Vec::with_capacity(self.parts.len());
+        // Several parts may read the same input.
+        let whole = self.parts.len() == 1;
         for number in 0..self.parts.len() {
             let kept = self.kept(number, keep);
             let part = &mut self.parts[number];
             let mut given = Vec::with_capacity(part.inputs.len());
             for (_, from) in &part.inputs {
-                given.push(pick(from, inputs, &results)?);
+                let picked = pick(from, inputs, &results)?;
+                given.push(if whole { picked } else { picked.lasting() });
             }
             results.push(match profiles {
                 None if part.on_gpu => part.session.run_kept(&given, &kept).await?,
@@ -207,7 +210,7 @@ impl Work {
         for from in &self.outputs {
             outputs.push(match pick(from, inputs, &results)? {
                 Given::Host(tensor) => Kept::Host(tensor.clone()),
-                Given::Device(tensor) => Kept::Device(tensor.clone()),
+                Given::Device(tensor) | Given::Last(tensor) => Kept::Device(tensor.clone()),
             });
         }
         Ok(outputs)
@@ -272,7 +275,7 @@ async fn on_host<'a>(given: &[Given<'a>], fetched: &mut u64) -> Result<Vec<Cow<'
     for given in given {
         here.push(match given {
             Given::Host(tensor) => Cow::Borrowed(*tensor),
-            Given::Device(tensor) => {
+            Given::Device(tensor) | Given::Last(tensor) => {
                 *fetched += tensor.bytes();
                 Cow::Owned(tensor.read().await?)
             }

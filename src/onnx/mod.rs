@@ -17,6 +17,7 @@ mod model;
 mod node;
 mod operator;
 mod refused;
+mod rehearsal;
 mod rows;
 mod schema;
 mod sequence;

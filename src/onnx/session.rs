@@ -17,7 +17,7 @@ use crate::exec::{Profile, WorkingMemory};
 use crate::passes::fold;
 use crate::session::SessionOptions;
 use crate::tensor::Tensor;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// How an ONNX model is run.
@@ -30,7 +30,8 @@ pub struct OnnxOptions {
     /// Names of nodes that run on the CPU whatever the backend.
     pub force_cpu: BTreeSet<String>,
     /// How many stages are kept for inputs and values like those that made
-    /// them; the ones not used for the longest time go first.
+    /// them; the ones not used for the longest time go first. Those of one run may be
+    /// eight times as many.
     pub kept_stages: usize,
     /// The most stages of one run: iterations of a loop are stages where only
     /// a run can tell whether there is another one.
@@ -115,6 +116,8 @@ pub struct OnnxSession {
     /// The counters when the last run began.
     before: OnnxCounters,
     fallbacks: BTreeMap<String, Fallback>,
+    /// What the stages needed that are no longer there.
+    dropped: WorkingMemory,
     /// Filled while a run is measured.
     profiles: Option<Vec<Profile>>,
 }
@@ -128,6 +131,8 @@ struct Stage {
     next: Next,
     /// The results that nobody on the host looks at.
     unseen: Vec<bool>,
+    /// The entries of the table that are read when it has run.
+    carried: HashSet<usize>,
     /// Keeps what the signature refers to alive.
     _start: State,
     used: u64,
@@ -137,11 +142,11 @@ impl OnnxSession {
     /// A session for a model. Nothing is planned before the first run.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] that names every operator of the model that this
-    /// crate does not have, and inputs of types it does not have.
+    /// [`Error::Unsupported`] that names every operator of the model that this crate does
+    /// not have, inputs of types it does not have, and nodes whose types or attributes
+    /// have no row, as far as that can be told before a run.
     pub fn new(model: Arc<Model>, backend: &Backend, options: OnnxOptions) -> Result<Self> {
-        model.coverage()?;
-        model.inputs_are_tensors()?;
+        model.is_importable()?;
         let memo = Memo::new(model.constants().into_iter());
         let mut options = options;
         let random = Generator::new(options.seed);
@@ -160,6 +165,7 @@ impl OnnxSession {
             counters: OnnxCounters::default(),
             before: OnnxCounters::default(),
             fallbacks: BTreeMap::new(),
+            dropped: WorkingMemory::default(),
             profiles: None,
         })
     }
@@ -187,11 +193,11 @@ impl OnnxSession {
         }
     }
 
-    /// Working memory that the stages share, in bytes, and the most that any of
-    /// them needs at one time. Weights are not in it.
+    /// Working memory that the stages share, in bytes, and the most that is needed at one
+    /// time while any of them runs. Weights are not in it.
     pub fn memory(&self) -> WorkingMemory {
         let works = self.stages.values().filter_map(|stage| stage.work.as_ref());
-        works.map(Work::memory).reduce(WorkingMemory::larger).unwrap_or_default()
+        works.map(Work::memory).fold(self.dropped, WorkingMemory::larger)
     }
 
     /// Runs the model once: its outputs, in its order. Where the model has sequences
@@ -316,7 +322,7 @@ impl OnnxSession {
         let Some(work) = &mut found.work else { return Ok(Ran { outputs: Vec::new(), drawn }) };
         let inputs = found.inputs.iter().zip(&drawn).map(|(feed, drawn)| match (feed, drawn) {
             (_, Some(tensor)) => Ok(Given::Host(tensor)),
-            (Feed::Entry(entry), None) => table.given(*entry),
+            (Feed::Entry(entry), None) => table.given_to(*entry, &found.carried),
             (Feed::Drawn(_), None) => Err(Error::internal("an input that was not drawn")),
         });
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
@@ -362,9 +368,9 @@ impl OnnxSession {
         self.made += 1;
         self.counters.stages += 1;
         let (inputs, next) = (imported.inputs, imported.next);
-        let unseen = next.unseen(results);
+        let (unseen, carried) = (next.unseen(results), next.carried());
         let used = self.counters.steps;
-        let stage = Stage { work, inputs, next, unseen, _start: state, used };
+        let stage = Stage { work, inputs, next, unseen, carried, _start: state, used };
         self.stages.insert(self.made, stage);
         self.by_signature.insert(signature, self.made);
         Ok(self.made)
@@ -395,12 +401,22 @@ impl OnnxSession {
     }
 
     /// Drops the stage that has not been used for the longest time, if there
-    /// are as many as are kept.
+    /// are as many as are kept. A run of more stages keeps its own, up to some times as
+    /// many: else the next one like it would find none of them.
     fn make_room(&mut self) {
-        while self.stages.len() >= self.options.kept_stages.max(1) {
+        const TIMES: usize = 8;
+        let kept = self.options.kept_stages.max(1);
+        while self.stages.len() >= kept {
             let oldest = self.stages.iter().min_by_key(|(_, stage)| stage.used);
-            let Some((&oldest, _)) = oldest else { return };
-            self.stages.remove(&oldest);
+            let Some((&oldest, stage)) = oldest else { return };
+            let is_own = stage.used > self.before.steps;
+            if is_own && self.stages.len() < kept.saturating_mul(TIMES) {
+                return;
+            }
+            if let Some(work) = self.stages.remove(&oldest).and_then(|stage| stage.work) {
+                let live_peak = work.memory().live_peak.max(self.dropped.live_peak);
+                self.dropped = WorkingMemory { live_peak, ..WorkingMemory::default() };
+            }
             self.by_signature.retain(|_, stage| *stage != oldest);
             self.following.retain(|(from, _), to| *from != oldest && *to != oldest);
         }

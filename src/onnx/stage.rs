@@ -6,7 +6,7 @@ use super::value::OnnxValue;
 use crate::error::{Error, Result};
 use crate::exec::gpu::{DeviceTensor, Given, Kept};
 use crate::tensor::Tensor;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Where an entry of the next table comes from.
@@ -28,6 +28,25 @@ pub(super) enum Src {
     Stack(usize),
     /// A result of what the host computes.
     Host { call: Arc<HostCall>, inputs: Vec<Option<Src>>, number: usize },
+}
+
+impl Src {
+    /// Notes the entries of the table that this is made of.
+    fn carried(&self, all: &mut HashSet<usize>) {
+        match self {
+            Src::Carried(index) | Src::Plus(index, _) | Src::Stack(index) => {
+                all.insert(*index);
+            }
+            Src::Append(list, items) => {
+                all.extend(list);
+                items.iter().for_each(|item| item.carried(all));
+            }
+            Src::Host { inputs, .. } => {
+                inputs.iter().flatten().for_each(|input| input.carried(all));
+            }
+            Src::Output(_) | Src::Drawn(_) | Src::Known(_) => {}
+        }
+    }
 }
 
 /// Where a result of the model comes from.
@@ -100,6 +119,21 @@ impl Next {
             Src::Host { call, .. } => Some(call.as_ref()),
             _ => None,
         })
+    }
+
+    /// The entries of the table that are read when the stage has run, by the host or by
+    /// later stages.
+    pub(super) fn carried(&self) -> HashSet<usize> {
+        let mut carried = HashSet::new();
+        match self {
+            Next::Go { table, .. } => table.iter().for_each(|source| source.carried(&mut carried)),
+            Next::Done(results) => {
+                let mut sources = Vec::new();
+                results.iter().for_each(|(_, result)| result.tensors(&mut sources));
+                sources.into_iter().for_each(|source| source.carried(&mut carried));
+            }
+        }
+        carried
     }
 
     /// Which results of the stage nobody on the host looks at.
@@ -189,6 +223,17 @@ impl Table {
             Some(Held::Device(tensor)) => Ok(Given::Device(tensor)),
             _ => Err(missing(index)),
         }
+    }
+
+    /// A tensor for a stage behind which only these entries are read.
+    pub(super) fn given_to(&self, index: usize, carried: &HashSet<usize>) -> Result<Given<'_>> {
+        let given = self.given(index)?;
+        let Given::Device(tensor) = given else { return Ok(given) };
+        let shares = |entry: &usize| match self.0.get(*entry) {
+            Some(Held::Device(other)) => other.shares(tensor),
+            _ => false,
+        };
+        Ok(if carried.iter().any(shares) { given } else { Given::Last(tensor) })
     }
 
     /// Brings an entry to the host, if it is on a device.

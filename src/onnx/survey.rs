@@ -50,8 +50,7 @@ impl Model {
     /// called `x[0]`, `x[1]` and so on, in their order.
     pub fn survey(&self, inputs: &[(&str, DType, &[usize])], caps: &DeviceCaps) -> Survey<'_> {
         let missing: HashSet<_> = self.missing().into_iter().flat_map(|m| m.nodes).collect();
-        let possible = self.coverage().and_then(|()| self.inputs_are_tensors());
-        let (seen, problem) = match possible.and_then(|()| self.seen(inputs, caps)) {
+        let (seen, problem) = match self.is_importable().and_then(|()| self.seen(inputs, caps)) {
             Ok(seen) => (seen, None),
             Err(error) => (Seen::default(), Some(error)),
         };

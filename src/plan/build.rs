@@ -3,7 +3,7 @@
 use super::memory::{Lifetime, MemoryPlan, live_peak};
 use super::packing::{Packing, Rules};
 use super::places::Needs;
-use super::{Call, Home, Operand, OperandId, PlacedOperand, Plan};
+use super::{Call, Home, InputHome, Operand, OperandId, PlacedOperand, Plan};
 use crate::error::{Error, Result};
 use crate::graph::{Bindings, Graph, Node, Source, TensorType, ValueId};
 use crate::kernels::Kernel;
@@ -138,23 +138,27 @@ impl PlanBuilder {
         id
     }
 
-    /// Lays out memory for given bounds; on a device also for the inputs that `packed`
-    /// names.
+    /// Lays out memory for given bounds; on a device also for inputs that are with it.
     pub(super) fn finish(
         self,
         graph: &Graph,
         bounds: &Bindings,
         (layout, pack): (Slots, Packer),
-        packed: &[bool],
+        homes: &[InputHome],
     ) -> Result<Plan> {
         let roots: Vec<_> =
             (0..self.operands.len() as u32).map(|i| self.root(OperandId(i))).collect();
         let lifetimes =
             self.lifetimes(&roots, graph, bounds, &|origin| origin == Origin::Computed)?;
         let memory = layout(&lifetimes);
-        let lifetimes = self.with_inputs(lifetimes, &roots, graph, bounds, packed)?;
+        let lifetimes = self.with_inputs(lifetimes, &roots, graph, bounds, homes)?;
         let weights = weights(graph, bounds)?;
-        let rules = Rules { weights, ..self.rules(&roots, graph) };
+        let mut rules = Rules { weights, ..self.rules(&roots, graph) };
+        for (id, home) in graph.inputs.iter().zip(homes) {
+            let alone = *home == InputHome::Own && lifetimes[id.index()].is_some();
+            rules.alone[id.index()] |= alone;
+            rules.given[id.index()] = alone;
+        }
         let device_live_peak = live_peak(&lifetimes, &|life| life.device_bytes);
         let home = |id: OperandId| match self.operands[id.index()].origin {
             Origin::Given(home) => home,
@@ -188,6 +192,7 @@ impl PlanBuilder {
             apart: vec![BTreeSet::new(); self.operands.len()],
             wary: vec![BTreeSet::new(); self.operands.len()],
             alone: vec![false; self.operands.len()],
+            given: vec![false; self.operands.len()],
             weights: 0,
         };
         for call in &self.calls {
@@ -222,11 +227,11 @@ impl PlanBuilder {
         roots: &[OperandId],
         graph: &Graph,
         bounds: &Bindings,
-        packed: &[bool],
+        homes: &[InputHome],
     ) -> Result<Vec<Option<Lifetime>>> {
         let wanted = |origin| {
             let Origin::Given(Home::Input(number)) = origin else { return false };
-            packed.get(number) == Some(&true)
+            homes.get(number).is_some_and(|home| *home != InputHome::Apart)
         };
         let inputs = self.lifetimes(roots, graph, bounds, &wanted)?;
         for (life, input) in lifetimes.iter_mut().zip(inputs) {

@@ -50,6 +50,17 @@ pub enum Home {
     Unused,
 }
 
+/// Where an input is on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InputHome {
+    /// In a buffer that a plan does not write to.
+    Apart,
+    /// Among computed values, which take its place once it has been read.
+    Packed,
+    /// In a buffer of its size, which computed values get once it has been read.
+    Own,
+}
+
 /// An operand with its place in memory.
 #[derive(Debug, Clone)]
 pub struct PlacedOperand {
@@ -105,14 +116,18 @@ impl Plan {
         Self::with_inputs(graph, bounds, &[])
     }
 
-    /// As [`Plan::new`]. The inputs that `packed` names are with the working memory of
-    /// a device: a run overwrites them.
+    /// As [`Plan::new`]. Some inputs are with the working memory of a device: a run
+    /// overwrites them.
     ///
     /// # Errors
     /// As [`Plan::new`].
-    pub(crate) fn with_inputs(graph: &Graph, bounds: &Bindings, packed: &[bool]) -> Result<Self> {
+    pub(crate) fn with_inputs(
+        graph: &Graph,
+        bounds: &Bindings,
+        homes: &[InputHome],
+    ) -> Result<Self> {
         let layout = (memory::plan as build::Slots, packing::pack as build::Packer);
-        PlanBuilder::lower(graph)?.finish(graph, bounds, layout, packed)
+        PlanBuilder::lower(graph)?.finish(graph, bounds, layout, homes)
     }
 
     /// As [`Plan::new`], with memory of its own for each computed operand.

@@ -43,6 +43,9 @@ pub(super) struct Rules {
     /// Operands that have their buffer to themselves while they live, from its first
     /// byte on: results, which others may keep.
     pub(super) alone: Vec<bool>,
+    /// Operands that are alone in a buffer that is there already, of their size, until
+    /// they have been read last: inputs. Others may be there after that.
+    pub(super) given: Vec<bool>,
     /// Bytes of the weights: what is little beside them is little.
     pub(super) weights: u64,
 }
@@ -81,6 +84,7 @@ struct Item {
     size: u64,
     life: Lifetime,
     alone: bool,
+    given: bool,
     /// Items as in [`Rules`].
     apart: Vec<usize>,
     wary: Vec<usize>,
@@ -106,6 +110,8 @@ struct Load {
 #[derive(Default, Clone)]
 struct Shelf {
     bytes: u64,
+    /// Bytes that it cannot have more of, where it is a buffer that is there already.
+    most: Option<u64>,
     /// Items, by where they start.
     residents: Vec<(u64, usize)>,
 }
@@ -148,6 +154,7 @@ impl Load {
                 size: life.device_bytes.max(1).next_multiple_of(ALIGN),
                 life,
                 alone: rules.alone.get(operand).copied().unwrap_or(false),
+                given: rules.given.get(operand).copied().unwrap_or(false),
                 apart: pairs(rules.apart.get(operand)),
                 wary: pairs(rules.wary.get(operand)),
             })
@@ -225,7 +232,12 @@ impl Load {
             clashes: 0,
             bytes: 0,
         };
-        for &number in order {
+        for (number, item) in self.items.iter().enumerate().filter(|(_, item)| item.given) {
+            let (bytes, most) = (item.size, Some(item.size));
+            layout.places[number] = (layout.shelves.len(), 0);
+            layout.shelves.push(Shelf { bytes, most, residents: vec![(0, number)] });
+        }
+        for &number in order.iter().filter(|&&number| !self.items[number].given) {
             let item = &self.items[number];
             let offers = (0..layout.shelves.len())
                 .filter_map(|shelf| self.offer(&layout, shelf, item, clash));
@@ -287,7 +299,7 @@ impl Load {
         let (start, left) = best.unwrap_or((top, 0));
         let growth = (start + item.size).saturating_sub(shelf.bytes);
         let cost = growth + clashes * clash.unwrap_or(0);
-        (start + item.size <= self.most).then_some(Offer {
+        (start + item.size <= shelf.most.unwrap_or(self.most)).then_some(Offer {
             shelf: number,
             start,
             cost,
@@ -337,6 +349,10 @@ mod tests {
             assert_eq!(start % ALIGN, 0);
             assert!(start == 0 || !rules.alone.get(i).copied().unwrap_or(false), "{i}");
             assert!(start + own.device_bytes <= packing.buffers[buffer]);
+            if rules.given.get(i) == Some(&true) {
+                let most = own.device_bytes.max(1).next_multiple_of(ALIGN);
+                assert!(start == 0 && packing.buffers[buffer] <= most, "{i}: {packing:?}");
+            }
             for j in i + 1..lives.len() {
                 let Some(((other, place), life)) = at(j) else { continue };
                 if buffer != other {
@@ -416,12 +432,21 @@ mod tests {
         assert_eq!(packing.buffers.iter().sum::<u64>(), 110 * 1024);
     }
 
+    #[test]
+    fn what_was_read_last_makes_room_for_others() {
+        let lives = [life(100, 0, 1), life(60, 2, 3), life(30, 2, 3), life(10, 3, 4)];
+        let given = vec![true, false, false, false];
+        let packing = check(&lives, &Rules { alone: given.clone(), given, ..Rules::default() });
+        assert_eq!(packing.buffers.iter().sum::<u64>(), 100 * 1024, "{packing:?}");
+    }
+
     proptest! {
         #[test]
         fn nothing_overlaps(
             lives in prop::collection::vec((0u64..50, 0usize..20, 0usize..6), 1..30),
             pairs in prop::collection::vec((0usize..30, 0usize..30), 0..20),
             alone in prop::collection::vec(prop::bool::weighted(0.1), 30),
+            inputs in prop::collection::vec(prop::bool::weighted(0.2), 30),
         ) {
             let count = lives.len();
             let lives: Vec<_> = lives.into_iter().map(|(kib, first, more)| life(kib, first, first + more)).collect();
@@ -431,7 +456,11 @@ mod tests {
                 apart[b].insert(a);
             }
             let wary = chain(count);
-            let packing = check(&lives, &Rules { apart, wary, alone, weights: 0 });
+            let at_first = |i: usize| lives[i].is_some_and(|life: Lifetime| life.first == 0);
+            let given: Vec<bool> = (0..count).map(|i| inputs[i] && at_first(i)).collect();
+            let alone = alone.iter().zip(given.iter().chain(&[false; 30]));
+            let alone = alone.map(|(alone, given)| alone | given).collect();
+            let packing = check(&lives, &Rules { apart, wary, alone, given, weights: 0 });
             let most = lives.iter().flatten().map(|life| life.device_bytes).max().unwrap_or(0);
             prop_assert!(packing.buffers.iter().all(|&bytes| bytes <= most.max(MOST)));
         }

@@ -3,9 +3,9 @@
 //! know the device; so places are made when they are asked for.
 
 use super::build::Packer;
-use super::memory::Lifetime;
+use super::memory::{Lifetime, live_peak};
 use super::packing::Rules;
-use super::{OperandId, Plan};
+use super::{Home, OperandId, Plan};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -72,6 +72,27 @@ impl Plan {
         let live = self.needs.lifetimes.iter().flatten().filter(alive);
         let live: u64 = live.map(|life| life.device_bytes).sum();
         (self.device_live_peak.saturating_sub(live) + self.little()) / room.0
+    }
+
+    /// The most bytes alive at one time where inputs are on the device outside of the
+    /// plan's places, and needed until they are read last: `given` has the bytes of
+    /// those, and 0 for others.
+    pub(crate) fn live_with(&self, given: &[u64]) -> u64 {
+        let mut lifetimes = self.needs.lifetimes.clone();
+        let mut touch = |id: &OperandId, last: usize| {
+            let root = self.operands[id.index()].root.index();
+            let Home::Input(number) = self.operands[root].home else { return };
+            let device_bytes = given.get(number).copied().unwrap_or(0);
+            if device_bytes > 0 {
+                let life = Lifetime { bytes: device_bytes, device_bytes, first: 0, last };
+                lifetimes[root] = Some(life);
+            }
+        };
+        for (at, call) in self.calls.iter().enumerate() {
+            call.inputs.iter().flatten().for_each(|id| touch(id, at));
+        }
+        self.outputs.iter().for_each(|(_, id)| touch(id, self.calls.len()));
+        live_peak(&lifetimes, &|life| life.device_bytes)
     }
 
     /// Bytes that scratch memory may add.

@@ -4,6 +4,7 @@ use super::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::exec::gpu::{Given, Kept};
 use crate::graph::{Bindings, Graph};
+use crate::plan::InputHome;
 use crate::tensor::Tensor;
 
 impl Session {
@@ -19,9 +20,8 @@ impl Session {
     ) -> Result<Vec<Kept>> {
         check(&self.graph, inputs)?;
         let bindings = self.fixed.clone();
-        let hosted: Vec<bool> =
-            inputs.iter().map(|given| matches!(given, Given::Host(_))).collect();
-        let index = self.plan(&bindings, &hosted).await?;
+        let homes: Vec<InputHome> = inputs.iter().map(home).collect();
+        let index = self.plan(&bindings, &homes).await?;
         self.counters.runs += 1;
         match &mut self.engine {
             Engine::Cpu { engine, plans } => {
@@ -37,10 +37,19 @@ impl Session {
     }
 }
 
+/// Where an input may be on a device.
+fn home(given: &Given<'_>) -> InputHome {
+    match given {
+        Given::Host(_) => InputHome::Packed,
+        Given::Last(_) => InputHome::Own,
+        Given::Device(_) => InputHome::Apart,
+    }
+}
+
 fn host<'a>(given: &Given<'a>) -> Result<&'a Tensor> {
     match given {
         Given::Host(tensor) => Ok(tensor),
-        Given::Device(_) => Err(Error::internal("a device's value on the CPU")),
+        Given::Device(_) | Given::Last(_) => Err(Error::internal("a device's value on the CPU")),
     }
 }
 

@@ -19,8 +19,8 @@ const USES: usize = 256;
 pub(crate) enum Config {
     /// With all the adapter offers.
     Full,
-    /// With WebGPU's default limits, no optional feature, bindings of 1 MiB and all
-    /// runtime checks.
+    /// With WebGPU's default limits, no optional feature, bindings of 1 MiB, all runtime
+    /// checks, and halves widened by integer operations.
     Minimum,
     /// With the adapter's limits, no optional feature and all runtime checks.
     Plain,

@@ -17,7 +17,7 @@
 //! | Variable | Meaning |
 //! |---|---|
 //! | `WGINFER_SEED` | reproduces the values of another run, which prints it |
-//! | `WGINFER_TEST_QUICK=1` | a few shapes of each family only |
+//! | `WGINFER_TEST_QUICK=1` | a few shapes of each family only; with `+minimum` half of many families |
 //! | `WGINFER_EXPECT_ADAPTERS` | parts of names, with commas; each must be there |
 //! | `WGINFER_ALLOW_NO_GPU=1` | no adapter at all is no failure |
 
@@ -34,6 +34,7 @@ mod failures;
 mod flawed;
 #[path = "../support/adapters.rs"]
 mod names;
+mod shapes;
 mod suite;
 
 use libtest_mimic::Arguments;
@@ -41,7 +42,10 @@ use std::process::ExitCode;
 use suite::{Settings, Suite};
 
 fn main() -> ExitCode {
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
+    // Trials wait for their device's own thread.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    args.test_threads.get_or_insert(processors + 1);
     let settings = Settings::from_env();
     if !args.list {
         println!("WGINFER_SEED={}", settings.seed);

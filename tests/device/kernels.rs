@@ -201,3 +201,61 @@ var<immediate> step: Step;
     let got = gpu.block_on(gpu.read(&y, 0, 16)).unwrap();
     assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&got), [0.0, 10.0, 20.0, 30.0]);
 }
+
+#[test]
+fn every_half_is_widened_exactly_in_both_ways() {
+    let source = "
+import package::common::f16::{half_to_f32, half2_to_f32, half4_to_f32, word_to_half2, words_to_half4};
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let word = x[id.x];
+    let lo = word & 0xffffu;
+    let hi = word >> 16u;
+    let pair = word_to_half2(word);
+    let four = words_to_half4(vec2(word, word));
+    let two = half2_to_f32(vec2(lo, hi));
+    let each = half4_to_f32(vec4(lo, hi, hi, lo));
+    let all = array<f32, 12>(
+        half_to_f32(lo), half_to_f32(hi), pair.x, pair.y, four.x, four.y,
+        four.z, four.w, two.x, two.y, each.x, each.y,
+    );
+    for (var i = 0u; i < 12u; i++) {
+        y[id.x * 12u + i] = all[i];
+    }
+}";
+    let words: Vec<u32> = (0..1 << 15).map(|i| (2 * i) | ((2 * i + 1) << 16)).collect();
+    let wanted: Vec<f32> = (0..=u16::MAX).map(|bits| half::f16::from_bits(bits).to_f32()).collect();
+    for portable_halves in [false, true] {
+        each(&DeviceOptions { portable_halves, ..all() }, |adapter, gpu| {
+            let name = adapter.info.title();
+            let request = ShaderRequest::from_source("test/halves", source);
+            let wgsl = &gpu.program(&request).unwrap().wgsl;
+            // None of the software adapters flushes halves; a GPU may.
+            if portable_halves || adapter.info.is_software {
+                assert_eq!(wgsl.contains("unpack2x16float"), !portable_halves, "{name}");
+            }
+            let pipeline = gpu.pipeline(&request).unwrap();
+            let bytes = 4 * words.len() as u64;
+            let (x, y) = (storage(&gpu, bytes), storage(&gpu, 12 * bytes));
+            gpu.block_on(gpu.upload(&x, 0, bytemuck::cast_slice(&words))).unwrap();
+            let group = gpu.bind(&pipeline, &[("x", (&x).into()), ("y", (&y).into())]).unwrap();
+            let mut encoder = gpu.encoder("halves");
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                pass.set_pipeline(&pipeline.raw);
+                pass.set_bind_group(0, group.raw(), &[]);
+                pass.dispatch_workgroups(words.len() as u32 / 64, 1, 1);
+            }
+            gpu.submit("widening", encoder).unwrap();
+            let got = gpu.block_on(gpu.read(&y, 0, 12 * bytes)).unwrap();
+            let got: Vec<f32> = bytemuck::pod_collect_to_vec(&got);
+            for (i, pair) in got.chunks(2).enumerate() {
+                for (got, wanted) in pair.iter().zip(&wanted[i / 6 * 2..]) {
+                    let same = got.to_bits() == wanted.to_bits() || got.is_nan() && wanted.is_nan();
+                    assert!(same, "{name}: {got} for {wanted}, the {}th way", i % 6);
+                }
+            }
+        });
+    }
+}

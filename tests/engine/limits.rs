@@ -83,7 +83,8 @@ pub fn memory(backend: &Named) -> Result<(), Failed> {
     let Backend::Gpu(gpu) = &free.backend else { return Ok(()) };
     let mut engine = engine_of(&free, file(&tiny)?, &options(2))?;
     let wanted = ask(&mut engine, &prompt(1, 9), &plain(60))?;
-    let budget = gpu.memory().total_peak + 200_000;
+    // Room for what the step of a long prompt works on, and not for its caches.
+    let budget = gpu.memory().total_peak + 1_000_000;
     drop(engine);
     let limited = DeviceOptions { memory_budget: Some(budget), ..DeviceOptions::default() };
     let tight = own(backend, &limited)?;

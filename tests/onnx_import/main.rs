@@ -58,6 +58,7 @@ const BODIES: &[(&str, Body)] = &[
     ("no_function_hides_what_is_no_number", written::no_number),
     ("powers_of_any_sign_are_right", written::powers),
     ("refused_nodes_are_named_at_once", written::several_refused),
+    ("refused_nodes_behind_runs_are_named_at_once", written::refused_behind_runs),
     ("random_numbers_are_new_in_every_run", random::runs),
     ("a_seed_makes_backends_and_runs_alike", random::seeds),
     ("iterations_draw_numbers_of_their_own", random::loops),

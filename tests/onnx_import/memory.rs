@@ -25,6 +25,12 @@ impl Net {
         name
     }
 
+    fn constant(&mut self, dims: &[i64], values: &[f32]) -> String {
+        let name = format!("c{}", self.constants.len());
+        self.constants.push(floats(&name, dims, values));
+        name
+    }
+
     fn numbers(&mut self, values: &[i64]) -> String {
         let name = format!("n{}", self.constants.len());
         self.constants.push(wholes(&name, &[values.len() as i64], values));
@@ -214,17 +220,152 @@ fn lstm() -> (GraphProto, Vec<usize>) {
     net.done(&y, &[96, 8, 64])
 }
 
+/// Anchors of three sizes around each place of a square map.
+fn anchors(side: i64, stride: f32, size: f32) -> Vec<f32> {
+    let mut boxes = Vec::new();
+    for at in 0..side * side {
+        let centre = [at % side, at / side].map(|place| (place as f32 + 0.5) * stride);
+        for scale in [1.0, 2.0, 4.0] {
+            let half = size * scale / 2.0;
+            let [x, y] = centre;
+            boxes.extend([x - half, y - half, x + half, y + half]);
+        }
+    }
+    boxes
+}
+
+/// What is proposed at each place of a map: scores `[1, anchors]`, and how far boxes
+/// are from their anchors, `[1, anchors, 4]`.
+fn proposals(net: &mut Net, map: &str, width: i64) -> [String; 2] {
+    let hidden = net.conv(map, [width, width, 3, 1]);
+    [1, 4].map(|each| {
+        let weight = net.weight(&[3 * each, width, 1, 1]);
+        let found = net.op("Conv", &[&hidden, &weight]);
+        let last = net.add("Transpose", &[&found], vec![ints("perm", &[0, 2, 3, 1])]);
+        let sizes: &[i64] = if each == 1 { &[1, -1] } else { &[1, -1, 4] };
+        let sizes = net.numbers(sizes);
+        net.op("Reshape", &[&last, &sizes])
+    })
+}
+
+/// Windows of a map, one for each box `[n, 4]`.
+fn windows(net: &mut Net, map: &str, boxes: &str, (size, scale): (i64, f32)) -> String {
+    let shape = net.op("Shape", &[boxes]);
+    let first = net.numbers(&[0]);
+    let count = net.op("Gather", &[&shape, &first]);
+    let zero = vec![tensor("value", wholes("zero", &[1], &[0]))];
+    let pictures = net.add("ConstantOfShape", &[&count], zero);
+    let mut attributes = vec![int("output_height", size), int("output_width", size)];
+    attributes.extend([float("spatial_scale", scale), int("sampling_ratio", 2)]);
+    net.add("RoiAlign", &[map, boxes, &pictures], attributes)
+}
+
+/// A detector in two stages: a pyramid of two maps, proposals, suppression of those that
+/// overlap (on the host), windows of the map that fits each, a head, suppression again,
+/// and masks. The maps stay on the device all the way.
+fn detector() -> (GraphProto, Vec<usize>) {
+    const WIDTH: i64 = 32;
+    const SIDE: i64 = 256;
+    let mut net = Net::default();
+    let half = net.conv("x", [3, 16, 3, 2]);
+    let fine = net.conv(&half, [16, WIDTH, 3, 2]);
+    let coarse = net.conv(&fine, [WIDTH, 2 * WIDTH, 3, 2]);
+    let coarse = net.conv(&coarse, [2 * WIDTH, WIDTH, 1, 1]);
+    let lateral = net.conv(&fine, [WIDTH, WIDTH, 1, 1]);
+    let scales = net.constant(&[4], &[1.0, 1.0, 2.0, 2.0]);
+    let up = net.op("Resize", &[&coarse, "", &scales]);
+    let fine = net.op("Add", &[&lateral, &up]);
+    // What is proposed, the best of it as boxes.
+    let [scores, deltas] = proposals(&mut net, &fine, WIDTH);
+    let [more_scores, more_deltas] = proposals(&mut net, &coarse, WIDTH);
+    let scores = net.add("Concat", &[&scores, &more_scores], vec![int("axis", 1)]);
+    let deltas = net.add("Concat", &[&deltas, &more_deltas], vec![int("axis", 1)]);
+    let all = [anchors(SIDE / 4, 4.0, 16.0), anchors(SIDE / 8, 8.0, 32.0)].concat();
+    let all = net.constant(&[1, all.len() as i64 / 4, 4], &all);
+    let best = net.numbers(&[200]);
+    net.nodes.push(node("TopK", &[&scores, &best], &["best", "places"]));
+    let flat = net.numbers(&[-1]);
+    let places = net.op("Reshape", &["places", &flat]);
+    let around = net.add("Gather", &[&all, &places], vec![int("axis", 1)]);
+    let moved = net.add("Gather", &[&deltas, &places], vec![int("axis", 1)]);
+    let boxes = net.op("Add", &[&around, &moved]);
+    let (none, side) = (net.constant(&[], &[0.0]), net.constant(&[], &[SIDE as f32]));
+    let boxes = net.op("Clip", &[&boxes, &none, &side]);
+    let boxes = suppressed(&mut net, &boxes, "best", 60);
+    // Large boxes read the coarse map.
+    let corners: Vec<String> = (0..2)
+        .map(|end| {
+            let columns = net.numbers(&[2 * end, 2 * end + 1]);
+            net.add("Gather", &[&boxes, &columns], vec![int("axis", 1)])
+        })
+        .collect();
+    let sizes = net.op("Sub", &[&corners[1], &corners[0]]);
+    let last = net.numbers(&[1]);
+    let size = net.add("ReduceMax", &[&sizes, &last], vec![int("keepdims", 0)]);
+    let limit = net.constant(&[], &[48.0]);
+    let large = net.op("Greater", &[&size, &limit]);
+    let small = net.op("Not", &[&large]);
+    let read: Vec<String> = [(&large, &coarse, 0.125), (&small, &fine, 0.25)]
+        .map(|(which, map, scale)| {
+            let rows = net.op("NonZero", &[which]);
+            let rows = net.op("Reshape", &[&rows, &flat]);
+            let boxes = net.op("Gather", &[&boxes, &rows]);
+            [windows(&mut net, map, &boxes, (7, scale)), boxes]
+        })
+        .concat();
+    let read_all = net.add("Concat", &[&read[0], &read[2]], vec![int("axis", 0)]);
+    let boxes = net.add("Concat", &[&read[1], &read[3]], vec![int("axis", 0)]);
+    let rows = net.add("Flatten", &[&read_all], vec![int("axis", 1)]);
+    let hidden = net.dense(&rows, WIDTH * 49, 128);
+    let hidden = net.op("Relu", &[&hidden]);
+    let classes = net.dense(&hidden, 128, 4);
+    let shares = net.add("Softmax", &[&classes], vec![int("axis", -1)]);
+    let most = net.add("ReduceMax", &[&shares, &last], vec![int("keepdims", 0)]);
+    let offsets = net.dense(&hidden, 128, 4);
+    let boxes = net.op("Add", &[&boxes, &offsets]);
+    let (one, first) = (net.numbers(&[1, -1]), net.numbers(&[1, -1, 4]));
+    let most = net.op("Reshape", &[&most, &one]);
+    let boxes = net.op("Reshape", &[&boxes, &first]);
+    let boxes = suppressed(&mut net, &boxes, &most, 30);
+    let mut mask = windows(&mut net, &fine, &boxes, (14, 0.25));
+    for _ in 0..2 {
+        mask = net.conv(&mask, [WIDTH, WIDTH, 3, 1]);
+    }
+    let weight = net.weight(&[WIDTH, 1, 2, 2]);
+    let mask = net.add("ConvTranspose", &[&mask, &weight], vec![ints("strides", &[2, 2])]);
+    let mask = net.op("Sigmoid", &[&mask]);
+    net.done(&mask, &[1, 3, SIDE, SIDE])
+}
+
+/// The boxes `[n, 4]` of `[1, all, 4]` that do not overlap with better ones, by the
+/// scores `[1, all]`.
+fn suppressed(net: &mut Net, boxes: &str, scores: &str, most: i64) -> String {
+    let shape = net.numbers(&[1, 1, -1]);
+    let scores = net.op("Reshape", &[scores, &shape]);
+    let most = net.numbers(&[most]);
+    let limit = net.constant(&[1], &[0.7]);
+    let found = net.op("NonMaxSuppression", &[boxes, &scores, &most, &limit]);
+    let which = net.numbers(&[2]);
+    let rows = net.add("Gather", &[&found, &which], vec![int("axis", 1)]);
+    let flat = net.numbers(&[-1]);
+    let rows = net.op("Reshape", &[&rows, &flat]);
+    let four = net.numbers(&[-1, 4]);
+    let boxes = net.op("Reshape", &[boxes, &four]);
+    net.op("Gather", &[&boxes, &rows])
+}
+
 /// At most 15 % more than what each network needs.
 pub fn several_kinds(backend: &Named) -> Result<(), Failed> {
     let Backend::Gpu(gpu) = &backend.backend else { return Ok(()) };
     type Make = fn() -> (GraphProto, Vec<usize>);
-    let kinds: [(&str, Make); 6] = [
+    let kinds: [(&str, Make); 7] = [
         ("residual", residual),
         ("u_net", u_net),
         ("inception", inception),
         ("dense_block", dense_block),
         ("transformer", transformer),
         ("lstm", lstm),
+        ("detector", detector),
     ];
     let mut over = Vec::new();
     for (kind, make) in kinds {

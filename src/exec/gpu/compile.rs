@@ -117,7 +117,7 @@ impl GpuEngine {
         if self.poisoned {
             self.prepare_poison().await?;
         }
-        let (slots, inputs) = self.buffers(plan, &places, given)?;
+        let (slots, inputs) = self.buffers(plan, &places, given).await?;
         for (call, dispatches) in &mut calls {
             dispatches.iter_mut().for_each(|dispatch| share_buffers(plan, &places, call, dispatch));
             self.reserve(dispatches).await?;
@@ -147,7 +147,7 @@ impl GpuEngine {
 
     /// Buffers for a plan's slots and inputs. In shared memory the inputs, which
     /// are written at each run, are with the slots.
-    fn buffers(
+    async fn buffers(
         &self,
         plan: &Plan,
         places: &Places,
@@ -156,7 +156,7 @@ impl GpuEngine {
         let bytes = |id: &ValueId| Ok(self.graph.ty(*id).device_bytes(&plan.bounds)? as u64);
         let inputs: Vec<u64> = self.graph.inputs().iter().map(bytes).collect::<Result<_>>()?;
         if self.arena.shared {
-            return self.shared_buffers(places, &inputs, given);
+            return self.shared_buffers(places, &inputs, given).await;
         }
         let slots = self.arena.take(&self.gpu, &places.buffers)?;
         let make = |(bytes, id): (u64, &ValueId)| {
@@ -170,7 +170,7 @@ impl GpuEngine {
 
     /// Buffers of shared memory for slots, and for inputs of so many bytes that neither
     /// are in the slots nor can be used where they are.
-    fn shared_buffers(
+    async fn shared_buffers(
         &self,
         places: &Places,
         inputs: &[u64],
@@ -178,15 +178,35 @@ impl GpuEngine {
     ) -> Result<(Vec<Buffer>, Vec<InputPlace>)> {
         let ids = self.graph.inputs().iter();
         let packed: Vec<_> = ids.map(|id| places.of(OperandId(id.0))).collect();
+        let last = |(given, packed): (&Given<'_>, &Option<(usize, u64)>)| match (given, packed) {
+            (Given::Last(_), Some((slot, 0))) => Some(*slot),
+            _ => None,
+        };
+        let taken: Vec<usize> = given.iter().zip(&packed).filter_map(last).collect();
+        let others = places.buffers.iter().enumerate().filter(|(slot, _)| !taken.contains(slot));
+        let others: Vec<u64> = others.map(|(_, &bytes)| bytes).collect();
+        self.arena.compact(&self.gpu, &others).await?;
+        let mut there: Vec<Option<Buffer>> = vec![None; places.buffers.len()];
+        for (given, packed) in given.iter().zip(&packed) {
+            if let (Given::Last(tensor), Some((slot, 0))) = (given, packed)
+                && let buffer = tensor.buffer()
+                && buffer.len() >= places.buffers[*slot]
+                && !there.iter().flatten().any(|other| other.same(&buffer))
+            {
+                there[*slot] = Some(buffer);
+            }
+        }
         let given = given.iter().zip(&packed);
         let free = given.map(|(given, packed)| packed.is_none().then_some(*given));
         let here = in_place(inputs.len(), &free.collect::<Vec<_>>());
         let elsewhere = inputs.iter().zip(&packed).zip(&here);
         let elsewhere = elsewhere.filter(|((_, packed), here)| packed.is_none() && here.is_none());
-        let sizes = places.buffers.iter().chain(elsewhere.map(|((bytes, _), _)| bytes));
+        let new = places.buffers.iter().zip(&there).filter(|(_, there)| there.is_none());
+        let sizes = new.map(|(bytes, _)| bytes).chain(elsewhere.map(|((bytes, _), _)| bytes));
         let sizes: Vec<u64> = sizes.copied().collect();
-        let mut slots = self.arena.take(&self.gpu, &sizes)?;
-        let mut others = slots.split_off(places.buffers.len()).into_iter();
+        let mut others = self.arena.take(&self.gpu, &sizes)?.into_iter();
+        let slots = there.into_iter().filter_map(|there| there.or_else(|| others.next()));
+        let slots: Vec<Buffer> = slots.collect();
         let place = |(packed, here): (&Option<(usize, u64)>, Option<Buffer>)| match packed {
             Some((slot, offset)) => {
                 let buffer = slots[*slot].clone();
@@ -381,7 +401,7 @@ fn in_place(count: usize, given: &[Option<Given<'_>>]) -> Vec<Option<Buffer>> {
     let mut places: Vec<Option<Buffer>> = Vec::with_capacity(count);
     for number in 0..count {
         let place = match given.get(number) {
-            Some(Some(Given::Device(tensor))) => Some(tensor.buffer()),
+            Some(Some(given)) => given.on_device().map(|tensor| tensor.buffer()),
             _ => None,
         };
         let taken = |place: &Buffer| places.iter().flatten().any(|other| other.same(place));

@@ -40,6 +40,11 @@ impl DeviceTensor {
         &self.0
     }
 
+    /// Whether both are in the same memory.
+    pub(crate) fn shares(&self, other: &DeviceTensor) -> bool {
+        self.buffer().same(&other.buffer())
+    }
+
     /// Bytes on the device.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.bytes
@@ -88,14 +93,31 @@ pub(crate) enum Given<'a> {
     Host(&'a Tensor),
     /// On the session's device.
     Device(&'a DeviceTensor),
+    /// The same, and no later run reads it.
+    Last(&'a DeviceTensor),
 }
 
-impl Given<'_> {
+impl<'a> Given<'a> {
+    /// The tensor, if it is on the device.
+    pub(crate) fn on_device(&self) -> Option<&'a DeviceTensor> {
+        match self {
+            Given::Host(_) => None,
+            Given::Device(tensor) | Given::Last(tensor) => Some(tensor),
+        }
+    }
+
+    /// The same for a run that is not the last one.
+    pub(crate) fn lasting(self) -> Self {
+        match self {
+            Given::Last(tensor) => Given::Device(tensor),
+            other => other,
+        }
+    }
     /// Element type and extents.
     pub(crate) fn kind(&self) -> (DType, &[usize]) {
         match self {
             Given::Host(tensor) => (tensor.dtype(), tensor.extents()),
-            Given::Device(tensor) => (tensor.0.dtype, &tensor.0.extents),
+            Given::Device(tensor) | Given::Last(tensor) => (tensor.0.dtype, &tensor.0.extents),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::compile::{Bound, Step};
 use super::kept::{DeviceTensor, Given, Kept};
 use super::narrow::{to_device, to_host};
 use crate::error::{Error, Result};
+use crate::gpu::Buffer;
 use crate::graph::{Bindings, Graph};
 use crate::kernels::Grid;
 use crate::plan::Home;
@@ -129,6 +130,8 @@ impl GpuEngine {
         self.intact()?;
         let held = self.bound(index, inputs).await?;
         let bound = &*held;
+        let live = self.arena.live(&self.plans[index].plan, inputs);
+        self.live_peak = self.live_peak.max(live);
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
         self.writer.limit(self.staging());
         self.crossed.0 += write_inputs(&mut self.writer, &self.graph, bound, inputs)?;
@@ -139,7 +142,9 @@ impl GpuEngine {
         let mut encoder = self.gpu.encoder("run");
         self.arena.evict(&self.gpu, &mut encoder, bound, inputs)?;
         if let Some(poison) = &self.poison {
-            for slot in &bound.slots {
+            let given: Vec<_> = inputs.iter().filter_map(Given::on_device).collect();
+            let is_given = |slot: &&Buffer| given.iter().any(|tensor| tensor.buffer().same(slot));
+            for slot in bound.slots.iter().filter(|slot| !is_given(slot)) {
                 for at in (0..slot.size()).step_by(poison.len() as usize) {
                     let bytes = poison.len().min(slot.size() - at);
                     encoder.copy_buffer_to_buffer(poison.raw(), 0, slot.raw(), at, bytes);
@@ -318,7 +323,7 @@ pub(super) fn write_inputs(
 /// Copies the inputs that are elsewhere on the device.
 pub(super) fn copy_inputs(encoder: &mut wgpu::CommandEncoder, bound: &Bound, inputs: &[Given<'_>]) {
     for (place, given) in bound.inputs.iter().zip(inputs) {
-        if let Given::Device(tensor) = given {
+        if let Some(tensor) = given.on_device() {
             let (from, bytes) = (tensor.buffer(), tensor.bytes().next_multiple_of(4));
             let to = &place.buffer;
             if !from.same(to) {

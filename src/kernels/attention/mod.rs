@@ -18,6 +18,9 @@ pub const FAMILY: &str = "attention";
 
 /// Queries and keys of a tile of the tiled variant.
 const TILE: (u64, u64) = (16, 8);
+/// The most queries and keys that a software adapter computes in pieces, which compile in
+/// a fifth of the time: a short prompt waits for the compiler, not for its attention.
+const SMALL: (u64, u64) = (128, 256);
 /// The largest head of the tiled variant: what fits 16 KiB of workgroup memory.
 const TILED_HEAD: u64 = 128;
 
@@ -235,6 +238,7 @@ impl AttentionKernel {
         let keys = cx.bound(&cx.input(1)?.shape[2])?;
         let tiles = single && sizes.head.max(sizes.value) <= TILED_HEAD;
         let few = queries * sizes.share() <= grouped::FEW;
+        let small = queries <= SMALL.0 && keys <= SMALL.1;
         let can = |variant: &Variant| {
             let fits = match variant.name {
                 "tiled" => tiles,
@@ -249,9 +253,9 @@ impl AttentionKernel {
             forced
                 || match variant.name {
                     // What SwiftShader compiles is dear.
-                    "lanes_32" => software && !few && cx.caps.max_subgroup_size > 4,
-                    "lanes" => software && !few,
-                    "pieces" => software && few,
+                    "lanes_32" => software && !few && !small && cx.caps.max_subgroup_size > 4,
+                    "lanes" => software && !few && !small,
+                    "pieces" => software && (few || small),
                     "pieces_wide" => !software && few,
                     "tiled" => !software && queries >= TILE.0,
                     "serial" => software,

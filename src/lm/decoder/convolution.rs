@@ -3,7 +3,8 @@
 //! What is convolved is kept like keys: so sequences share steps, begin where
 //! another ended and go back as those of attention do.
 
-use super::{Blocks, checked};
+use super::Blocks;
+use super::weights::checked;
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
 use crate::ops::elementwise::Binary;

@@ -4,7 +4,8 @@
 //! Their states are one value of each sequence, which every step brings forward in
 //! place. So a sequence can go on from where it is or begin anew, nothing else.
 
-use super::{Blocks, checked};
+use super::Blocks;
+use super::weights::checked;
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
 use crate::lm::recurrent::{Recurrence, Recurrent};

@@ -3,7 +3,8 @@
 //!
 //! All streams are one value, `[.., query, streams, width]`.
 
-use super::{Blocks, checked};
+use super::Blocks;
+use super::weights::checked;
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
 use crate::lm::streams::Streams;

@@ -1,0 +1,143 @@
+//! Weights in the graph: matrices with what files have beside them, by their GGUF names.
+
+use super::{Blocks, Weights};
+use crate::error::{Error, Result};
+use crate::graph::{GraphBuilder, ValueId};
+use crate::lm::spec::DecoderSpec;
+use crate::quant::WEIGHT_TYPES;
+use crate::tensor::{DType, Tensor};
+use std::ops::Range;
+
+impl Blocks<'_> {
+    /// `x * weightᵀ`, plus a bias where the file has one.
+    pub(in crate::lm) fn linear(
+        &mut self,
+        block: usize,
+        name: &str,
+        x: ValueId,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<ValueId> {
+        let matrix = self.weight(block, name, &[outputs, inputs])?;
+        let bias = format!("blk.{block}.{name}.bias");
+        let bias = self.named_if_there(&bias, &[outputs])?;
+        self.times(&format!("blk.{block}.{name}"), x, matrix, bias)
+    }
+
+    /// `x * matrixᵀ`, times the factor that files of some types have beside a matrix,
+    /// plus a bias.
+    pub(in crate::lm) fn times(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        matrix: ValueId,
+        bias: Option<ValueId>,
+    ) -> Result<ValueId> {
+        let Some(scale) = self.named_if_there(&format!("{name}.scale"), &[1])? else {
+            return self.g.linear(x, matrix, bias);
+        };
+        let y = self.g.linear(x, matrix, None)?;
+        let y = self.g.mul(y, scale)?;
+        match bias {
+            Some(bias) => self.g.add(y, bias),
+            None => Ok(y),
+        }
+    }
+
+    /// [`Self::linear`] with some rows of a matrix of `extents`, and of its bias.
+    pub(in crate::lm) fn rows(
+        &mut self,
+        block: usize,
+        name: &str,
+        x: ValueId,
+        rows: Range<usize>,
+        (outputs, inputs): (usize, usize),
+    ) -> Result<ValueId> {
+        let part = |name: &str| format!("{name}[{}..{}]", rows.start, rows.end);
+        let matrix = format!("blk.{block}.{name}.weight");
+        let tensor = checked(self.spec, self.weights, &matrix, &[outputs, inputs])?;
+        let matrix = self.g.constant(&part(&matrix), tensor.rows(rows.clone())?)?;
+        let bias = format!("blk.{block}.{name}.bias");
+        let bias = match (self.weights)(&bias)? {
+            Some(_) => {
+                let tensor = checked(self.spec, self.weights, &bias, &[outputs])?;
+                Some(self.g.constant(&part(&bias), tensor.rows(rows.clone())?)?)
+            }
+            None => None,
+        };
+        self.times(&format!("blk.{block}.{name}"), x, matrix, bias)
+    }
+
+    pub(in crate::lm) fn weight(
+        &mut self,
+        block: usize,
+        name: &str,
+        extents: &[usize],
+    ) -> Result<ValueId> {
+        self.named(&format!("blk.{block}.{name}.weight"), extents)
+    }
+
+    /// Whether a block has a tensor.
+    pub(in crate::lm) fn has(&self, block: usize, name: &str) -> Result<bool> {
+        Ok((self.weights)(&format!("blk.{block}.{name}"))?.is_some())
+    }
+
+    /// A tensor that a block may lack.
+    pub(in crate::lm) fn optional(
+        &mut self,
+        block: usize,
+        name: &str,
+        extents: &[usize],
+    ) -> Result<Option<ValueId>> {
+        self.named_if_there(&format!("blk.{block}.{name}"), extents)
+    }
+
+    pub(in crate::lm) fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {
+        weight(&mut self.g, self.spec, self.weights, name, extents)
+    }
+
+    pub(in crate::lm) fn named_if_there(
+        &mut self,
+        name: &str,
+        extents: &[usize],
+    ) -> Result<Option<ValueId>> {
+        match (self.weights)(name)? {
+            Some(_) => self.named(name, extents).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The constant of a weight; see [`checked`].
+pub(super) fn weight(
+    g: &mut GraphBuilder,
+    spec: &DecoderSpec,
+    weights: Weights<'_>,
+    name: &str,
+    extents: &[usize],
+) -> Result<ValueId> {
+    g.constant(name, checked(spec, weights, name, extents)?)
+}
+
+/// A weight with the extents and a dtype that the decoder can use.
+pub(super) fn checked(
+    spec: &DecoderSpec,
+    weights: Weights<'_>,
+    name: &str,
+    extents: &[usize],
+) -> Result<Tensor> {
+    let at = format!("tensor '{name}'");
+    let tensor = weights(name)?.ok_or_else(|| Error::format(&spec.file, &at, "missing"))?;
+    if tensor.extents() != extents {
+        let what = format!("extents {:?}, expected {extents:?}", tensor.extents());
+        return Err(Error::format(&spec.file, &at, what));
+    }
+    // Checked here because the graph's errors name nodes, not tensors.
+    let known = if extents.len() == 1 { &[DType::F32] } else { &WEIGHT_TYPES[..] };
+    if !known.contains(&tensor.dtype()) {
+        let known: Vec<_> = known.iter().map(|dtype| dtype.name()).collect();
+        let what = format!("{} here; supported: {}", tensor.dtype(), known.join(", "));
+        return Err(Error::unsupported(format_args!("{}: {at}", spec.file), what));
+    }
+    Ok(tensor)
+}
