@@ -6,22 +6,25 @@ import numpy as np
 import torch
 import transformers as hf
 
+from decoder_sizes import SCALE, feed_width
 from make_quant_fixtures import TYPES
 
-VOCAB, WIDTH, HEADS, KV_HEADS, HEAD, FEED = 264, 16, 4, 2, 8, 24
+VOCAB, WIDTH, HEADS, KV_HEADS, HEAD = 264, 16 * SCALE, 4 * SCALE, 2 * SCALE, 8
+# Widths of a feed-forward layer, of an expert and of one for all tokens.
+FEED, EXPERT, SHARED_EXPERT = feed_width(24), feed_width(12), feed_width(20)
 
 COMMON = dict(
     vocab_size=VOCAB, hidden_size=WIDTH, intermediate_size=FEED, num_attention_heads=HEADS,
     num_key_value_heads=KV_HEADS, max_position_embeddings=256, rms_norm_eps=1e-5,
     attn_implementation="eager", pad_token_id=0, bos_token_id=1, eos_token_id=2,
 )
-HALF_WIDTH = {**COMMON, "num_attention_heads": 2, "num_key_value_heads": 1}
+HALF_WIDTH = {**COMMON, "num_attention_heads": 2 * SCALE, "num_key_value_heads": SCALE}
 TWO = dict(num_hidden_layers=2, rope_theta=700.0)
 # Layer norms have an epsilon of another name.
 LAYER = {k: v for k, v in {**COMMON, **TWO}.items() if k != "rms_norm_eps"}
-EXPERTS = dict(moe_intermediate_size=12, num_experts_per_tok=2)
+EXPERTS = dict(moe_intermediate_size=EXPERT, num_experts_per_tok=2)
 COUNTS = {"expert_count": 5, "expert_used_count": 2}
-INNER = {**COUNTS, "expert_feed_forward_length": 12}
+INNER = {**COUNTS, "expert_feed_forward_length": EXPERT}
 SHARED = {**INNER, "expert_shared_count": 1, "leading_dense_block_count": 1}
 EIGHT = dict(head_dim=HEAD)
 
@@ -67,7 +70,7 @@ def gemma4():
     config, keys = of(
         kinds, 4, hidden_size_per_layer_input=0, attention_k_eq_v=True,
         num_global_key_value_heads=1, enable_moe_block=True, num_experts=5, top_k_experts=2,
-        moe_intermediate_size=12)
+        moe_intermediate_size=EXPERT)
     yield "gemma4--experts", config, {
         **keys, **INNER, "kv_heads": [KV_HEADS, 1] * 2}
 
@@ -158,8 +161,8 @@ def experts():
     yield "llama--mixtral", hf.MixtralConfig(
         **COMMON, **TWO, num_local_experts=5, num_experts_per_tok=2), COUNTS
     yield "qwen2moe", hf.Qwen2MoeConfig(
-        **COMMON, **TWO, **EXPERTS, num_experts=5, shared_expert_intermediate_size=20), {
-            **INNER, "expert_shared_feed_forward_length": 20}
+        **COMMON, **TWO, **EXPERTS, num_experts=5, shared_expert_intermediate_size=SHARED_EXPERT), {
+            **INNER, "expert_shared_feed_forward_length": SHARED_EXPERT}
     yield "qwen3moe", hf.Qwen3MoeConfig(
         **COMMON, **TWO, **EXPERTS, **EIGHT, num_experts=5, norm_topk_prob=True), INNER
     yield "qwen3moe--mixed", hf.Qwen3MoeConfig(
@@ -177,8 +180,8 @@ def experts():
             **scaled, **COUNTS}
     yield "granitemoe--shared", hf.GraniteMoeSharedConfig(
         **COMMON, **TWO, **GRANITE, attention_multiplier=0.3, num_local_experts=5, num_experts_per_tok=2,
-        shared_intermediate_size=20), {
-            **scaled, **COUNTS, "expert_shared_feed_forward_length": 20}
+        shared_intermediate_size=SHARED_EXPERT), {
+            **scaled, **COUNTS, "expert_shared_feed_forward_length": SHARED_EXPERT}
     groups = dict(n_group=1, topk_group=1, first_k_dense_replace=1)
     yield "dots1", hf.Dots1Config(
         **{**COMMON, "num_key_value_heads": HEADS}, **TWO, **EXPERTS, **groups, n_routed_experts=5, n_shared_experts=1,
@@ -209,9 +212,9 @@ def experts():
             "attention.sliding_window": 6, "attention.temperature_scale": 0.3,
             "attention.temperature_length": 5}
     yield "ernie4_5-moe", hf.Ernie4_5_MoeConfig(
-        **COMMON, **TWO, moe_num_experts=5, moe_k=2, moe_intermediate_size=12,
+        **COMMON, **TWO, moe_num_experts=5, moe_k=2, moe_intermediate_size=EXPERT,
         moe_num_shared_experts=1, moe_layer_start_index=1), {
-            **SHARED, "expert_shared_feed_forward_length": 12, "interleave_moe_layer_step": 1}
+            **SHARED, "expert_shared_feed_forward_length": EXPERT, "interleave_moe_layer_step": 1}
 
 
     yield from latent()
@@ -304,28 +307,28 @@ def classic():
     yield "cohere2", hf.Cohere2Config(
         **{**LAYER, "num_hidden_layers": 4}, sliding_window=5, sliding_window_pattern=4,
         logit_scale=0.25), {**eps, "logit_scale": 0.25, "attention.sliding_window": 5}
-    falcon = dict(vocab_size=VOCAB, hidden_size=WIDTH, num_attention_heads=4, num_hidden_layers=2,
+    falcon = dict(vocab_size=VOCAB, hidden_size=WIDTH, num_attention_heads=HEADS, num_hidden_layers=2,
                   ffn_hidden_size=FEED, rope_theta=700.0, max_position_embeddings=256)
     yield "falcon", hf.FalconConfig(**falcon), {**eps, "kv_heads": 1, "feed_forward": FEED}
     yield "falcon--40b", hf.FalconConfig(
-        **falcon, new_decoder_architecture=True, num_kv_heads=2), {
-            **eps, "kv_heads": 2, "feed_forward": FEED}
+        **falcon, new_decoder_architecture=True, num_kv_heads=KV_HEADS), {
+            **eps, "kv_heads": KV_HEADS, "feed_forward": FEED}
     yield "gpt2", hf.GPT2Config(
-        vocab_size=VOCAB, n_embd=WIDTH, n_head=4, n_layer=2, n_positions=256, n_inner=FEED), {
+        vocab_size=VOCAB, n_embd=WIDTH, n_head=HEADS, n_layer=2, n_positions=256, n_inner=FEED), {
             **eps, "feed_forward": FEED}
     yield "starcoder", hf.GPTBigCodeConfig(
-        vocab_size=VOCAB, n_embd=WIDTH, n_head=4, n_layer=2, n_positions=256, n_inner=FEED,
+        vocab_size=VOCAB, n_embd=WIDTH, n_head=HEADS, n_layer=2, n_positions=256, n_inner=FEED,
         multi_query=True), {**eps, "kv_heads": 1, "feed_forward": FEED}
     neox = without(LAYER, "num_key_value_heads", "rope_theta")
     # Heads that are no power of two have slopes in between.
     yield "bloom", hf.BloomConfig(
-        vocab_size=VOCAB, hidden_size=24, n_head=6, n_layer=2, seq_length=256), {
-            **eps, "context": 256, "kv_heads": 6, "feed_forward": 96}
+        vocab_size=VOCAB, hidden_size=24 * SCALE, n_head=6 * SCALE, n_layer=2, seq_length=256), {
+            **eps, "context": 256, "kv_heads": 6 * SCALE, "feed_forward": 96 * SCALE}
     yield "mpt", hf.MptConfig(
-        vocab_size=VOCAB, d_model=WIDTH, n_heads=4, n_layers=2, max_seq_len=256,
+        vocab_size=VOCAB, d_model=WIDTH, n_heads=HEADS, n_layers=2, max_seq_len=256,
         no_bias=True, attn_config=dict(
             alibi=True, alibi_bias_max=8, clip_qkv=1.5, attn_type="multihead_attention")), {
-                **eps, "context": 256, "kv_heads": 4, "feed_forward": 4 * WIDTH,
+                **eps, "context": 256, "kv_heads": HEADS, "feed_forward": 4 * WIDTH,
                 "attention.max_alibi_bias": 8.0, "attention.clamp_kqv": 1.5}
     yield "gptneox", hf.GPTNeoXConfig(**neox, **partial(0.5)), {
         **eps, "rope.dimension_count": 2, "use_parallel_residual": True}

@@ -21,9 +21,13 @@ import tempfile
 import gguf
 import numpy as np
 
+from decoder_sizes import SCALE, feed_width
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "tests" / "data" / "decoders"
-VOCAB, WIDTH, HEADS, KV_HEADS, HEAD, FEED = 264, 16, 4, 2, 4, 24
+VOCAB, WIDTH, HEADS, KV_HEADS, HEAD = 264, 16 * SCALE, 4 * SCALE, 2 * SCALE, 4
+# Widths of a feed-forward layer, of an expert and of one for all tokens.
+FEED, EXPERT, SHARED = feed_width(24), feed_width(12), feed_width(20)
 LENGTHS = [1, 7, 13, 24]
 
 
@@ -87,7 +91,7 @@ class Model:
     def plain(self):
         return self.each(ffn_up=(self.feed, self.width), ffn_down=(self.width, self.feed))
 
-    def experts(self, count=5, inner=12, shared=None, blocks=None, shared_key=True):
+    def experts(self, count=5, inner=EXPERT, shared=None, blocks=None, shared_key=True):
         width = self.width
         self.each(
             blocks=blocks, ffn_gate_inp=(count, width), ffn_gate_exps=(count, inner, width),
@@ -129,7 +133,7 @@ class Model:
                 self.tensors[f"blk.{block}.{name}.scale"] = size[:-2] or (1,)
         return self
 
-    def mamba2(self, blocks, heads=4, head=8, rows=8, groups=2, norm=True):
+    def mamba2(self, blocks, heads=4 * SCALE, head=8, rows=8, groups=2, norm=True):
         """Blocks of Mamba-2."""
         inner, shared = heads * head, groups * rows
         channels = inner + 2 * shared
@@ -161,7 +165,7 @@ class Model:
                 self.norm(f"{at}_c_norm", rows)
         return self.states(inner, rows, rank)
 
-    def delta(self, blocks, heads=4, keys=2, rows=16, legacy=False, fused_rates=False):
+    def delta(self, blocks, heads=4 * SCALE, keys=2 * SCALE, rows=16, legacy=False, fused_rates=False):
         """Blocks that are gated delta nets."""
         inner, shared, width = heads * rows, keys * rows, self.width
         for block in blocks:
@@ -212,14 +216,16 @@ def models():
         xielu__alpha_n=[0.3, -0.8], xielu__alpha_p=[0.9, 0.2], xielu__beta=[0.5, 0.5],
         xielu__eps=[-1e-6, -1e-6])
     # The number of blocks says whether they rotate.
-    yield "baichuan", Model(blocks=32, width=8, heads=2, kv_heads=2, feed=8).split().gated()
-    yield "baichuan--13b", Model(blocks=40, width=8, heads=2, kv_heads=2, feed=8).split().gated()
-    yield "bailingmoe", Model().split().experts(shared=12, shared_key=False).key(
+    narrow = dict(
+        width=8 * SCALE, heads=2 * SCALE, kv_heads=2 * SCALE, feed=feed_width(8))
+    yield "baichuan", Model(blocks=32, **narrow).split().gated()
+    yield "baichuan--13b", Model(blocks=40, **narrow).split().gated()
+    yield "bailingmoe", Model().split().experts(shared=EXPERT, shared_key=False).key(
         expert_shared_count=1, expert_weights_scale=1.5, expert_weights_norm=True,
         leading_dense_block_count=0)
     yield "bailingmoe2", Model().each("attn_qkv", "attn_output").norms(
         "attn_norm", "ffn_norm").head_norms().gated(blocks=[0]).experts(
-            count=6, shared=12, blocks=[1], shared_key=False).key(
+            count=6, shared=EXPERT, blocks=[1], shared_key=False).key(
                 leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=2.5,
                 expert_weights_norm=True, expert_gating_func=2, expert_group_count=3,
                 expert_group_used_count=2)
@@ -228,13 +234,13 @@ def models():
             "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down").without(
                 "output.weight")
     yield "deepseek", many().split().gated(blocks=[0]).experts(
-        shared=12, blocks=[1], shared_key=False).key(
+        shared=EXPERT, blocks=[1], shared_key=False).key(
             leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=1.5)
     yield "exaone-moe", Model(blocks=4).split().head_norms().gated(blocks=[0]).experts(
-        shared=12, blocks=[1, 2, 3]).key(
+        shared=EXPERT, blocks=[1, 2, 3]).key(
             leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=2.5,
             expert_weights_norm=True, expert_gating_func=2, attention__sliding_window=5)
-    yield "hunyuan-moe", Model().split().head_norms().experts(inner=FEED, shared=20)
+    yield "hunyuan-moe", Model().split().head_norms().experts(inner=FEED, shared=SHARED)
     yield "jais", many().each("attn_qkv", "attn_output").norms(
         "attn_norm", "ffn_norm").gated().layer_norms().biases(
             "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down").key(
@@ -260,7 +266,7 @@ def models():
     yield "qwen3moe--scaled", Model().split().head_norms().experts().scales(
         "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
     yield "llama4--scout", Model(blocks=4).split().experts(
-        count=16, inner=12, shared=12, shared_key=False).key(
+        count=16, shared=EXPERT, shared_key=False).key(
             interleave_moe_layer_step=1, expert_used_count=1)
     yield "maincoder", Model().split().head_norms().gated()
     yield "mistral3--temperature", Model().split().gated().key(
@@ -305,7 +311,7 @@ def large_mixtures():
     afmoe = Model(blocks=4).split().head_norms().norms(
         "post_attention_norm", "post_ffw_norm").each(
             attn_gate=(HEADS * HEAD, WIDTH)).gated(blocks=[0]).experts(
-                shared=12, blocks=[1, 2, 3], shared_key=False)
+                shared=EXPERT, blocks=[1, 2, 3], shared_key=False)
     for block in 1, 2, 3:
         afmoe.tensors[f"blk.{block}.exp_probs_b.bias"] = (5,)
     yield "afmoe", afmoe.key(
@@ -342,15 +348,15 @@ def large_mixtures():
     # that of the published models, whatever the file says.
     yield "smallthinker", Model(blocks=5).split().experts().key(
         attention__sliding_window=4096, expert_gating_func=2)
-    heads = [4, 6, 6, 4]
-    windowed = [count == 6 for count in heads]
+    heads = [4 * SCALE, 6 * SCALE, 6 * SCALE, 4 * SCALE]
+    windowed = [count == 6 * SCALE for count in heads]
     step = Model(blocks=4, head=8).norms("attn_norm", "ffn_norm").norms(
         "attn_q_norm", "attn_k_norm", size=8)
     for block, count in enumerate(heads):
         step.each(blocks=[block], attn_q=(count * 8, WIDTH), attn_k=(KV_HEADS * 8, WIDTH),
                   attn_v=(KV_HEADS * 8, WIDTH), attn_output=(WIDTH, count * 8),
                   attn_gate=(count, WIDTH))
-    step.gated(blocks=[0]).experts(shared=20, blocks=[1, 2, 3])
+    step.gated(blocks=[0]).experts(shared=SHARED, blocks=[1, 2, 3])
     for block in 1, 2, 3:
         step.tensors[f"blk.{block}.exp_probs_b.bias"] = (5,)
     step.tensors["rope_freqs.weight"] = (4,)
@@ -364,11 +370,13 @@ def large_mixtures():
 
 def uneven():
     """Blocks of different numbers of heads, and blocks that lack a part."""
-    heads, keys, inner = [4, 4, 0, 0, 2], [2, 0, 0, 0, 1], [24, 16, 8, 0, 12]
+    large = lambda numbers: [SCALE * number for number in numbers]
+    heads, keys = large([4, 4, 0, 0, 2]), large([2, 0, 0, 0, 1])
+    inner = large([24, 16, 8, 0, 12])
     deci = Model(blocks=5)
     for block in 0, 1, 4:
         deci.norm(f"blk.{block}.attn_norm", WIDTH)
-        deci.each(blocks=[block], attn_output=(WIDTH, (heads[block] or 4) * HEAD))
+        deci.each(blocks=[block], attn_output=(WIDTH, (heads[block] or HEADS) * HEAD))
     for block in 0, 4:
         deci.each(blocks=[block], attn_q=(heads[block] * HEAD, WIDTH),
                   attn_k=(keys[block] * HEAD, WIDTH), attn_v=(keys[block] * HEAD, WIDTH))
@@ -378,7 +386,7 @@ def uneven():
     yield "deci", deci.key(
         attention__head_count=heads, attention__head_count_kv=keys, feed_forward_length=inner,
         attention__key_length=HEAD, attention__value_length=HEAD)
-    heads, keys, inner = [4, 6, 8], [2, 2, 4], [24, 16, 28]
+    heads, keys, inner = large([4, 6, 8]), large([2, 2, 4]), large([24, 16, 28])
     elm = Model(blocks=3).norms("attn_norm", "ffn_norm").head_norms()
     for block in range(3):
         elm.each(blocks=[block], attn_qkv=((heads[block] + 2 * keys[block]) * HEAD, WIDTH),
@@ -415,7 +423,7 @@ def short_vectors():
         rope__scaling__original_context_length=256).without("output.weight")
     yield "plm", latent().plain().without("output.weight")
     yield "mistral4", latent(queries=12, split=True).experts(
-        shared=12, shared_key=False).key(
+        shared=EXPERT, shared_key=False).key(
             expert_shared_count=1, leading_dense_block_count=0, expert_weights_norm=True,
             expert_gating_func=1, rope__scaling__type="yarn", rope__scaling__factor=4.0,
             rope__scaling__original_context_length=5, rope__scaling__yarn_beta_fast=8.0,
@@ -433,9 +441,9 @@ def recurrent():
     # The last block is no fourth one.
     which = [block in linear for block in range(6)]
     sections = dict(rope__dimension_sections=[1, 0, 0, 0], rope__dimension_count=2)
-    yield "qwen35", qwen(heads=6).gated().key(attention__recurrent_layers=which, **sections)
+    yield "qwen35", qwen(heads=6 * SCALE).gated().key(attention__recurrent_layers=which, **sections)
     def shared(model):
-        model.experts(shared=20)
+        model.experts(shared=SHARED)
         for block in range(6):
             model.tensors[f"blk.{block}.ffn_gate_inp_shexp.weight"] = (model.width,)
         return model
@@ -445,8 +453,8 @@ def recurrent():
         model.attends([2, 5], gated=True).delta([0, 1, 3, 4], fused_rates=True, **options)
         return shared(model).key(full_attention_interval=3, rope__dimension_count=2,
                                  attention__key_length=HEAD, attention__value_length=HEAD)
-    yield "qwen3next", every_third(heads=4)
-    yield "qwen3next--legacy", every_third(heads=4, legacy=True)
+    yield "qwen3next", every_third()
+    yield "qwen3next--legacy", every_third(legacy=True)
     unused = ["attention.head_count_kv", "rope.freq_base", "rope.dimension_count"]
     alone = {"attention__head_count": 0, "feed_forward_length": 0}
     yield "mamba2", Model(blocks=3).norms("attn_norm").mamba2(range(3)).without(*unused).key(**alone)
@@ -459,7 +467,7 @@ def recurrent():
         model = Model(blocks=3).norms("attn_norm", "ffn_norm").mamba2([0, 2]).attends([1])
         return model.key(**heads, **scales, rope__scaling__finetuned=False)
     yield "granitehybrid", granite().gated()
-    yield "granitehybrid--experts", granite().experts(inner=FEED, shared=20)
+    yield "granitehybrid--experts", granite().experts(inner=FEED, shared=SHARED)
     # As Bamba's files.
     yield "granitehybrid--bamba", granite().gated().key(rope__scaling__finetuned=True).without(
         "embedding_scale", "logit_scale", "residual_scale", "attention.scale")
@@ -476,15 +484,15 @@ def recurrent():
         blocks=[1], ffn_up=(FEED, WIDTH), ffn_down=(WIDTH, FEED))
     def narrow():
         """Experts of a smaller width than the stream."""
-        model, own = nemotron().experts(shared=20, blocks=[1]), 10
+        model, own = nemotron().experts(shared=SHARED, blocks=[1]), 10
         model.each(blocks=[1], ffn_latent_down=(own, WIDTH), ffn_latent_up=(WIDTH, own),
-                   ffn_up_exps=(5, 12, own), ffn_down_exps=(5, own, 12))
+                   ffn_up_exps=(5, EXPERT, own), ffn_down_exps=(5, own, EXPERT))
         model.tensors["blk.1.exp_probs_b.bias"] = (5,)
         return model.key(
             moe_latent_size=own, expert_weights_norm=True, expert_weights_scale=2.5,
             expert_shared_count=1, expert_group_count=1).without(
                 "blk.1.ffn_gate_exps.weight", "blk.1.ffn_gate_shexp.weight")
-    experts = nemotron().experts(shared=20, blocks=[1]).key(
+    experts = nemotron().experts(shared=SHARED, blocks=[1]).key(
         expert_weights_norm=True, expert_weights_scale=2.5, expert_shared_count=1,
         expert_group_count=1)
     experts.tensors["blk.1.exp_probs_b.bias"] = (5,)

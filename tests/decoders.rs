@@ -13,9 +13,10 @@
 mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use support::backends::{self, Named};
+use support::recipe::Recipe;
 use wginfer::DType;
 use wginfer::formats::gguf::{GgufFile, GgufWriter};
 use wginfer::lm::spec::architectures;
@@ -24,6 +25,9 @@ use wginfer::lm::{LanguageModel, ModelOptions};
 
 /// The largest relative L2 of logits in f32.
 const TOLERANCE: f64 = 1e-4;
+
+/// How many mixes of quantised types there are.
+const MIXES: usize = 10;
 
 #[derive(serde::Deserialize)]
 struct Judged {
@@ -63,11 +67,22 @@ fn main() {
     };
     let mut trials: Vec<Trial> = vocabularies.map(judge).into();
     trials.push(Trial::test("decoders::tokenizer::byte_pairs", cuts_bytes));
-    for backend in backends::all() {
+    let quick = std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0");
+    for (place, backend) in backends::all().into_iter().enumerate() {
         for model in models() {
             let backend = backend.clone();
             let name = format!("decoders::{}::{model}", backend.name);
             trials.push(Trial::test(name, move || agrees(&backend, &model, None)));
+        }
+        for (i, model) in recipes().into_iter().enumerate() {
+            // Mixes take turns by name, so the first ten have all of them. In a quick run
+            // adapters share these.
+            if quick && backend.is_gpu() && (i >= MIXES || i % 2 != place % 2) {
+                continue;
+            }
+            let backend = backend.clone();
+            let name = format!("decoders::{}::mixed::{model}", backend.name);
+            trials.push(Trial::test(name, move || agrees_mixed(&backend, &model)));
         }
         // Sinks, in every kernel of attention.
         let variants = ["serial", "tiled", "rows", "rows_subgroup"];
@@ -79,22 +94,74 @@ fn main() {
         }
     }
     trials.push(Trial::test("decoders::every_architecture_is_judged", || {
-        let judged: Vec<String> = models();
-        let of = |name: &&str| judged.iter().any(|model| model.split("--").next() == Some(name));
-        let missing: Vec<&str> = architectures().filter(|name| !of(name)).collect();
-        if missing.is_empty() { Ok(()) } else { Err(format!("no model of {missing:?}").into()) }
+        all_are_in(&models(), "model")?;
+        all_are_in(&recipes(), "model of mixed types")
     }));
+    trials.push(Trial::test("decoders::every_type_is_in_a_mix", every_type_is_in_a_mix));
     backends::conclude(&arguments, trials);
 }
 
 /// The models there are: an architecture, or one of its forms behind two dashes.
 fn models() -> Vec<String> {
-    let files = std::fs::read_dir(path("decoders")).unwrap();
+    files_of("decoders", ".gguf")
+}
+
+/// The architectures that have a model of mixed types.
+fn recipes() -> Vec<String> {
+    files_of("decoders_mixed", ".json")
+}
+
+fn files_of(folder: &str, end: &str) -> Vec<String> {
+    let files = std::fs::read_dir(path(folder)).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    let mut models: Vec<String> =
-        names.filter_map(|name| name.strip_suffix(".gguf").map(String::from)).collect();
-    models.sort();
-    models
+    let mut found: Vec<String> =
+        names.filter_map(|name| name.strip_suffix(end).map(String::from)).collect();
+    found.sort();
+    found
+}
+
+fn all_are_in(models: &[String], what: &str) -> Result<(), Failed> {
+    let of = |name: &&str| models.iter().any(|model| model.split("--").next() == Some(name));
+    let missing: Vec<&str> = architectures().filter(|name| !of(name)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("no {what} of {missing:?}").into()) }
+}
+
+fn recipe(name: &str) -> Result<Recipe, Failed> {
+    Ok(serde_json::from_slice(&std::fs::read(path(&format!("decoders_mixed/{name}.json")))?)?)
+}
+
+fn every_type_is_in_a_mix() -> Result<(), Failed> {
+    let mut seen = BTreeSet::new();
+    for name in recipes() {
+        seen.extend(recipe(&name)?.types().map(String::from));
+    }
+    let missing: Vec<DType> = DType::ALL
+        .into_iter()
+        .filter(|dtype| dtype.is_quantised() && !seen.contains(dtype.name()))
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} in no model").into()) }
+}
+
+/// A prompt as a whole, and its last token by itself behind the others: products of
+/// matrices and of a matrix and a vector.
+fn agrees_mixed(backend: &Named, name: &str) -> Result<(), Failed> {
+    let recipe = recipe(name)?;
+    let vocabulary = wginfer::formats::gguf::open(path("decoders/llama.gguf"))?;
+    let file = recipe.file(name, &vocabulary)?;
+    let options = ModelOptions { cache: DType::F32, ..ModelOptions::default() };
+    let runner = &backend.backend;
+    let mut model = runner.block_on(LanguageModel::load(file, runner, &options, &mut |_, _| {}))?;
+    let whole = runner.block_on(model.forward(&recipe.tokens, 0))?;
+    let (last, before) = recipe.tokens.split_last().ok_or("no tokens")?;
+    runner.block_on(model.forward(before, 0))?;
+    let alone = runner.block_on(model.forward(&[*last], before.len()))?;
+    let off = relative_l2(&whole, &recipe.logits)?;
+    let off = off.max(relative_l2(&alone, &recipe.logits)?);
+    println!("{}: {name} of mixed types: {off:.2e}", backend.name);
+    if off > TOLERANCE {
+        return Err(format!("logits are off by {off:.2e}, at most {TOLERANCE:.0e}").into());
+    }
+    Ok(())
 }
 
 /// Whole prompts, and the longest token by token behind the shortest; with a variant of

@@ -27,6 +27,8 @@ const MOST_PROMPTS: usize = 256;
 struct Completion {
     prompt: Input,
     logprobs: Option<usize>,
+    /// Whether the prompt is told before the answer.
+    echo: Option<bool>,
     #[serde(flatten)]
     common: Common,
 }
@@ -66,7 +68,29 @@ pub(super) async fn answer(
         return Err(ApiError::param("logprobs", format!("logprobs must be at most {MOST_TOP}")));
     }
     let prompts = completion.prompt.prompts("prompt")?;
-    complete(app, Shape::Text, prompts, completion.common, completion.logprobs).await
+    let before = match completion.echo.unwrap_or(false) {
+        true if completion.logprobs.is_some() => {
+            let what = "echo with logprobs is not supported: prompts have none";
+            return Err(ApiError::param("echo", what).code("unsupported_parameter"));
+        }
+        true => {
+            let choices = completion.common.choices()?;
+            let texts = prompts.iter().map(|prompt| told(&app, prompt));
+            let each = |text: Arc<str>| std::iter::repeat_n(text, choices);
+            texts.collect::<LibraryResult<Vec<_>>>()?.into_iter().flat_map(each).collect()
+        }
+        false => Vec::new(),
+    };
+    complete(app, Shape::Text(before), prompts, completion.common, completion.logprobs).await
+}
+
+/// A prompt as text.
+fn told(app: &App, prompt: &Prompt) -> LibraryResult<Arc<str>> {
+    match prompt {
+        Prompt::Text(text) => Ok(text.as_str().into()),
+        Prompt::Tokens(tokens) => app.engine.file().tokenizer().decode(tokens, true).map(Arc::from),
+        _ => Ok("".into()),
+    }
 }
 
 /// The tokens of prompts. Texts may be long, and templates are programs: that is
@@ -119,7 +143,7 @@ pub(super) async fn complete(
     options.log_probabilities = log_probabilities;
     let forced = match &shape {
         Shape::Chat(Some(tools)) => tools.source()?,
-        Shape::Chat(None) | Shape::Text => None,
+        Shape::Chat(None) | Shape::Text(_) => None,
     };
     let format = || common.response_format.as_ref().and_then(ResponseFormat::source);
     let formed = forced.is_none() && format().is_some();

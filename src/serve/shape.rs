@@ -7,6 +7,7 @@ use crate::lm::chat::{AnswerStream, Told, ToolCall};
 use crate::lm::tokenizer::Tokenizer;
 use crate::lm::{ChatTemplate, FinishReason, GenerationStats, LogProbabilities, ModelFile, Piece};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// What thoughts are called beside `content`; OpenAI tells none, others have the name.
 pub(super) const THOUGHT: &str = "reasoning_content";
@@ -16,7 +17,8 @@ pub(super) const THOUGHT: &str = "reasoning_content";
 pub(super) enum Shape {
     /// Perhaps with tools that may be called.
     Chat(Option<Tools>),
-    Text,
+    /// With what is told before each answer, where something is: its prompt.
+    Text(Vec<Arc<str>>),
 }
 
 /// What is the same in all parts of an answer.
@@ -32,7 +34,7 @@ impl Head {
     pub(super) fn new(shape: Shape, model: &str) -> Self {
         let kind = match shape {
             Shape::Chat(_) => "chatcmpl",
-            Shape::Text => "cmpl",
+            Shape::Text(_) => "cmpl",
         };
         let id = format!("{kind}-{:016x}{:016x}", random(), random());
         Head { shape, id, created: now(), model: model.into() }
@@ -42,7 +44,7 @@ impl Head {
         match (&self.shape, streamed) {
             (Shape::Chat(_), false) => "chat.completion",
             (Shape::Chat(_), true) => "chat.completion.chunk",
-            (Shape::Text, _) => "text_completion",
+            (Shape::Text(_), _) => "text_completion",
         }
     }
 
@@ -67,7 +69,7 @@ impl Head {
             Shape::Chat(tools) => {
                 AnswerStream::new(template, tools.as_ref().map(|tools| tools.style))
             }
-            Shape::Text => AnswerStream::new(None, None),
+            Shape::Text(_) => AnswerStream::new(None, None),
         }
     }
 
@@ -98,9 +100,9 @@ impl Head {
                     "finish_reason": if calls.is_empty() { finish } else { Some("tool_calls") },
                 })
             }
-            Shape::Text => json!({
+            Shape::Text(_) => json!({
                 "index": index,
-                "text": one.text,
+                "text": format!("{}{}", self.before(index).unwrap_or(""), one.text),
                 "logprobs": probabilities,
                 "finish_reason": finish,
             }),
@@ -109,10 +111,20 @@ impl Head {
 
     /// The part of a stream that opens a choice, where there is one.
     pub(super) fn opening(&self, index: usize) -> Option<Value> {
-        matches!(self.shape, Shape::Chat(_)).then(|| {
-            let delta = json!({ "role": "assistant", "content": "", "refusal": null });
-            json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": null })
-        })
+        if let Shape::Text(_) = self.shape {
+            let before = self.before(index)?;
+            return Some(self.delta(index, before, Value::Null, Value::Null));
+        }
+        let delta = json!({ "role": "assistant", "content": "", "refusal": null });
+        Some(json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": null }))
+    }
+
+    /// What is told before a text.
+    fn before(&self, index: usize) -> Option<&str> {
+        match &self.shape {
+            Shape::Text(before) => before.get(index).map(|text| &**text),
+            Shape::Chat(_) => None,
+        }
     }
 
     /// The part of a stream with the next text of a choice.
@@ -146,7 +158,7 @@ impl Head {
             Shape::Chat(_) => json!({
                 "index": index, "delta": {}, "logprobs": null, "finish_reason": reason,
             }),
-            Shape::Text => self.delta(index, "", Value::Null, reason),
+            Shape::Text(_) => self.delta(index, "", Value::Null, reason),
         }
     }
 
@@ -158,7 +170,7 @@ impl Head {
                 "logprobs": logprobs,
                 "finish_reason": finish,
             }),
-            Shape::Text => json!({
+            Shape::Text(_) => json!({
                 "index": index, "text": text, "logprobs": logprobs, "finish_reason": finish,
             }),
         }
@@ -180,7 +192,7 @@ impl Head {
                     with.iter().map(|(piece, p)| of_chat(piece.token, p, tokenizer)).collect();
                 json!({ "content": content, "refusal": null })
             }
-            Shape::Text => of_text(&with, before, tokenizer),
+            Shape::Text(_) => of_text(&with, before, tokenizer),
         }
     }
 }

@@ -66,6 +66,34 @@ fn a_chat_with_channels_shows_what_is_said() {
     assert!(!run.stderr.contains("error"), "{run:?}");
 }
 
+/// A template such as that of Gemma 4, whose thoughts stand between marks.
+const THOUGHTS: &str = "{% for m in messages %}{{ m.content.split('<channel|>')[-1] }}\
+    {% if '<|channel>' in m.content %}{{ raise_exception('a thought in a message') }}{% endif %}\
+    {% endfor %}";
+
+/// What is generated is what is said; a raw text is all of it.
+#[test]
+fn a_text_is_what_is_said() {
+    let harmony = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant\
+                   <|channel|>final<|message|>yes";
+    let marked = "<|channel>thought\\nhm\\n<channel|>yes";
+    for (template, answer) in [(CHANNELS, harmony), (THOUGHTS, marked)] {
+        let (dir, path) = folder(&TinyModel { template: Some(template), ..TinyModel::default() });
+        let grammar = dir.path().join("grammar");
+        std::fs::write(&grammar, format!("start: \"{answer}\"\n")).unwrap();
+        let options =
+            ["-p", "well?", "--max-tokens", "200", "--grammar", grammar.to_str().unwrap()];
+        let run = on_cpu("generate", &path, &options, "");
+        assert_eq!((run.code, &*run.stdout), (Some(0), "yes\n"), "{run:?}");
+        let chat = [&options[2..], &["--quiet"]].concat();
+        let run = on_cpu("chat", &path, &chat, "well?\nreally?\n");
+        assert_eq!((run.code, &*run.stdout), (Some(0), "yes\nyes\n"), "{run:?}");
+        let raw = [&options[..], &["--raw"]].concat();
+        let run = on_cpu("generate", &path, &raw, "");
+        assert!(run.stdout.contains("hm") && run.stdout.contains("channel"), "{run:?}");
+    }
+}
+
 #[test]
 fn a_chat_explains_itself() {
     let (dir, path) = folder(&TinyModel { context: 64, ..TinyModel::default() });

@@ -52,6 +52,25 @@ pub fn texts(backend: &Named) -> Result<(), Failed> {
     assert_eq!(answer["choices"][1]["text"], more);
     assert_eq!(answer["choices"][1]["index"], 1);
     assert_eq!(answer["usage"]["prompt_tokens"], 6);
+    // The prompt comes before what follows, whole or in a stream.
+    let mut echoed = body(json!(["the thin", "the thin"]));
+    echoed["echo"] = json!(true);
+    let answer = server.post("/v1/completions", &echoed).good();
+    for choice in 0..2 {
+        assert_eq!(answer["choices"][choice]["text"], format!("the thin{wanted}"));
+    }
+    echoed["prompt"] = json!("the thin");
+    echoed["stream"] = json!(true);
+    let mut events = server.post("/v1/completions", &echoed).events();
+    assert_eq!(events.pop().as_deref(), Some("[DONE]"));
+    let mut text = String::new();
+    for event in &events {
+        let part = serde_json::from_str::<Value>(event)?;
+        text.push_str(part["choices"][0]["text"].as_str().ok_or("a text")?);
+    }
+    assert_eq!(text, format!("the thin{wanted}"));
+    echoed["logprobs"] = json!(1);
+    server.post("/v1/completions", &echoed).error(400);
     Ok(server.join()?)
 }
 

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod demo_model;
 pub mod heap;
 pub mod live;
+pub mod recipe;
 pub mod resident;
 pub mod spared;
 pub mod tiny_model;

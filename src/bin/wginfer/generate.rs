@@ -19,6 +19,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Instant;
 use wginfer::Result;
+use wginfer::lm::chat::{AnswerStream, Told};
 use wginfer::lm::{ChatMessage, Generation, LanguageModel, Prompt, Sampler};
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -38,8 +39,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut draft = args.guides.draft(&model, &args.model_options(), args.quiet)?;
     let load = begun.elapsed();
 
+    // Thoughts are told apart where a model is asked by its template.
+    let answer = AnswerStream::new(if args.raw { None } else { model.template() }, None);
     let mut generation = args.guides.generate(&mut model, draft.as_mut(), prompt, &options)?;
-    let text = stream(args, &mut generation)?;
+    let text = stream(args, &mut generation, answer)?;
     let stats = generation.stats().clone();
     let tokens = generation.tokens()[stats.prompt_tokens..].to_vec();
     let log_probabilities = generation.log_probabilities().to_vec();
@@ -65,12 +68,33 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if interrupt::asked() { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
-/// Prints the text as it comes, and gives all of it.
-fn stream(args: &Args, generation: &mut Generation<'_>) -> Result<String, Failure> {
+/// Prints what is said as it comes, and gives all of it. Thoughts are faint on a terminal,
+/// and nowhere else.
+fn stream(
+    args: &Args,
+    generation: &mut Generation<'_>,
+    mut answer: AnswerStream,
+) -> Result<String, Failure> {
     let mut text = String::new();
     let mut out = io::stdout().lock();
     let terminal = out.is_terminal();
-    let mut failed = None;
+    let (mut failed, mut thinking) = (None, false);
+    let mut show = |told: &Told, text: &mut String| -> io::Result<()> {
+        if terminal && !args.json && !told.thought.is_empty() {
+            thinking = true;
+            write!(out, "\x1b[2m{}\x1b[0m", safe_lines(&told.thought))?;
+        }
+        if !args.json && !told.text.is_empty() {
+            if std::mem::take(&mut thinking) {
+                out.write_all(b"\n\n")?;
+            }
+            // A model may say anything, a terminal should not obey it.
+            let shown = if terminal { safe_lines(&told.text) } else { told.text.to_string() };
+            out.write_all(shown.as_bytes())?;
+        }
+        text.push_str(&told.text);
+        out.flush()
+    };
     for piece in generation {
         let piece = match piece {
             Ok(piece) => piece,
@@ -81,17 +105,12 @@ fn stream(args: &Args, generation: &mut Generation<'_>) -> Result<String, Failur
         };
         // From here on there is something to keep.
         interrupt::stop_gracefully();
-        if !args.json {
-            // A model may say anything, a terminal should not obey it.
-            let shown = if terminal { safe_lines(&piece) } else { piece.clone() };
-            out.write_all(shown.as_bytes())?;
-            out.flush()?;
-        }
-        text.push_str(&piece);
+        show(&answer.push(&piece), &mut text)?;
         if interrupt::asked() {
             break;
         }
     }
+    show(&answer.finish().0, &mut text)?;
     // Whatever follows, the message of an error too, begins on its own line.
     let on_own_line = text.ends_with('\n') || (text.is_empty() && failed.is_some());
     if !args.json && !on_own_line {

@@ -9,6 +9,7 @@ mod methods;
 #[cfg(test)]
 mod tests;
 mod text;
+mod thoughts;
 mod time;
 mod tools;
 
