@@ -221,7 +221,7 @@ fn filled(kind: &Kind, value: u8, count: usize) -> Result<Tensor> {
     let Kind { dtype, extents } = kind;
     if *dtype == DType::String {
         let elements = extents.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
-        let elements = elements.filter(|&elements| elements <= MOST_BYTES);
+        let elements = elements.filter(|&elements| elements <= MOST_LOOKED);
         let elements = elements.ok_or_else(|| Error::internal("so many strings are made up"))?;
         return Tensor::from_strings(extents, &vec![""; elements]);
     }
