@@ -35,6 +35,8 @@ pub(super) struct Memo {
     results: HashMap<Question, Vec<Tensor>>,
     /// Keeps the weights alive.
     weights: Vec<Tensor>,
+    /// The most elements of what is folded, where that is less than usual.
+    pub(super) most: Option<usize>,
     /// The nodes that compute in F32 what they are given in F64.
     pub(super) narrowed: BTreeSet<String>,
 }
@@ -48,6 +50,12 @@ impl Memo {
             memo.weights.push(weight);
         }
         memo
+    }
+
+    /// Whether a tensor of these extents is small enough to be folded.
+    pub(super) fn folds(&self, extents: &[usize]) -> bool {
+        let within = |most| extents.iter().product::<usize>() <= most;
+        fold::is_small(extents) && self.most.is_none_or(within)
     }
 
     /// The results of an operator on known inputs, computed if need be.

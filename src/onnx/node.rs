@@ -341,7 +341,7 @@ impl NodeCx<'_> {
         op: &dyn Operator,
         inputs: &[Option<ValueId>],
     ) -> Result<Option<Vec<Tensor>>> {
-        let small = |tensor: &&Tensor| fold::is_small(tensor.extents());
+        let small = |tensor: &&Tensor| self.memo.folds(tensor.extents());
         let mut known = Vec::with_capacity(inputs.len());
         for id in inputs {
             match id.map(|id| self.builder.known(id).filter(small)) {
@@ -355,7 +355,7 @@ impl NodeCx<'_> {
         let mut extents = Vec::with_capacity(results.len());
         for ty in &results {
             let of_one = ty.extents(&Bindings::default())?;
-            if ty.dtype.is_quantised() || !fold::is_small(&of_one) {
+            if ty.dtype.is_quantised() || !self.memo.folds(&of_one) {
                 return Ok(None);
             }
             extents.push(of_one);

@@ -1,7 +1,8 @@
 //! What of a model is refused, found before anything runs. Stages are imported one
 //! after another as a run imports them, with values made up for all that a run gives:
 //! so nodes behind a value that only a run can tell are seen as well, with the types
-//! that they are going to have.
+//! that they are going to have. It costs little beside the first run: of what is made up
+//! no bytes are there until they are read, and little is computed.
 //!
 //! Extents are made up with the values, so what is refused may be so for an extent that
 //! no run has. It is done twice with different ones, and what is refused both times in
@@ -13,21 +14,30 @@ use super::import::{import_past, start};
 use super::memo::Memo;
 use super::model::Model;
 use super::refused::Refused;
-use super::stage::{Answer, Ask, Held, Next, Ran, Table};
+use super::stage::{Answer, Ask, Held, Next, Ran, Src, Table};
 use super::state::{Kind, State, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::gpu::Kept;
 use crate::formats::onnx::{Dimension, Form, ValueInfo};
 use crate::graph::{Bindings, Graph};
 use crate::ops::RefTensor;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{Bytes, DType, Tensor};
+use memmap2::MmapMut;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The most stages that are looked at: loops may have any number.
 const MOST_STAGES: usize = 1024;
 
 /// The most bytes of a tensor that is made up.
 const MOST_BYTES: usize = 1 << 28;
+
+/// The most bytes of one that the host looks at or computes with.
+const MOST_LOOKED: usize = 1 << 22;
+
+/// From so many bytes on, a tensor that is made up is memory that the system gives page
+/// by page when it is touched.
+const UNTOUCHED: usize = 1 << 16;
 
 /// The most nodes that an error names.
 const MOST_NAMED: usize = 16;
@@ -40,9 +50,16 @@ struct Guess {
     /// The value of numbers that the host looks at. It is also how many elements of
     /// other tensors are not zero: what counts those has so many.
     value: u8,
+    /// The most elements of what is folded. The masks that exporters compute from extents
+    /// take longer than all else, and no type depends on them.
+    folded: Option<usize>,
 }
 
-const GUESSES: [Guess; 2] = [Guess { extent: 64, value: 1 }, Guess { extent: 96, value: 2 }];
+/// The second decides about what the first one refuses, so it folds what a run would.
+const GUESSES: [Guess; 2] = [
+    Guess { extent: 64, value: 1, folded: Some(1024) },
+    Guess { extent: 96, value: 2, folded: None },
+];
 
 impl Model {
     /// Whether all nodes can be imported, as far as that can be told from operators,
@@ -89,6 +106,7 @@ fn go_through(model: &Model, guess: Guess, refused: &mut Refused) -> Result<()> 
         values.push((info.name.clone(), guess.input(info, &mut table)?));
     }
     let mut memo = Memo::new(model.constants().into_iter());
+    memo.most = guess.folded;
     let mut state = start(model.graph(), values);
     let mut seen = HashSet::new();
     // The signature of a state holds while its tensors live.
@@ -99,12 +117,25 @@ fn go_through(model: &Model, guess: Guess, refused: &mut Refused) -> Result<()> 
         let Some(imported) = imported else { return Ok(()) };
         let Next::Go { table: sources, ask, after } = imported.next else { return Ok(()) };
         let ran = guess.ran(imported.graph.as_ref(), &imported.inputs)?;
+        if computes_with_much(&sources, &table, &ran) {
+            return Ok(());
+        }
         table = table.next(&sources, &ran)?;
         note_looks(&after, &ask, &table, refused)?;
         let next = guess.informed(after, &ask, &mut table, again)?;
         alive.push(std::mem::replace(&mut state, next));
     }
     Ok(())
+}
+
+/// Whether the host would compute with more than it should for what is made up.
+fn computes_with_much(sources: &[Src], table: &Table, ran: &Ran) -> bool {
+    let inputs = sources.iter().filter_map(|source| match source {
+        Src::Host { inputs, .. } => Some(inputs),
+        _ => None,
+    });
+    let much = |tensor: Tensor| tensor.bytes().len() > MOST_LOOKED;
+    inputs.flatten().flatten().any(|input| table.one(input, ran).is_ok_and(much))
 }
 
 /// Notes which node looks at a number that is made up: what it refuses may be so for
@@ -165,6 +196,9 @@ impl Guess {
             Ask::Less(..) => Answer::Less(!again),
             Ask::Value(index) => {
                 let kind = Kind::of(table.tensor(*index)?);
+                if kind.dtype.bytes(&kind.extents)? > MOST_LOOKED {
+                    return Err(Error::internal("so much that is made up is looked at"));
+                }
                 let value = if again { 0 } else { self.value };
                 let made = filled(&kind, value, usize::MAX)?;
                 if let Some(held) = table.0.get_mut(*index) {
@@ -187,12 +221,12 @@ fn filled(kind: &Kind, value: u8, count: usize) -> Result<Tensor> {
     let Kind { dtype, extents } = kind;
     if *dtype == DType::String {
         let elements = extents.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
-        let elements = elements.filter(|&elements| elements <= MOST_BYTES);
+        let elements = elements.filter(|&elements| elements <= MOST_LOOKED);
         let elements = elements.ok_or_else(|| Error::internal("so many strings are made up"))?;
         return Tensor::from_strings(extents, &vec![""; elements]);
     }
-    let bytes = dtype.bytes(extents)?;
-    if bytes > MOST_BYTES {
+    let size = dtype.bytes(extents)?;
+    if size > MOST_BYTES {
         return Err(Error::internal("so large a tensor is made up"));
     }
     let whole = match dtype {
@@ -201,7 +235,17 @@ fn filled(kind: &Kind, value: u8, count: usize) -> Result<Tensor> {
     };
     let real = RefTensor::real(*dtype, &[], vec![value.into()]).to_tensor();
     let one = real.or_else(|_| RefTensor::int(*dtype, &[], vec![whole.into()]).to_tensor())?;
-    let (one, mut bytes) = (one.bytes().to_vec(), vec![0; bytes]);
-    bytes.chunks_exact_mut(one.len().max(1)).take(count).for_each(|to| to.copy_from_slice(&one));
-    Tensor::new(*dtype, extents, bytes)
+    let fill = |bytes: &mut [u8]| {
+        let elements = bytes.chunks_exact_mut(one.bytes().len().max(1));
+        elements.take(count).for_each(|to| to.copy_from_slice(one.bytes()));
+    };
+    if size < UNTOUCHED {
+        let mut bytes = vec![0; size];
+        fill(&mut bytes);
+        return Tensor::new(*dtype, extents, bytes);
+    }
+    let none = |_| Error::OutOfMemory { doing: "making up a tensor".into(), bytes: size as u64 };
+    let mut map = MmapMut::map_anon(size).map_err(none)?;
+    fill(&mut map);
+    Tensor::new(*dtype, extents, Bytes::mapped(Arc::new(map.make_read_only().map_err(none)?)))
 }

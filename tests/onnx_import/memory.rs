@@ -14,6 +14,8 @@ use wginfer::{Backend, Tensor};
 struct Net {
     nodes: Vec<NodeProto>,
     constants: Vec<TensorProto>,
+    /// How many values have got a name.
+    named: usize,
 }
 
 impl Net {
@@ -38,7 +40,8 @@ impl Net {
     }
 
     fn add(&mut self, op: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
-        let name = format!("v{}", self.nodes.len());
+        let name = format!("v{}", self.named);
+        self.named += 1;
         self.nodes.push(with(node(op, inputs, &[&name]), attributes));
         name
     }
@@ -354,11 +357,67 @@ fn suppressed(net: &mut Net, boxes: &str, scores: &str, most: i64) -> String {
     net.op("Gather", &[&boxes, &rows])
 }
 
+/// A decoder with its loop in the model: keys that grow by each token, a block that only
+/// some tokens go through, and a condition that only a run can tell.
+fn decoder() -> (GraphProto, Vec<usize>) {
+    const WIDTH: i64 = 128;
+    const TOKENS: i64 = 64;
+    let mut net = Net::default();
+    let normed = net.norm("x", WIDTH);
+    let keys = net.dense(&normed, WIDTH, WIDTH);
+    let table = net.weight(&[TOKENS, WIDTH]);
+    let start = net.numbers(&[3]);
+    let outer = net.nodes.len();
+    let row = net.op("Gather", &[&table, "token"]);
+    let one = net.numbers(&[1, 1, WIDTH]);
+    let row = net.op("Reshape", &[&row, &one]);
+    let more = net.dense(&row, WIDTH, WIDTH);
+    let longer = net.add("Concat", &["keys", &more], vec![int("axis", 1)]);
+    let turned = net.add("Transpose", &[&longer], vec![ints("perm", &[0, 2, 1])]);
+    let query = net.dense(&row, WIDTH, WIDTH);
+    let scores = net.op("MatMul", &[&query, &turned]);
+    let shares = net.add("Softmax", &[&scores], vec![int("axis", -1)]);
+    let read = net.op("MatMul", &[&shares, &longer]);
+    let x = net.op("Add", &[&row, &read]);
+    let most = net.add("ReduceMax", &[&x], vec![int("keepdims", 0)]);
+    let limit = net.constant(&[], &[0.05]);
+    let large = net.op("Greater", &[&most, &limit]);
+    let before = net.nodes.len();
+    let wide = net.dense(&x, WIDTH, 4 * WIDTH);
+    let wide = net.op("Relu", &[&wide]);
+    let back = net.dense(&wide, 4 * WIDTH, WIDTH);
+    let block = self::net(net.nodes.split_off(before), vec![], &[&back], vec![]);
+    let none = vec![node("Identity", &[&x], &["same"])];
+    let none = self::net(none, vec![], &["same"], vec![]);
+    let branches = vec![graph("then_branch", block), graph("else_branch", none)];
+    let x = net.add("If", &[&large], branches);
+    let scores = net.dense(&x, WIDTH, TOKENS);
+    let best = net.add("ArgMax", &[&scores], vec![int("axis", -1), int("keepdims", 0)]);
+    let flat = net.numbers(&[-1]);
+    let next = net.op("Reshape", &[&best, &flat]);
+    let end = net.numbers(&[-1]);
+    let ends = net.op("Equal", &[&next, &end]);
+    let goes = net.op("Not", &[&ends]);
+    let goes = net.op("Squeeze", &[&goes]);
+    let inputs = vec![
+        info("number", INT64, &[]),
+        info("go", BOOL, &[]),
+        info("token", INT64, &[D::N(1)]),
+        info("keys", FLOAT, &[D::N(1), D::Any, D::N(WIDTH)]),
+    ];
+    let body = net.nodes.split_off(outer);
+    let body = self::net(body, inputs, &[&goes, &next, &longer], vec![]);
+    net.constants.push(wholes("most", &[], &[12]));
+    let all = node("Loop", &["most", "", &start, &keys], &["last", "all"]);
+    net.nodes.push(with(all, vec![graph("body", body)]));
+    net.done("all", &[1, 160, WIDTH])
+}
+
 /// At most 15 % more than what each network needs.
 pub fn several_kinds(backend: &Named) -> Result<(), Failed> {
     let Backend::Gpu(gpu) = &backend.backend else { return Ok(()) };
     type Make = fn() -> (GraphProto, Vec<usize>);
-    let kinds: [(&str, Make); 7] = [
+    let kinds: [(&str, Make); 8] = [
         ("residual", residual),
         ("u_net", u_net),
         ("inception", inception),
@@ -366,6 +425,7 @@ pub fn several_kinds(backend: &Named) -> Result<(), Failed> {
         ("transformer", transformer),
         ("lstm", lstm),
         ("detector", detector),
+        ("decoder", decoder),
     ];
     let mut over = Vec::new();
     for (kind, make) in kinds {
