@@ -93,9 +93,9 @@ bench: adapters
 bench-peers: adapters
 	@benches/peers/run.sh
 
-## make bench-gpu   benchmarks on this machine's own adapters
+## make bench-gpu   this machine's GPU beside its own limits, PyTorch and burn (ADAPTER=, SIZE=, PYTHON=, PEERS=, ONLY=)
 bench-gpu:
-	cargo bench $(ARGS)
+	@benches/peers/gpu.sh
 
 ## make gpu-check   every test and benchmark on this machine's GPU, with a report (ADAPTER=, REPORT=)
 gpu-check:

@@ -35,6 +35,7 @@ check() {
     say "adapter: $adapter"
     cargo test --release || rc=$?
     cargo bench || rc=$?
+    ADAPTER=$adapter benches/peers/gpu.sh || rc=$?
     if [[ $rc -eq 0 ]]; then say "all passed"; else say "FAILED ($rc)"; fi
     return "$rc"
 }

@@ -1,7 +1,12 @@
 //! What is timed: one operator each, all operands on the device.
 
+#[path = "gpu_cases.rs"]
+mod gpu;
+
 use crate::multiply_add::MultiplyAdd;
 use std::cell::OnceCell;
+use wginfer::gpu::{CoopScalar, DeviceCaps};
+use wginfer::kernels::Policy;
 use wginfer::ops::Operator;
 use wginfer::ops::attention::Attention;
 use wginfer::ops::conv::{Conv, ConvTranspose};
@@ -21,6 +26,16 @@ pub struct Bench {
     pub name: String,
     pub case: Case,
     pub work: Work,
+    /// How often a run does it, with operands of its own each time: what caches cannot
+    /// keep from one run to the next. `work` is of all together.
+    pub copies: usize,
+    /// What is compared with the reference in the place of `case`, where that would take
+    /// minutes.
+    pub check: Option<Case>,
+    /// What the benchmark is about: arithmetic, a variant.
+    pub policy: Policy,
+    /// The square cooperative matrices that it needs, f16 in and f32 out.
+    pub coop: Option<u32>,
     yardstick: OnceCell<Yardstick>,
 }
 
@@ -33,26 +48,75 @@ pub enum Work {
 }
 
 impl Bench {
-    fn new<const N: usize>(
+    pub(super) fn new<const N: usize>(
         name: impl Into<String>,
         op: impl Operator,
         inputs: [CaseInput; N],
         work: Work,
     ) -> Self {
         let case = Case::new(op, inputs.map(CaseInput::constant));
-        Bench { name: name.into(), case, work, yardstick: OnceCell::new() }
+        Bench {
+            name: name.into(),
+            case,
+            work,
+            copies: 1,
+            check: None,
+            policy: Policy::default(),
+            coop: None,
+            yardstick: OnceCell::new(),
+        }
+    }
+
+    /// Done so often that the operands take at least so many bytes.
+    pub(super) fn cycled(mut self, bytes: u64) -> Self {
+        let operands = self.case.inputs.iter().flatten();
+        let each: u64 = operands
+            .map(|input| {
+                let blocks = input.extents.iter().product::<usize>() / input.dtype.block_len();
+                (blocks * input.dtype.block_bytes()) as u64
+            })
+            .sum();
+        self.copies = bytes.div_ceil(each).clamp(1, 64) as usize;
+        self.work = match self.work {
+            Work::Bytes(bytes) => Work::Bytes(bytes * self.copies as u64),
+            Work::Operations(count) => Work::Operations(count * self.copies as u64),
+        };
+        self
+    }
+
+    /// Checked by a smaller work.
+    pub(super) fn checked_by(mut self, small: Bench) -> Self {
+        self.check = Some(small.case);
+        self
+    }
+
+    /// With operands rounded to f16, sums in f32.
+    pub(super) fn halves(mut self) -> Self {
+        self.policy.allow_f16 = true;
+        self
+    }
+
+    /// Whether a device can do it.
+    pub fn fits(&self, caps: Option<&DeviceCaps>) -> bool {
+        self.coop.is_none_or(|n| {
+            let shape = |caps: &DeviceCaps| {
+                caps.coop_shape(n, n, n, CoopScalar::F16, CoopScalar::F32).is_some()
+            };
+            caps.is_some_and(shape)
+        })
     }
 
     /// The operands and the reference's answer, the same for every backend.
     pub fn yardstick(&self) -> &Yardstick {
-        self.yardstick.get_or_init(|| Yardstick::new(&self.case, SEED).expect("a valid case"))
+        let case = self.check.as_ref().unwrap_or(&self.case);
+        self.yardstick.get_or_init(|| Yardstick::new(case, SEED).expect("a valid case"))
     }
 }
 
 /// The multiply-add ceiling, then the kernels.
 pub fn all() -> Vec<Bench> {
     use DType::{F16, F32, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0};
-    let mut benches = vec![ceiling()];
+    let mut benches = vec![ceiling("ceiling/multiply_add", 1 << 17)];
     benches.extend([256, 512, 1024].map(matmul));
     benches.push(linear(F32, 128, 576, 1536));
     // The products of SmolLM2-135M's feed-forward layer, inputs by outputs. A
@@ -81,7 +145,7 @@ pub fn all() -> Vec<Bench> {
     benches.push(cached("attention_prefill/64", 64, 0, 64));
     benches.push(cached("attention_decode/512", 1, 511, 512));
     benches.push(cached("attention_decode/4096", 1, 4095, 4096));
-    benches.extend(large());
+    benches.extend(gpu::all());
     benches
 }
 
@@ -94,11 +158,10 @@ fn floats(count: usize) -> u64 {
     4 * count as u64
 }
 
-fn ceiling() -> Bench {
-    const COUNT: usize = 1 << 17;
-    let x = f32s(&[COUNT]).values(Values::Uniform(-1.0, 1.0));
-    let work = Work::Operations(MultiplyAdd::OPERATIONS * COUNT as u64);
-    Bench::new("ceiling/multiply_add", MultiplyAdd, [x], work)
+fn ceiling(name: &str, count: usize) -> Bench {
+    let x = f32s(&[count]).values(Values::Uniform(-1.0, 1.0));
+    let work = Work::Operations(MultiplyAdd::OPERATIONS * count as u64);
+    Bench::new(name, MultiplyAdd, [x], work)
 }
 
 fn matmul(n: usize) -> Bench {
@@ -152,22 +215,6 @@ fn gelu() -> Bench {
     Bench::new("gelu/4M", Unary::Gelu, [f32s(&[COUNT])], work)
 }
 
-/// What takes a GPU: minutes on the CPU. Only with `WGINFER_BENCH_LARGE=1`.
-fn large() -> Vec<Bench> {
-    if std::env::var_os("WGINFER_BENCH_LARGE").is_none_or(|value| value == "0") {
-        return Vec::new();
-    }
-    let mut benches: Vec<Bench> = [4096, 8192].map(matmul).into();
-    benches.push(linear(DType::F32, 512, 4096, 4096));
-    for dtype in [DType::F32, DType::F16, DType::Q4_0, DType::Q8_0, DType::Q4_K, DType::Q6_K] {
-        benches.push(linear(dtype, 1, 4096, 14336));
-        benches.push(linear(dtype, 512, 4096, 14336));
-    }
-    benches.extend([softmax(4096, 4096), layer_norm(4096, 4096), rms_norm(4096, 4096)]);
-    benches.push(heads("attention_causal/32x2048x128", [32, 2048, 128], true));
-    benches
-}
-
 fn transpose() -> Bench {
     let op = Transpose { permutation: vec![1, 0] };
     let work = Work::Bytes(2 * floats(1024 * 1024));
@@ -193,7 +240,12 @@ fn conv_transpose() -> Bench {
 
 /// Heads, positions and the size of a head, without a cache.
 fn heads(name: &str, [heads, len, size]: [usize; 3], causal: bool) -> Bench {
-    let cache = || f32s(&[1, heads, len, size]);
+    heads_of(DType::F32, name, [heads, len, size], causal)
+}
+
+/// The same with a type of keys and values.
+fn heads_of(dtype: DType, name: &str, [heads, len, size]: [usize; 3], causal: bool) -> Bench {
+    let cache = || CaseInput::run(dtype, &[1, heads, len, size]);
     let past = Tensor::from_i32(&[1], &[0]).expect("one number");
     let operands = [f32s(&[1, len, heads, size]), cache(), cache(), CaseInput::exact(past)];
     let pairs = if causal { len * (len + 1) / 2 } else { len * len };
@@ -203,21 +255,29 @@ fn heads(name: &str, [heads, len, size]: [usize; 3], causal: bool) -> Bench {
 
 /// The heads of SmolLM2-135M with an F16 cache, which is full afterwards.
 fn cached(name: &str, queries: usize, past: usize, capacity: usize) -> Bench {
-    const HEADS: usize = 9;
-    const KV_HEADS: usize = 3;
-    const SIZE: usize = 64;
-    let cache = || CaseInput::run(DType::F16, &[1, KV_HEADS, capacity, SIZE]);
+    cached_of([9, 3, 64], name, queries, past, capacity)
+}
+
+/// The same with other numbers of heads, of heads of the cache, and sizes of a head.
+fn cached_of(
+    [heads, kv_heads, size]: [usize; 3],
+    name: &str,
+    queries: usize,
+    past: usize,
+    capacity: usize,
+) -> Bench {
+    let cache = || CaseInput::run(DType::F16, &[1, kv_heads, capacity, size]);
     let past_tensor = Tensor::from_i32(&[1], &[past as i32]).expect("one number");
-    let q = f32s(&[1, queries, HEADS, SIZE]);
+    let q = f32s(&[1, queries, heads, size]);
     let operands = [q, cache(), cache(), CaseInput::exact(past_tensor)];
     let work = if queries == 1 {
-        let caches = 2 * KV_HEADS * capacity * SIZE * 2;
-        Work::Bytes(caches as u64 + 2 * floats(HEADS * SIZE))
+        let caches = 2 * kv_heads * capacity * size * 2;
+        Work::Bytes(caches as u64 + 2 * floats(heads * size))
     } else {
         // Query i sees past + i + 1 keys: a product with each key, one with
         // each value.
         let pairs: usize = (1..=queries).map(|i| past + i).sum();
-        Work::Operations((pairs * HEADS * SIZE * 4) as u64)
+        Work::Operations((pairs * heads * size * 4) as u64)
     };
     Bench::new(name, Attention::default(), operands, work)
 }

@@ -1,7 +1,5 @@
 //! The ceiling of memory: copies within the device.
 
-use crate::Group;
-use criterion::Throughput;
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,29 +7,22 @@ use wginfer::Backend;
 use wginfer::gpu::{Buffer, Gpu, Purpose};
 
 /// One that fits many a cache, and one that fits few.
-const SIZES: [(&str, u64); 2] = [("1MiB", 1 << 20), ("64MiB", 64 << 20)];
+pub const SIZES: [(&str, u64); 2] = [("1MiB", 1 << 20), ("64MiB", 64 << 20)];
 
-pub fn bench(group: &mut Group<'_>, backend: &Backend) {
-    for (name, bytes) in SIZES {
-        // Each byte is read and written.
-        group.throughput(Throughput::BytesDecimal(2 * bytes));
-        let mut copy = None;
-        group.bench_function(format!("ceiling/copy_{name}"), |bencher| {
-            let copy = copy.get_or_insert_with(|| Copy::new(backend, bytes));
-            bencher.iter_custom(|times| copy.run(times));
-        });
-    }
+/// What copying so many bytes moves: each is read and written.
+pub fn moved(bytes: u64) -> u64 {
+    2 * bytes
 }
 
 /// Two pieces of memory on the device.
-enum Copy {
+pub enum Copy {
     Cpu(Vec<u8>, Vec<u8>),
     Gpu(Arc<Gpu>, Buffer, Buffer),
 }
 
 impl Copy {
     /// Checked once: afterwards both hold the same bytes.
-    fn new(backend: &Backend, bytes: u64) -> Self {
+    pub fn new(backend: &Backend, bytes: u64) -> Self {
         let pattern: Vec<u8> = (0..bytes).map(|i| (i ^ i >> 8 ^ i >> 16) as u8).collect();
         let mut copy = match backend {
             Backend::Cpu => Copy::Cpu(pattern.clone(), vec![0; pattern.len()]),
@@ -52,7 +43,7 @@ impl Copy {
         copy
     }
 
-    fn run(&mut self, times: u64) -> Duration {
+    pub fn run(&mut self, times: u64) -> Duration {
         let begun = Instant::now();
         match self {
             Copy::Cpu(from, to) => {

@@ -16,7 +16,7 @@
 //! | Variable | Meaning |
 //! |---|---|
 //! | `WGINFER_BENCH_FULL=1` | measures for longer |
-//! | `WGINFER_BENCH_LARGE=1` | also what only a GPU does in reasonable time |
+//! | `WGINFER_BENCH_LARGE=1` | also what only a GPU does in reasonable time (`small`: the same in small) |
 //! | `WGINFER_SHADERS=shaders` | in debug builds (`--profile dev`): shaders as they are in that folder now |
 //! | `WGPU_ADAPTER_NAME` | a part of a name: of the adapters, only those |
 //! | `WGINFER_BENCH_FORCE=family/variant` | that variant, whatever would be chosen; may be several, with commas |
@@ -34,7 +34,9 @@ mod adapters;
 #[allow(dead_code, reason = "shared with the test programs")]
 mod backends;
 mod cases;
+mod coop_multiply_add;
 mod copy;
+mod judged;
 mod multiply_add;
 mod rate;
 
@@ -43,9 +45,9 @@ use cases::{Bench, Work};
 use criterion::{BenchmarkGroup, Criterion};
 use rate::Rate;
 use std::time::{Duration, Instant};
+use wginfer::Backend;
+use wginfer::gpu::DeviceCaps;
 use wginfer::kernels::Policy;
-use wginfer::validate::{Extents, Target, run_setup, set_up};
-use wginfer::{Backend, Session, SessionOptions, passes};
 
 type Group<'a> = BenchmarkGroup<'a, Rate>;
 
@@ -55,8 +57,8 @@ fn main() {
     for backend in chosen() {
         println!("{}: {}", backend.name, about(&backend.backend));
         let mut group = criterion.benchmark_group(&backend.name);
-        copy::bench(&mut group, &backend.backend);
-        for bench in &benches {
+        copies(&mut group, &backend.backend);
+        for bench in benches.iter().filter(|bench| bench.fits(caps(&backend.backend))) {
             kernel(&mut group, &backend, bench);
         }
         group.finish();
@@ -97,40 +99,44 @@ fn about(backend: &Backend) -> String {
     }
 }
 
+fn caps(backend: &Backend) -> Option<&DeviceCaps> {
+    match backend {
+        Backend::Cpu => None,
+        Backend::Gpu(gpu) => Some(gpu.caps()),
+    }
+}
+
+/// The ceiling of memory.
+fn copies(group: &mut Group<'_>, backend: &Backend) {
+    for (name, bytes) in copy::SIZES {
+        group.throughput(criterion::Throughput::BytesDecimal(copy::moved(bytes)));
+        let mut made = None;
+        group.bench_function(format!("ceiling/copy_{name}"), |bencher| {
+            let copy = made.get_or_insert_with(|| copy::Copy::new(backend, bytes));
+            bencher.iter_custom(|times| copy.run(times));
+        });
+    }
+}
+
 fn kernel(group: &mut Group<'_>, backend: &Named, bench: &Bench) {
     group.throughput(match bench.work {
         Work::Bytes(bytes) => criterion::Throughput::BytesDecimal(bytes),
         Work::Operations(count) => criterion::Throughput::Elements(count),
     });
+    let policy = judged::policy(bench, &policy());
     let mut session = None;
     // Criterion calls this only for benchmarks that the filter lets through.
     group.bench_function(&bench.name, |bencher| {
-        let session = session.get_or_insert_with(|| checked(&backend.backend, bench));
+        let session = session.get_or_insert_with(|| {
+            judged::check(&backend.backend, bench, &policy).expect("runs");
+            judged::open(&backend.backend, bench, &policy).expect("opens")
+        });
         bencher.iter_custom(|times| {
             let begun = Instant::now();
             session.repeat_blocking(&[], times as usize).expect("runs");
             begun.elapsed()
         });
     });
-}
-
-/// A session of the one node, after its results were found to be right.
-fn checked(backend: &Backend, bench: &Bench) -> Session {
-    let mut target = Target::new(backend.clone());
-    target.policy = policy();
-    let yardstick = bench.yardstick();
-    let setup = set_up(&bench.case, yardstick, Extents::Fixed, &target).expect("is planned");
-    let outcome = run_setup(&setup, yardstick, &target).expect("runs");
-    if let Some(report) = outcome.reports.iter().find(|report| !report.passed()) {
-        panic!("{} is wrong: {report}", bench.name);
-    }
-    let options = SessionOptions {
-        // All operands are constants: nothing would be left to compute.
-        disabled_passes: passes::PASSES.iter().map(|pass| pass.name.to_string()).collect(),
-        policy: policy(),
-        ..SessionOptions::default()
-    };
-    Session::new_blocking(setup.graph, backend, options).expect("opens")
 }
 
 /// What `WGINFER_BENCH_FORCE` asks for.

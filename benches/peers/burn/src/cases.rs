@@ -61,12 +61,28 @@ pub fn case(name: &str, device: &Device) -> Option<Case> {
         "conv_3x3/64x56x56x64" => conv([64, 56, 64], [3, 1, 1], device),
         "conv_1x1/256x14x14x1024" => conv([256, 14, 1024], [1, 1, 1], device),
         "conv_depthwise/32x112x112" => conv([32, 112, 32], [3, 1, 32], device),
-        "attention/9x256x64" => heads(false, device),
-        "attention_causal/9x256x64" => heads(true, device),
-        "softmax/512x1024" => softmax(device),
-        "layer_normalization/512x1024" => layer(device),
-        "add/4M" => add(device),
+        "attention/9x256x64" => heads([9, 256, 64], false, device),
+        "attention_causal/9x256x64" => heads([9, 256, 64], true, device),
+        "softmax/512x1024" => softmax([512, 1024], device),
+        "layer_normalization/512x1024" => layer([512, 1024], device),
+        "add/4M" => add(4, device),
         "gelu/4M" => gelu(device),
+        _ => return on_gpu(name.strip_prefix("gpu/")?, device),
+    })
+}
+
+/// What `make bench-gpu` asks for, in the sizes that the name has.
+fn on_gpu(name: &str, device: &Device) -> Option<Case> {
+    let (work, sizes) = name.split_once('/')?;
+    let sizes: Vec<usize> =
+        sizes.trim_end_matches('M').split('x').map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some(match (work, sizes[..]) {
+        ("matmul_F32", [n]) => matmul(n, n, n, device),
+        ("matvec_F32", [k, n]) => matmul(1, k, n, device),
+        ("attention_causal_F32", [count, len, size]) => heads([count, len, size], true, device),
+        ("softmax", [rows, len]) => softmax([rows, len], device),
+        ("layer_normalization", [rows, len]) => layer([rows, len], device),
+        ("add", [millions]) => add(millions, device),
         _ => return None,
     })
 }
@@ -130,10 +146,8 @@ fn conv([c, size, m]: [usize; 3], [kernel, stride, group]: [usize; 3], device: &
     Case { run, expected: Box::new(at) }
 }
 
-fn heads(causal: bool, device: &Device) -> Case {
-    const LEN: usize = 256;
-    const SIZE: usize = 64;
-    let shape = [1, 9, LEN, SIZE];
+fn heads([heads, len, size]: [usize; 3], causal: bool, device: &Device) -> Case {
+    let shape = [1, heads, len, size];
     let (a, q) = floats(1, shape, device);
     let (b, k) = floats(2, shape, device);
     let (c, v) = floats(3, shape, device);
@@ -142,44 +156,46 @@ fn heads(causal: bool, device: &Device) -> Case {
         Kept::Four(attention(a.clone(), b.clone(), c.clone(), None, None, options))
     });
     let at = move |i: usize| {
-        let (head, query, column) = (i / SIZE / LEN, i / SIZE % LEN, i % SIZE);
-        let row = |x: &[f32], n: usize, j: usize| f64::from(x[(head * LEN + n) * SIZE + j]);
-        let keys = if causal { query + 1 } else { LEN };
-        let weight = |key| (dot(SIZE, |j| row(&q, query, j) * row(&k, key, j)) / 8.0).exp();
+        let (head, query, column) = (i / size / len, i / size % len, i % size);
+        let row = |x: &[f32], n: usize, j: usize| f64::from(x[(head * len + n) * size + j]);
+        let keys = if causal { query + 1 } else { len };
+        let weight =
+            |key| (dot(size, |j| row(&q, query, j) * row(&k, key, j)) / (size as f64).sqrt()).exp();
         let weights: Vec<f64> = (0..keys).map(weight).collect();
         dot(keys, |key| weights[key] * row(&v, key, column)) / weights.iter().sum::<f64>()
     };
     Case { run, expected: Box::new(at) }
 }
 
-fn softmax(device: &Device) -> Case {
-    let (a, x) = floats(1, [512, 1024], device);
+fn softmax([rows, len]: [usize; 2], device: &Device) -> Case {
+    let (a, x) = floats(1, [rows, len], device);
     let run = Box::new(move || Kept::Two(activation::softmax(a.clone(), 1)));
     let at = move |i: usize| {
-        let row = &x[i / 1024 * 1024..][..1024];
-        f64::from(x[i]).exp() / dot(1024, |j| f64::from(row[j]).exp())
+        let row = &x[i / len * len..][..len];
+        f64::from(x[i]).exp() / dot(len, |j| f64::from(row[j]).exp())
     };
     Case { run, expected: Box::new(at) }
 }
 
-fn layer(device: &Device) -> Case {
+fn layer([rows, len]: [usize; 2], device: &Device) -> Case {
     const EPSILON: f64 = 1e-5;
-    let (a, x) = floats(1, [512, 1024], device);
-    let ((b, scale), (c, bias)) = (floats(2, [1024], device), floats(3, [1024], device));
+    let (a, x) = floats(1, [rows, len], device);
+    let ((b, scale), (c, bias)) = (floats(2, [len], device), floats(3, [len], device));
     let run =
         Box::new(move || Kept::Two(layer_norm(a.clone(), b.clone(), Some(c.clone()), EPSILON)));
     let at = move |i: usize| {
-        let row = &x[i / 1024 * 1024..][..1024];
-        let mean = dot(1024, |j| f64::from(row[j])) / 1024.0;
-        let variance = dot(1024, |j| (f64::from(row[j]) - mean).powi(2)) / 1024.0;
+        let row = &x[i / len * len..][..len];
+        let mean = dot(len, |j| f64::from(row[j])) / len as f64;
+        let variance = dot(len, |j| (f64::from(row[j]) - mean).powi(2)) / len as f64;
         let normal = (f64::from(x[i]) - mean) / (variance + EPSILON).sqrt();
-        normal * f64::from(scale[i % 1024]) + f64::from(bias[i % 1024])
+        normal * f64::from(scale[i % len]) + f64::from(bias[i % len])
     };
     Case { run, expected: Box::new(at) }
 }
 
-fn add(device: &Device) -> Case {
-    let ((a, x), (b, y)) = (floats(1, [4096, 1024], device), floats(2, [4096, 1024], device));
+fn add(millions: usize, device: &Device) -> Case {
+    let ((a, x), (b, y)) =
+        (floats(1, [1024 * millions, 1024], device), floats(2, [1024 * millions, 1024], device));
     let run = Box::new(move || Kept::Two(a.clone() + b.clone()));
     Case { run, expected: Box::new(move |i| f64::from(x[i]) + f64::from(y[i])) }
 }

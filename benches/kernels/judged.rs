@@ -1,0 +1,75 @@
+//! Sessions of a benchmark's work, after its results were found to be right.
+
+use crate::cases::Bench;
+use wginfer::graph::{Graph, GraphBuilder};
+use wginfer::kernels::Policy;
+use wginfer::ops::Arithmetic;
+use wginfer::validate::{Extents, Setup, Target, Yardstick, run_setup, set_up};
+use wginfer::{Backend, Result, Session, SessionOptions, passes};
+
+/// A session of the work, as often as it is cycled, without the check of its results.
+///
+/// # Errors
+/// If it cannot be planned or there is no memory for it.
+pub fn open(backend: &Backend, bench: &Bench, policy: &Policy) -> Result<Session> {
+    let options = SessionOptions {
+        // All operands are constants: nothing would be left to compute.
+        disabled_passes: passes::PASSES.iter().map(|pass| pass.name.to_string()).collect(),
+        policy: policy.clone(),
+        ..SessionOptions::default()
+    };
+    Session::new_blocking(graph(bench)?, backend, options)
+}
+
+/// What policy asks for, with what the benchmark itself asks for.
+pub fn policy(bench: &Bench, asked: &Policy) -> Policy {
+    let mut policy = asked.clone();
+    policy.allow_f16 |= bench.policy.allow_f16;
+    policy.force.extend(bench.policy.force.clone());
+    policy
+}
+
+/// Panics if results are wrong: of the work itself, or of a smaller one with the same
+/// variants where the reference would take minutes.
+pub fn check(backend: &Backend, bench: &Bench, policy: &Policy) -> Result<()> {
+    let mut target = Target::new(backend.clone());
+    target.policy = policy.clone();
+    if policy.allow_f16 {
+        target.arithmetic = Arithmetic::F16In;
+    }
+    if bench.check.is_some() {
+        let operands = Yardstick::operands(&bench.case, 0)?;
+        let whole = Setup::new(&bench.case, &operands, Extents::Fixed, |_| true)?;
+        let used = target.plan(&whole)?.variants;
+        let pairs = used.iter().filter_map(|name| name.split_once('/'));
+        // Those that applications bring themselves are no choice of ours.
+        let pairs = pairs.filter(|(family, _)| *family != "bench");
+        target.policy.force.extend(pairs.map(|(family, name)| (family.into(), name.into())));
+    }
+    let yardstick = bench.yardstick();
+    let case = bench.check.as_ref().unwrap_or(&bench.case);
+    let setup = set_up(case, yardstick, Extents::Fixed, &target)?;
+    let outcome = run_setup(&setup, yardstick, &target)?;
+    if let Some(report) = outcome.reports.iter().find(|report| !report.passed()) {
+        panic!("{} is wrong: {report}", bench.name);
+    }
+    Ok(())
+}
+
+/// The work as often as it is cycled, each time with operands of its own.
+fn graph(bench: &Bench) -> Result<Graph> {
+    let mut graph = GraphBuilder::new();
+    for copy in 0..bench.copies {
+        let operands = Yardstick::operands(&bench.case, copy as u64)?;
+        let mut inputs = Vec::new();
+        for (i, operand) in operands.into_iter().enumerate() {
+            let name = format!("operand{i}.{copy}");
+            inputs.push(operand.map(|tensor| graph.constant(&name, tensor)).transpose()?);
+        }
+        let outputs = graph.node(&format!("work.{copy}"), bench.case.op.clone(), &inputs)?;
+        for (i, output) in outputs.into_iter().enumerate() {
+            graph.output(&format!("result{i}.{copy}"), output)?;
+        }
+    }
+    graph.finish()
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# `make bench-gpu`: wginfer on this machine's GPU beside the GPU's own limits, the
+# vendor's library through PyTorch (where a Python has it) and burn. The table goes to
+# the terminal and to a file.
+#
+# Environment: ADAPTER (part of the adapter's name; default: the one that would be
+# picked; a software adapter by its name is a rehearsal in small sizes), SIZE (large or
+# small), PYTHON (the one that has PyTorch; default: python3), PEERS (of "torch burn"),
+# ONLY (a part of the names of cases), ROUNDS, REPORT (the file; default:
+# target/gpu.md).
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+require_rust
+
+report=${REPORT:-target/gpu.md}
+python=${PYTHON:-python3}
+peers=${PEERS:-torch burn}
+built=benches/peers/target/release
+
+wants() { [[ " $peers " == *" $1 "* ]]; }
+
+# Whether the first adapter with a name is one that runs on the CPU; devices on stdin.
+is_software() {
+    python3 -c 'import json, sys
+name = sys.argv[1].lower()
+found = [a["software"] for a in json.load(sys.stdin)["adapters"] if name in a["name"].lower()]
+sys.exit(0 if found and found[0] else 1)' "$1"
+}
+
+command -v python3 >/dev/null || die "python3 is missing, which makes the tables"
+cargo build --release --bin wginfer
+cargo build --release --manifest-path benches/peers/Cargo.toml
+devices=$(target/release/wginfer devices --json)
+adapter=${ADAPTER:-$(picked name <<<"$devices")}
+[[ -n $adapter ]] || die "no hardware adapter here: $(picked why <<<"$devices")"
+size=${SIZE:-large}
+if is_software "$adapter" <<<"$devices"; then
+    size=${SIZE:-small}
+    say "$adapter is no GPU: a rehearsal, $size"
+fi
+
+given=()
+if wants torch; then
+    if "$python" -c 'import torch' 2>/dev/null; then
+        given+=(--peer "PyTorch=$python benches/peers/vendor.py")
+    else
+        say "$python has no PyTorch: no comparison with the vendor's library (PYTHON=)"
+    fi
+fi
+if wants burn; then
+    if cargo build --release --manifest-path benches/peers/burn/Cargo.toml; then
+        given+=(--peer "burn=benches/peers/burn/target/release/wginfer-peer-burn")
+    else
+        say "burn could not be built: no comparison with it"
+    fi
+fi
+
+mkdir -p "$(dirname "$report")"
+export WGINFER_BENCH_LARGE=$size
+[[ $size == small ]] || export WGINFER_BENCH_LARGE=1
+benches/peers/gpu.py --size "$size" --only "${ONLY:-}" --rounds "${ROUNDS:-9}" \
+    --ours "$built/ours $(printf %q "$adapter")" --decode "$built/decode $(printf %q "$adapter") $size" \
+    "${given[@]}" --markdown "$report.part"
+{
+    printf 'Measured %s on %s cores, %s, commit %s.\n\n' "$(date -u +%F)" "$(nproc)" "$(rustc -V)" \
+        "$(git describe --always --dirty 2>/dev/null || echo unknown)"
+    cat "$report.part"
+} >"$report"
+rm -f "$report.part"
+say "the table is in $report"
