@@ -74,15 +74,19 @@ pub fn case(name: &str, device: &Device) -> Option<Case> {
 /// What `make bench-gpu` asks for, in the sizes that the name has.
 fn on_gpu(name: &str, device: &Device) -> Option<Case> {
     let (work, sizes) = name.split_once('/')?;
-    let sizes: Vec<usize> =
-        sizes.trim_end_matches('M').split('x').map(str::parse).collect::<Result<_, _>>().ok()?;
-    Some(match (work, sizes[..]) {
-        ("matmul_F32", [n]) => matmul(n, n, n, device),
-        ("matvec_F32", [k, n]) => matmul(1, k, n, device),
-        ("attention_causal_F32", [count, len, size]) => heads([count, len, size], true, device),
-        ("softmax", [rows, len]) => softmax([rows, len], device),
-        ("layer_normalization", [rows, len]) => layer([rows, len], device),
-        ("add", [millions]) => add(millions, device),
+    let sizes: Vec<usize> = sizes
+        .trim_end_matches('M')
+        .split('x')
+        .map(str::parse::<usize>)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    Some(match (work, &sizes[..]) {
+        ("matmul_F32", &[n]) => matmul(n, n, n, device),
+        ("matvec_F32", &[k, n]) => matmul(1, k, n, device),
+        ("attention_causal_F32", &[count, len, size]) => heads([count, len, size], true, device),
+        ("softmax", &[rows, len]) => softmax([rows, len], device),
+        ("layer_normalization", &[rows, len]) => layer([rows, len], device),
+        ("add", &[millions]) => add(millions, device),
         _ => return None,
     })
 }
