@@ -1,11 +1,12 @@
 //! Sessions of a benchmark's work, after its results were found to be right.
 
 use crate::cases::Bench;
+use std::collections::BTreeSet;
 use wginfer::graph::{Graph, GraphBuilder};
 use wginfer::kernels::Policy;
 use wginfer::ops::Arithmetic;
 use wginfer::validate::{Extents, Setup, Target, Yardstick, run_setup, set_up};
-use wginfer::{Backend, Result, Session, SessionOptions, passes};
+use wginfer::{Backend, Error, Result, Session, SessionOptions, passes};
 
 /// A session of the work, as often as it is cycled, without the check of its results.
 ///
@@ -29,31 +30,49 @@ pub fn policy(bench: &Bench, asked: &Policy) -> Policy {
     policy
 }
 
-/// Panics if results are wrong: of the work itself, or of a smaller one with the same
-/// variants where the reference would take minutes.
+/// Compares results with the reference: of the work itself, or of a smaller one with the
+/// same variants where the reference would take minutes.
+///
+/// # Errors
+/// If they are wrong, or cannot be had.
 pub fn check(backend: &Backend, bench: &Bench, policy: &Policy) -> Result<()> {
     let mut target = Target::new(backend.clone());
     target.policy = policy.clone();
     if policy.allow_f16 {
         target.arithmetic = Arithmetic::F16In;
     }
-    if bench.check.is_some() {
-        let operands = Yardstick::operands(&bench.case, 0)?;
-        let whole = Setup::new(&bench.case, &operands, Extents::Fixed, |_| true)?;
-        let used = target.plan(&whole)?.variants;
-        let pairs = used.iter().filter_map(|name| name.split_once('/'));
+    let used = variants(bench, &target)?;
+    let families = || used.iter().filter_map(|name| name.split_once('/'));
+    for (family, name) in families() {
         // Those that applications bring themselves are no choice of ours.
-        let pairs = pairs.filter(|(family, _)| *family != "bench");
-        target.policy.force.extend(pairs.map(|(family, name)| (family.into(), name.into())));
+        let only = families().filter(|(other, _)| *other == family).count() == 1;
+        if bench.check.is_some() && only && family != "bench" {
+            target.policy.force.insert(family.into(), name.into());
+        }
     }
     let yardstick = bench.yardstick();
     let case = bench.check.as_ref().unwrap_or(&bench.case);
     let setup = set_up(case, yardstick, Extents::Fixed, &target)?;
     let outcome = run_setup(&setup, yardstick, &target)?;
-    if let Some(report) = outcome.reports.iter().find(|report| !report.passed()) {
-        panic!("{} is wrong: {report}", bench.name);
+    if matches!(backend, Backend::Gpu(_)) && outcome.executed.variants != used {
+        let checked = outcome.executed.variants;
+        return Err(failure(bench, format!("uses {used:?}, but {checked:?} were checked")));
     }
-    Ok(())
+    match outcome.reports.iter().find(|report| !report.passed()) {
+        Some(report) => Err(failure(bench, format!("is wrong: {report}"))),
+        None => Ok(()),
+    }
+}
+
+/// The variants that the work itself is done with.
+fn variants(bench: &Bench, target: &Target) -> Result<BTreeSet<String>> {
+    let operands = Yardstick::operands(&bench.case, 0)?;
+    let setup = Setup::new(&bench.case, &operands, Extents::Fixed, |_| true)?;
+    Ok(target.plan(&setup)?.variants)
+}
+
+fn failure(bench: &Bench, what: String) -> Error {
+    Error::Graph { node: bench.name.clone(), op: bench.case.op.name().into(), what }
 }
 
 /// The work as often as it is cycled, each time with operands of its own.

@@ -65,12 +65,17 @@ def ceilings(ours, rounds):
             if ours.ask(case, "work") == "unknown":
                 continue
             result = measured([ours], case, rounds)[ours.name]
-            found[limit] = max(found.get(limit, 0), rate(ours, case, result["least"])[1])
+            if "failure" in result:
+                print(f"{case}: {result['failure']}", file=sys.stderr, flush=True)
+            else:
+                found[limit] = max(found.get(limit, 0), rate(ours, case, result["least"])[1])
     return found
 
 
 def line(case, limit, wanted, results, rates, limits, names, rehearsed):
     ours = results[names[0]]
+    if "failure" in ours:
+        return [case.removeprefix("gpu/"), ours["failure"], *["–"] * (3 + len(names))]
     unit, value = rates[case]
     share = value / limits[limit] if limit in limits else None
     judged = wanted is not None and share is not None and not rehearsed
@@ -107,14 +112,16 @@ def main():
         if asked.ask(case, "work") == "unknown":
             return
         done[case] = measured(group, case, given.rounds)
-        rates[case] = rate(asked, case, done[case][asked.name]["median"])
-        print(f"{case}: {done[case][asked.name]['median']:.3g} ms", file=sys.stderr, flush=True)
+        result = done[case][asked.name]
+        if "failure" not in result:
+            rates[case] = rate(asked, case, result["median"])
+        print(f"{case}: {cell(result)[0]}", file=sys.stderr, flush=True)
 
     cases = [work for work in works(given.size) if given.only in work[0]]
     for case, _, _ in cases:
         note(case, ours, peers)
     for limit, again in ceilings(ours, given.rounds).items():
-        limits[limit] = max(limits[limit], again)
+        limits[limit] = max(limits.get(limit, 0), again)
     titles = [peer.title.removeprefix("ready ") for peer in peers]
     for peer in peers:
         peer.close()

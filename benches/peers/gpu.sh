@@ -21,12 +21,13 @@ built=benches/peers/target/release
 
 wants() { [[ " $peers " == *" $1 "* ]]; }
 
-# Whether the first adapter with a name is one that runs on the CPU; devices on stdin.
-is_software() {
+# The first adapter with a name: `gpu`, or `cpu` if it runs there, or nothing; devices on
+# stdin.
+kind_of() {
     python3 -c 'import json, sys
 name = sys.argv[1].lower()
 found = [a["software"] for a in json.load(sys.stdin)["adapters"] if name in a["name"].lower()]
-sys.exit(0 if found and found[0] else 1)' "$1"
+print({(): "", (False,): "gpu", (True,): "cpu"}[tuple(found[:1])])' "$1"
 }
 
 command -v python3 >/dev/null || die "python3 is missing, which makes the tables"
@@ -35,8 +36,10 @@ cargo build --release --manifest-path benches/peers/Cargo.toml
 devices=$(target/release/wginfer devices --json)
 adapter=${ADAPTER:-$(picked name <<<"$devices")}
 [[ -n $adapter ]] || die "no hardware adapter here: $(picked why <<<"$devices")"
+kind=$(kind_of "$adapter" <<<"$devices")
+[[ -n $kind ]] || die "no adapter's name contains '$adapter'"
 size=${SIZE:-large}
-if is_software "$adapter" <<<"$devices"; then
+if [[ $kind == cpu ]]; then
     size=${SIZE:-small}
     say "$adapter is no GPU: a rehearsal, $size"
 fi

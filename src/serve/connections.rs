@@ -29,9 +29,11 @@ pub(super) async fn accept(
             let place = places.clone().acquire_owned().await.ok();
             (connection(&listener).await, place)
         };
+        // Listening to `stop` begins when it is polled: before anybody is answered.
         let (stream, place) = tokio::select! {
-            next = next => next,
+            biased;
             () = &mut stop => break,
+            next = next => next,
         };
         let service = TowerToHyperService::new(router.clone());
         let served = graceful.watch(http.serve_connection(TokioIo::new(stream), service));

@@ -220,8 +220,8 @@ fn iterations(variant: &Variant, k: u64) -> u64 {
 /// take longer to compile: up to a second, which small products never win back.
 /// What SwiftShader reads is dear, so its tiles are square; lavapipe reads A once
 /// for all lanes, so that many rows cost it little. Few rows by a quantised weight are
-/// fastest there with the smallest tile: it leaves no rows out, keeps more of its sums
-/// in registers, and compiles soonest, before the first answer of a language model.
+/// fastest there with the smallest tile: it leaves few rows out and compiles soonest,
+/// before the first answer of a language model.
 fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     const SMALL: u64 = 1 << 22;
     const MODEST: u64 = 128;

@@ -9,11 +9,15 @@
     reason = "a benchmark program: what is wrong should stop it"
 )]
 
+#[path = "../generated.rs"]
+mod generated;
+
+use generated::generated;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wginfer::formats::gguf::GgufWriter;
-use wginfer::lm::{GenerateOptions, LanguageModel, ModelOptions, Prompt, SamplerOptions};
+use wginfer::lm::{LanguageModel, ModelOptions};
 use wginfer::validate::mix;
 use wginfer::{Backend, DType, Result, Tensor};
 
@@ -100,38 +104,21 @@ fn opened(path: &Path, backend: &str) -> LanguageModel {
 /// Milliseconds of the first tokens, if the CPU backend chooses the same.
 fn checked(path: &Path, model: &mut LanguageModel) -> String {
     let begun = Instant::now();
-    let (tokens, _) = generated(model, COMPARED);
+    let (tokens, _) = generated(model, &PROMPT, COMPARED);
     let first = begun.elapsed();
-    let (expected, _) = generated(&mut opened(path, "cpu"), COMPARED);
+    let (expected, _) = generated(&mut opened(path, "cpu"), &PROMPT, COMPARED);
     if tokens == expected { millis(first) } else { format!("wrong: {tokens:?}, not {expected:?}") }
 }
 
 /// Milliseconds of a token, of `count` times 16.
 fn decode(model: &mut LanguageModel, count: usize) -> String {
     let tokens = 16 * count;
-    let (_, time) = generated(model, tokens + 1);
+    let (_, (_, time)) = generated(model, &PROMPT, tokens + 1);
     (time.as_secs_f64() * 1e3 / tokens as f64).to_string()
 }
 
 fn millis(time: Duration) -> String {
     (time.as_secs_f64() * 1e3).to_string()
-}
-
-/// The tokens, and what the steps after the first of them took.
-fn generated(model: &mut LanguageModel, count: usize) -> (Vec<u32>, Duration) {
-    let options = GenerateOptions {
-        max_tokens: count,
-        ignore_end: true,
-        sampler: SamplerOptions::default(),
-        ..GenerateOptions::default()
-    };
-    let prompt = Prompt::Tokens(PROMPT.to_vec());
-    let mut generation = model.generate(prompt, &options).expect("starts");
-    for piece in &mut generation {
-        piece.expect("goes on");
-    }
-    let time = generation.stats().decode;
-    (generation.tokens().to_vec(), time)
 }
 
 impl Sizes {

@@ -29,7 +29,7 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 use wginfer::gpu::DeviceOptions;
 use wginfer::kernels::Policy;
-use wginfer::{Backend, BackendChoice, Session};
+use wginfer::{Backend, BackendChoice, Result, Session};
 
 /// The copy that is the ceiling of memory, bytes: more than caches hold.
 const COPY: &str = "gpu/ceiling/copy";
@@ -57,15 +57,18 @@ fn main() {
         let bench = benches.iter().find(|bench| bench.name == name);
         let answer = match asked {
             "work" => work(name, bench),
-            "0" => match opened(&backend, name, bench) {
-                Some((made, first)) => {
-                    // One at a time: the largest leave no room for others.
-                    open.clear();
-                    open.insert(name.to_string(), made);
-                    first.to_string()
+            "0" => {
+                // One at a time: the largest leave no room for others.
+                open.clear();
+                match opened(&backend, name, bench) {
+                    Ok(Some((made, first))) => {
+                        open.insert(name.to_string(), made);
+                        first.to_string()
+                    }
+                    Ok(None) => "unknown".to_string(),
+                    Err(error) => format!("failed {error}").replace('\n', " "),
                 }
-                None => "unknown".to_string(),
-            },
+            }
             count => {
                 let count = count.parse().expect("a number");
                 let open = open.get_mut(name).expect("a case that was opened");
@@ -94,20 +97,20 @@ fn work(name: &str, bench: Option<&Bench>) -> String {
 }
 
 /// A case whose answers are right, and what its first run took from planning on.
-fn opened(backend: &Backend, name: &str, bench: Option<&Bench>) -> Option<(Open, f64)> {
+fn opened(backend: &Backend, name: &str, bench: Option<&Bench>) -> Result<Option<(Open, f64)>> {
     if name == COPY {
         let begun = Instant::now();
         let copy = copy::Copy::new(backend, copied());
-        return Some((Open::Copy(copy), millis(begun)));
+        return Ok(Some((Open::Copy(copy), millis(begun))));
     }
-    let bench = bench?;
+    let Some(bench) = bench else { return Ok(None) };
     let policy = judged::policy(bench, &Policy::default());
     let begun = Instant::now();
-    let mut session = judged::open(backend, bench, &policy).expect("opens");
-    session.repeat_blocking(&[], 1).expect("runs");
+    let mut session = judged::open(backend, bench, &policy)?;
+    session.repeat_blocking(&[], 1)?;
     let first = millis(begun);
-    judged::check(backend, bench, &policy).expect("runs");
-    Some((Open::Session(Box::new(session)), first))
+    judged::check(backend, bench, &policy)?;
+    Ok(Some((Open::Session(Box::new(session)), first)))
 }
 
 fn timed(open: &mut Open, count: usize) -> f64 {

@@ -3,10 +3,14 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark program: what is wrong should stop it")]
 
+#[path = "../generated.rs"]
+mod generated;
+
+use generated::generated;
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 use wginfer::Backend;
-use wginfer::lm::{GenerateOptions, LanguageModel, ModelOptions, Prompt, SamplerOptions};
+use wginfer::lm::{LanguageModel, ModelOptions};
 
 /// "The capital of France is", and what llama.cpp answers in f32.
 const PROMPT: [u32; 5] = [504, 3575, 282, 4649, 314];
@@ -67,25 +71,4 @@ fn prefill(model: &mut LanguageModel, count: u32) -> Duration {
 /// So many tokens, one after the other, after a short prompt that does not count.
 fn decode(model: &mut LanguageModel, count: u32) -> Duration {
     generated(model, &PROMPT, count as usize + 1).1.1
-}
-
-/// The tokens, what the prompt took and what the steps after it took.
-fn generated(
-    model: &mut LanguageModel,
-    prompt: &[u32],
-    count: usize,
-) -> (Vec<u32>, (Duration, Duration)) {
-    let options = GenerateOptions {
-        max_tokens: count,
-        ignore_end: true,
-        sampler: SamplerOptions::default(),
-        ..GenerateOptions::default()
-    };
-    let prompt = Prompt::Tokens(prompt.to_vec());
-    let mut generation = model.generate(prompt, &options).expect("starts");
-    for piece in &mut generation {
-        piece.expect("goes on");
-    }
-    let stats = generation.stats();
-    (generation.tokens().to_vec(), (stats.first_token, stats.decode))
 }
