@@ -4,7 +4,8 @@
 # the terminal and to a file.
 #
 # Environment: ADAPTER (part of the adapter's name; default: the one that would be
-# picked; a software adapter by its name is a rehearsal in small sizes), SIZE (large or
+# picked; `lavapipe` or `swiftshader` is a rehearsal in small sizes on the one that
+# `make adapters` installs, and so is any other software adapter), SIZE (large or
 # small), PYTHON (the one that has PyTorch; default: python3), PEERS (of "torch burn"),
 # ONLY (a part of the names of cases), ROUNDS, REPORT (the file; default:
 # target/gpu.md).
@@ -33,8 +34,15 @@ print({(): "", (False,): "gpu", (True,): "cpu"}[tuple(found[:1])])' "$1"
 command -v python3 >/dev/null || die "python3 is missing, which makes the tables"
 cargo build --release --bin wginfer
 cargo build --release --manifest-path benches/peers/Cargo.toml
-devices=$(target/release/wginfer devices --json)
-adapter=${ADAPTER:-$(picked name <<<"$devices")}
+under=
+adapter=${ADAPTER:-}
+case $adapter in
+lavapipe) under="scripts/adapters.sh run lavapipe" adapter=llvmpipe ;;
+swiftshader) under="scripts/adapters.sh run swiftshader" adapter=SwiftShader ;;
+esac
+# shellcheck disable=SC2086 # words, or nothing
+devices=$($under target/release/wginfer devices --json)
+adapter=${adapter:-$(picked name <<<"$devices")}
 [[ -n $adapter ]] || die "no hardware adapter here: $(picked why <<<"$devices")"
 kind=$(kind_of "$adapter" <<<"$devices")
 [[ -n $kind ]] || die "no adapter's name contains '$adapter'"
@@ -54,7 +62,7 @@ if wants torch; then
 fi
 if wants burn; then
     if cargo build --release --manifest-path benches/peers/burn/Cargo.toml; then
-        given+=(--peer "burn=benches/peers/burn/target/release/wginfer-peer-burn")
+        given+=(--peer "burn=$under benches/peers/burn/target/release/wginfer-peer-burn")
     else
         say "burn could not be built: no comparison with it"
     fi
@@ -64,7 +72,7 @@ mkdir -p "$(dirname "$report")"
 export WGINFER_BENCH_LARGE=$size
 [[ $size == small ]] || export WGINFER_BENCH_LARGE=1
 benches/peers/gpu.py --size "$size" --only "${ONLY:-}" --rounds "${ROUNDS:-9}" \
-    --ours "$built/ours $(printf %q "$adapter")" --decode "$built/decode $(printf %q "$adapter") $size" \
+    --ours "$under $built/ours $(printf %q "$adapter")" --decode "$under $built/decode $(printf %q "$adapter") $size" \
     "${given[@]}" --markdown "$report.part"
 {
     printf 'Measured %s on %s cores, %s, commit %s.\n\n' "$(date -u +%F)" "$(nproc)" "$(rustc -V)" \
