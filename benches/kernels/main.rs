@@ -142,7 +142,8 @@ fn kernel(group: &mut Group<'_>, backend: &Named, bench: &Bench) {
 /// What `WGINFER_BENCH_FORCE` asks for.
 fn policy() -> Policy {
     let wanted = std::env::var("WGINFER_BENCH_FORCE").unwrap_or_default();
-    let pairs = wanted.split(',').filter_map(|pair| pair.split_once('/'));
+    let pairs = wanted.split(',').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| pair.split_once('/').expect("family/variant"));
     let force = pairs.map(|(family, variant)| (family.to_string(), variant.to_string()));
     Policy { force: force.collect(), ..Policy::default() }
 }

@@ -12,7 +12,9 @@ import package::conv::params::{Axes, Quad, axes_of, params, quad_of, tile_of};
 //
 // `point`: rows of the window have one tap. `fours`: the window is a single tap, and
 // four channels at a time are met. `sliding`: neighbouring outputs and neighbouring
-// taps meet neighbouring inputs, so that each is read once.
+// taps meet neighbouring inputs, so that each is read once. `taps_3`: rows of the window
+// have three taps, which are written out. `quads`: each of four lanes reads the weights of
+// a channel for all four, for drivers whose loads are dear.
 
 @if(fours) @group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;
 @if(!fours) @group(0) @binding(2) var<storage, read> w: array<f32>;
@@ -61,92 +63,142 @@ struct Sums {
 // Where the weights of each channel start.
 struct Starts {
     c0: u32,
-    @if(channels_8) c1: u32,
-    @if(channels_8) c2: u32,
-    @if(channels_8) c3: u32,
+    @if(channels_8 && !quads) c1: u32,
+    @if(channels_8 && !quads) c2: u32,
+    @if(channels_8 && !quads) c3: u32,
     @if(channels_8) c4: u32,
-    @if(channels_8) c5: u32,
-    @if(channels_8) c6: u32,
-    @if(channels_8) c7: u32,
+    @if(channels_8 && !quads) c5: u32,
+    @if(channels_8 && !quads) c6: u32,
+    @if(channels_8 && !quads) c7: u32,
     @if(channels_16) c8: u32,
-    @if(channels_16) c9: u32,
-    @if(channels_16) c10: u32,
-    @if(channels_16) c11: u32,
+    @if(channels_16 && !quads) c9: u32,
+    @if(channels_16 && !quads) c10: u32,
+    @if(channels_16 && !quads) c11: u32,
     @if(channels_16) c12: u32,
-    @if(channels_16) c13: u32,
-    @if(channels_16) c14: u32,
-    @if(channels_16) c15: u32,
+    @if(channels_16 && !quads) c13: u32,
+    @if(channels_16 && !quads) c14: u32,
+    @if(channels_16 && !quads) c15: u32,
     @if(channels_32) c16: u32,
-    @if(channels_32) c17: u32,
-    @if(channels_32) c18: u32,
-    @if(channels_32) c19: u32,
+    @if(channels_32 && !quads) c17: u32,
+    @if(channels_32 && !quads) c18: u32,
+    @if(channels_32 && !quads) c19: u32,
     @if(channels_32) c20: u32,
-    @if(channels_32) c21: u32,
-    @if(channels_32) c22: u32,
-    @if(channels_32) c23: u32,
+    @if(channels_32 && !quads) c21: u32,
+    @if(channels_32 && !quads) c22: u32,
+    @if(channels_32 && !quads) c23: u32,
     @if(channels_32) c24: u32,
-    @if(channels_32) c25: u32,
-    @if(channels_32) c26: u32,
-    @if(channels_32) c27: u32,
+    @if(channels_32 && !quads) c25: u32,
+    @if(channels_32 && !quads) c26: u32,
+    @if(channels_32 && !quads) c27: u32,
     @if(channels_32) c28: u32,
-    @if(channels_32) c29: u32,
-    @if(channels_32) c30: u32,
-    @if(channels_32) c31: u32,
+    @if(channels_32 && !quads) c29: u32,
+    @if(channels_32 && !quads) c30: u32,
+    @if(channels_32 && !quads) c31: u32,
 }
 
-// What the weights at `tap` make of four inputs.
-@if(!fours) fn product(start: u32, tap: u32, x: vec4<f32>) -> vec4<f32> {
-    return w[start + tap] * x;
-}
-
+// What four outputs of a channel meet, and the weight at `tap` they meet it with: of
+// an input channel, or of four.
 @if(!fours) alias Met = vec4<f32>;
+@if(!fours) alias Weight = f32;
+@if(fours) alias Met = mat4x4<f32>;
+@if(fours) alias Weight = vec4<f32>;
 
-// What the weights of four input channels from `tap` make of four inputs of each.
-@if(fours) fn product(start: u32, tap: u32, x: mat4x4<f32>) -> vec4<f32> {
-    return x * w[(start + tap) >> 2u];
+fn weight(start: u32, tap: u32) -> Weight {
+    @if(!fours) return w[start + tap];
+    @if(fours) return w[(start + tap) >> 2u];
 }
 
-@if(fours) alias Met = mat4x4<f32>;
-
-fn add(sums: Sums, x: Met, at: Starts, tap: u32) -> Sums {
+@if(!quads) fn add(sums: Sums, x: Met, at: Starts, tap: u32) -> Sums {
     var s: Sums;
-    s.c0 = sums.c0 + product(at.c0, tap, x);
+    s.c0 = sums.c0 + x * weight(at.c0, tap);
     @if(channels_8) {
-        s.c1 = sums.c1 + product(at.c1, tap, x);
-        s.c2 = sums.c2 + product(at.c2, tap, x);
-        s.c3 = sums.c3 + product(at.c3, tap, x);
-        s.c4 = sums.c4 + product(at.c4, tap, x);
-        s.c5 = sums.c5 + product(at.c5, tap, x);
-        s.c6 = sums.c6 + product(at.c6, tap, x);
-        s.c7 = sums.c7 + product(at.c7, tap, x);
+        s.c1 = sums.c1 + x * weight(at.c1, tap);
+        s.c2 = sums.c2 + x * weight(at.c2, tap);
+        s.c3 = sums.c3 + x * weight(at.c3, tap);
+        s.c4 = sums.c4 + x * weight(at.c4, tap);
+        s.c5 = sums.c5 + x * weight(at.c5, tap);
+        s.c6 = sums.c6 + x * weight(at.c6, tap);
+        s.c7 = sums.c7 + x * weight(at.c7, tap);
     }
     @if(channels_16) {
-        s.c8 = sums.c8 + product(at.c8, tap, x);
-        s.c9 = sums.c9 + product(at.c9, tap, x);
-        s.c10 = sums.c10 + product(at.c10, tap, x);
-        s.c11 = sums.c11 + product(at.c11, tap, x);
-        s.c12 = sums.c12 + product(at.c12, tap, x);
-        s.c13 = sums.c13 + product(at.c13, tap, x);
-        s.c14 = sums.c14 + product(at.c14, tap, x);
-        s.c15 = sums.c15 + product(at.c15, tap, x);
+        s.c8 = sums.c8 + x * weight(at.c8, tap);
+        s.c9 = sums.c9 + x * weight(at.c9, tap);
+        s.c10 = sums.c10 + x * weight(at.c10, tap);
+        s.c11 = sums.c11 + x * weight(at.c11, tap);
+        s.c12 = sums.c12 + x * weight(at.c12, tap);
+        s.c13 = sums.c13 + x * weight(at.c13, tap);
+        s.c14 = sums.c14 + x * weight(at.c14, tap);
+        s.c15 = sums.c15 + x * weight(at.c15, tap);
     }
     @if(channels_32) {
-        s.c16 = sums.c16 + product(at.c16, tap, x);
-        s.c17 = sums.c17 + product(at.c17, tap, x);
-        s.c18 = sums.c18 + product(at.c18, tap, x);
-        s.c19 = sums.c19 + product(at.c19, tap, x);
-        s.c20 = sums.c20 + product(at.c20, tap, x);
-        s.c21 = sums.c21 + product(at.c21, tap, x);
-        s.c22 = sums.c22 + product(at.c22, tap, x);
-        s.c23 = sums.c23 + product(at.c23, tap, x);
-        s.c24 = sums.c24 + product(at.c24, tap, x);
-        s.c25 = sums.c25 + product(at.c25, tap, x);
-        s.c26 = sums.c26 + product(at.c26, tap, x);
-        s.c27 = sums.c27 + product(at.c27, tap, x);
-        s.c28 = sums.c28 + product(at.c28, tap, x);
-        s.c29 = sums.c29 + product(at.c29, tap, x);
-        s.c30 = sums.c30 + product(at.c30, tap, x);
-        s.c31 = sums.c31 + product(at.c31, tap, x);
+        s.c16 = sums.c16 + x * weight(at.c16, tap);
+        s.c17 = sums.c17 + x * weight(at.c17, tap);
+        s.c18 = sums.c18 + x * weight(at.c18, tap);
+        s.c19 = sums.c19 + x * weight(at.c19, tap);
+        s.c20 = sums.c20 + x * weight(at.c20, tap);
+        s.c21 = sums.c21 + x * weight(at.c21, tap);
+        s.c22 = sums.c22 + x * weight(at.c22, tap);
+        s.c23 = sums.c23 + x * weight(at.c23, tap);
+        s.c24 = sums.c24 + x * weight(at.c24, tap);
+        s.c25 = sums.c25 + x * weight(at.c25, tap);
+        s.c26 = sums.c26 + x * weight(at.c26, tap);
+        s.c27 = sums.c27 + x * weight(at.c27, tap);
+        s.c28 = sums.c28 + x * weight(at.c28, tap);
+        s.c29 = sums.c29 + x * weight(at.c29, tap);
+        s.c30 = sums.c30 + x * weight(at.c30, tap);
+        s.c31 = sums.c31 + x * weight(at.c31, tap);
+    }
+    return s;
+}
+
+// The same where each lane of four has read the weight of one of four channels.
+@if(quads) fn add(sums: Sums, x: Met, at: Starts, tap: u32) -> Sums {
+    var s: Sums;
+    @if(channels_8) {
+        let w0 = weight(at.c0, tap);
+        s.c0 = sums.c0 + x * quadBroadcast(w0, 0u);
+        s.c1 = sums.c1 + x * quadBroadcast(w0, 1u);
+        s.c2 = sums.c2 + x * quadBroadcast(w0, 2u);
+        s.c3 = sums.c3 + x * quadBroadcast(w0, 3u);
+        let w4 = weight(at.c4, tap);
+        s.c4 = sums.c4 + x * quadBroadcast(w4, 0u);
+        s.c5 = sums.c5 + x * quadBroadcast(w4, 1u);
+        s.c6 = sums.c6 + x * quadBroadcast(w4, 2u);
+        s.c7 = sums.c7 + x * quadBroadcast(w4, 3u);
+    }
+    @if(channels_16) {
+        let w8 = weight(at.c8, tap);
+        s.c8 = sums.c8 + x * quadBroadcast(w8, 0u);
+        s.c9 = sums.c9 + x * quadBroadcast(w8, 1u);
+        s.c10 = sums.c10 + x * quadBroadcast(w8, 2u);
+        s.c11 = sums.c11 + x * quadBroadcast(w8, 3u);
+        let w12 = weight(at.c12, tap);
+        s.c12 = sums.c12 + x * quadBroadcast(w12, 0u);
+        s.c13 = sums.c13 + x * quadBroadcast(w12, 1u);
+        s.c14 = sums.c14 + x * quadBroadcast(w12, 2u);
+        s.c15 = sums.c15 + x * quadBroadcast(w12, 3u);
+    }
+    @if(channels_32) {
+        let w16 = weight(at.c16, tap);
+        s.c16 = sums.c16 + x * quadBroadcast(w16, 0u);
+        s.c17 = sums.c17 + x * quadBroadcast(w16, 1u);
+        s.c18 = sums.c18 + x * quadBroadcast(w16, 2u);
+        s.c19 = sums.c19 + x * quadBroadcast(w16, 3u);
+        let w20 = weight(at.c20, tap);
+        s.c20 = sums.c20 + x * quadBroadcast(w20, 0u);
+        s.c21 = sums.c21 + x * quadBroadcast(w20, 1u);
+        s.c22 = sums.c22 + x * quadBroadcast(w20, 2u);
+        s.c23 = sums.c23 + x * quadBroadcast(w20, 3u);
+        let w24 = weight(at.c24, tap);
+        s.c24 = sums.c24 + x * quadBroadcast(w24, 0u);
+        s.c25 = sums.c25 + x * quadBroadcast(w24, 1u);
+        s.c26 = sums.c26 + x * quadBroadcast(w24, 2u);
+        s.c27 = sums.c27 + x * quadBroadcast(w24, 3u);
+        let w28 = weight(at.c28, tap);
+        s.c28 = sums.c28 + x * quadBroadcast(w28, 0u);
+        s.c29 = sums.c29 + x * quadBroadcast(w28, 1u);
+        s.c30 = sums.c30 + x * quadBroadcast(w28, 2u);
+        s.c31 = sums.c31 + x * quadBroadcast(w28, 3u);
     }
     return s;
 }
@@ -166,6 +218,7 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
+    @if(quads) @builtin(subgroup_invocation_id) in_subgroup: u32,
 ) {
     let number = group.x + group.y * groups.x;
     if number >= params.tiles {
@@ -176,44 +229,46 @@ fn main(
     let quad = quad_of(tile.quads * LANES + lane);
     let m = tile.block * CHANNELS;
     let weights = params.w_base + tile.group * params.w_group;
+    @if(!quads) let mine = m;
+    @if(quads) let mine = m + in_subgroup % 4u;
     var at: Starts;
-    at.c0 = start_of(weights, m);
+    at.c0 = start_of(weights, mine);
     @if(channels_8) {
-        at.c1 = start_of(weights, m + 1u);
-        at.c2 = start_of(weights, m + 2u);
-        at.c3 = start_of(weights, m + 3u);
-        at.c4 = start_of(weights, m + 4u);
-        at.c5 = start_of(weights, m + 5u);
-        at.c6 = start_of(weights, m + 6u);
-        at.c7 = start_of(weights, m + 7u);
+        @if(!quads) at.c1 = start_of(weights, mine + 1u);
+        @if(!quads) at.c2 = start_of(weights, mine + 2u);
+        @if(!quads) at.c3 = start_of(weights, mine + 3u);
+        at.c4 = start_of(weights, mine + 4u);
+        @if(!quads) at.c5 = start_of(weights, mine + 5u);
+        @if(!quads) at.c6 = start_of(weights, mine + 6u);
+        @if(!quads) at.c7 = start_of(weights, mine + 7u);
     }
     @if(channels_16) {
-        at.c8 = start_of(weights, m + 8u);
-        at.c9 = start_of(weights, m + 9u);
-        at.c10 = start_of(weights, m + 10u);
-        at.c11 = start_of(weights, m + 11u);
-        at.c12 = start_of(weights, m + 12u);
-        at.c13 = start_of(weights, m + 13u);
-        at.c14 = start_of(weights, m + 14u);
-        at.c15 = start_of(weights, m + 15u);
+        at.c8 = start_of(weights, mine + 8u);
+        @if(!quads) at.c9 = start_of(weights, mine + 9u);
+        @if(!quads) at.c10 = start_of(weights, mine + 10u);
+        @if(!quads) at.c11 = start_of(weights, mine + 11u);
+        at.c12 = start_of(weights, mine + 12u);
+        @if(!quads) at.c13 = start_of(weights, mine + 13u);
+        @if(!quads) at.c14 = start_of(weights, mine + 14u);
+        @if(!quads) at.c15 = start_of(weights, mine + 15u);
     }
     @if(channels_32) {
-        at.c16 = start_of(weights, m + 16u);
-        at.c17 = start_of(weights, m + 17u);
-        at.c18 = start_of(weights, m + 18u);
-        at.c19 = start_of(weights, m + 19u);
-        at.c20 = start_of(weights, m + 20u);
-        at.c21 = start_of(weights, m + 21u);
-        at.c22 = start_of(weights, m + 22u);
-        at.c23 = start_of(weights, m + 23u);
-        at.c24 = start_of(weights, m + 24u);
-        at.c25 = start_of(weights, m + 25u);
-        at.c26 = start_of(weights, m + 26u);
-        at.c27 = start_of(weights, m + 27u);
-        at.c28 = start_of(weights, m + 28u);
-        at.c29 = start_of(weights, m + 29u);
-        at.c30 = start_of(weights, m + 30u);
-        at.c31 = start_of(weights, m + 31u);
+        at.c16 = start_of(weights, mine + 16u);
+        @if(!quads) at.c17 = start_of(weights, mine + 17u);
+        @if(!quads) at.c18 = start_of(weights, mine + 18u);
+        @if(!quads) at.c19 = start_of(weights, mine + 19u);
+        at.c20 = start_of(weights, mine + 20u);
+        @if(!quads) at.c21 = start_of(weights, mine + 21u);
+        @if(!quads) at.c22 = start_of(weights, mine + 22u);
+        @if(!quads) at.c23 = start_of(weights, mine + 23u);
+        at.c24 = start_of(weights, mine + 24u);
+        @if(!quads) at.c25 = start_of(weights, mine + 25u);
+        @if(!quads) at.c26 = start_of(weights, mine + 26u);
+        @if(!quads) at.c27 = start_of(weights, mine + 27u);
+        at.c28 = start_of(weights, mine + 28u);
+        @if(!quads) at.c29 = start_of(weights, mine + 29u);
+        @if(!quads) at.c30 = start_of(weights, mine + 30u);
+        @if(!quads) at.c31 = start_of(weights, mine + 31u);
     }
     let plane = params.x_base + quad.sample * params.x_sample + tile.group * params.x_group;
     let column = axes.w.start + i32(quad.w) * axes.w.stride;
@@ -246,18 +301,33 @@ fn main(
                     @if(point) {
                         s = add(s, load4(row, column, axes.w.stride), at, tap);
                     }
-                    @if(sliding) {
+                    @if(sliding && !taps_3) {
                         var v = load4(row, column, 1);
                         for (var q = 0u; q < axes.w.taps; q++) {
                             s = add(s, v, at, tap + q * axes.w.step);
                             v = vec4<f32>(v.yzw, load(row, column + 4 + i32(q)));
                         }
                     }
-                    @if(!point && !sliding) {
+                    @if(sliding && taps_3) {
+                        let v = load4(row, column, 1);
+                        let next = load(row, column + 4);
+                        let last = load(row, column + 5);
+                        s = add(s, v, at, tap);
+                        s = add(s, vec4<f32>(v.yzw, next), at, tap + 1u);
+                        s = add(s, vec4<f32>(v.zw, next, last), at, tap + 2u);
+                    }
+                    @if(!point && !sliding && !taps_3) {
                         for (var q = 0u; q < axes.w.taps; q++) {
                             let x = load4(row, column + i32(q) * axes.w.dilation, axes.w.stride);
                             s = add(s, x, at, tap + q * axes.w.step);
                         }
+                    }
+                    @if(!point && !sliding && taps_3) {
+                        let next = column + axes.w.dilation;
+                        let last = next + axes.w.dilation;
+                        s = add(s, load4(row, column, axes.w.stride), at, tap);
+                        s = add(s, load4(row, next, axes.w.stride), at, tap + 1u);
+                        s = add(s, load4(row, last, axes.w.stride), at, tap + 2u);
                     }
                     row.start += params.x_channel;
                     tap += params.w_c;

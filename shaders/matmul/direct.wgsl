@@ -19,7 +19,8 @@ import package::matmul::right::right_column;
 // feature for more rows comes with those for fewer. Sums of four columns are a
 // vector, and what four k of B hold for them is a matrix: a row of A times the
 // matrix adds to the sums. With `eights` B is decoded eight k at a time. If `gated`,
-// the second half of each four columns is of the second B.
+// the second half of each four columns is of the second B. `quads`: each of four lanes
+// reads one of four rows of A for all four, for drivers whose loads are dear.
 
 @if(gated) const FOUR: u32 = 2u;
 @if(!gated) const FOUR: u32 = 4u;
@@ -51,37 +52,37 @@ struct Slab {
 // Where the rows of A start.
 struct Lefts {
     r0: u32,
-    @if(rows_8) r1: u32,
-    @if(rows_8) r2: u32,
-    @if(rows_8) r3: u32,
+    @if(rows_8 && !quads) r1: u32,
+    @if(rows_8 && !quads) r2: u32,
+    @if(rows_8 && !quads) r3: u32,
     @if(rows_8) r4: u32,
-    @if(rows_8) r5: u32,
-    @if(rows_8) r6: u32,
-    @if(rows_8) r7: u32,
+    @if(rows_8 && !quads) r5: u32,
+    @if(rows_8 && !quads) r6: u32,
+    @if(rows_8 && !quads) r7: u32,
     @if(rows_16) r8: u32,
-    @if(rows_16) r9: u32,
-    @if(rows_16) r10: u32,
-    @if(rows_16) r11: u32,
+    @if(rows_16 && !quads) r9: u32,
+    @if(rows_16 && !quads) r10: u32,
+    @if(rows_16 && !quads) r11: u32,
     @if(rows_16) r12: u32,
-    @if(rows_16) r13: u32,
-    @if(rows_16) r14: u32,
-    @if(rows_16) r15: u32,
+    @if(rows_16 && !quads) r13: u32,
+    @if(rows_16 && !quads) r14: u32,
+    @if(rows_16 && !quads) r15: u32,
     @if(rows_32) r16: u32,
-    @if(rows_32) r17: u32,
-    @if(rows_32) r18: u32,
-    @if(rows_32) r19: u32,
+    @if(rows_32 && !quads) r17: u32,
+    @if(rows_32 && !quads) r18: u32,
+    @if(rows_32 && !quads) r19: u32,
     @if(rows_32) r20: u32,
-    @if(rows_32) r21: u32,
-    @if(rows_32) r22: u32,
-    @if(rows_32) r23: u32,
+    @if(rows_32 && !quads) r21: u32,
+    @if(rows_32 && !quads) r22: u32,
+    @if(rows_32 && !quads) r23: u32,
     @if(rows_32) r24: u32,
-    @if(rows_32) r25: u32,
-    @if(rows_32) r26: u32,
-    @if(rows_32) r27: u32,
+    @if(rows_32 && !quads) r25: u32,
+    @if(rows_32 && !quads) r26: u32,
+    @if(rows_32 && !quads) r27: u32,
     @if(rows_32) r28: u32,
-    @if(rows_32) r29: u32,
-    @if(rows_32) r30: u32,
-    @if(rows_32) r31: u32,
+    @if(rows_32 && !quads) r29: u32,
+    @if(rows_32 && !quads) r30: u32,
+    @if(rows_32 && !quads) r31: u32,
 }
 
 // The sums of all rows.
@@ -195,7 +196,7 @@ fn plus(sums: Sums, x: vec4<f32>, slab: Slab) -> Sums {
 }
 
 // Adds the products of four k.
-fn times(t: Tile, at: Lefts, k: u32, slab: Slab) -> Tile {
+@if(!quads) fn times(t: Tile, at: Lefts, k: u32, slab: Slab) -> Tile {
     var s: Tile;
     s.r0 = plus(t.r0, left4(at.r0, k), slab);
     @if(rows_8) {
@@ -234,6 +235,58 @@ fn times(t: Tile, at: Lefts, k: u32, slab: Slab) -> Tile {
         s.r29 = plus(t.r29, left4(at.r29, k), slab);
         s.r30 = plus(t.r30, left4(at.r30, k), slab);
         s.r31 = plus(t.r31, left4(at.r31, k), slab);
+    }
+    return s;
+}
+
+// The same where each lane of four has read one of four rows.
+@if(quads) fn times(t: Tile, at: Lefts, k: u32, slab: Slab) -> Tile {
+    var s: Tile;
+    @if(rows_8) {
+        let x0 = left4(at.r0, k);
+        s.r0 = plus(t.r0, quadBroadcast(x0, 0u), slab);
+        s.r1 = plus(t.r1, quadBroadcast(x0, 1u), slab);
+        s.r2 = plus(t.r2, quadBroadcast(x0, 2u), slab);
+        s.r3 = plus(t.r3, quadBroadcast(x0, 3u), slab);
+        let x4 = left4(at.r4, k);
+        s.r4 = plus(t.r4, quadBroadcast(x4, 0u), slab);
+        s.r5 = plus(t.r5, quadBroadcast(x4, 1u), slab);
+        s.r6 = plus(t.r6, quadBroadcast(x4, 2u), slab);
+        s.r7 = plus(t.r7, quadBroadcast(x4, 3u), slab);
+    }
+    @if(rows_16) {
+        let x8 = left4(at.r8, k);
+        s.r8 = plus(t.r8, quadBroadcast(x8, 0u), slab);
+        s.r9 = plus(t.r9, quadBroadcast(x8, 1u), slab);
+        s.r10 = plus(t.r10, quadBroadcast(x8, 2u), slab);
+        s.r11 = plus(t.r11, quadBroadcast(x8, 3u), slab);
+        let x12 = left4(at.r12, k);
+        s.r12 = plus(t.r12, quadBroadcast(x12, 0u), slab);
+        s.r13 = plus(t.r13, quadBroadcast(x12, 1u), slab);
+        s.r14 = plus(t.r14, quadBroadcast(x12, 2u), slab);
+        s.r15 = plus(t.r15, quadBroadcast(x12, 3u), slab);
+    }
+    @if(rows_32) {
+        let x16 = left4(at.r16, k);
+        s.r16 = plus(t.r16, quadBroadcast(x16, 0u), slab);
+        s.r17 = plus(t.r17, quadBroadcast(x16, 1u), slab);
+        s.r18 = plus(t.r18, quadBroadcast(x16, 2u), slab);
+        s.r19 = plus(t.r19, quadBroadcast(x16, 3u), slab);
+        let x20 = left4(at.r20, k);
+        s.r20 = plus(t.r20, quadBroadcast(x20, 0u), slab);
+        s.r21 = plus(t.r21, quadBroadcast(x20, 1u), slab);
+        s.r22 = plus(t.r22, quadBroadcast(x20, 2u), slab);
+        s.r23 = plus(t.r23, quadBroadcast(x20, 3u), slab);
+        let x24 = left4(at.r24, k);
+        s.r24 = plus(t.r24, quadBroadcast(x24, 0u), slab);
+        s.r25 = plus(t.r25, quadBroadcast(x24, 1u), slab);
+        s.r26 = plus(t.r26, quadBroadcast(x24, 2u), slab);
+        s.r27 = plus(t.r27, quadBroadcast(x24, 3u), slab);
+        let x28 = left4(at.r28, k);
+        s.r28 = plus(t.r28, quadBroadcast(x28, 0u), slab);
+        s.r29 = plus(t.r29, quadBroadcast(x28, 1u), slab);
+        s.r30 = plus(t.r30, quadBroadcast(x28, 2u), slab);
+        s.r31 = plus(t.r31, quadBroadcast(x28, 3u), slab);
     }
     return s;
 }
@@ -278,6 +331,7 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
+    @if(quads) @builtin(subgroup_invocation_id) in_subgroup: u32,
 ) {
     let number = group.x + group.y * groups.x;
     if number >= params.tiles {
@@ -290,44 +344,46 @@ fn main(
         }
     }
     let row = tile.row;
+    @if(!quads) let mine = row;
+    @if(quads) let mine = row + in_subgroup % 4u;
     var left: Lefts;
-    left.r0 = row_start(tile.a, row);
+    left.r0 = row_start(tile.a, mine);
     @if(rows_8) {
-        left.r1 = row_start(tile.a, row + 1u);
-        left.r2 = row_start(tile.a, row + 2u);
-        left.r3 = row_start(tile.a, row + 3u);
-        left.r4 = row_start(tile.a, row + 4u);
-        left.r5 = row_start(tile.a, row + 5u);
-        left.r6 = row_start(tile.a, row + 6u);
-        left.r7 = row_start(tile.a, row + 7u);
+        @if(!quads) left.r1 = row_start(tile.a, mine + 1u);
+        @if(!quads) left.r2 = row_start(tile.a, mine + 2u);
+        @if(!quads) left.r3 = row_start(tile.a, mine + 3u);
+        left.r4 = row_start(tile.a, mine + 4u);
+        @if(!quads) left.r5 = row_start(tile.a, mine + 5u);
+        @if(!quads) left.r6 = row_start(tile.a, mine + 6u);
+        @if(!quads) left.r7 = row_start(tile.a, mine + 7u);
     }
     @if(rows_16) {
-        left.r8 = row_start(tile.a, row + 8u);
-        left.r9 = row_start(tile.a, row + 9u);
-        left.r10 = row_start(tile.a, row + 10u);
-        left.r11 = row_start(tile.a, row + 11u);
-        left.r12 = row_start(tile.a, row + 12u);
-        left.r13 = row_start(tile.a, row + 13u);
-        left.r14 = row_start(tile.a, row + 14u);
-        left.r15 = row_start(tile.a, row + 15u);
+        left.r8 = row_start(tile.a, mine + 8u);
+        @if(!quads) left.r9 = row_start(tile.a, mine + 9u);
+        @if(!quads) left.r10 = row_start(tile.a, mine + 10u);
+        @if(!quads) left.r11 = row_start(tile.a, mine + 11u);
+        left.r12 = row_start(tile.a, mine + 12u);
+        @if(!quads) left.r13 = row_start(tile.a, mine + 13u);
+        @if(!quads) left.r14 = row_start(tile.a, mine + 14u);
+        @if(!quads) left.r15 = row_start(tile.a, mine + 15u);
     }
     @if(rows_32) {
-        left.r16 = row_start(tile.a, row + 16u);
-        left.r17 = row_start(tile.a, row + 17u);
-        left.r18 = row_start(tile.a, row + 18u);
-        left.r19 = row_start(tile.a, row + 19u);
-        left.r20 = row_start(tile.a, row + 20u);
-        left.r21 = row_start(tile.a, row + 21u);
-        left.r22 = row_start(tile.a, row + 22u);
-        left.r23 = row_start(tile.a, row + 23u);
-        left.r24 = row_start(tile.a, row + 24u);
-        left.r25 = row_start(tile.a, row + 25u);
-        left.r26 = row_start(tile.a, row + 26u);
-        left.r27 = row_start(tile.a, row + 27u);
-        left.r28 = row_start(tile.a, row + 28u);
-        left.r29 = row_start(tile.a, row + 29u);
-        left.r30 = row_start(tile.a, row + 30u);
-        left.r31 = row_start(tile.a, row + 31u);
+        left.r16 = row_start(tile.a, mine + 16u);
+        @if(!quads) left.r17 = row_start(tile.a, mine + 17u);
+        @if(!quads) left.r18 = row_start(tile.a, mine + 18u);
+        @if(!quads) left.r19 = row_start(tile.a, mine + 19u);
+        left.r20 = row_start(tile.a, mine + 20u);
+        @if(!quads) left.r21 = row_start(tile.a, mine + 21u);
+        @if(!quads) left.r22 = row_start(tile.a, mine + 22u);
+        @if(!quads) left.r23 = row_start(tile.a, mine + 23u);
+        left.r24 = row_start(tile.a, mine + 24u);
+        @if(!quads) left.r25 = row_start(tile.a, mine + 25u);
+        @if(!quads) left.r26 = row_start(tile.a, mine + 26u);
+        @if(!quads) left.r27 = row_start(tile.a, mine + 27u);
+        left.r28 = row_start(tile.a, mine + 28u);
+        @if(!quads) left.r29 = row_start(tile.a, mine + 29u);
+        @if(!quads) left.r30 = row_start(tile.a, mine + 30u);
+        @if(!quads) left.r31 = row_start(tile.a, mine + 31u);
     }
     let first = tile.column + lane;
     var right: Columns;

@@ -2,7 +2,7 @@
 //!
 //! | Algorithm | For | How |
 //! |---|---|---|
-//! | `direct` | software adapters; few channels in a group | each invocation alone, straight from storage |
+//! | `direct` | software adapters; few channels in a group | each invocation alone, straight from storage; `quads`: four share weights |
 //! | `winograd` | software adapters; windows of 3 by 3 | products of matrices between two transforms |
 //! | `tiled` | GPUs | a matrix product in workgroup memory, whose right side is gathered |
 //!

@@ -43,6 +43,25 @@ pub const VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
     },
+    // Each of four lanes reads the weights of a channel for all four.
+    Variant {
+        name: "quads_8",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["channels_8", "quads"],
+        needs: Needs { subgroups: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "quads_32",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["channels_8", "channels_16", "channels_32", "quads"],
+        needs: Needs { subgroups: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
     // Two transforms and matrix products between them; `winograd.rs` has the others.
     Variant {
         name: "winograd",
@@ -132,9 +151,12 @@ pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'sta
     let outputs = samples.saturating_mul(g.plane_out() as u64);
     let tiles = outputs.div_ceil(64) * (g.m as u64).div_ceil(64) * g.groups as u64;
     let winograd = software && winograd && pays(g, outputs);
-    let direct = direct(g, samples).filter(|_| !winograd);
+    let quads = cx.caps.subgroups && cx.caps.max_subgroup_size <= 4;
+    let direct = direct(g, samples, quads).filter(|_| !winograd);
     let suits = |v: &Variant| match v.name {
-        "direct_8" | "direct_16" | "direct_32" => software && direct == Some(v.name),
+        "direct_8" | "direct_16" | "direct_32" | "quads_8" | "quads_32" => {
+            software && direct == Some(v.name)
+        }
         "winograd" => winograd,
         "planes" => software && g.m < FEW,
         "planes_64" => g.m < FEW,
@@ -164,15 +186,19 @@ fn pays(g: &Geometry, outputs: u64) -> bool {
 
 /// The variant by which a software adapter computes several channels at once, if it
 /// should. What is read for a tile is read for all its channels; those past the end
-/// are computed in vain, and larger tiles take longer to compile.
-fn direct(g: &Geometry, samples: u64) -> Option<&'static str> {
+/// are computed in vain, and larger tiles take longer to compile. With `quads`, loads are
+/// dear enough for lanes to share them.
+fn direct(g: &Geometry, samples: u64, quads: bool) -> Option<&'static str> {
     const SMALL: u64 = 1 << 21;
     if g.m < FEW {
         return None;
     }
     let outputs = samples.saturating_mul((g.plane_out() * g.groups * g.m) as u64);
     let small = outputs.saturating_mul((g.c * g.taps()) as u64) < SMALL;
-    let tiles = [(8, "direct_8"), (16, "direct_16"), (32, "direct_32")];
+    let tiles: &[_] = match quads {
+        true => &[(8, "quads_8"), (32, "quads_32")],
+        false => &[(8, "direct_8"), (16, "direct_16"), (32, "direct_32")],
+    };
     let cost = |size: usize| g.m.div_ceil(size) * (size + 8);
     let fits = tiles.iter().filter(|(size, _)| *size == 8 || !small);
     fits.min_by_key(|(size, _)| cost(*size)).map(|(_, name)| *name)
@@ -261,6 +287,7 @@ impl Options {
             request = request.with(*name, *value);
         }
         let direct = variant.shader == "conv/direct";
+        let quads = variant.features.contains(&"quads");
         let planes = variant.shader == "conv/planes";
         let flags = [
             ("bias", self.bias),
@@ -272,6 +299,7 @@ impl Options {
             ("point", self.point && direct && !self.fours),
             ("fours", self.fours && direct),
             ("sliding", self.sliding && direct),
+            ("taps_3", self.taps == 3 && quads && !self.transposed),
             ("stride_2", !self.sliding && planes),
             ("taps_5", self.taps >= 5 && planes),
             ("taps_7", self.taps >= 7 && planes),

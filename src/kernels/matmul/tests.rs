@@ -221,7 +221,7 @@ fn the_choice_follows_rows_device_and_policy() {
     assert_eq!(name(chosen(512, 1536, &soft, false, None)), "matmul/direct_32x4");
     let narrow = DeviceCaps { max_subgroup_size: 4, ..soft.clone() };
     assert_eq!(name(chosen(16, 512, &narrow, false, None)), "matmul/direct_8x8");
-    assert_eq!(name(chosen(128, 1536, &narrow, false, None)), "matmul/direct_16x8");
+    assert_eq!(name(chosen(128, 1536, &narrow, false, None)), "matmul/quads_32x8");
     assert_eq!(name(chosen(512, 512, &rich, false, None)), "matmul/tiled_64");
     assert_eq!(name(chosen(512, 512, &rich, true, None)), "matmul/tiled_64_f16");
     assert_eq!(name(chosen(16, 512, &rich, false, None)), "matmul/tiled_32");

@@ -61,12 +61,13 @@ pub static VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
+    // Each of four lanes reads a row of A for all four.
     Variant {
-        name: "direct_16x8",
+        name: "quads_32x8",
         shader: "matmul/direct",
         consts: &[("LANES", U32(8))],
-        features: &["rows_8", "rows_16", "wide_2"],
-        needs: Needs { invocations: 8, ..NEEDS },
+        features: &["rows_8", "rows_16", "rows_32", "wide_2", "quads"],
+        needs: Needs { subgroups: true, invocations: 8, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
@@ -218,8 +219,8 @@ fn iterations(variant: &Variant, k: u64) -> u64 {
 
 /// The name of the variant for a software adapter. Larger tiles read less and
 /// take longer to compile: up to a second, which small products never win back.
-/// What SwiftShader reads is dear, so its tiles are square; lavapipe reads A once
-/// for all lanes, so that many rows cost it little. Few rows by a quantised weight are
+/// What SwiftShader reads is dear, so its tiles are large and its lanes share what they
+/// read of A; lavapipe reads A once for all lanes, so that many rows cost it little. Few rows by a quantised weight are
 /// fastest there with the smallest tile: it leaves few rows out and compiles soonest,
 /// before the first answer of a language model.
 fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
@@ -232,7 +233,7 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
         2..=MODEST if shape.weight.is_quantised() && caps.max_subgroup_size > 4 => "direct_8x4",
         2..=16 => "direct_8x8",
         _ if products.saturating_mul(shape.matrices) < SMALL => "direct_8x8",
-        _ if caps.max_subgroup_size <= 4 => "direct_16x8",
+        _ if caps.subgroups && caps.max_subgroup_size <= 4 => "quads_32x8",
         _ => "direct_32x4",
     }
 }
