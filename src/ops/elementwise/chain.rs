@@ -205,8 +205,9 @@ impl Operator for Chain {
     ///
     /// # Errors
     /// If one of them fails, or makes a whole number of what is not a number: ONNX
-    /// leaves that open, devices differ (the larger of NaN and 2 is 2 on some), and
-    /// unlike a result that is not finite a whole number does not show it.
+    /// leaves that open, devices differ (SwiftShader clips the logarithm of such a
+    /// root to the larger end), and unlike a result that is not finite a whole number
+    /// does not show it.
     fn reference(&self, inputs: &[Option<&RefTensor>]) -> Result<Vec<RefTensor>> {
         let results = self.fold(inputs, scalar, |op, args| {
             if args.iter().any(|arg| is_lost(op, arg)) {
