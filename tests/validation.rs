@@ -9,12 +9,13 @@
 use wginfer::backend::Backend;
 use wginfer::graph::TensorType;
 use wginfer::kernels::{CpuCx, Dispatch, GpuCx, Kernel};
+use wginfer::ops::scatter::{Reduction, ScatterElements};
 use wginfer::ops::{Arithmetic, BoundCx, Lowering, Operator, RefTensor};
 use wginfer::validate::error_model::gamma;
 use wginfer::validate::{
     Case, CaseFamily, CaseInput, Failure, Passed, Target, Values, Yardstick, run_family,
 };
-use wginfer::{DType, Error, Result};
+use wginfer::{DType, Error, Result, Tensor};
 
 /// What is wrong with an operator or its kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -237,4 +238,19 @@ fn a_family_that_builds_nothing_runs_nothing() {
     let target = Target::new(Backend::Cpu);
     let passed = run_family(&family, &family.shapes, 1, &target, None).unwrap();
     assert_eq!((passed.runs, passed.skipped), (0, 2));
+}
+
+/// Which of several updates stays is open, so a device may be as far off as they are
+/// apart; an element with one update or none is exact.
+#[test]
+fn updates_that_meet_may_stay_in_any_order() {
+    let data = Tensor::from_f32(&[4], &[1.0, 2.0, 3.0, 4.0]).expect("data");
+    let indices = Tensor::from_i32(&[4], &[1, 3, 1, 1]).expect("indices");
+    let updates = Tensor::from_f32(&[4], &[5.0, 7.0, -2.0, 3.0]).expect("updates");
+    let exact = [&data, &indices, &updates].map(|t| RefTensor::from_tensor(t).expect("exact"));
+    let inputs: Vec<Option<&RefTensor>> = exact.iter().map(Some).collect();
+    let op = ScatterElements { axis: 0, reduction: Reduction::None };
+    let outputs = op.reference(&inputs).expect("a result");
+    let cx = BoundCx { inputs: &inputs, outputs: &outputs, arithmetic: Arithmetic::F32 };
+    assert_eq!(op.bound(&cx).expect("a bound"), [[0.0, 7.0, 0.0, 0.0]]);
 }

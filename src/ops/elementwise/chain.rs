@@ -163,6 +163,13 @@ fn last<T>(results: Vec<T>) -> Result<T> {
     last.ok_or_else(|| Error::rule("Chain", "needs a step"))
 }
 
+/// Whether an operator makes whole numbers of values some of which are not numbers.
+fn is_lost(op: &dyn Operator, x: &RefTensor) -> bool {
+    let op: &dyn Any = op;
+    let whole = op.downcast_ref::<Cast>().is_some_and(|cast| cast.to.is_integer());
+    whole && matches!(&x.data, RefData::Real(values) if values.iter().any(|v| v.is_nan()))
+}
+
 fn scalar(value: f64, dtype: DType) -> RefTensor {
     if dtype.is_integer() {
         RefTensor::int(dtype, &[], vec![value as i64])
@@ -194,8 +201,18 @@ impl Operator for Chain {
         Ok(vec![last(self.types(inputs)?)?])
     }
 
+    /// What the steps give one after another.
+    ///
+    /// # Errors
+    /// If one of them fails, or makes a whole number of what is not a number: ONNX
+    /// leaves that open, devices differ (SwiftShader clips the logarithm of such a
+    /// root to the larger end), and unlike a result that is not finite a whole number
+    /// does not show it.
     fn reference(&self, inputs: &[Option<&RefTensor>]) -> Result<Vec<RefTensor>> {
         let results = self.fold(inputs, scalar, |op, args| {
+            if args.iter().any(|arg| is_lost(op, arg)) {
+                return Err(Error::rule("Chain", "what is not a number has no whole number"));
+            }
             let args: Vec<_> = args.iter().map(Some).collect();
             first(op.reference(&args)?)
         })?;

@@ -177,9 +177,13 @@ fn reference(
 
 /// Each update costs a rounding of what is there so far. In whatever order they
 /// come, partial sums are no larger than the sum of the magnitudes; products
-/// have a relative error.
+/// have a relative error. Without a reduction any update of an element may stay:
+/// see [`spread`].
 fn bound(places: Places, reduction: Reduction, cx: &BoundCx<'_>) -> Result<Vec<Vec<f64>>> {
     let (data, updates) = (input(cx.inputs, 0)?, input(cx.inputs, 2)?);
+    if reduction == Reduction::None {
+        return Ok(vec![spread(places, cx.inputs, data.len(), updates)?]);
+    }
     let mut bound = vec![0.0; data.len()];
     let (RefData::Real(data), RefData::Real(updates)) = (&data.data, &updates.data) else {
         return Ok(vec![bound]);
@@ -197,6 +201,29 @@ fn bound(places: Places, reduction: Reduction, cx: &BoundCx<'_>) -> Result<Vec<V
         *bound = magnitude * gamma(count, cx.arithmetic.unit());
     }
     Ok(vec![bound])
+}
+
+/// How far apart the updates of each element of a result of length `len` are: 0 for
+/// one that has a single update or none. The reference keeps the last one and a
+/// device any of them, as its invocations come.
+fn spread(
+    places: Places,
+    inputs: &[Option<&RefTensor>],
+    len: usize,
+    updates: &RefTensor,
+) -> Result<Vec<f64>> {
+    let mut ends = vec![(f64::INFINITY, f64::NEG_INFINITY); len];
+    updated(places, inputs, |at, from| {
+        let update = match &updates.data {
+            RefData::Real(values) => values[from],
+            RefData::Int(values) => values[from] as f64,
+        };
+        let (low, high) = ends[at];
+        ends[at] = (low.min(update), high.max(update));
+    })?;
+    let width = |(low, high): (f64, f64)| high - low;
+    // No update at all leaves minus infinity, and a bound must be finite.
+    Ok(ends.into_iter().map(width).map(|w| if w.is_finite() { w } else { 0.0 }).collect())
 }
 
 fn input<'a>(inputs: &[Option<&'a RefTensor>], index: usize) -> Result<&'a RefTensor> {
