@@ -90,7 +90,7 @@ pub struct Embeddings {
 #[derive(Debug)]
 enum Texts {
     /// A folder's, and the number of the model's tokens.
-    Folder(TextTokenizer, usize),
+    Folder(Box<TextTokenizer>, usize),
     Gguf(GgufTokens),
 }
 
@@ -177,7 +177,7 @@ impl Embedder {
         Ok(Embedder {
             backend: backend.clone(),
             engine,
-            tokenizer: Texts::Folder(tokenizer, vocabulary),
+            tokenizer: Texts::Folder(Box::new(tokenizer), vocabulary),
             head,
             prompt: options.prompt.clone().unwrap_or(modules.prompt),
             budget: options.batch_tokens.unwrap_or_else(|| budget(backend)),
