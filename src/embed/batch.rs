@@ -1,9 +1,10 @@
 //! Which texts are computed together.
 
 /// Bounds of the number of texts that plans are made for, ascending.
-pub(super) const COUNTS: [usize; 4] = [1, 4, 16, 64];
+pub(crate) const COUNTS: [usize; 4] = [1, 4, 16, 64];
 /// Bounds of the number of tokens of a text, ascending.
-pub(super) const LENGTHS: [usize; 6] = [16, 32, 64, 128, 256, 512];
+pub(super) const LENGTHS: [usize; 12] =
+    [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768];
 
 /// Texts that are computed together, padded to the longest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub(super) fn bound(length: usize, most: usize) -> usize {
 }
 
 /// The bounds of lengths for texts of at most `most` tokens.
-pub(super) fn bounds(most: usize) -> Vec<u64> {
+pub(crate) fn bounds(most: usize) -> Vec<u64> {
     let below = LENGTHS.into_iter().filter(|&bound| bound < most);
     below.chain([most]).map(|bound| bound as u64).collect()
 }

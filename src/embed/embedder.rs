@@ -1,8 +1,9 @@
-//! A folder's model on a backend, from texts to vectors.
+//! A folder's or a GGUF file's model on a backend, from texts to vectors.
 
 use super::batch::{Batch, batches};
 use super::engine::{Engine, Opened};
 use super::folder::Folder;
+use super::gguf::{GgufEncoder, GgufTokens};
 use super::modules::Modules;
 use super::pooling::{Head, Pooling};
 use super::spec::EncoderSpec;
@@ -10,7 +11,9 @@ use super::tokens::{Encoded, TextTokenizer, TokenCount};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::exec::WorkingMemory;
+use crate::formats::gguf::{self, GgufFile};
 use crate::kernels::Policy;
+use crate::lm::spec::DecoderSpec;
 use crate::session::{Progress, SessionOptions};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -83,20 +86,43 @@ pub struct Embeddings {
     pub tokens: Vec<TokenCount>,
 }
 
+/// What makes tokens of texts.
+#[derive(Debug)]
+enum Texts {
+    /// A folder's, and the number of the model's tokens.
+    Folder(Box<TextTokenizer>, usize),
+    Gguf(GgufTokens),
+}
+
+impl Texts {
+    fn encode(&self, text: &str) -> Result<Encoded> {
+        match self {
+            Texts::Folder(tokenizer, vocabulary) => tokenizer.encode(text, *vocabulary),
+            Texts::Gguf(tokenizer) => tokenizer.encode(text),
+        }
+    }
+
+    fn most(&self) -> usize {
+        match self {
+            Texts::Folder(tokenizer, _) => tokenizer.most,
+            Texts::Gguf(tokenizer) => tokenizer.most,
+        }
+    }
+}
+
 /// A model that turns texts into vectors.
 #[derive(Debug)]
 pub struct Embedder {
     backend: Backend,
     engine: Engine,
-    tokenizer: TextTokenizer,
-    vocabulary: usize,
+    tokenizer: Texts,
     head: Head,
     prompt: String,
     budget: usize,
 }
 
 impl Embedder {
-    /// Opens the model in a folder, with everything as the folder says, and
+    /// Opens the model in a folder or in a GGUF file, with everything as it says, and
     /// waits until its weights are there. Files with weights must not be changed
     /// while the model is open.
     ///
@@ -130,12 +156,12 @@ impl Embedder {
         options: &EmbedOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        for (name, value) in
-            [("most_tokens", options.most_tokens), ("batch_tokens", options.batch_tokens)]
-        {
-            if value == Some(0) {
-                return Err(Error::input(name, "at least 1", 0));
-            }
+        check(options)?;
+        // A name that ends as one is meant as one, whether the file is there or not.
+        let ends = folder.as_ref().extension().is_some_and(|end| end == "gguf");
+        if folder.as_ref().is_file() || ends && !folder.as_ref().is_dir() {
+            let file = gguf::open(folder.as_ref())?;
+            return Self::from_gguf(file, backend, options, progress).await;
         }
         let modules = Modules::read(&Folder::new(folder.as_ref()))?;
         let folder = &modules.encoder;
@@ -151,12 +177,55 @@ impl Embedder {
         Ok(Embedder {
             backend: backend.clone(),
             engine,
-            tokenizer,
-            vocabulary,
+            tokenizer: Texts::Folder(Box::new(tokenizer), vocabulary),
             head,
             prompt: options.prompt.clone().unwrap_or(modules.prompt),
             budget: options.batch_tokens.unwrap_or_else(|| budget(backend)),
         })
+    }
+
+    /// As [`Embedder::load`], of a GGUF file that was parsed.
+    ///
+    /// # Errors
+    /// As [`Embedder::open_with`]; [`Error::Unsupported`] for a model that gives no
+    /// vectors.
+    pub async fn from_gguf(
+        file: GgufFile,
+        backend: &Backend,
+        options: &EmbedOptions,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
+        check(options)?;
+        let (encoder, tokens) = GgufEncoder::open(file, backend, options, progress).await?;
+        let mut head = encoder.reader.head.clone();
+        if !options.pooling.is_empty() {
+            head.pooling.clone_from(&options.pooling);
+        }
+        if head.pooling.len() > 1 && !encoder.reader.dense.is_empty() {
+            let expected = "one kind in front of the matrices that the model has behind it";
+            return Err(Error::input("pooling", expected, head.pooling.len()));
+        }
+        head.normalise = options.normalise.unwrap_or(head.normalise);
+        Ok(Embedder {
+            backend: backend.clone(),
+            engine: Engine::Gguf(Box::new(encoder)),
+            tokenizer: Texts::Gguf(tokens),
+            head,
+            prompt: options.prompt.clone().unwrap_or_default(),
+            budget: options.batch_tokens.unwrap_or_else(|| budget(backend)),
+        })
+    }
+
+    /// As [`Embedder::from_gguf`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Embedder::from_gguf`].
+    pub fn from_gguf_blocking(
+        file: GgufFile,
+        backend: &Backend,
+        options: &EmbedOptions,
+    ) -> Result<Self> {
+        backend.block_on(Self::from_gguf(file, backend, options, &mut |_, _| {}))
     }
 
     /// What computes.
@@ -164,11 +233,19 @@ impl Embedder {
         &self.backend
     }
 
-    /// The encoder's sizes and choices; `None` if it is an ONNX model.
+    /// The encoder's sizes and choices; `None` if it is an ONNX model or from a GGUF file.
     pub fn spec(&self) -> Option<&EncoderSpec> {
         match &self.engine {
             Engine::Graph(encoder) => Some(&encoder.spec),
-            Engine::Onnx(_) => None,
+            Engine::Onnx(_) | Engine::Gguf(_) => None,
+        }
+    }
+
+    /// The same of a model from a GGUF file.
+    pub fn gguf_spec(&self) -> Option<&DecoderSpec> {
+        match &self.engine {
+            Engine::Gguf(encoder) => Some(encoder.spec()),
+            Engine::Graph(_) | Engine::Onnx(_) => None,
         }
     }
 
@@ -185,7 +262,7 @@ impl Embedder {
     /// The most tokens of a text, special ones included; what is beyond is cut
     /// off.
     pub fn most_tokens(&self) -> usize {
-        self.tokenizer.most
+        self.tokenizer.most()
     }
 
     /// Plans made so far: texts of every length need only a few.
@@ -216,7 +293,7 @@ impl Embedder {
         let encoded = self.encode(texts)?;
         let lengths: Vec<_> = encoded.iter().map(|text| text.ids.len()).collect();
         let mut vectors = vec![Vec::new(); texts.len()];
-        for batch in batches(&lengths, self.tokenizer.most, self.budget) {
+        for batch in batches(&lengths, self.tokenizer.most(), self.budget) {
             self.step(&encoded, &batch, &mut vectors).await?;
         }
         let tokens = encoded.iter().map(|text| text.count).collect();
@@ -240,10 +317,8 @@ impl Embedder {
     fn encode(&self, texts: &[&str]) -> Result<Vec<Encoded>> {
         let encode = |(i, text): (usize, &&str)| {
             let text = match self.prompt.is_empty() {
-                true => self.tokenizer.encode(text, self.vocabulary)?,
-                false => {
-                    self.tokenizer.encode(&format!("{}{text}", self.prompt), self.vocabulary)?
-                }
+                true => self.tokenizer.encode(text)?,
+                false => self.tokenizer.encode(&format!("{}{text}", self.prompt))?,
             };
             match text.ids.is_empty() {
                 true => Err(Error::input(format!("text {i}"), "at least one token", "none")),
@@ -261,16 +336,28 @@ impl Embedder {
     ) -> Result<()> {
         let texts: Vec<_> = batch.texts.iter().map(|&text| &encoded[text]).collect();
         let (all, length, width) =
-            self.engine.run(&texts, batch.length, self.tokenizer.most).await?;
+            self.engine.run(&texts, batch.length, self.tokenizer.most()).await?;
         let lost = || Error::internal("fewer vectors than tokens");
         for (i, &text) in batch.texts.iter().enumerate() {
             let start = i * length * width;
             let end = start + encoded[text].ids.len() * width;
             let tokens = all.get(start..end).ok_or_else(lost)?;
-            vectors[text] = self.head.apply(tokens, width)?;
+            vectors[text] = self.head.through(tokens, width, self.engine.dense())?;
         }
         Ok(())
     }
+}
+
+/// Refuses numbers that mean nothing.
+fn check(options: &EmbedOptions) -> Result<()> {
+    for (name, value) in
+        [("most_tokens", options.most_tokens), ("batch_tokens", options.batch_tokens)]
+    {
+        if value == Some(0) {
+            return Err(Error::input(name, "at least 1", 0));
+        }
+    }
+    Ok(())
 }
 
 fn budget(backend: &Backend) -> usize {

@@ -1,10 +1,12 @@
-//! What computes the vectors of tokens: a graph over safetensors, or an ONNX
-//! model.
+//! What computes the vectors of tokens: a graph over safetensors or a GGUF file, or
+//! an ONNX model.
 
 use super::batch::{COUNTS, bounds};
+use super::dense::Dense;
 use super::embedder::{EmbedOptions, Weights};
 use super::encoder::{self, HIDDEN, names};
 use super::folder::Folder;
+use super::gguf::GgufEncoder;
 use super::onnx::{self, OnnxEncoder};
 use super::spec::{self, CONFIG, EncoderSpec};
 use super::tokens::Encoded;
@@ -25,6 +27,7 @@ const USUAL_MOST: usize = 512;
 pub(super) enum Engine {
     Graph(Box<GraphEncoder>),
     Onnx(Box<OnnxEncoder>),
+    Gguf(Box<GgufEncoder>),
 }
 
 /// The graph that this crate builds, over safetensors.
@@ -75,6 +78,7 @@ impl Engine {
         match self {
             Engine::Graph(encoder) => encoder.session.counters().plans,
             Engine::Onnx(encoder) => encoder.plans(),
+            Engine::Gguf(encoder) => encoder.session.counters().plans,
         }
     }
 
@@ -83,14 +87,23 @@ impl Engine {
         match self {
             Engine::Graph(encoder) => encoder.session.memory(),
             Engine::Onnx(encoder) => encoder.memory(),
+            Engine::Gguf(encoder) => encoder.session.memory(),
         }
     }
 
     /// A graph of ours has none: its session is on one backend.
     pub(super) fn fallbacks(&self) -> Vec<Fallback> {
         match self {
-            Engine::Graph(_) => Vec::new(),
+            Engine::Graph(_) | Engine::Gguf(_) => Vec::new(),
             Engine::Onnx(encoder) => encoder.fallbacks(),
+        }
+    }
+
+    /// What pooled vectors go through.
+    pub(super) fn dense(&self) -> &[Dense] {
+        match self {
+            Engine::Gguf(encoder) => &encoder.reader.dense,
+            Engine::Graph(_) | Engine::Onnx(_) => &[],
         }
     }
 
@@ -105,6 +118,7 @@ impl Engine {
         match self {
             Engine::Onnx(encoder) => encoder.run(texts, length, most).await,
             Engine::Graph(encoder) => encoder.run(texts, length).await,
+            Engine::Gguf(encoder) => encoder.run(texts, length).await,
         }
     }
 }

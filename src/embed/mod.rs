@@ -1,11 +1,12 @@
-//! Texts to vectors: encoders of the BERT family, and ONNX models like them.
+//! Texts to vectors: encoders of the BERT family, ONNX models like them, and encoders and
+//! decoders from GGUF files.
 //!
 //! [`Embedder::open`] takes a folder as the libraries Transformers and Sentence
 //! Transformers write it: `config.json`, weights in `model.safetensors` (or in
 //! several files with an index), `tokenizer.json` or `vocab.txt`, and, where
 //! they are there, `modules.json` and the files it names. A folder without
-//! safetensors may have its encoder in `model.onnx`. `docs/embeddings.md` says
-//! what is read from which file.
+//! safetensors may have its encoder in `model.onnx`. Or it takes a GGUF file.
+//! `docs/embeddings.md` says what is read from which file.
 //!
 //! ```no_run
 //! use wginfer::Backend;
@@ -18,17 +19,21 @@
 //! ```
 
 mod batch;
+mod dense;
 mod embedder;
 mod encoder;
 mod engine;
 mod families;
 mod folder;
+mod gguf;
 mod modules;
 mod onnx;
 mod pooling;
 mod spec;
 mod tokens;
 
+pub(crate) use batch::{COUNTS, bounds};
+pub(crate) use dense::Dense;
 pub use embedder::{EmbedOptions, Embedder, Embeddings, Weights};
 pub use pooling::{Head, Pooling, cosine};
 pub use spec::EncoderSpec;

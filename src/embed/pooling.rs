@@ -1,5 +1,6 @@
 //! From the vectors of a text's tokens to the text's own.
 
+use super::dense::Dense;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
@@ -110,11 +111,24 @@ impl Head {
     /// # Errors
     /// If there is no token.
     pub fn apply(&self, tokens: &[f32], width: usize) -> Result<Vec<f32>> {
+        self.through(tokens, width, &[])
+    }
+
+    /// The same through matrices behind pooling, of which the first fits one kind.
+    pub(crate) fn through(
+        &self,
+        tokens: &[f32],
+        width: usize,
+        dense: &[Dense],
+    ) -> Result<Vec<f32>> {
         if tokens.is_empty() || width == 0 {
             return Err(Error::input("tokens to pool", "at least one", "none"));
         }
         let mut vector: Vec<f64> =
             self.pooling.iter().flat_map(|pooling| pooling.of(tokens, width)).collect();
+        for dense in dense {
+            vector = dense.apply(&vector);
+        }
         if self.normalise {
             // A vector of zeros stays what it is.
             let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-12);

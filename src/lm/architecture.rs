@@ -4,8 +4,10 @@
 //! llama.cpp's `llama-model.cpp`, whose GGUF names and conventions (norm
 //! weights of Gemma with 1 added, say) files follow.
 
+mod encoders;
 mod known;
 
+pub(super) use encoders::ENCODERS;
 pub(super) use known::KNOWN;
 
 use super::experts::Gate;
@@ -22,7 +24,7 @@ pub(super) enum Windows {
     Everywhere,
     /// All but each `n`th block, which sees the whole sequence.
     AllBut(usize),
-    /// All but the first of each `n`.
+    /// All but the first of each `n`, or of as many as the file says.
     AllButFirst(usize),
     /// Blocks that rotate see the chunk that a query is in, of so many tokens where the
     /// file gives no window.
@@ -220,10 +222,15 @@ pub(super) struct Architecture {
     pub(super) feeds: bool,
     /// Whether queries come with a gate for what attention gives.
     pub(super) gated_attention: bool,
+    /// Whether tokens see those behind them unless the file says otherwise: an encoder.
+    pub(super) sees_behind: bool,
+    /// Whether the residual stream itself is normalised, behind attention and behind the
+    /// feed-forward layer.
+    pub(super) stream_norms: bool,
 }
 
 impl Architecture {
     pub(super) fn named(name: &str) -> Option<&'static Architecture> {
-        KNOWN.iter().find(|known| known.name == name)
+        KNOWN.iter().chain(ENCODERS).find(|known| known.name == name)
     }
 }

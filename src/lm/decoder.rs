@@ -10,8 +10,10 @@ mod slots;
 mod streams;
 mod told;
 mod weights;
+mod whole;
 
 pub use choice::MOST;
+pub(crate) use whole::build_whole;
 
 use super::latent::Latent;
 use super::layers::{Mixer, Rotation};
@@ -22,7 +24,6 @@ use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::RopeSpec;
 use crate::tensor::{DType, Tensor};
 use slots::Slots;
-use weights::weight;
 
 /// Names of the graph's inputs, outputs and symbols.
 pub mod names {
@@ -69,6 +70,11 @@ pub mod names {
     pub const STATE_ROWS: &str = "state_rows";
     /// F32 `[state_rows, width]`: what the head would read.
     pub const HIDDEN: &str = "hidden";
+    /// F32 `[batch, 1, 1, query]`: what is added to the scores of keys. This and what
+    /// follows: only in graphs over whole texts.
+    pub const MASK: &str = "mask";
+    /// F32 `[batch, query, width]`: the tokens' vectors.
+    pub const VECTORS: &str = "vectors";
     /// The symbol of the number of tokens of a slot, padded.
     pub const PADDED: &str = "padded";
     /// The symbol of the number of rows that get a hidden state.
@@ -134,61 +140,34 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     let tokens = g.input(names::TOKENS, DType::I32, flat.clone())?;
     let positions = g.input(names::POSITIONS, DType::I32, flat.clone())?;
     let past = g.input(names::PAST, DType::I32, [batch.into()])?;
-    let global = tables(&mut g, "rope", &spec.rope, options.positions)?;
-    let local = match &spec.local_rope {
-        Some(rope) => Some(tables(&mut g, "rope.local", rope, options.positions)?),
-        None => None,
-    };
-    let embedding = weight(&mut g, spec, weights, spec.embedding, &[spec.vocabulary, spec.width])?;
-    let mut b = Blocks {
-        g,
-        spec,
-        weights,
-        cache: options.cache,
-        batch,
-        flat: flat.clone(),
-        capacity,
-        slots,
-        positions,
-        past,
-        span: None,
-        global,
-        local,
-        bias: None,
-        chunks: None,
-        temperature: None,
-        caches: Vec::new(),
-        chooses: options.chooses,
-    };
+    let inputs = Inputs { tokens, positions, past };
+    let symbols = Symbols { batch, capacity };
+    let mut b = Blocks::start(g, spec, weights, options, (inputs, symbols, flat.clone(), slots))?;
     b.bias = b.alibi()?;
     b.chunks = b.outside_of_chunks(options.positions)?;
-    b.temperature = b.temperatures()?;
-    let mut x = b.g.gather(embedding, tokens, 0)?;
-    x = b.scaled("embedding_scale", x, spec.embedding_scale)?;
-    if spec.embedding_norm {
-        x = b.normalised("token_embd_norm", x, spec.width)?;
-    }
-    if spec.positions {
-        x = b.with_positions(x)?;
-    }
-    if let Some(streams) = &spec.streams {
-        x = b.streamed(streams, x, tokens)?;
-    } else {
-        let inputs = match spec.told.and_then(|told| told.per_block) {
-            Some(_) => Some(b.inputs_of_blocks(x, tokens)?),
-            None => None,
-        };
-        for block in 0..spec.blocks {
-            x = b.block(block, x)?;
-            x = b.behind(block, x, inputs)?;
-        }
-    }
+    let embedding = b.named(spec.embedding, &[spec.vocabulary, spec.width])?;
+    let x = b.residual(tokens, embedding)?;
     b.g.scope("output.");
     // Only the rows asked for go through the head, which is the largest matrix.
     let [sequences, query] = flat;
     let flat = b.g.reshape(x, &[sequences * query, spec.width.into()])?;
     b.outputs(flat, embedding)?;
     b.g.finish()
+}
+
+/// The inputs that blocks read.
+#[derive(Debug, Clone, Copy)]
+struct Inputs {
+    tokens: ValueId,
+    positions: ValueId,
+    past: ValueId,
+}
+
+/// The number of sequences, and of the keys that a query may see.
+#[derive(Debug, Clone, Copy)]
+struct Symbols {
+    batch: Symbol,
+    capacity: Symbol,
 }
 
 /// What normalisation multiplies with, and what it adds.
@@ -216,22 +195,102 @@ pub(super) struct Blocks<'a> {
     bias: Option<ValueId>,
     /// The same where a query sees only its chunk.
     chunks: Option<ValueId>,
+    /// The same where an encoder's query sees only a window.
+    windowed: Option<ValueId>,
     /// What queries are multiplied with.
     temperature: Option<ValueId>,
     /// The keys and values of the blocks so far that have some.
     caches: Vec<(ValueId, ValueId)>,
     /// Whether tokens are chosen where logits are.
     chooses: bool,
+    /// Whether the tokens of a step are all there are: nothing is kept of them.
+    whole: bool,
 }
 
-impl Blocks<'_> {
+impl<'a> Blocks<'a> {
+    /// What all graphs begin with. `flat` are the extents of the tokens.
+    fn start(
+        mut g: GraphBuilder,
+        spec: &'a DecoderSpec,
+        weights: Weights<'a>,
+        options: DecoderOptions,
+        (inputs, symbols, flat, slots): (Inputs, Symbols, [Dim; 2], Option<Slots>),
+    ) -> Result<Self> {
+        let global = tables(&mut g, "rope", &spec.rope, options.positions)?;
+        let local = match &spec.local_rope {
+            Some(rope) => Some(tables(&mut g, "rope.local", rope, options.positions)?),
+            None => None,
+        };
+        let mut blocks = Blocks {
+            g,
+            spec,
+            weights,
+            cache: options.cache,
+            batch: symbols.batch,
+            flat,
+            capacity: symbols.capacity,
+            slots,
+            positions: inputs.positions,
+            past: inputs.past,
+            span: None,
+            global,
+            local,
+            bias: None,
+            chunks: None,
+            windowed: None,
+            temperature: None,
+            caches: Vec::new(),
+            chooses: options.chooses,
+            whole: false,
+        };
+        blocks.temperature = blocks.temperatures()?;
+        Ok(blocks)
+    }
+
+    /// From tokens to the residual stream behind the last block: `[.., query, width]`.
+    fn residual(&mut self, tokens: ValueId, embedding: ValueId) -> Result<ValueId> {
+        let spec = self.spec;
+        let mut x = self.g.gather(embedding, tokens, 0)?;
+        x = self.scaled("embedding_scale", x, spec.embedding_scale)?;
+        // BERT's norm is behind everything that is added.
+        if spec.stream_norms {
+            x = self.with_type(x)?;
+        }
+        if spec.positions && spec.stream_norms {
+            x = self.with_positions(x)?;
+        }
+        if spec.embedding_norm {
+            x = self.normalised("token_embd_norm", x, spec.width)?;
+        }
+        if spec.positions && !spec.stream_norms {
+            x = self.with_positions(x)?;
+        }
+        if let Some(streams) = &spec.streams {
+            return self.streamed(streams, x, tokens);
+        }
+        let inputs = match spec.told.and_then(|told| told.per_block) {
+            Some(_) => Some(self.inputs_of_blocks(x, tokens)?),
+            None => None,
+        };
+        for block in 0..spec.blocks {
+            x = self.block(block, x)?;
+            x = self.behind(block, x, inputs)?;
+        }
+        Ok(x)
+    }
+
     fn block(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
         self.g.scope(format!("blk.{index}."));
         if spec.layers[index].mixer == Mixer::Nothing {
             return self.block_of_feeding(index, x);
         }
-        let normed = if spec.pre_norms { self.norm(index, "attn_norm", x)? } else { x };
+        if spec.stream_norms {
+            return self.block_with_stream_norms(index, x);
+        }
+        // The first block of some encoders reads what was just normalised.
+        let done = spec.sees_behind && index == 0 && !self.has(index, "attn_norm.weight")?;
+        let normed = if spec.pre_norms && !done { self.norm(index, "attn_norm", x)? } else { x };
         // Some have a norm for attention beside the one that both share.
         let read = match self.has(index, "attn_norm_2.weight")? {
             true => self.norm(index, "attn_norm_2", x)?,

@@ -2,6 +2,8 @@
 
 use super::chat::{ChatMessage, ChatTemplate, FINAL};
 use super::decoder::{self, DecoderOptions, Layout, names};
+use super::encoder::DENSE;
+use super::engine::Work;
 use super::generate::Prompt;
 use super::grammar::{Grammar, GrammarSource, Grammars};
 use super::model::ModelOptions;
@@ -11,6 +13,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::session::{Progress, Session, SessionOptions};
+use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -74,6 +77,12 @@ impl ModelFile {
         &self.spec
     }
 
+    /// The elements of a text's vector.
+    pub fn vector_width(&self) -> usize {
+        let rows = |name| self.gguf.tensor_info(name).and_then(|info| info.extents().first());
+        DENSE.iter().rev().find_map(|name| rows(name)).copied().unwrap_or(self.spec.width)
+    }
+
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -125,6 +134,19 @@ impl ModelFile {
         }
     }
 
+    /// The tokens of a text as a whole, with all that the file wants around it.
+    ///
+    /// # Errors
+    /// If the text is empty or the vocabulary cannot express it.
+    pub fn text_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        match prompt {
+            Prompt::Text(text) if !text.is_empty() => {
+                self.tokenizer.encode(text, EncodeOptions::TEXT)
+            }
+            other => self.prompt_tokens(other),
+        }
+    }
+
     /// What follows a prompt where an answer is to have a form: in a model that answers
     /// in channels, the header of what it says; otherwise nothing.
     ///
@@ -167,6 +189,18 @@ impl ModelFile {
         }
     }
 
+    /// A tensor by its name; `None` if there is none.
+    pub(crate) fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        // Files of Falcon-H1 have one name without its end.
+        let bare = name.strip_suffix(".weight").filter(|bare| bare.ends_with(".ffn_norm"));
+        let names = [Some(name), bare];
+        let mut there = names.into_iter().flatten();
+        match there.find(|name| self.gguf.tensor_info(name).is_some()) {
+            Some(name) => self.gguf.tensor(name).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// A session over the decoder's graph, its weights where they belong.
     pub(super) async fn session(
         &self,
@@ -175,16 +209,8 @@ impl ModelFile {
         sizes: Sizes,
         progress: Progress<'_>,
     ) -> Result<Session> {
-        let weights = |name: &str| {
-            // Files of Falcon-H1 have one name without its end.
-            let bare = name.strip_suffix(".weight").filter(|bare| bare.ends_with(".ffn_norm"));
-            let names = [Some(name), bare];
-            let mut there = names.into_iter().flatten();
-            match there.find(|name| self.gguf.tensor_info(name).is_some()) {
-                Some(name) => self.gguf.tensor(name).map(Some),
-                None => Ok(None),
-            }
-        };
+        self.writes()?;
+        let weights = |name: &str| self.tensor(name);
         let Sizes { context, capacity, batch, layout, buckets } = sizes;
         let decoder =
             DecoderOptions { cache: options.cache, positions: context, layout, chooses: true };
@@ -213,6 +239,31 @@ impl ModelFile {
             ..SessionOptions::default()
         };
         Session::with_progress(graph, backend, options, progress).await
+    }
+
+    /// Refuses a model that reads texts and writes none.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for an encoder.
+    pub fn writes(&self) -> Result<()> {
+        match self.spec.sees_behind {
+            false => Ok(()),
+            true => {
+                let what = format!(
+                    "generation: architecture '{}' turns texts into vectors (`wginfer embed`)",
+                    self.spec.architecture
+                );
+                Err(Error::unsupported(self.gguf.name(), what))
+            }
+        }
+    }
+
+    /// Refuses what the model cannot do.
+    pub(super) fn check_work(&self, work: &Work) -> Result<()> {
+        match work {
+            Work::Generate(_) => self.writes(),
+            Work::Embed => Ok(()),
+        }
     }
 
     /// Every token is one of the vocabulary.

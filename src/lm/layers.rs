@@ -94,7 +94,7 @@ pub(super) fn layers(
         }
         _ => None,
     };
-    let pattern = pattern(keys, blocks)?;
+    let pattern = pattern(keys, architecture, blocks)?;
     let mixers = mixers(keys, architecture, blocks, heads)?;
     let feeds = feeds(keys, architecture, blocks)?;
     let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
@@ -105,6 +105,7 @@ pub(super) fn layers(
         let window = match (&pattern, architecture.windows) {
             (Some(Pattern::Each(windowed)), _) => window.filter(|_| windowed[block]),
             (Some(Pattern::AllBut(every)), _) if nth(block, *every) => None,
+            (Some(Pattern::AllButFirst(of)), _) if block.is_multiple_of(*of) => None,
             (None, Windows::AllBut(every)) if nth(block, every) => None,
             (None, Windows::AllButFirst(of)) if block.is_multiple_of(of) => None,
             _ => window,
@@ -133,13 +134,18 @@ pub(super) fn layers(
 enum Pattern {
     Each(Vec<bool>),
     AllBut(usize),
+    AllButFirst(usize),
 }
 
-fn pattern(keys: &Keys<'_>, blocks: usize) -> Result<Option<Pattern>> {
+fn pattern(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Option<Pattern>> {
     let name = "attention.sliding_window_pattern";
     let Some(value) = keys.meta.get(&keys.key(name)) else { return Ok(None) };
     let Value::Array(array) = value else {
-        return Ok(Some(Pattern::AllBut(keys.size(name, 1 << 12)?)));
+        let each = keys.size(name, 1 << 12)?;
+        return Ok(Some(match architecture.windows {
+            Windows::AllButFirst(_) => Pattern::AllButFirst(each),
+            _ => Pattern::AllBut(each),
+        }));
     };
     match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
         Some(windowed) if windowed.len() == blocks => Ok(Some(Pattern::Each(windowed))),

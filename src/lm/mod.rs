@@ -5,6 +5,7 @@ pub mod chat;
 mod continuation;
 pub mod decoder;
 mod draft;
+pub(crate) mod encoder;
 pub mod engine;
 pub mod experts;
 mod file;

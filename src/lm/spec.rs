@@ -1,7 +1,7 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
 use super::architecture::{
-    Alibi, Architecture, HeadNorms, KNOWN, LocalRope, LogitScale, Parallel, Windows,
+    Alibi, Architecture, ENCODERS, HeadNorms, KNOWN, LocalRope, LogitScale, Parallel, Windows,
 };
 use super::experts::Experts;
 use super::heads::AllHeads;
@@ -21,9 +21,14 @@ use crate::formats::gguf::GgufFile;
 use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
 
-/// The architectures this version knows, by their GGUF name.
+/// The architectures of decoders that this version knows, by their GGUF name.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
     KNOWN.iter().map(|known| known.name)
+}
+
+/// The architectures of encoders that this version knows, by their GGUF name.
+pub fn encoders() -> impl Iterator<Item = &'static str> {
+    ENCODERS.iter().map(|known| known.name)
 }
 
 /// The largest head read; models in use stay below 600. Tables of cosines and
@@ -54,6 +59,12 @@ pub struct DecoderSpec {
     pub embedding: &'static str,
     /// Added to the mean square, or to the variance, in normalisation.
     pub norm_epsilon: f32,
+    /// Whether tokens see those behind them, too: such a model gives vectors of tokens
+    /// and no next one.
+    pub sees_behind: bool,
+    /// Whether the residual stream itself is normalised, behind attention and behind the
+    /// feed-forward layer.
+    pub stream_norms: bool,
     /// Whether attention and feed-forward read normalised values.
     pub pre_norms: bool,
     /// Rotary position embedding.
@@ -187,7 +198,7 @@ impl DecoderSpec {
         let meta = file.metadata();
         let name = meta.str_of("general.architecture")?;
         let Some(architecture) = Architecture::named(name) else {
-            let known = architectures().collect::<Vec<_>>().join(", ");
+            let known = architectures().chain(encoders()).collect::<Vec<_>>().join(", ");
             let what = format!("architecture '{}' (known: {known})", name.escape_debug());
             return Err(Error::unsupported(file.name(), what));
         };
@@ -241,6 +252,11 @@ impl DecoderSpec {
                 Norm::Rms | Norm::RmsBiased => "attention.layer_norm_rms_epsilon",
                 Norm::Layer | Norm::Bare => "attention.layer_norm_epsilon",
             })?,
+            sees_behind: match keys.meta.opt_bool(&keys.key("attention.causal"))? {
+                Some(causal) => !causal,
+                None => architecture.sees_behind,
+            },
+            stream_norms: architecture.stream_norms,
             pre_norms: architecture.pre_norms,
             rope: RopeSpec {
                 rotary_dim,
@@ -277,10 +293,13 @@ impl DecoderSpec {
             // Some have the norm at the end under the name of one at the beginning.
             output_norm: match architecture.convolves && !has("output_norm.weight") {
                 true => "token_embd_norm",
+                false if has("enc.output_norm.weight") => "enc.output_norm",
                 false => "output_norm",
             },
             fused_qkv: attention_has("attn_qkv.weight"),
-            fused_gate: architecture.fused_gate,
+            // Encoders of either form have one name.
+            fused_gate: architecture.fused_gate
+                && !(architecture.sees_behind && has("blk.0.ffn_gate.weight")),
             qk_norm: architecture.qk_norm == HeadNorms::Weighted
                 || attention_has("attn_q_norm.weight"),
             qk_norm_bare: match architecture.qk_norm {
@@ -326,7 +345,7 @@ impl DecoderSpec {
             rope_interleaved: architecture.interleaved,
         };
         spec.check(&keys)?;
-        tensors::check(&keys, file, &spec)?;
+        tensors::check(file, &spec)?;
         Ok(spec)
     }
 

@@ -1,10 +1,9 @@
-//! What a file may hold: a tensor or key that the decoder would pass over changes
+//! What a file may hold: a tensor that the decoder would pass over changes
 //! what a model computes, so it is refused by name.
 
-use super::keys::Keys;
 use super::spec::{DecoderSpec, EMBEDDING_NORM, Norm};
 use crate::error::{Error, Result};
-use crate::formats::gguf::{GgufFile, Value};
+use crate::formats::gguf::GgufFile;
 
 /// Tensors outside of blocks.
 const WHOLE: [&str; 14] = [
@@ -24,8 +23,12 @@ const WHOLE: [&str; 14] = [
     "rope_factors_short.weight",
 ];
 
+/// Tensors outside of blocks that only encoders have.
+const WHOLE_ENCODER: [&str; 4] =
+    ["token_types.weight", "enc.output_norm.weight", "dense_2.weight", "dense_3.weight"];
+
 /// Norms of a block and of the output, with `.weight` and `.bias`.
-const NORMS: [&str; 20] = [
+const NORMS: [&str; 21] = [
     "attn_q_a_norm",
     "attn_kv_a_norm",
     "output_norm",
@@ -43,6 +46,7 @@ const NORMS: [&str; 20] = [
     "per_layer_proj_norm",
     "post_norm",
     "attn_output_norm",
+    "layer_output_norm",
     "pre_ffw_norm_2",
     "post_ffw_norm_1",
     "post_ffw_norm_2",
@@ -124,28 +128,24 @@ const PASSED_OVER: [&str; 2] = ["attn_rot_embd.weight", "rope_freqs.weight"];
 struct Kind {
     norm: Norm,
     recurrent: bool,
+    encoder: bool,
 }
 
 /// Checks that nothing in a file is passed over. Blocks behind those of the spec
 /// predict tokens further ahead and are not used.
 ///
 /// # Errors
-/// [`Error::Unsupported`] naming the tensor or key.
-pub(super) fn check(keys: &Keys<'_>, file: &GgufFile, spec: &DecoderSpec) -> Result<()> {
-    let kind = Kind { norm: spec.norm, recurrent: spec.recurrent.is_some() };
+/// [`Error::Unsupported`] naming the tensor.
+pub(super) fn check(file: &GgufFile, spec: &DecoderSpec) -> Result<()> {
+    let kind =
+        Kind { norm: spec.norm, recurrent: spec.recurrent.is_some(), encoder: spec.sees_behind };
     for info in file.tensors() {
         if !known(info.name(), kind, spec.blocks) {
             let at = format!("{}: tensor '{}'", file.name(), info.name().escape_debug());
             return Err(Error::unsupported(at, "nothing here uses it"));
         }
     }
-    match keys.meta.get(&keys.key("attention.causal")) {
-        Some(Value::Bool(false)) => {
-            let at = format!("{}: key '{}'", file.name(), keys.key("attention.causal"));
-            Err(Error::unsupported(at, "attention to later tokens"))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn known(name: &str, kind: Kind, blocks: usize) -> bool {
@@ -157,6 +157,9 @@ fn known(name: &str, kind: Kind, blocks: usize) -> bool {
         },
         None => name,
     };
+    if kind.encoder && WHOLE_ENCODER.contains(&part) {
+        return true;
+    }
     if kind.recurrent && OTHERS_RECURRENT.contains(&part) {
         return true;
     }
@@ -180,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_the_decoder_reads_is_known_and_nothing_else() {
-        let kind = |norm| Kind { norm, recurrent: false };
+        let kind = |norm| Kind { norm, recurrent: false, encoder: false };
         let known = |name: &str| known(name, kind(Norm::Rms), 2);
         for name in ["token_embd.weight", "blk.1.attn_q.bias", "blk.0.ffn_gate_exps.weight"] {
             assert!(known(name), "{name}");

@@ -56,6 +56,7 @@ pub(super) async fn answer(
     request: Request,
 ) -> Result<Response, ApiError> {
     let chat: Chat = body::json(&app, request).await?;
+    app.engine.file().writes()?;
     let messages = chat.messages.into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
     let template = app.engine.file().template();
     let tools = Tools::read(chat.tools.unwrap_or_default(), chat.tool_choice, template)?;

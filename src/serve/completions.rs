@@ -8,7 +8,7 @@ use super::stream::{self, Telling};
 use super::{App, body, models};
 use crate::error::Result as LibraryResult;
 use crate::lm::engine::{Request as Sequence, Work};
-use crate::lm::{Grammar, GrammarSource, Prompt};
+use crate::lm::{Grammar, GrammarSource, ModelFile, Prompt};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -64,6 +64,7 @@ pub(super) async fn answer(
     request: Request,
 ) -> Result<Response, ApiError> {
     let completion: Completion = body::json(&app, request).await?;
+    app.engine.file().writes()?;
     if completion.logprobs.is_some_and(|top| top > MOST_TOP) {
         return Err(ApiError::param("logprobs", format!("logprobs must be at most {MOST_TOP}")));
     }
@@ -93,16 +94,20 @@ fn told(app: &App, prompt: &Prompt) -> LibraryResult<Arc<str>> {
     }
 }
 
+/// How tokens are made of a prompt.
+type TokensOf = fn(&ModelFile, &Prompt) -> LibraryResult<Vec<u32>>;
+
 /// The tokens of prompts. Texts may be long, and templates are programs: that is
 /// nothing for the threads that talk to clients.
 pub(super) async fn tokens(
     app: &Arc<App>,
     prompts: Vec<Prompt>,
+    tokens: TokensOf,
 ) -> Result<Vec<Vec<u32>>, ApiError> {
     let shared = app.clone();
     let made = tokio::task::spawn_blocking(move || {
         let file = shared.engine.file();
-        prompts.iter().map(|prompt| file.prompt_tokens(prompt)).collect::<LibraryResult<Vec<_>>>()
+        prompts.iter().map(|prompt| tokens(file, prompt)).collect::<LibraryResult<Vec<_>>>()
     });
     let internal = |error: tokio::task::JoinError| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
@@ -160,7 +165,7 @@ pub(super) async fn complete(
         return Err(ApiError::param("n", message));
     }
     let mut sequences = Vec::new();
-    for mut tokens in tokens(&app, prompts).await? {
+    for mut tokens in tokens(&app, prompts, ModelFile::prompt_tokens).await? {
         tokens.extend_from_slice(&opening);
         for choice in 0..choices {
             let mut options = options.clone();

@@ -1,9 +1,11 @@
-//! `POST /v1/embeddings`: the mean of a decoder's hidden states, of length 1.
+//! `POST /v1/embeddings`: the vectors of texts, of length 1: what an encoder gives, or a
+//! decoder's hidden states pooled as its file says, else their mean.
 
 use super::completions::{Input, tokens};
 use super::error::ApiError;
 use super::run::Run;
 use super::{App, body, models};
+use crate::lm::ModelFile;
 use crate::lm::engine::{Request as Sequence, Work};
 use axum::Json;
 use axum::extract::{Request, State};
@@ -40,12 +42,12 @@ pub(super) async fn answer(
 ) -> Result<Json<Value>, ApiError> {
     let asked: Embedding = body::json(&app, request).await?;
     models::check(&app, asked.model.as_deref())?;
-    let width = app.engine.file().spec().width;
+    let width = app.engine.file().vector_width();
     if asked.dimensions.is_some_and(|dimensions| dimensions != width) {
         let message = format!("this model gives {width} dimensions and no others");
         return Err(ApiError::param("dimensions", message));
     }
-    let all = tokens(&app, asked.input.prompts("input")?).await?;
+    let all = tokens(&app, asked.input.prompts("input")?, ModelFile::text_tokens).await?;
     let count: usize = all.iter().map(Vec::len).sum();
     let sequence = |tokens| Sequence { tokens, work: Work::Embed };
     let run = Run::start(&app, all.into_iter().map(sequence).collect())?;

@@ -11,6 +11,7 @@
 )]
 
 mod broken;
+mod gguf;
 mod oracle;
 #[path = "../support/mod.rs"]
 mod support;
@@ -40,6 +41,7 @@ const GPU_BODIES: &[(&str, Body)] = &[("minilm_takes_little_memory", little_memo
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = broken::trials();
+    trials.extend(gguf::trials());
     trials.push(Trial::test("embed::folders_say_what_is_done", folders_say_what_is_done));
     trials.push(Trial::test("embed::options_are_followed", options_are_followed));
     for backend in backends::all() {

@@ -6,6 +6,7 @@ use crate::support::tiny_model::TinyModel;
 use base64::Engine as _;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
+use wginfer::embed::{EmbedOptions, Embedder};
 use wginfer::lm::Prompt;
 
 fn content(answer: &Value) -> &str {
@@ -192,6 +193,35 @@ pub fn embeddings(backend: &Named) -> Result<(), Failed> {
     for (got, wanted) in values.zip(&vectors[3]) {
         assert!((f64::from(got) - wanted).abs() < 1e-5, "{got}, expected {wanted}");
     }
+    Ok(server.join()?)
+}
+
+/// A server over an encoder: vectors as the library gives them, and no text.
+pub fn encoder(backend: &Named) -> Result<(), Failed> {
+    let server = Setup::default().start_encoder(backend)?;
+    let texts = ["A man is eating food.", "x", "CAPITALS, naïve façades and 東京!"];
+    let body = json!({ "model": "tiny", "input": texts });
+    let answer = server.post("/v1/embeddings", &body).good();
+    let options = EmbedOptions::default();
+    let file = crate::server::encoder()?;
+    let mut embedder = Embedder::from_gguf_blocking(file, &backend.backend, &options)?;
+    for (i, expected) in embedder.embed_blocking(&texts)?.iter().enumerate() {
+        let got = answer["data"][i]["embedding"].as_array().ok_or("no vector")?;
+        assert_eq!(got.len(), expected.len());
+        for (got, &expected) in got.iter().filter_map(Value::as_f64).zip(expected) {
+            assert!((got - f64::from(expected)).abs() < 1e-5, "{i}: {got}, not {expected}");
+        }
+    }
+    for (path, body) in [
+        ("/v1/chat/completions", chat("hello", json!({}))),
+        ("/v1/completions", json!({ "model": "tiny", "prompt": "hello" })),
+    ] {
+        let said = server.post(path, &body).error(400);
+        assert!(said.contains("'bert'"), "{said}");
+    }
+    let long = json!({ "model": "tiny", "input": "word ".repeat(500) });
+    let said = server.post("/v1/embeddings", &long).error(400);
+    assert!(said.contains("context"), "{said}");
     Ok(server.join()?)
 }
 

@@ -31,6 +31,7 @@ const BODIES: &[(&str, Body)] = &[
     ("answers_call_tools", guided::calls),
     ("answers_in_channels", guided::channels),
     ("embeddings_have_length_one", answers::embeddings),
+    ("an_encoder_gives_vectors_alone", answers::encoder),
     ("what_is_around_it_answers", answers::around),
     ("malformed_requests_are_explained", refusals::malformed),
     ("bodies_have_limits", refusals::bodies),

@@ -2,14 +2,16 @@
 
 use crate::client::{self, Answer};
 use crate::support::backends::Named;
+use crate::support::recipe::Recipe;
 use crate::support::tiny_model::TinyModel;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use wginfer::formats::gguf::GgufFile;
+use wginfer::formats::gguf::{self, GgufFile};
 use wginfer::lm::engine::{Engine, EngineDraft, EngineHandle, EngineOptions};
 use wginfer::lm::{GenerateOptions, LanguageModel, ModelOptions, Prompt};
 use wginfer::serve::{ServeOptions, serve};
@@ -51,6 +53,15 @@ fn model_options() -> ModelOptions {
 impl Setup {
     pub fn start(self, backend: &Named) -> Result<Server, Failed> {
         let file = GgufFile::parse(self.tiny.bytes()?, "tiny.gguf")?;
+        self.start_with(file, backend)
+    }
+
+    /// With an encoder in the place of the tiny model.
+    pub fn start_encoder(self, backend: &Named) -> Result<Server, Failed> {
+        self.start_with(encoder()?, backend)
+    }
+
+    fn start_with(self, file: GgufFile, backend: &Named) -> Result<Server, Failed> {
         let options =
             EngineOptions { model: model_options(), slots: self.slots, queue: self.queue };
         let runner = &backend.backend;
@@ -109,6 +120,15 @@ impl Drop for Server {
         self.ask_to_stop();
         self.engine.stop();
     }
+}
+
+/// A small encoder of the test data.
+pub fn encoder() -> Result<GgufFile, Failed> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let recipe = std::fs::read(data.join("encoders/bert.json"))?;
+    let recipe: Recipe = serde_json::from_slice(&recipe)?;
+    let vocabulary = gguf::open(data.join("tokenizers/wordpiece.gguf"))?;
+    Ok(recipe.file("bert", &vocabulary)?)
 }
 
 /// A request for a chat, greedy and not ended by the model.

@@ -17,8 +17,10 @@ pub struct Recipe {
     fixed: BTreeMap<String, Vec<f32>>,
     /// Of all words of the data, each times its place in its tensor from 1, modulo 2^64.
     sum: u64,
+    #[serde(default)]
     pub tokens: Vec<u32>,
     /// After the last token.
+    #[serde(default)]
     pub logits: Vec<f32>,
 }
 

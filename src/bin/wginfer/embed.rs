@@ -7,6 +7,7 @@ pub(crate) use args::Args;
 
 use crate::cache;
 use crate::failure::Failure;
+use crate::fetch;
 use crate::input_text;
 use crate::interrupt;
 use crate::output::{self, note, safe, wrapped};
@@ -25,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (folder, words) = args.words()?;
     let texts = texts(args, words)?;
     let folder = match folder {
-        Some(folder) => folder.to_path_buf(),
+        Some(folder) => fetch::local(folder, args.quiet)?,
         None => usual_model()?,
     };
     interrupt::listen();
@@ -121,7 +122,7 @@ fn usual_model() -> Result<PathBuf, Failure> {
         None => "the cache (HOME is not set)".into(),
     };
     Err(Failure::Usage(format!(
-        "no model: name its folder, or fetch all-MiniLM-L6-v2 with `make embed-model` or \
+        "no model: name its folder or GGUF file, or fetch all-MiniLM-L6-v2 with `make embed-model` or \
          scripts/fetch_embed_model.sh (it is not at {place})"
     )))
 }

@@ -9,7 +9,7 @@ use crate::lm::recurrent::{Recurrence, Recurring};
 use crate::lm::spec::{Clamp, Norm};
 use crate::ops::elementwise::Unary;
 
-const LLAMA: Architecture = Architecture {
+pub(super) const LLAMA: Architecture = Architecture {
     name: "llama",
     norm: Norm::Rms,
     pre_norms: true,
@@ -53,22 +53,25 @@ const LLAMA: Architecture = Architecture {
     experts_beside: false,
     feeds: true,
     gated_attention: false,
+    sees_behind: false,
+    stream_norms: false,
 };
 
 /// Llama with rotated pairs half a head apart.
-const HALVES: Architecture = Architecture { interleaved: false, routing: None, ..LLAMA };
+pub(super) const HALVES: Architecture = Architecture { interleaved: false, routing: None, ..LLAMA };
 
 /// Layer norms, and a feed-forward layer without a gate.
-const CLASSIC: Architecture =
+pub(super) const CLASSIC: Architecture =
     Architecture { norm: Norm::Layer, activation: Unary::GeluTanh, gated: false, ..HALVES };
 
-const NORMALISED: Routing = Routing { gate: Gate::Softmax, normalised: true, weighs_inputs: false };
-const AS_THEY_ARE: Routing = Routing { normalised: false, ..NORMALISED };
+pub(super) const NORMALISED: Routing =
+    Routing { gate: Gate::Softmax, normalised: true, weighs_inputs: false };
+pub(super) const AS_THEY_ARE: Routing = Routing { normalised: false, ..NORMALISED };
 const OF_USED: Routing = Routing { gate: Gate::SoftmaxOfUsed, ..AS_THEY_ARE };
 const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, ..NORMALISED };
 const BEFORE: Routing = Routing { gate: Gate::Sigmoid, weighs_inputs: true, ..AS_THEY_ARE };
 
-const GEMMA: Architecture =
+pub(super) const GEMMA: Architecture =
     Architecture { name: "gemma", activation: Unary::GeluTanh, scaled_embedding: true, ..HALVES };
 
 const GRANITE: Architecture = Architecture {

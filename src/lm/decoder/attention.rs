@@ -52,9 +52,10 @@ impl Blocks<'_> {
             }
         };
         let op = Attention {
-            causal: true,
+            causal: !spec.sees_behind,
             scale: spec.attention_scale,
-            window: spec.layers[block].window,
+            // An encoder's reaches to both sides, and is in the mask.
+            window: spec.layers[block].window.filter(|_| !spec.sees_behind),
             softcap: spec.attention_softcap,
         };
         let q = match self.slots {
@@ -64,6 +65,7 @@ impl Blocks<'_> {
         let sinks = self.optional(block, "attn_sinks.weight", &[sizes.count])?;
         let mask = match spec.layers[block].chunk {
             Some(_) => self.chunks,
+            None if spec.layers[block].window.is_some() && self.windowed.is_some() => self.windowed,
             None => self.bias,
         };
         let extra = [mask, sinks];
@@ -310,7 +312,7 @@ impl Blocks<'_> {
     }
 
     /// Appends `[.., heads, size]` to a state at `past` and gives its content:
-    /// `[batch, heads, capacity, size]`.
+    /// `[batch, heads, capacity, size]`. Over whole texts that is all there is.
     pub(super) fn append_as(
         &mut self,
         name: &str,
@@ -318,6 +320,9 @@ impl Blocks<'_> {
         x: ValueId,
         [heads, size]: [usize; 2],
     ) -> Result<ValueId> {
+        if self.whole {
+            return self.g.transpose(x, &[0, 2, 1, 3]);
+        }
         let shape = [self.batch.into(), Dim::from(heads), self.capacity.into(), size.into()];
         let cache = self.g.state(name, dtype, shape, Some(2))?;
         match self.slots {
@@ -333,11 +338,17 @@ impl Blocks<'_> {
     /// common is nothing to a softmax. The positions are in a state like the keys.
     pub(super) fn alibi(&mut self) -> Result<Option<ValueId>> {
         let Some(exponent) = self.spec.alibi else { return Ok(None) };
-        let heads = self.spec.layers.first().map_or(0, |layer| layer.heads.count);
-        let slopes = Tensor::from_f32(&[1, heads, 1, 1], &slopes(heads, exponent.into()))?;
-        let slopes = self.g.constant("alibi.slopes", slopes)?;
+        let slopes = self.slopes(exponent, 1.0)?;
         let kept = self.kept_positions()?;
         self.g.mul(kept, slopes).map(Some)
+    }
+
+    /// The slope of each head, times a sign: F32 `[1, heads, 1, 1]`.
+    pub(super) fn slopes(&mut self, exponent: f32, sign: f32) -> Result<ValueId> {
+        let heads = self.spec.layers.first().map_or(0, |layer| layer.heads.count);
+        let slopes: Vec<f32> =
+            slopes(heads, exponent.into()).iter().map(|slope| slope * sign).collect();
+        self.g.constant("alibi.slopes", Tensor::from_f32(&[1, heads, 1, 1], &slopes)?)
     }
 
     /// The positions of the keys of each sequence, which are in a state like them: F32

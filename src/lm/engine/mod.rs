@@ -7,6 +7,7 @@ mod request;
 mod sequence;
 mod sizes;
 mod slot;
+mod whole;
 mod worker;
 
 pub use draft::EngineDraft;
@@ -15,11 +16,13 @@ pub use worker::{EngineHandle, Health, Sink, Ticket, Told};
 
 use super::decoder::names;
 use super::draft::must_go_back;
+use super::encoder::{Reader, pooling};
 use super::file::{ModelFile, beyond_context};
 use super::generate::FinishReason;
 use super::known::{Rows, Taken};
 use super::model::LEAST_CAPACITY;
 use crate::backend::Backend;
+use crate::embed::Pooling;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::gguf::GgufFile;
 use crate::session::{Progress, Session};
@@ -31,6 +34,7 @@ use sizes::{chunk_of, sizes};
 use slot::Slot;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use whole::whole_session;
 
 /// Tokens that room is made for ahead of time; more are found as they come.
 const AHEAD: usize = 512;
@@ -67,6 +71,10 @@ pub struct Engine {
     lost: bool,
     /// A small model that runs ahead.
     ahead: Option<Ahead>,
+    /// How the vectors of tokens become a text's.
+    pooling: Pooling,
+    /// How an encoder's session is used.
+    reader: Option<Reader>,
     counters: EngineCounters,
 }
 
@@ -121,8 +129,19 @@ impl Engine {
             None => None,
         };
         let each = 1 + ahead.as_ref().map_or(0, |ahead| ahead.tokens);
-        let sizes = sizes(context, capacity, chunk, options.slots, each);
-        let session = file.session(backend, &options.model, sizes, progress).await?;
+        let reader = match file.spec().sees_behind {
+            true => Some(Reader::open(&file)?),
+            false => None,
+        };
+        let session = match &reader {
+            Some(_) => whole_session(&file, backend, options, context, progress).await?,
+            None => {
+                let sizes = sizes(context, capacity, chunk, options.slots, each);
+                file.session(backend, &options.model, sizes, progress).await?
+            }
+        };
+        // Texts can be written whatever a file says of vectors.
+        let pooling = pooling(&file).unwrap_or(Pooling::Mean);
         let slots = (0..options.slots).map(|_| Slot::default()).collect();
         Ok(Engine {
             file,
@@ -140,6 +159,8 @@ impl Engine {
             early: Vec::new(),
             lost: false,
             ahead,
+            pooling,
+            reader,
             counters: EngineCounters::default(),
         })
     }
@@ -196,6 +217,7 @@ impl Engine {
         if request.tokens.is_empty() {
             return Err(Error::input("prompt", "at least one token", "none"));
         }
+        self.file.check_work(&request.work)?;
         self.file.check_tokens(&request.tokens)?;
         if request.tokens.len() > self.context {
             return Err(beyond_context("the prompt", request.tokens.len(), self.context));
@@ -206,7 +228,7 @@ impl Engine {
             return Err(no_place(self.queue.len(), places));
         }
         let id = SequenceId(self.next_id);
-        let sequence = Sequence::new(id, request)?;
+        let sequence = Sequence::new(id, request, self.pooling)?;
         self.next_id += 1;
         self.queue.push_back(sequence);
         Ok(id)
@@ -246,6 +268,10 @@ impl Engine {
             }
             self.forget_dropped();
             self.admit(&mut events).await;
+            if self.reader.is_some() {
+                self.run_whole(&mut events).await;
+                return Ok(self.counted(events));
+            }
             let shares = self.shares();
             self.draft(&shares, &mut events).await;
             let shares = self.make_room(shares, &mut events).await;
@@ -253,8 +279,12 @@ impl Engine {
                 self.run(&shares, &mut events).await;
             }
         }
+        Ok(self.counted(events))
+    }
+
+    fn counted(&mut self, events: Vec<(SequenceId, Event)>) -> Vec<(SequenceId, Event)> {
         self.counters.ended += events.iter().filter(|(_, event)| event.is_last()).count() as u64;
-        Ok(events)
+        events
     }
 
     /// A step that was dropped half-way may have brought states forward; keys and values
@@ -360,7 +390,8 @@ impl Engine {
     }
 
     async fn reserve(&mut self, tokens: usize) -> Result<()> {
-        if tokens <= self.capacity {
+        // An encoder has no caches.
+        if tokens <= self.capacity || self.reader.is_some() {
             return Ok(());
         }
         let capacity = tokens.next_power_of_two().min(self.context);
@@ -488,7 +519,13 @@ impl Engine {
             ahead.rebuild(backend).await?;
         }
         let options = &self.options.model;
-        self.session = self.file.session(backend, options, sizes, &mut |_, _| {}).await?;
+        let untold = &mut |_, _| {};
+        self.session = match self.reader {
+            Some(_) => {
+                whole_session(&self.file, backend, &self.options, self.context, untold).await?
+            }
+            None => self.file.session(backend, options, sizes, untold).await?,
+        };
         (self.backend, self.chunk, self.lost) = (backend.clone(), chunk, false);
         for slot in 0..self.slots.len() {
             self.slots[slot].kept.clear();

@@ -43,7 +43,8 @@ pub struct Request {
 pub enum Work {
     /// Text that follows it.
     Generate(GenerateOptions),
-    /// The mean of what the model's head would read at each of its tokens.
+    /// Its vector: of what the model's head would read at each of its tokens the mean, or
+    /// what the file says; of an encoder all that its file says, of length 1.
     Embed,
 }
 

@@ -1,6 +1,7 @@
 //! A sequence in a slot: what it still has to compute, and what it came to.
 
 use super::{Event, Request, SequenceId, Work};
+use crate::embed::Pooling;
 use crate::error::{Error, Result};
 use crate::lm::continuation::Continuation;
 use crate::lm::generate::{FinishReason, GenerationStats};
@@ -14,8 +15,8 @@ use web_time::Instant;
 enum Kind {
     /// Text that follows the prompt.
     Text(Box<Continuation>),
-    /// The mean of the hidden states of its tokens.
-    States { tokens: Vec<u32>, sum: Vec<f64> },
+    /// The hidden states of its tokens, pooled: their sum so far, or the one that counts.
+    States { tokens: Vec<u32>, sum: Vec<f64>, pooling: Pooling },
 }
 
 /// A sequence that waits or runs.
@@ -29,13 +30,13 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(id: SequenceId, request: Request) -> Result<Self> {
+    pub(super) fn new(id: SequenceId, request: Request, pooling: Pooling) -> Result<Self> {
         let stats = GenerationStats { prompt_tokens: request.tokens.len(), ..Default::default() };
         let kind = match request.work {
             Work::Generate(options) => {
                 Kind::Text(Box::new(Continuation::new(request.tokens, &options)?))
             }
-            Work::Embed => Kind::States { tokens: request.tokens, sum: Vec::new() },
+            Work::Embed => Kind::States { tokens: request.tokens, sum: Vec::new(), pooling },
         };
         Ok(Sequence { id, kind, stats, begun: None, last: None })
     }
@@ -154,17 +155,26 @@ impl Sequence {
     }
 
     /// Takes the hidden states of its next tokens, F32 `[tokens, width]`; gives
-    /// the mean of all once the last has come.
+    /// the vector of all once the last has come.
     pub(super) fn take_states(&mut self, states: &[f32], width: usize, done: bool) -> Vec<Event> {
-        let Kind::States { tokens, sum } = &mut self.kind else { return Vec::new() };
+        let Kind::States { tokens, sum, pooling } = &mut self.kind else { return Vec::new() };
+        let empty = sum.is_empty();
         sum.resize(width, 0.0);
-        for state in states.chunks_exact(width.max(1)) {
-            sum.iter_mut().zip(state).for_each(|(sum, &value)| *sum += f64::from(value));
+        let mut rows = states.chunks_exact(width.max(1));
+        match pooling {
+            Pooling::Cls if !empty => (),
+            Pooling::Cls => add(sum, rows.next()),
+            Pooling::LastToken if !done => (),
+            Pooling::LastToken => add(sum, rows.next_back()),
+            _ => rows.for_each(|state| add(sum, Some(state))),
         }
         if !done {
             return Vec::new();
         }
-        let count = tokens.len() as f64;
+        let count = match pooling {
+            Pooling::Cls | Pooling::LastToken => 1.0,
+            _ => tokens.len() as f64,
+        };
         vec![Event::Embedded(sum.iter().map(|sum| (sum / count) as f32).collect())]
     }
 
@@ -181,4 +191,9 @@ impl Sequence {
             stats: Box::new(self.stats.clone()),
         }
     }
+}
+
+fn add(sum: &mut [f64], state: Option<&[f32]>) {
+    let state = state.unwrap_or_default();
+    sum.iter_mut().zip(state).for_each(|(sum, &value)| *sum += f64::from(value));
 }

@@ -221,6 +221,7 @@ impl EngineHandle {
         if count == 0 {
             return Err(Error::input("prompt", "at least one token", "none"));
         }
+        self.shared.file.check_work(&request.work)?;
         self.shared.file.check_tokens(&request.tokens)?;
         if count > self.shared.context {
             return Err(beyond_context("the prompt", count, self.shared.context));

@@ -34,7 +34,9 @@ const MODELS: [&str; 5] = ["gpt2", "llama", "t5", "bert", "gemma4"];
 const ENDS_OF_TURNS: [[&str; 2]; 2] = [["<|return|>", "<|call|>"], ["<|calls|>", "<|flush|>"]];
 
 /// Where tokens are that old files do not name, by the kind of tokenizer.
-const PLACES: [(&str, &str, u32, TokenKind); 5] = [
+const PLACES: [(&str, &str, u32, TokenKind); 7] = [
+    ("bert", "bos", 101, TokenKind::Control),
+    ("bert", "seperator", 102, TokenKind::Control),
     ("llama", "bos", 1, TokenKind::Control),
     ("llama", "eos", 2, TokenKind::Control),
     ("llama", "unknown", 0, TokenKind::Unknown),
@@ -179,9 +181,14 @@ impl Tokenizer {
             let place = place(name).map(|&(_, _, id, kind)| (id, kind));
             vocab.token_at(&meta, &key(name), place)
         };
-        let (bos, eot, eom) = (placed("bos")?, id("eot")?, id("eom")?);
-        // As files spell it. It ends a text of words.
-        let eos = placed("eos")?.or(id("seperator")?);
+        let (eot, eom) = (id("eot")?, id("eom")?);
+        // Texts of words begin with what is called a class, and end with a separator, as
+        // files spell it.
+        let (bos, eos) = match model {
+            "bert" => (id("bos")?.or(id("cls")?).or(placed("bos")?), placed("seperator")?),
+            _ => (placed("bos")?, placed("eos")?.or(id("seperator")?)),
+        };
+        let eos = if eos.is_none() { placed("eos")? } else { eos };
         let (unknown, padding) = (placed("unknown")?, id("padding")?);
         let added = |name: &str, default, token: Option<u32>| {
             let key = format!("tokenizer.ggml.add_{name}_token");

@@ -10,13 +10,14 @@ use wginfer::kernels::Policy;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model's folder, if the first word is one, and the texts [default
-    /// model: all-MiniLM-L6-v2, once it was fetched]
-    #[arg(value_name = "[MODEL_DIR] TEXT")]
+    /// The model's folder or GGUF file, if the first word is one, and the texts
+    /// [default model: all-MiniLM-L6-v2, once it was fetched]
+    #[arg(value_name = "[MODEL] TEXT")]
     words: Vec<String>,
 
-    /// The model's folder; all other words are texts then
-    #[arg(short, long, value_name = "DIR", env = "WGINFER_EMBED_MODEL")]
+    /// The model's folder, its GGUF file, or hf:OWNER/REPOSITORY/FILE on the Hugging
+    /// Face hub; all other words are texts then
+    #[arg(short, long, value_name = "MODEL", env = "WGINFER_EMBED_MODEL")]
     model: Option<PathBuf>,
 
     /// A file with a text on each line; `-` is standard input
@@ -33,12 +34,12 @@ pub(crate) struct Args {
 
     /// How the vectors of a text's tokens become one, or several of these, with
     /// commas: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken
-    /// [default: what the folder says, else mean]
+    /// [default: what the model says, else mean]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pooling: Vec<Pooling>,
 
     /// Whether vectors are scaled to length 1 [default: what the folder says,
-    /// else no]
+    /// else no; yes for a GGUF file]
     #[arg(long, value_enum, value_name = "YES|NO")]
     normalize: Option<YesNo>,
 
@@ -47,7 +48,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
 
-    /// Cut texts off at so many tokens [default: what the folder says]
+    /// Cut texts off at so many tokens [default: what the model says, and for a
+    /// GGUF file at most 8192]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     max_tokens: Option<usize>,
@@ -93,7 +95,7 @@ enum Source {
 }
 
 impl Args {
-    /// The model's folder, if one is named, and the texts.
+    /// The model's folder or file, if one is named, and the texts.
     pub(super) fn words(&self) -> Result<(Option<&Path>, &[String]), Failure> {
         let Some((first, texts)) = self.words.split_first() else {
             return Ok((self.model.as_deref(), &[]));
@@ -102,14 +104,14 @@ impl Args {
             return Ok((self.model.as_deref(), &self.words));
         }
         let path = Path::new(first);
-        if path.is_dir() {
+        if path.is_dir() || is_gguf(first) {
             return Ok((Some(path), texts));
         }
         // A folder that is spelled wrong should not become a text unnoticed.
         let begins = ["/", "./", "../", "~/"].iter().any(|start| first.starts_with(start));
         if begins && !first.contains(char::is_whitespace) {
             return Err(Failure::Usage(format!(
-                "there is no folder '{first}'; if it is a text, name the model with --model"
+                "there is no folder or GGUF file '{first}'; if it is a text, name the model with --model"
             )));
         }
         Ok((None, &self.words))
@@ -131,6 +133,13 @@ impl Args {
             ..EmbedOptions::default()
         }
     }
+}
+
+/// Whether a word is the name of a GGUF file, here or on the hub. A name that ends as
+/// one is meant as one, whether the file is there or not.
+fn is_gguf(word: &str) -> bool {
+    let ends = word.to_ascii_lowercase().ends_with(".gguf");
+    ends && (Path::new(word).is_file() || !word.contains(char::is_whitespace))
 }
 
 #[cfg(test)]

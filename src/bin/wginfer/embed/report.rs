@@ -25,12 +25,13 @@ pub(super) struct Outcome<'a> {
 
 /// The model in a line.
 pub(super) fn model(folder: &Path, embedder: &Embedder) -> String {
-    let kind = match embedder.spec() {
-        Some(spec) => {
-            let blocks = count_noun(spec.blocks, "block");
-            format!("{}, {blocks} of width {}", spec.model_type, spec.width)
-        }
-        None => "ONNX".into(),
+    let sized = |name: &str, blocks: usize, width: usize| {
+        format!("{name}, {} of width {width}", count_noun(blocks, "block"))
+    };
+    let kind = match (embedder.spec(), embedder.gguf_spec()) {
+        (Some(spec), _) => sized(&spec.model_type, spec.blocks, spec.width),
+        (None, Some(spec)) => sized(&spec.architecture, spec.blocks, spec.width),
+        (None, None) => "ONNX".into(),
     };
     let head = embedder.head();
     let pooling: Vec<_> = head.pooling.iter().map(ToString::to_string).collect();
