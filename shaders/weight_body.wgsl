@@ -8,14 +8,24 @@
 // The binding numbers of the regions (20 here, 21 in `weight_head.wgsl`) are high
 // so that a kernel may number its own bindings from 0.
 
-@group(0) @binding(20) var<storage, read> w_body: array<u32>;
+//
+// With `body_pairs` words are read two at a time: a block has an even number of
+// them, and pairs begin at even ones.
+
+@if(!body_pairs) @group(0) @binding(20) var<storage, read> w_body: array<u32>;
+@if(body_pairs) @group(0) @binding(20) var<storage, read> w_body: array<u64>;
 
 // A word of the body.
 fn body_word(at: u32) -> u32 {
-    return w_body[at];
+    @if(!body_pairs) return w_body[at];
+    @if(body_pairs) return u32(w_body[at >> 1u] >> ((at & 1u) << 5u));
 }
 
 // Two consecutive words of the body.
 fn body_pair(at: u32) -> vec2<u32> {
-    return vec2<u32>(w_body[at], w_body[at + 1u]);
+    @if(!body_pairs) return vec2<u32>(w_body[at], w_body[at + 1u]);
+    @if(body_pairs) {
+        let pair = w_body[at >> 1u];
+        return vec2<u32>(u32(pair), u32(pair >> 32u));
+    }
 }

@@ -222,7 +222,11 @@ fn greedy(model: &mut LanguageModel, backend: &Named) -> Result<(), Failed> {
     let cases = json("greedy.json")?;
     let (mut steps, mut close) = (0, 0);
     // Where a step takes long, the first steps of each prompt stand for all.
-    let most = if backend.is_slow() && !whole_text() { 4 } else { usize::MAX };
+    let most = match backend.is_slow() {
+        true if !whole_text() => 2,
+        false if backends::quick() => 8,
+        _ => usize::MAX,
+    };
     for case in cases.as_array().ok_or("a list")? {
         let (mut prefix, mut want) = (ids(&case["prompt_ids"])?, ids(&case["ids"])?);
         want.truncate(most);

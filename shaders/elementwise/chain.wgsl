@@ -1,14 +1,16 @@
 // Several elementwise operators in one pass. The module `package::steps` is
 // written for each chain (src/kernels/elementwise/chain/source.rs): the operands'
 // bindings, where each is read, and the steps, which are functions of
-// elementwise/combine.wgsl. One invocation writes ITEMS words.
+// elementwise/combine.wgsl. One invocation writes ITEMS words; with `pairs` eight
+// neighbouring ones at a time, in words of 64 bits, or sixteen (`twice`): then
+// elements are words, and their number is a multiple of eight.
 
 import package::common::checked::overflowed;
 import package::common::status::raise;
 import package::config::{ITEMS, LANES, WORKGROUP};
-import package::steps::{element, params, whole, y};
+import package::steps::{eight, element, params, whole, y};
 
-@if(!windowed) fn write(at: u32) {
+@if(!pairs && !windowed) fn write(at: u32) {
     let first = at * LANES;
     var bits = element(first, 0u);
     // Not every driver sees that a loop has no iteration.
@@ -23,7 +25,7 @@ import package::steps::{element, params, whole, y};
 }
 
 // Elements that need parts of operands that are not bound are left as they are.
-@if(windowed) fn write(at: u32) {
+@if(!pairs && windowed) fn write(at: u32) {
     var bits = 0u;
     var mine = 0u;
     for (var lane = 0u; lane < LANES; lane++) {
@@ -45,11 +47,37 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let number = group.x + group.y * groups.x;
-    let first = number * (WORKGROUP * ITEMS) + local;
-    let end = first + ITEMS * WORKGROUP;
-    var at = first;
-    for (; at < end && at * LANES < params.count; at += WORKGROUP) {
-        write(at);
+    @if(pairs && twice) {
+        let end = params.count / 8u;
+        let own = number * (WORKGROUP * ITEMS / 8u) + 2u * local;
+        for (var i = 0u; i < ITEMS / 16u; i++) {
+            let at = own + i * 2u * WORKGROUP;
+            // One after the other: a loop's end costs as much as what is done in it.
+            if at < end {
+                eight(at);
+            }
+            if at + 1u < end {
+                eight(at + 1u);
+            }
+        }
+    }
+    @elif(pairs) {
+        let end = params.count / 8u;
+        let own = number * (WORKGROUP * ITEMS / 8u) + local;
+        for (var i = 0u; i < ITEMS / 8u; i++) {
+            let at = own + i * WORKGROUP;
+            if at < end {
+                eight(at);
+            }
+        }
+    }
+    @else {
+        let first = number * (WORKGROUP * ITEMS) + local;
+        let end = first + ITEMS * WORKGROUP;
+        var at = first;
+        for (; at < end && at * LANES < params.count; at += WORKGROUP) {
+            write(at);
+        }
     }
     @if(checked) {
         if overflowed() {

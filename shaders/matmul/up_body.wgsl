@@ -1,11 +1,17 @@
 // The body region of the second weight of a gated product; see `weight_body.wgsl`.
 
-@group(0) @binding(22) var<storage, read> up_body: array<u32>;
+@if(!body_pairs) @group(0) @binding(22) var<storage, read> up_body: array<u32>;
+@if(body_pairs) @group(0) @binding(22) var<storage, read> up_body: array<u64>;
 
 fn body_word(at: u32) -> u32 {
-    return up_body[at];
+    @if(!body_pairs) return up_body[at];
+    @if(body_pairs) return u32(up_body[at >> 1u] >> ((at & 1u) << 5u));
 }
 
 fn body_pair(at: u32) -> vec2<u32> {
-    return vec2<u32>(up_body[at], up_body[at + 1u]);
+    @if(!body_pairs) return vec2<u32>(up_body[at], up_body[at + 1u]);
+    @if(body_pairs) {
+        let pair = up_body[at >> 1u];
+        return vec2<u32>(u32(pair), u32(pair >> 32u));
+    }
 }

@@ -95,6 +95,8 @@ pub struct DeviceCaps {
     pub f16: bool,
     /// Subgroup operations in compute shaders.
     pub subgroups: bool,
+    /// 64-bit integers in shaders.
+    pub int64: bool,
     /// `var<immediate>` (once called push constants); no kernel here uses it.
     pub immediates: bool,
     /// Timestamps at the start and end of a pass.
@@ -130,6 +132,7 @@ impl DeviceCaps {
             limits: wgpu::Limits::defaults(),
             f16: false,
             subgroups: false,
+            int64: false,
             immediates: false,
             timestamps: false,
             timestamps_in_passes: false,
@@ -159,6 +162,7 @@ impl DeviceCaps {
             limits,
             f16: features.contains(F::SHADER_F16),
             subgroups: features.contains(F::SUBGROUP),
+            int64: features.contains(F::SHADER_INT64),
             immediates: features.contains(F::IMMEDIATES),
             timestamps: features.contains(F::TIMESTAMP_QUERY),
             timestamps_in_passes: features.contains(F::TIMESTAMP_QUERY_INSIDE_PASSES),

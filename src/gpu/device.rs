@@ -87,6 +87,7 @@ pub const FEATURES: &[OptionalFeature] = &[
         ..feature("timestamps", wgpu::Features::TIMESTAMP_QUERY)
     },
     feature("pipeline-cache", wgpu::Features::PIPELINE_CACHE),
+    feature("int64", wgpu::Features::SHADER_INT64),
     feature("coop", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
 ];
 

@@ -375,6 +375,7 @@ pub fn check_fits(shader: &str, r: &Reflection, caps: &DeviceCaps) -> Result<()>
         (r.uses.f16, caps.f16, "f16"),
         (r.uses.subgroups, caps.subgroups, "subgroups"),
         (r.uses.coop, !caps.coop.is_empty(), "cooperative matrices"),
+        (r.uses.int64, caps.int64, "64-bit integers"),
         (r.uses.immediates, caps.immediates, "immediates"),
     ];
     for (used, has, name) in needs {

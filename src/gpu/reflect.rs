@@ -79,6 +79,8 @@ pub struct Uses {
     pub subgroups: bool,
     /// Cooperative matrices.
     pub coop: bool,
+    /// 64-bit integers.
+    pub int64: bool,
     /// `var<immediate>`.
     pub immediates: bool,
 }
@@ -125,6 +127,7 @@ const ALL: Capabilities = Capabilities::SHADER_FLOAT16
     .union(Capabilities::SUBGROUP)
     .union(Capabilities::SUBGROUP_BARRIER)
     .union(Capabilities::COOPERATIVE_MATRIX)
+    .union(Capabilities::SHADER_INT64)
     .union(Capabilities::IMMEDIATES);
 
 fn validate(
@@ -296,6 +299,7 @@ fn uses(module: &naga::Module) -> Uses {
         f16: needs(Capabilities::SHADER_FLOAT16),
         subgroups: needs(Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER),
         coop: needs(Capabilities::COOPERATIVE_MATRIX),
+        int64: needs(Capabilities::SHADER_INT64),
         immediates: needs(Capabilities::IMMEDIATES),
     }
 }

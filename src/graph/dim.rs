@@ -167,6 +167,28 @@ impl Dim {
         }
     }
 
+    /// A number that divides the value whatever values symbols have.
+    pub(crate) fn divisor(&self) -> u64 {
+        match self {
+            Dim::Const(value) => *value,
+            Dim::Sym(_) => 1,
+            Dim::Expr(e) => {
+                let (left, right) = (e.left.divisor(), e.right.divisor());
+                match e.op {
+                    DimOp::Mul => left.checked_mul(right).unwrap_or(left.max(right)),
+                    // A difference that would be negative is 0.
+                    DimOp::Add | DimOp::Sub | DimOp::Min | DimOp::Max => gcd(left, right),
+                    DimOp::FloorDiv | DimOp::CeilDiv => 1,
+                }
+            }
+        }
+    }
+
+    /// Whether the value is a multiple of `n` whatever values symbols have.
+    pub(crate) fn is_multiple_of(&self, n: u64) -> bool {
+        self.divisor().is_multiple_of(n)
+    }
+
     /// The value under given symbol values.
     ///
     /// # Errors
@@ -190,6 +212,11 @@ impl Dim {
             }
         }
     }
+}
+
+/// The greatest common divisor; of 0 and a number, the number.
+pub(crate) fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 impl From<u64> for Dim {

@@ -2,7 +2,7 @@
 
 use super::{GpuCx, Place, View};
 use crate::error::{Error, Result};
-use crate::graph::Dim;
+use crate::graph::{Dim, gcd};
 
 /// Consecutive rows of one or more operands that have the same number of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +161,11 @@ pub(crate) fn runs(
     Ok((0..all.div_ceil(step)).map(|i| run(i * step)).collect())
 }
 
+/// Whether rows of `width` elements begin and end at multiples of eight elements.
+pub(crate) fn in_eights(width: &Dim, runs: &[Run]) -> bool {
+    width.is_multiple_of(8) && runs.iter().all(|run| run.base.is_multiple_of(8))
+}
+
 /// A tensor or row does not fit one binding.
 pub(crate) fn too_large(what: &str, needed: u64, limit: u64) -> Error {
     Error::Limit {
@@ -186,10 +191,6 @@ pub(crate) fn fits_u32(cx: &GpuCx<'_>, what: &str, number: &Dim) -> Result<()> {
 /// The fewest rows of so many bytes that end on the alignment.
 pub(crate) fn step_of(align: u64, bytes: u64) -> u64 {
     align / gcd(align, bytes)
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The least common multiple; 0 if one is 0.

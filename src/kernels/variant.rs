@@ -33,6 +33,8 @@ pub struct Needs {
     pub subgroups: bool,
     /// Cooperative matrices with f16 inputs and f32 results of this size.
     pub coop: Option<u32>,
+    /// 64-bit integers in shaders.
+    pub int64: bool,
     /// Invocations per workgroup.
     pub invocations: u32,
     /// Bytes of workgroup memory.
@@ -68,6 +70,8 @@ impl Needs {
             .is_some_and(|n| caps.coop_shape(n, n, n, CoopScalar::F16, CoopScalar::F32).is_none())
         {
             Some(format!("{0}x{0}x{0} cooperative matrices", self.coop.unwrap_or(0)))
+        } else if self.int64 && !caps.int64 {
+            Some("64-bit integers".into())
         } else if self.invocations > limits.max_compute_invocations_per_workgroup {
             Some(format!("{} invocations per workgroup", self.invocations))
         } else if self.workgroup_bytes > limits.max_compute_workgroup_storage_size {

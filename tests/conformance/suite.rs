@@ -23,12 +23,15 @@ const QUICK_SHAPES: usize = 3;
 
 /// How many case families a forced variant has to run in a quick run; the
 /// kernels chosen by default go through all of them.
-const QUICK_FORCED: usize = 2;
+const QUICK_FORCED: usize = 1;
 
 /// From how many case families of an operator on a quick run tries two shapes of each
 /// with an adapter's own choice, the first and in turns the last or another. They differ in
 /// a dtype for the most part, and compiling the shaders for large shapes is most of the time.
 const MANY_FAMILIES: usize = 8;
+
+/// The adapter whose compiler takes longer than all else.
+const SLOW: &str = "swiftshader";
 
 /// How many operators the list of the slowest has.
 const SLOWEST: usize = 24;
@@ -243,11 +246,13 @@ impl Job {
     fn run_on(&self, family: usize, adapter: &Tested, config: Config) -> Result<Passed, Failed> {
         let target = Target::new(Backend::Gpu(adapter.open(config)?));
         let target = Target { proven: Some(adapter.proven.clone()), ..target };
-        self.run(family, &target, config != Config::Full)
+        let reduced = config != Config::Full || adapter.known == Some(SLOW);
+        self.run(family, &target, reduced)
     }
 
-    /// `reduced`: with a device that offers less. The kernels differ little
-    /// there, so a quick run takes one shape, and those that are split.
+    /// `reduced`: with a device that offers less, where the kernels differ little,
+    /// or on an adapter that compiles slowly. A quick run takes one shape there, and
+    /// those that are split.
     fn run(&self, number: usize, target: &Target, reduced: bool) -> Result<Passed, Failed> {
         let family = &self.tried.families[number];
         let mut shapes = self.shapes(family);

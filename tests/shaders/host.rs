@@ -44,6 +44,7 @@ fn most() -> DeviceCaps {
     let mut caps = DeviceCaps::webgpu_minimum();
     caps.name = "everything".into();
     (caps.f16, caps.subgroups, caps.immediates) = (true, true, true);
+    caps.int64 = true;
     (caps.min_subgroup_size, caps.max_subgroup_size) = (32, 32);
     for size in [8, 16] {
         let (ab, cr) = (CoopScalar::F16, CoopScalar::F32);

@@ -42,6 +42,7 @@ fn capabilities(reflection: &Reflection) -> Capabilities {
     capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, true);
     capabilities.set(Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER, uses.subgroups);
     capabilities.set(Capabilities::COOPERATIVE_MATRIX, uses.coop);
+    capabilities.set(Capabilities::SHADER_INT64, uses.int64);
     capabilities.set(Capabilities::IMMEDIATES, uses.immediates);
     capabilities
 }

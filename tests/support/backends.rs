@@ -22,9 +22,24 @@ impl Named {
         self.name == "swiftshader" || self.name == "lavapipe-old"
     }
 
+    /// Whether entry `i` of a list of alike trials is run here: in a quick run one in
+    /// `of` on a software adapter, and not the same ones on all of them.
+    pub fn takes(&self, i: usize, of: usize) -> bool {
+        let place = ["lavapipe", "swiftshader"].iter().position(|name| self.name == *name);
+        match place {
+            Some(place) if quick() => i % of == place * of / 2,
+            _ => true,
+        }
+    }
+
     pub fn is_gpu(&self) -> bool {
         matches!(self.backend, Backend::Gpu(_))
     }
+}
+
+/// Whether a part of long lists will do (`WGINFER_TEST_QUICK=1`).
+pub fn quick() -> bool {
+    std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0")
 }
 
 /// The CPU backend and every adapter, opened with all it offers.

@@ -9,7 +9,7 @@ use wginfer::gpu::{DeviceOptions, parse_features};
 #[command(next_help_heading = "Device")]
 pub(crate) struct DeviceArgs {
     /// Features to leave out though the adapter has them: all, or a list of
-    /// f16, subgroups, immediates, timestamps, pipeline-cache, coop
+    /// f16, subgroups, immediates, timestamps, pipeline-cache, int64, coop
     #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
     #[arg(value_parser = parse_features)]
     mask_features: wgpu::Features,

@@ -24,8 +24,14 @@ const SMALL: (u64, u64) = (128, 256);
 /// The largest head of the tiled variant: what fits 16 KiB of workgroup memory.
 const TILED_HEAD: u64 = 128;
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
 
 /// Who computes the output for a query and head.
 pub const VARIANTS: &[Variant] = &[

@@ -11,8 +11,14 @@ use crate::ops::elementwise::Unary;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "conv";
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 1, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 1,
+    workgroup_bytes: 0,
+};
 
 /// Every variant; where several suit, the first one is taken.
 pub const VARIANTS: &[Variant] = &[

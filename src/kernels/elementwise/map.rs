@@ -1,6 +1,7 @@
 //! The elementwise kernel.
 
 use super::access::{Access, Layout};
+use super::chain::Chain;
 use super::split::{self, Chunk};
 use super::storage::storage;
 use super::windows::{Window, windows};
@@ -45,7 +46,30 @@ pub const VARIANTS: &[Variant] = &[
     variant("wide", &WIDE, &[], 256),
     // One SIMD vector of a CPU.
     variant("narrow", &NARROW, &["unrolled"], 8),
+    // The same, eight neighbouring words at a time, in words of 64 bits: where a
+    // CPU loads and stores for each lane by itself.
+    Variant {
+        shader: "elementwise/chain",
+        needs: Needs { int64: true, ..NEEDS },
+        executed_on: &["lavapipe", "lavapipe-old"],
+        ..variant(PAIRS, &NARROW, &["pairs"], 8)
+    },
 ];
+
+/// The variant with words of 64 bits.
+pub(super) const PAIRS: &str = "pairs";
+
+/// Fewer elements than this are no work for it: its shaders are longer.
+const MANY: u64 = 1 << 15;
+
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 8,
+    workgroup_bytes: 0,
+};
 
 const WIDE: [(&str, ConstValue); 2] =
     [("WORKGROUP", ConstValue::U32(256)), ("ITEMS", ConstValue::U32(4))];
@@ -63,17 +87,42 @@ const fn variant(
         shader: "elementwise/map",
         consts,
         features,
-        needs: Needs { f16: false, subgroups: false, coop: None, invocations, workgroup_bytes: 0 },
+        needs: Needs { invocations, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     }
 }
 
-/// The variant for a device.
-pub(super) fn choose(cx: &GpuCx<'_>) -> Result<&'static Variant> {
+/// The variant for a device; `pairs` says whether [`PAIRS`] suits the operands, and
+/// `total` how many elements there are at most.
+pub(super) fn choose(cx: &GpuCx<'_>, pairs: bool, total: u64) -> Result<&'static Variant> {
     let software = cx.caps.is_software();
-    let preferred = |v: &Variant| (v.name == "narrow") == software;
-    cx.choose(FAMILY, VARIANTS, preferred).or_else(|_| cx.choose(FAMILY, VARIANTS, |_| true))
+    let forced = cx.policy.force.contains_key(FAMILY);
+    let worth = pairs && (forced || (software && total >= MANY));
+    let can = |v: &Variant| v.name != PAIRS || worth;
+    if worth && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |v| v.name == PAIRS) {
+        return Ok(variant);
+    }
+    let preferred = |v: &Variant| can(v) && (v.name == "narrow") == software;
+    cx.choose(FAMILY, VARIANTS, preferred).or_else(|_| cx.choose(FAMILY, VARIANTS, can))
+}
+
+/// Whether operands and result are of whole words of 32 bits, and can be read and
+/// written eight at a time.
+pub(super) fn suit_pairs<'a>(
+    layout: &Layout,
+    access: &[Access],
+    dtypes: impl IntoIterator<Item = &'a DType>,
+) -> bool {
+    let words = |dtype: &DType| storage("", *dtype).is_ok_and(|own| own.lanes == 1);
+    let last = layout.dims.last().cloned().unwrap_or(Dim::Const(1));
+    let aligned = |how: &Access| match how {
+        Access::Flat | Access::Scalar => true,
+        Access::Row | Access::Column => last.is_multiple_of(8),
+        Access::Strided => false,
+    };
+    let total = Dim::product(&layout.dims);
+    dtypes.into_iter().all(words) && access.iter().all(aligned) && total.is_multiple_of(8)
 }
 
 /// Words that one workgroup computes.
@@ -108,7 +157,7 @@ pub(super) fn not_unrolled(request: &mut ShaderRequest) {
 impl Map {
     /// Whether the operation is a few instructions, or one of the functions that
     /// were seen to be compiled quickly when they are repeated.
-    fn is_light(&self, from: DType, to: DType) -> bool {
+    pub(super) fn is_light(&self, from: DType, to: DType) -> bool {
         let plain = from == DType::F32 && to == DType::F32;
         let few = match self {
             Map::Unary(_) | Map::Gated(_) => true,
@@ -260,6 +309,12 @@ impl Map {
     }
 }
 
+/// Whether all of a result fits a binding.
+pub(super) fn is_whole(cx: &GpuCx<'_>, output: &TensorType) -> Result<bool> {
+    let bytes = output.dtype.device_block_bytes() as u64;
+    Ok(cx.bound(&output.elements())?.saturating_mul(bytes) <= cx.caps.max_binding())
+}
+
 const WINDOWS: [(&str, &str); 3] =
     [("a_first", "a_count"), ("b_first", "b_count"), ("c_first", "c_count")];
 
@@ -360,7 +415,6 @@ impl Kernel for Map {
         let shapes: Vec<&[Dim]> = inputs.iter().map(|ty| ty.shape.as_slice()).collect();
         let layout = Layout::new(&output.shape, &shapes);
         let access: Vec<Access> = (0..inputs.len()).map(|i| layout.access(i)).collect();
-        let variant = choose(cx)?;
         let from = inputs.last().map_or(output.dtype, |ty| ty.dtype);
         // The bits of a real number of less than a byte are not at hand there.
         if matches!(self, Map::Bits) && !(from.is_integer() && output.dtype.is_integer()) {
@@ -368,6 +422,13 @@ impl Kernel for Map {
             return Err(Error::unsupported(self.label(), what));
         }
         let windows = windows(cx, self.label(), &access)?;
+        let dtypes = inputs.iter().map(|ty| &ty.dtype).chain([&output.dtype]);
+        let whole = windows.len() == 1 && is_whole(cx, output)?;
+        let pairs = whole && suit_pairs(&layout, &access, dtypes);
+        let variant = choose(cx, pairs, cx.bound(&output.elements())?)?;
+        if variant.name == PAIRS {
+            return Chain::single(*self, from, output.dtype, inputs.len()).gpu(cx);
+        }
         let dims = layout.dims.len();
         let shader = self.request(variant, from, output.dtype, &access, dims, &windows[0])?;
         let mut sizes: Vec<u64> =
@@ -418,6 +479,9 @@ impl Kernel for Map {
 /// each way of reading with one operation.
 pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     use Access::*;
+    if variant.name == PAIRS {
+        return super::chain::requests(variant);
+    }
     let mut all = Vec::new();
     let mut add = |map: Map, from, to, access: &[Access], dims| {
         all.extend(map.request(variant, from, to, access, dims, &[]));

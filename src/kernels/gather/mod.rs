@@ -19,8 +19,14 @@ use crate::tensor::DType;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "gather";
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
 
 /// How elements get from data to output.
 pub const VARIANTS: &[Variant] = &[

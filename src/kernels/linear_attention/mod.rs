@@ -20,8 +20,14 @@ pub const FAMILY: &str = "linear_attention";
 /// The longest column of a state that an invocation holds.
 const LONGEST: u64 = 1024;
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
 
 const SCAN: &str = "linear_attention/scan";
 const CONVOLUTION: &str = "linear_attention/convolution";

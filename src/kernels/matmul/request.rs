@@ -206,6 +206,9 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         all.push(Options { weight: DType::Q4_1, bias: true, activation: silu, ..plain });
         all.push(Options { weight: DType::Q8_0, batched: true, a_vec4: false, ..plain });
     }
+    if variant.needs.int64 {
+        all.retain(|options| in_pairs(options.weight));
+    }
     // The options of this table are complete for its variants, so none fails.
     let requests = all.iter().filter_map(|options| options.request(variant).ok());
     // What groups rows needs nothing special; it is listed with the variants that it
@@ -220,6 +223,13 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
 /// `matmul/blocks` relies on. Those of IQ1_M have offsets of 8.
 pub(super) fn in_groups(weight: DType) -> bool {
     weight.is_quantised() && weight != DType::IQ1_M
+}
+
+/// Whether the body of the type is read in pairs of words, each beginning at an even
+/// one. Blocks of others have an odd number of words, or single ones are read.
+pub(super) fn in_pairs(weight: DType) -> bool {
+    use DType::{IQ4_NL, MXFP4, NVFP4, Q4_0, Q4_1, Q8_0, TQ2_0};
+    matches!(weight, Q4_0 | Q4_1 | Q8_0 | IQ4_NL | MXFP4 | NVFP4 | TQ2_0)
 }
 
 /// How a variant has rows meet matrices of their own; `None` if it cannot.

@@ -219,6 +219,9 @@ fn the_choice_follows_rows_device_and_policy() {
     assert_eq!(name(chosen(128, 1536, &soft, false, None)), "matmul/direct_8x4");
     assert_eq!(name(chosen(129, 256, &soft, false, None)), "matmul/direct_8x8");
     assert_eq!(name(chosen(512, 1536, &soft, false, None)), "matmul/direct_32x4");
+    let pairs = DeviceCaps { int64: true, ..soft.clone() };
+    assert_eq!(name(chosen(1, 512, &pairs, false, None)), "matmul/blocks_pairs_1x4");
+    assert_eq!(name(chosen(16, 512, &pairs, false, None)), "matmul/direct_pairs_8x4");
     let narrow = DeviceCaps { max_subgroup_size: 4, ..soft.clone() };
     assert_eq!(name(chosen(16, 512, &narrow, false, None)), "matmul/direct_8x8");
     assert_eq!(name(chosen(128, 1536, &narrow, false, None)), "matmul/quads_32x8");

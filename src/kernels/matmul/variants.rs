@@ -1,6 +1,6 @@
 //! The table of variants, and which one suits a product.
 
-use super::request::{Meeting, in_groups, meeting};
+use super::request::{Meeting, in_groups, in_pairs, meeting};
 use crate::error::Result;
 use crate::gpu::ConstValue::U32;
 use crate::gpu::DeviceCaps;
@@ -11,8 +11,14 @@ use Language::{Msl, Spirv};
 /// The name policies and coverage use.
 pub const FAMILY: &str = "matmul";
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 1, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 1,
+    workgroup_bytes: 0,
+};
 
 /// Every variant; where several suit, the first one is taken.
 pub static VARIANTS: &[Variant] = &[
@@ -24,6 +30,16 @@ pub static VARIANTS: &[Variant] = &[
         needs: Needs { invocations: 8, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // The same with quants read two words at a time.
+    Variant {
+        name: "blocks_pairs_1x4",
+        shader: "matmul/blocks",
+        consts: &[("LANES", U32(8))],
+        features: &["body_pairs"],
+        needs: Needs { int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
     },
     Variant {
         name: "direct_1x4",
@@ -51,6 +67,16 @@ pub static VARIANTS: &[Variant] = &[
         needs: Needs { invocations: 8, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // The same with quants read two words at a time.
+    Variant {
+        name: "direct_pairs_8x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_8", "body_pairs"],
+        needs: Needs { int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
     },
     Variant {
         name: "direct_32x4",
@@ -98,6 +124,7 @@ pub static VARIANTS: &[Variant] = &[
             f16: true,
             subgroups: true,
             coop: Some(16),
+            int64: false,
             invocations: 128,
             workgroup_bytes: 24592,
         },
@@ -115,6 +142,7 @@ pub static VARIANTS: &[Variant] = &[
             f16: true,
             subgroups: true,
             coop: Some(8),
+            int64: false,
             invocations: 32,
             workgroup_bytes: 8208,
         },
@@ -189,6 +217,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
                 Some(_) => shape.buffers <= MOST_BUFFERS,
                 None => false,
             })
+            && (!v.needs.int64 || in_pairs(shape.weight))
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
                 "matmul/blocks" => in_groups(shape.weight) && shape.rows_b,
@@ -227,7 +256,10 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     const SMALL: u64 = 1 << 22;
     const MODEST: u64 = 128;
     let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
+    let pairs = caps.int64 && in_pairs(shape.weight);
     match shape.m {
+        ..=1 if pairs => "blocks_pairs_1x4",
+        2..=MODEST if pairs => "direct_pairs_8x4",
         ..=1 if in_groups(shape.weight) => "blocks_1x4",
         ..=1 => "direct_1x4",
         2..=MODEST if shape.weight.is_quantised() && caps.max_subgroup_size > 4 => "direct_8x4",

@@ -18,8 +18,14 @@ use crate::tensor::{DType, MAX_RANK};
 /// The name policies and coverage use.
 pub const FAMILY: &str = "movement";
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
 
 /// One way for each thing to do; words hold 1, 2 or 4 elements.
 pub const VARIANTS: &[Variant] = &[

@@ -16,14 +16,34 @@ use rayon::prelude::*;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "norm";
 
-const ROW: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 128, workgroup_bytes: 512 };
+const ROW: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 128,
+    workgroup_bytes: 512,
+};
 
 /// Rows up to this length are no work for a SIMD vector of a CPU.
 const SHORT: u64 = 16;
 
+/// Rows up to this length leave lanes idle that take eight elements at a time.
+const LANES: u64 = 32;
+
 /// How a row is reduced.
 pub const VARIANTS: &[Variant] = &[
+    // Such a workgroup reads and writes eight neighbouring elements at a time, in
+    // words of 64 bits.
+    Variant {
+        name: "pairs",
+        shader: "norm/pairs",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs { int64: true, invocations: 8, workgroup_bytes: 32, ..ROW },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
     // A workgroup of one SIMD vector of a CPU takes a row: for software adapters.
     Variant {
         name: "lanes",
@@ -81,7 +101,8 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     if variant.name == "response" {
         return vec![ShaderRequest::new(variant.shader)];
     }
-    let mut requests = vec![request(variant, Kind::Layer, false, true).feature("grouped")];
+    let grouped = request(variant, Kind::Layer, false, true).feature("grouped");
+    let mut requests = if variant.name == "pairs" { vec![] } else { vec![grouped] };
     for skip in [false, true] {
         requests.push(request(variant, Kind::Rms, skip, false));
         requests.push(request(variant, Kind::Layer, skip, false));
@@ -149,15 +170,21 @@ impl Kernel for NormKernel {
         let software = cx.caps.is_software();
         let forced = cx.policy.force.contains_key(FAMILY);
         let longest = cx.bound(&n)?;
+        let runs = parts::runs(cx, "a row of a normalisation", &rows, &n, 4)?;
+        let aligned = parts::in_eights(&n, &runs);
         let can = |variant: &Variant| {
             let serial = variant.name == "serial";
             let share = if serial { 1 } else { workgroup(variant).map_or(1, u64::from) };
             // At most five passes over the row.
-            variant.name != "response" && cx.caps.loops_fit(5 * longest.div_ceil(share) + 16)
+            let suits = variant.name != "pairs" || (aligned && self.groups.is_none());
+            variant.name != "response"
+                && suits
+                && cx.caps.loops_fit(5 * longest.div_ceil(share) + 16)
         };
         let suits = |variant: &Variant| {
             forced
                 || match variant.name {
+                    "pairs" => software && longest > LANES,
                     "lanes" => software && longest > SHORT,
                     "serial" => software && longest <= SHORT,
                     _ => !software,
@@ -166,7 +193,6 @@ impl Kernel for NormKernel {
         let variant = cx
             .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
             .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;
-        let runs = parts::runs(cx, "a row of a normalisation", &rows, &n, 4)?;
         let size = workgroup(variant)?;
         let dispatch = |run: &Run| {
             let live = run.live.clone();

@@ -15,8 +15,14 @@ use split::Part;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "pool";
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
 
 /// Who goes through a window.
 pub const VARIANTS: &[Variant] = &[

@@ -25,8 +25,14 @@ const LOOP_HIDDEN: u64 = 256;
 /// Rows of the recurrent weights that a workgroup multiplies at a time.
 const ROWS: u32 = 4;
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
 
 /// Who takes the steps.
 pub const VARIANTS: &[Variant] = &[

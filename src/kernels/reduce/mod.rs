@@ -17,8 +17,14 @@ use crate::tensor::DType;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "reduce";
 
-const SERIAL: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 8, workgroup_bytes: 0 };
+const SERIAL: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 8,
+    workgroup_bytes: 0,
+};
 const WIDE: Needs = Needs { invocations: 64, ..SERIAL };
 const ROW: Needs = Needs { invocations: 128, workgroup_bytes: 512, ..SERIAL };
 

@@ -18,7 +18,14 @@ pub const VARIANTS: &[Variant] = &[Variant {
     shader: "rotary/pairs",
     consts: &[],
     features: &[],
-    needs: Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 },
+    needs: Needs {
+        f16: false,
+        subgroups: false,
+        coop: None,
+        int64: false,
+        invocations: 64,
+        workgroup_bytes: 0,
+    },
     languages: Language::ALL,
     executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
 }];

@@ -17,8 +17,14 @@ use bytemuck::Pod;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "scan";
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 8, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 8,
+    workgroup_bytes: 0,
+};
 
 /// Invocations of a workgroup, each of which takes a piece of a line.
 pub const VARIANTS: &[Variant] = &[

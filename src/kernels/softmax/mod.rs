@@ -13,8 +13,29 @@ pub const FAMILY: &str = "softmax";
 /// Contiguous rows up to this length are no work for a SIMD vector of a CPU.
 const SHORT: u64 = 16;
 
+/// Rows up to this length leave lanes idle that take eight elements at a time.
+const LANES: u64 = 32;
+
 /// How a row is reduced.
 pub const VARIANTS: &[Variant] = &[
+    // Such a workgroup reads and writes eight neighbouring elements at a time, in
+    // words of 64 bits.
+    Variant {
+        name: "pairs",
+        shader: "softmax/pairs",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs {
+            f16: false,
+            subgroups: false,
+            coop: None,
+            int64: true,
+            invocations: 8,
+            workgroup_bytes: 32,
+        },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
     // A workgroup of one SIMD vector of a CPU takes a row: for software adapters.
     Variant {
         name: "lanes",
@@ -25,6 +46,7 @@ pub const VARIANTS: &[Variant] = &[
             f16: false,
             subgroups: false,
             coop: None,
+            int64: false,
             invocations: 8,
             workgroup_bytes: 32,
         },
@@ -42,6 +64,7 @@ pub const VARIANTS: &[Variant] = &[
             f16: false,
             subgroups: false,
             coop: None,
+            int64: false,
             invocations: 8,
             workgroup_bytes: 0,
         },
@@ -58,6 +81,7 @@ pub const VARIANTS: &[Variant] = &[
             f16: false,
             subgroups: true,
             coop: None,
+            int64: false,
             invocations: 128,
             workgroup_bytes: 512,
         },
@@ -74,6 +98,7 @@ pub const VARIANTS: &[Variant] = &[
             f16: false,
             subgroups: false,
             coop: None,
+            int64: false,
             invocations: 128,
             workgroup_bytes: 512,
         },
@@ -131,15 +156,20 @@ impl Kernel for SoftmaxKernel {
         let software = cx.caps.is_software();
         let forced = cx.policy.force.contains_key(FAMILY);
         let longest = cx.bound(&n)?;
+        let slab = &n * &inner;
+        let row = if self.logarithm { "a row of LogSoftmax" } else { "a row of Softmax" };
+        let runs = parts::runs(cx, row, &outer, &slab, 4)?;
         let can = |variant: &Variant| {
             let serial = variant.name == "serial";
             let share = if serial { 1 } else { workgroup(variant).map_or(1, u64::from) };
             // Three passes over the row.
-            (serial || contiguous) && cx.caps.loops_fit(3 * longest.div_ceil(share) + 16)
+            let aligned = variant.name != "pairs" || parts::in_eights(&n, &runs);
+            (serial || contiguous) && aligned && cx.caps.loops_fit(3 * longest.div_ceil(share) + 16)
         };
         let suits = |variant: &Variant| {
             forced
                 || match variant.name {
+                    "pairs" => software && longest > LANES,
                     "lanes" => software && longest > SHORT,
                     "serial" => !contiguous || (software && longest <= SHORT),
                     _ => !software && contiguous,
@@ -148,9 +178,6 @@ impl Kernel for SoftmaxKernel {
         let variant = cx
             .choose(FAMILY, VARIANTS, |variant| can(variant) && suits(variant))
             .or_else(|_| cx.choose(FAMILY, VARIANTS, can))?;
-        let slab = &n * &inner;
-        let row = if self.logarithm { "a row of LogSoftmax" } else { "a row of Softmax" };
-        let runs = parts::runs(cx, row, &outer, &slab, 4)?;
         let size = workgroup(variant)?;
         let dispatch = |run: &Run| {
             // An axis of no elements has no rows to write.

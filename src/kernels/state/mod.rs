@@ -13,8 +13,14 @@ use crate::tensor::DType;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "state";
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 0 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
 
 /// What one invocation writes.
 pub const VARIANTS: &[Variant] = &[

@@ -14,8 +14,14 @@ use crate::tensor::DType;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "topk";
 
-const NEEDS: Needs =
-    Needs { f16: false, subgroups: false, coop: None, invocations: 64, workgroup_bytes: 1024 };
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 1024,
+};
 
 /// The shader that merges sorted blocks.
 const MERGE: &str = "topk/merge";

@@ -7,8 +7,8 @@ use crate::validate::{Case, CaseFamily, CaseInput, Values};
 
 /// The last is more than a binding of 1 MiB, and its rows are longer than what
 /// some drivers let one invocation go through.
-const LAST: [[usize; 2]; 8] =
-    [[1, 1], [1, 7], [3, 64], [5, 257], [0, 4], [17, 1], [2, 1031], [9, 30011]];
+const LAST: [[usize; 2]; 9] =
+    [[1, 1], [1, 7], [3, 64], [5, 257], [0, 4], [17, 1], [2, 1031], [2, 1048], [9, 30011]];
 const MIDDLE: [[usize; 3]; 6] =
     [[1, 1, 1], [2, 3, 5], [3, 37, 2], [4, 0, 3], [2, 5, 0], [1, 129, 31]];
 const ONE: [[usize; 1]; 4] = [[1], [11], [300], [0]];

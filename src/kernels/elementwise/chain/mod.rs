@@ -83,6 +83,8 @@ struct Reading<'a> {
     layout: &'a Layout,
     access: &'a [Access],
     windows: &'a [Window],
+    /// In words of 64 bits.
+    pairs: bool,
 }
 
 impl Reading<'_> {
@@ -94,12 +96,23 @@ impl Reading<'_> {
         self.windows.get(input).is_some_and(Option::is_some)
     }
 
+    /// Whether an input's binding has words of 64 bits.
+    fn is_wide(&self, input: usize) -> bool {
+        self.pairs && matches!(self.access[input], Access::Flat | Access::Row)
+    }
+
     fn is_windowed(&self) -> bool {
         self.windows.iter().any(Option::is_some)
     }
 }
 
 impl Chain {
+    /// One operation alone.
+    pub(super) fn single(map: Map, from: DType, to: DType, inputs: usize) -> Self {
+        let args = (0..inputs).map(Arg::Input).collect();
+        Chain { steps: vec![Step { map, from, to, args }] }
+    }
+
     fn is_checked(&self) -> bool {
         self.steps.iter().any(|step| step.map.is_checked(step.from, step.to))
     }
@@ -119,6 +132,11 @@ impl Chain {
         // A chain is long as it is.
         map::not_unrolled(&mut request);
         request = request.with("LANES", storage(LABEL, self.output()?)?.lanes as u32);
+        // Steps that are few instructions are written out twice as often.
+        let light = |step: &Step| step.map.is_light(step.from, step.to);
+        if reading.pairs && self.steps.len() == 1 && self.steps.iter().all(light) {
+            request = request.feature("twice");
+        }
         if reading.is_windowed() {
             request = request.feature("windowed");
         }
@@ -202,7 +220,6 @@ impl Kernel for Chain {
         let layout = Layout::new(&output.shape, &shapes);
         let access: Vec<Access> = (0..types.len()).map(|i| layout.access(i)).collect();
         let dtypes: Vec<DType> = types.iter().map(|ty| ty.dtype).collect();
-        let variant = map::choose(cx)?;
         let total = output.elements();
         split::index32(LABEL, cx.bound(&total)?)?;
         let sizes: Vec<u64> = dtypes
@@ -210,9 +227,14 @@ impl Kernel for Chain {
             .chain([&output.dtype])
             .map(|dtype| dtype.device_block_bytes() as u64)
             .collect();
-        let per_group = map::words(variant) * storage(LABEL, output.dtype)?.lanes;
         let all_windows = windows(cx, LABEL, &access)?;
-        let reading = |windows| Reading { layout: &layout, access: &access, windows };
+        let whole = all_windows.len() == 1 && map::is_whole(cx, output)?;
+        let pairs =
+            whole && map::suit_pairs(&layout, &access, dtypes.iter().chain([&output.dtype]));
+        let variant = map::choose(cx, pairs, cx.bound(&total)?)?;
+        let per_group = map::words(variant) * storage(LABEL, output.dtype)?.lanes;
+        let pairs = variant.name == map::PAIRS;
+        let reading = |windows| Reading { layout: &layout, access: &access, windows, pairs };
         let shader = self.request(variant, &dtypes, &reading(all_windows[0].as_slice()))?;
         let mut dispatches = Vec::new();
         for chunk in split::elements(cx, &total, &sizes)? {
@@ -242,7 +264,7 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     use Access::*;
     let mut all = Vec::new();
     let mut add = |steps: &[Step], inputs: &[DType], access: &[Access], dims: usize| {
-        let dims: Vec<Dim> = (0..dims).map(|i| Dim::Const(i as u64 + 2)).collect();
+        let dims: Vec<Dim> = (0..dims).map(|i| Dim::Const(8 * (i as u64 + 2))).collect();
         let has = |access: &Access| match access {
             Flat => vec![true; dims.len()],
             Scalar => vec![false; dims.len()],
@@ -253,7 +275,12 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         let layout = Layout { has: access.iter().map(has).collect(), dims };
         let chain = Chain { steps: steps.to_vec() };
         let windows: Vec<Window> = Vec::new();
-        let reading = Reading { layout: &layout, access, windows: &windows };
+        let pairs = variant.name == map::PAIRS;
+        let dtypes = inputs.iter().chain(steps.last().map(|step| &step.to));
+        if pairs && !map::suit_pairs(&layout, access, dtypes) {
+            return;
+        }
+        let reading = Reading { layout: &layout, access, windows: &windows, pairs };
         all.extend(chain.request(variant, inputs, &reading));
     };
     let step = |map, from, to, args: &[Arg]| Step { map, from, to, args: args.to_vec() };

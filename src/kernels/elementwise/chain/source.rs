@@ -20,15 +20,23 @@ pub(super) struct Written {
 /// The module for a chain of inputs that are read in given ways.
 pub(super) fn write(chain: &Chain, inputs: &[DType], reading: &Reading<'_>) -> Result<Written> {
     let mut imports = Imports::default();
-    let body = element(&mut imports, chain, inputs)?;
+    if reading.pairs {
+        imports.text += "import package::common::pairs::{joined, words};\n";
+    }
+    let mut body = value(&mut imports, chain, inputs)?;
+    body +=
+        &if reading.pairs { eight(reading, inputs.len()) } else { element(&mut imports, inputs)? };
     let mut text = imports.text;
     // Writing to a string does not fail.
     let _ = declarations(&mut text, chain, inputs.len(), reading);
+    text.push_str(&body);
+    if reading.pairs {
+        return Ok(Written { text, instances: imports.instances });
+    }
     for input in 0..inputs.len() {
         let _ = place(&mut text, input, reading);
     }
     let _ = whole(&mut text, inputs.len(), reading);
-    text.push_str(&body);
     Ok(Written { text, instances: imports.instances })
 }
 
@@ -128,11 +136,15 @@ fn declarations(
     writeln!(out, "}}\n@group(0) @binding(0) var<uniform> params: Params;")?;
     for (i, names) in NAMES.iter().enumerate().take(inputs) {
         let (at, name) = (i + 1, names.data);
-        writeln!(out, "@group(0) @binding({at}) var<storage, read> {name}: array<u32>;")?;
+        let word = if reading.is_wide(i) { PAIRS } else { "u32" };
+        writeln!(out, "@group(0) @binding({at}) var<storage, read> {name}: array<{word}>;")?;
     }
-    let at = NAMES.len() + 1;
-    writeln!(out, "@group(0) @binding({at}) var<storage, read_write> y: array<u32>;")
+    let (at, word) = (NAMES.len() + 1, if reading.pairs { PAIRS } else { "u32" });
+    writeln!(out, "@group(0) @binding({at}) var<storage, read_write> y: array<{word}>;")
 }
+
+/// Eight words of 32 bits.
+const PAIRS: &str = "vec4<u64>";
 
 /// `place_<input>(i)`: where element `i` of the result finds its element.
 fn place(out: &mut String, input: usize, reading: &Reading<'_>) -> fmt::Result {
@@ -176,12 +188,60 @@ fn whole(out: &mut String, inputs: usize, reading: &Reading<'_>) -> fmt::Result 
 }
 
 /// `element(i, lane)`: the bits of element `i` of the result.
-fn element(imports: &mut Imports, chain: &Chain, inputs: &[DType]) -> Result<String> {
+fn element(imports: &mut Imports, inputs: &[DType]) -> Result<String> {
     let mut out = String::from("fn element(i: u32, lane: u32) -> u32 {\n");
+    let mut args = String::new();
     for (names, &dtype) in NAMES.iter().zip(inputs) {
         let (m, x) = (imports.decode(dtype)?, names.data);
         out += &format!("    let at_{x} = place_{x}(i);\n");
-        out += &format!("    let value_{x} = decode_{m}({x}[word_of_{m}(at_{x})], at_{x});\n");
+        args += &format!("{x}[word_of_{m}(at_{x})], at_{x}, ");
+    }
+    out += &format!("    return value({args}lane);\n}}\n");
+    Ok(out)
+}
+
+/// `eight(at)`: the result's words from `8 * at` on.
+fn eight(reading: &Reading<'_>, inputs: usize) -> String {
+    let mut out = String::from("fn eight(at: u32) {\n");
+    for (i, names) in NAMES.iter().enumerate().take(inputs) {
+        let (x, n) = (names.data, names.extent);
+        out += &match reading.access[i] {
+            Access::Row => {
+                format!(
+                    "    let w_{x} = words({x}[(at + params.start / 8u) % (params.{n} / 8u)]);\n"
+                )
+            }
+            Access::Column => {
+                format!("    let w_{x} = {x}[(8u * at + params.start) / params.{n}];\n")
+            }
+            Access::Scalar => format!("    let w_{x} = {x}[0];\n"),
+            _ => format!("    let w_{x} = words({x}[at]);\n"),
+        };
+    }
+    for half in ["even", "odd"] {
+        let one = |place: &str| {
+            let arg = |(i, names): (usize, &super::Names)| {
+                let own = if reading.is_wide(i) { format!(".{half}.{place}") } else { "".into() };
+                format!("w_{}{own}, 0u, ", names.data)
+            };
+            let args: String = NAMES.iter().enumerate().take(inputs).map(arg).collect();
+            format!("value({args}0u)")
+        };
+        let all = ["x", "y", "z", "w"].map(one).join(",\n        ");
+        out += &format!("    let {half} = vec4(\n        {all},\n    );\n");
+    }
+    out + "    y[at] = joined(even, odd);\n}\n"
+}
+
+/// `value(words and places of the operands' elements, lane)`: the bits of the
+/// result's element.
+fn value(imports: &mut Imports, chain: &Chain, inputs: &[DType]) -> Result<String> {
+    let names = NAMES.iter().take(inputs.len()).map(|names| names.data);
+    let params: String = names.map(|x| format!("word_{x}: u32, at_{x}: u32, ")).collect();
+    let mut out = format!("fn value({params}lane: u32) -> u32 {{\n");
+    for (names, &dtype) in NAMES.iter().zip(inputs) {
+        let (m, x) = (imports.decode(dtype)?, names.data);
+        out += &format!("    let value_{x} = decode_{m}(word_{x}, at_{x});\n");
     }
     for (i, step) in chain.steps.iter().enumerate() {
         let m = imports.combine(step)?;

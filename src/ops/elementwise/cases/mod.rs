@@ -33,7 +33,7 @@ const REALS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 /// Lengths of a flat tensor: nothing, one, odd, prime, longer than a workgroup
 /// of every variant.
 fn lengths() -> Vec<Vec<usize>> {
-    [0, 1, 2, 3, 7, 64, 1009, 5003].map(|n| vec![n]).to_vec()
+    [0, 1, 2, 3, 7, 64, 1009, 5003, 40_000].map(|n| vec![n]).to_vec()
 }
 
 fn few_lengths() -> Vec<Vec<usize>> {
@@ -145,7 +145,9 @@ const PATTERNS: [Pattern; 8] = [
 ];
 
 fn pattern_shapes() -> Vec<Vec<usize>> {
-    vec![vec![1, 1, 1], vec![2, 3, 5], vec![3, 1, 4], vec![2, 0, 3], vec![4, 3, 1], vec![5, 7, 67]]
+    [[1, 1, 1], [2, 3, 5], [3, 1, 4], [2, 0, 3], [4, 3, 1], [5, 7, 67], [3, 5, 16]]
+        .map(|shape| shape.to_vec())
+        .to_vec()
 }
 
 /// Values two operands of an operation are drawn from.

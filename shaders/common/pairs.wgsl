@@ -1,0 +1,31 @@
+// Eight neighbouring words, read and written as four of 64 bits: a device that
+// goes to memory for each invocation by itself goes half as often.
+
+// The words 0, 2, 4 and 6, and those after them.
+struct Words {
+    even: vec4<u32>,
+    odd: vec4<u32>,
+}
+
+fn words(x: vec4<u64>) -> Words {
+    return Words(vec4<u32>(x), vec4<u32>(x >> vec4(32u)));
+}
+
+fn joined(even: vec4<u32>, odd: vec4<u32>) -> vec4<u64> {
+    return vec4<u64>(even) | (vec4<u64>(odd) << vec4(32u));
+}
+
+// The same of numbers.
+struct Numbers {
+    even: vec4<f32>,
+    odd: vec4<f32>,
+}
+
+fn numbers(x: vec4<u64>) -> Numbers {
+    let w = words(x);
+    return Numbers(bitcast<vec4<f32>>(w.even), bitcast<vec4<f32>>(w.odd));
+}
+
+fn joined_numbers(x: Numbers) -> vec4<u64> {
+    return joined(bitcast<vec4<u32>>(x.even), bitcast<vec4<u32>>(x.odd));
+}
