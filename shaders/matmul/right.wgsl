@@ -3,12 +3,15 @@ import package::matmul::params::params;
 @if(quantised) import package::config::TOGETHER;
 @if(quantised) import package::weight::{BLOCK_LEN, decode8};
 @if(!quantised) import package::weight::{decode8_at, element};
+@if(!quantised && body_pairs) import package::weight_body::body_pair;
 @if(gated && quantised) import package::up::weight::decode8 as up_decode8;
 @if(gated && !quantised) import package::up::weight::{decode8_at as up_decode8_at, element as up_element};
+@if(gated && !quantised && body_pairs) import package::up::weight_body::body_pair as up_body_pair;
 
 // Reading B: [n, k] if `rows_b`, else [k, n]. What is decoded is `package::weight`;
 // if `gated`, `package::up::weight` is a second B of the same shape. Blocks of TOGETHER
-// rows take turns (`src/kernels/interleave.rs`).
+// rows take turns (`src/kernels/interleave.rs`). `body_pairs` without `quantised`: words
+// are F32, and rows are whole groups of four.
 
 // Where a column of C starts in B.
 fn right_column(base: u32, column: u32) -> u32 {
@@ -45,7 +48,11 @@ fn right_column(base: u32, column: u32) -> u32 {
 }
 
 // Four elements of a column from `k`; zero past the end.
-@if(!quantised) fn right4(start: u32, k: u32) -> vec4<f32> {
+@if(!quantised && body_pairs) fn right4(start: u32, k: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(body_pair(start + k), body_pair(start + k + 2u)));
+}
+
+@if(!quantised && !body_pairs) fn right4(start: u32, k: u32) -> vec4<f32> {
     return vec4<f32>(right1(start, k), right1(start, k + 1u), right1(start, k + 2u), right1(start, k + 3u));
 }
 
@@ -74,7 +81,11 @@ fn right_column(base: u32, column: u32) -> u32 {
     return up_decode8_at(start + k);
 }
 
-@if(gated && !quantised) fn up4(start: u32, k: u32) -> vec4<f32> {
+@if(gated && !quantised && body_pairs) fn up4(start: u32, k: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(up_body_pair(start + k), up_body_pair(start + k + 2u)));
+}
+
+@if(gated && !quantised && !body_pairs) fn up4(start: u32, k: u32) -> vec4<f32> {
     return vec4<f32>(up1(start, k), up1(start, k + 1u), up1(start, k + 2u), up1(start, k + 3u));
 }
 

@@ -28,6 +28,7 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         n: bounds.n,
         k: bounds.k,
         matrices: matrices[2],
+        fours: g.k.is_multiple_of(4),
         rows_b: g.rows_b,
         weight: layout.dtype,
         buffers: 0,

@@ -207,7 +207,9 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         all.push(Options { weight: DType::Q8_0, batched: true, a_vec4: false, ..plain });
     }
     if variant.needs.int64 {
-        all.retain(|options| in_pairs(options.weight));
+        all.retain(|options| {
+            in_pairs(options.weight) || (options.weight == DType::F32 && options.rows_b)
+        });
     }
     // The options of this table are complete for its variants, so none fails.
     let requests = all.iter().filter_map(|options| options.request(variant).ok());

@@ -50,6 +50,16 @@ pub static VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
+    // The same with F32 weights read two words at a time.
+    Variant {
+        name: "direct_pairs_1x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["body_pairs"],
+        needs: Needs { int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
     Variant {
         name: "direct_8x8",
         shader: "matmul/direct",
@@ -193,6 +203,8 @@ pub(super) struct Shape {
     pub(super) k: u64,
     /// Matrices in the batch.
     pub(super) matrices: u64,
+    /// Whether the sums are certainly of whole groups of four products.
+    pub(super) fours: bool,
     /// Whether B is `[n, k]`.
     pub(super) rows_b: bool,
     /// The type of B.
@@ -201,6 +213,14 @@ pub(super) struct Shape {
     pub(super) buffers: u32,
     /// Where rows choose their matrices, the loop iterations that grouping them takes.
     pub(super) grouping: Option<u64>,
+}
+
+impl Shape {
+    /// Whether B is read in pairs of words, each beginning at an even one.
+    fn in_pairs(&self) -> bool {
+        let plain = self.weight == DType::F32 && self.rows_b && self.fours;
+        plain || in_pairs(self.weight)
+    }
 }
 
 /// The most rows of A that one row of B is read for.
@@ -217,7 +237,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
                 Some(_) => shape.buffers <= MOST_BUFFERS,
                 None => false,
             })
-            && (!v.needs.int64 || in_pairs(shape.weight))
+            && (!v.needs.int64 || shape.in_pairs())
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
                 "matmul/blocks" => in_groups(shape.weight) && shape.rows_b,
@@ -256,13 +276,15 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     const SMALL: u64 = 1 << 22;
     const MODEST: u64 = 128;
     let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
-    let pairs = caps.int64 && in_pairs(shape.weight);
+    let pairs = caps.int64 && shape.in_pairs();
+    let quantised = shape.weight.is_quantised();
     match shape.m {
-        ..=1 if pairs => "blocks_pairs_1x4",
-        2..=MODEST if pairs => "direct_pairs_8x4",
+        ..=1 if pairs && quantised => "blocks_pairs_1x4",
+        ..=1 if pairs => "direct_pairs_1x4",
+        2..=MODEST if pairs && quantised => "direct_pairs_8x4",
         ..=1 if in_groups(shape.weight) => "blocks_1x4",
         ..=1 => "direct_1x4",
-        2..=MODEST if shape.weight.is_quantised() && caps.max_subgroup_size > 4 => "direct_8x4",
+        2..=MODEST if quantised && caps.max_subgroup_size > 4 => "direct_8x4",
         2..=16 => "direct_8x8",
         _ if products.saturating_mul(shape.matrices) < SMALL => "direct_8x8",
         _ if caps.subgroups && caps.max_subgroup_size <= 4 => "quads_32x8",

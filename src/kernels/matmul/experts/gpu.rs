@@ -36,6 +36,7 @@ pub(super) fn dispatches(kernel: &ExpertsKernel, cx: &GpuCx<'_>) -> Result<Vec<D
         n,
         k,
         matrices: experts.min(pairs),
+        fours: extents.k.is_multiple_of(4),
         rows_b: true,
         weight: layout.dtype,
         buffers: buffers(kernel, &layout),
