@@ -301,6 +301,29 @@ mod tests {
     }
 
     #[test]
+    fn divisors_are_certain() {
+        let (q, r) = (Dim::Sym(Symbol(0)), Dim::Sym(Symbol(1)));
+        let eights = [
+            Dim::from(576u64),
+            &q * 64u64,
+            (&q * 2u64) * (&r * 4u64),
+            &q * 8u64 + 16u64,
+            (&q * 24u64 - 8u64).min(&r * 16u64),
+            Dim::from(0u64),
+        ];
+        assert!(eights.iter().all(|dim| dim.is_multiple_of(8)), "{eights:?}");
+        let others = [
+            q.clone(),
+            &q * 4u64,
+            &q * 8u64 + 4u64,
+            (&q * 8u64).max(&r * 2u64),
+            (&q * 16u64) / 2u64,
+            Dim::from(12u64),
+        ];
+        assert!(!others.iter().any(|dim| dim.is_multiple_of(8)), "{others:?}");
+    }
+
+    #[test]
     fn expressions_evaluate_and_overflow_is_an_error() {
         let (q, mut bindings) = (Dim::Sym(Symbol(1)), Bindings::new(2));
         assert!(q.eval(&bindings).is_err());

@@ -3,7 +3,7 @@
 //! | Algorithm | For | How |
 //! |---|---|---|
 //! | `matvec` | few rows | invocations share rows of B, sums meet in workgroup memory or subgroups |
-//! | `blocks` | software adapters, one row by a quantised weight | quants are multiplied as they are, sums scaled |
+//! | `blocks` | software adapters, one row by a quantised weight | quants are multiplied as they are, sums scaled; `pairs`: two words at a time |
 //! | `direct` | software adapters | each invocation a tile of its own, straight from storage; `quads`: four share what they read of A |
 //! | `tiled` | GPUs | tiles in workgroup memory, 4 by 4 sums per invocation |
 //! | `coop` | GPUs with cooperative matrices | f16 tiles in workgroup memory |
