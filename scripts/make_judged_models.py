@@ -325,6 +325,20 @@ def large_mixtures():
         attention__sliding_window=5, rope__scaling__type="yarn", rope__scaling__factor=4.0,
         rope__scaling__original_context_length=64)
     windowed = [True, False, True, True]
+    granite = Model(blocks=4).split().gated()
+    for block in range(4):
+        granite.tensors[f"blk.{block}.attn_sinks.weight"] = (HEADS,)
+    yield "granite_swa", granite.key(
+        attention__sliding_window=5, attention__sliding_window_pattern=windowed,
+        attention__rope_pattern=[True, False, True, False], embedding_scale=3.0,
+        residual_scale=0.7, logit_scale=2.5, attention__scale=0.4)
+    hunyuan = Model(blocks=3).split().head_norms().gated(blocks=[0]).experts(
+        shared=SHARED, blocks=[1, 2])
+    for block in 1, 2:
+        hunyuan.tensors[f"blk.{block}.exp_probs_b"] = (5,)
+    yield "hy_v3", hunyuan.key(
+        leading_dense_block_count=1, expert_weights_scale=2.5, expert_weights_norm=True,
+        attention__key_length=HEAD, attention__value_length=HEAD)
     mimo = Model(blocks=4, head=8).norms("attn_norm", "ffn_norm")
     for block in range(4):
         heads = KV_HEADS if windowed[block] else 1
@@ -532,7 +546,7 @@ def values(name, shape, rng):
         return np.float32(0.5) * normal
     if name.endswith("scale"):
         return np.float32(0.2) * normal + np.float32(1)
-    if name.endswith("bias"):
+    if name.endswith(("bias", "exp_probs_b")):
         return np.float32(0.3) * normal
     return np.float32(1.6 / shape[-1] ** 0.5) * normal
 

@@ -45,6 +45,7 @@ impl GgufEncoder {
             return Err(Error::input("weights", expected, format!("{:?}", options.weights)));
         }
         let file = Arc::new(ModelFile::new(gguf)?);
+        file.gives_vectors()?;
         let reader = Reader::open(&file)?;
         let context = file.spec().context;
         let most = options.most_tokens.unwrap_or(USUAL_MOST).min(context);

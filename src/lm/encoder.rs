@@ -4,6 +4,7 @@
 use super::decoder::{build_whole, names};
 use super::file::ModelFile;
 use super::model::ModelOptions;
+use super::ranker;
 use crate::backend::Backend;
 use crate::embed::{Dense, Head, Pooling};
 use crate::error::{Error, Result};
@@ -41,10 +42,10 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// What a file says.
+    /// What a file says. A ranker's vectors are those that its classifier judges.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a kind of pooling that gives no vector: a reranker's.
+    /// [`Error::Unsupported`] for a kind of pooling that is not known.
     pub(crate) fn open(file: &ModelFile) -> Result<Self> {
         let spec = file.spec();
         let mut dense = Vec::new();
@@ -66,7 +67,7 @@ impl Reader {
         }
         let windowed = spec.layers.iter().any(|layer| layer.window.is_some());
         Ok(Reader {
-            head: Head { pooling: vec![pooling(file)?], normalise: true },
+            head: Head { pooling: vec![pooling(file)?], normalise: !file.ranks() },
             dense,
             width: spec.width,
             pad: file.tokenizer().padding().unwrap_or(0) as i32,
@@ -163,7 +164,7 @@ pub(crate) fn pooling(file: &ModelFile) -> Result<Pooling> {
         Some(1) => Ok(Pooling::Mean),
         Some(2) => Ok(Pooling::Cls),
         Some(3) => Ok(Pooling::LastToken),
-        Some(4) => Err(Error::unsupported(at(), "a model that ranks texts gives no vectors")),
+        Some(4) => Ok(ranker::pooling(file.spec())),
         Some(other) => Err(Error::unsupported(at(), format!("pooling of type {other}"))),
     }
 }

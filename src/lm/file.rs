@@ -7,6 +7,7 @@ use super::engine::Work;
 use super::generate::Prompt;
 use super::grammar::{Grammar, GrammarSource, Grammars};
 use super::model::ModelOptions;
+use super::ranker::ranks;
 use super::spec::DecoderSpec;
 use super::tokenizer::{EncodeOptions, Tokenizer};
 use crate::backend::Backend;
@@ -30,6 +31,7 @@ pub struct ModelFile {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     grammars: OnceLock<Grammars>,
+    pub(super) ranks: bool,
 }
 
 /// The sizes of a session over a decoder.
@@ -64,7 +66,8 @@ impl ModelFile {
             return Err(Error::format(gguf.name(), "key 'tokenizer.ggml.tokens'", what));
         }
         let template = template(&gguf, &tokenizer);
-        Ok(ModelFile { gguf, spec, tokenizer, template, grammars: OnceLock::new() })
+        let ranks = ranks(&gguf, &spec.architecture)?;
+        Ok(ModelFile { gguf, spec, tokenizer, template, grammars: OnceLock::new(), ranks })
     }
 
     /// The parsed file.
@@ -191,8 +194,10 @@ impl ModelFile {
 
     /// A tensor by its name; `None` if there is none.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
-        // Files of Falcon-H1 have one name without its end.
-        let bare = name.strip_suffix(".weight").filter(|bare| bare.ends_with(".ffn_norm"));
+        // Files of Falcon-H1 and of Hunyuan 3 have one name without its end.
+        let norm = name.strip_suffix(".weight").filter(|bare| bare.ends_with(".ffn_norm"));
+        let choice = name.strip_suffix(".bias").filter(|bare| bare.ends_with(".exp_probs_b"));
+        let bare = norm.or(choice);
         let names = [Some(name), bare];
         let mut there = names.into_iter().flatten();
         match there.find(|name| self.gguf.tensor_info(name).is_some()) {
@@ -258,11 +263,30 @@ impl ModelFile {
         }
     }
 
+    /// Refuses a model that says how well texts answer, and gives no vectors.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a ranker.
+    pub(crate) fn gives_vectors(&self) -> Result<()> {
+        match self.ranks {
+            false => Ok(()),
+            true => {
+                let what = "vectors: this model ranks documents (`wginfer serve`, /v1/rerank)";
+                Err(Error::unsupported(self.gguf.name(), what))
+            }
+        }
+    }
+
     /// Refuses what the model cannot do.
     pub(super) fn check_work(&self, work: &Work) -> Result<()> {
         match work {
             Work::Generate(_) => self.writes(),
-            Work::Embed => Ok(()),
+            Work::Embed => self.gives_vectors(),
+            Work::Rank if self.ranks => Ok(()),
+            Work::Rank => {
+                let what = "ranking: the file's pooling_type is not that of a ranker";
+                Err(Error::unsupported(self.gguf.name(), what))
+            }
         }
     }
 
@@ -295,7 +319,7 @@ fn template(file: &GgufFile, tokenizer: &Tokenizer) -> Option<ChatTemplate> {
 pub(super) fn beyond_context(what: &str, needed: usize, context: usize) -> Error {
     Error::Limit {
         what: what.into(),
-        limit_name: "context (tokens)".into(),
+        limit_name: "the context's tokens".into(),
         needed: needed as u64,
         limit: context as u64,
     }

@@ -99,6 +99,7 @@ pub(super) fn layers(
     let feeds = feeds(keys, architecture, blocks)?;
     let nth = |block: usize, every: usize| (block + 1).is_multiple_of(every);
     let finetuned = keys.meta.opt_bool(&keys.key("rope.scaling.finetuned"))?.unwrap_or(true);
+    let rotates = truths(keys, "attention.rope_pattern", blocks)?;
     let by_distance = matches!(architecture.alibi, Alibi::WithBlocks(of, _) if of == blocks);
     let window_of_others = window;
     let layer = |block: usize| {
@@ -119,6 +120,7 @@ pub(super) fn layers(
             }
             Unrotated::UnlessFinetuned if !finetuned => Rotation::None,
             _ if by_distance => Rotation::None,
+            _ if rotates.as_ref().is_some_and(|rotates| !rotates[block]) => Rotation::None,
             Unrotated::Unwindowed if others && window.is_none() => Rotation::None,
             _ if window.is_some() && architecture.local_rope != LocalRope::Same => Rotation::Local,
             _ => Rotation::Global,
@@ -149,6 +151,16 @@ fn pattern(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Resul
     };
     match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
         Some(windowed) if windowed.len() == blocks => Ok(Some(Pattern::Each(windowed))),
+        _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
+    }
+}
+
+/// The truth values of all blocks, where a file has an array of them; it may go on behind
+/// the last block that is used.
+fn truths(keys: &Keys<'_>, name: &str, blocks: usize) -> Result<Option<Vec<bool>>> {
+    let Some(Value::Array(array)) = keys.meta.get(&keys.key(name)) else { return Ok(None) };
+    match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
+        Some(values) if values.len() >= blocks => Ok(Some(values)),
         _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
     }
 }
@@ -230,14 +242,8 @@ fn each(keys: &Keys<'_>, name: &str, blocks: usize) -> Result<Option<Vec<i64>>> 
 fn recurring(keys: &Keys<'_>, every: usize, blocks: usize) -> Result<Vec<Mixer>> {
     let mixer = |recurrent: bool| if recurrent { Mixer::Recurrent } else { Mixer::Attention };
     let name = "attention.recurrent_layers";
-    if let Some(Value::Array(array)) = keys.meta.get(&keys.key(name)) {
-        let given = array.iter().map(truth).collect::<Option<Vec<bool>>>();
-        return match given {
-            Some(given) if given.len() >= blocks => {
-                Ok(given.into_iter().take(blocks).map(mixer).collect())
-            }
-            _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
-        };
+    if let Some(given) = truths(keys, name, blocks)? {
+        return Ok(given.into_iter().take(blocks).map(mixer).collect());
     }
     let every = keys.size_or("full_attention_interval", 1 << 12, every)?;
     Ok((1..=blocks).map(|block| mixer(!block.is_multiple_of(every))).collect())

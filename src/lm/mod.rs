@@ -20,6 +20,7 @@ mod limits;
 pub mod model;
 mod perplexity;
 mod probability;
+mod ranker;
 pub mod recurrent;
 mod rope;
 pub mod sampler;

@@ -1,6 +1,7 @@
 //! What a file may hold: a tensor that the decoder would pass over changes
 //! what a model computes, so it is refused by name.
 
+use super::ranker;
 use super::spec::{DecoderSpec, EMBEDDING_NORM, Norm};
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
@@ -86,7 +87,7 @@ const MATRICES: [&str; 26] = [
 const SHORT: [&str; 4] = ["attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b"];
 
 /// What else a block may have.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "attn_q_a.weight",
     "attn_q_b.weight",
     "attn_kv_a_mqa.weight",
@@ -99,6 +100,7 @@ const OTHERS: [&str; 14] = [
     "shortconv.out_proj.weight",
     "ffn_gate_inp_shexp.weight",
     "exp_probs_b.bias",
+    "exp_probs_b",
     "altup_correct_scale.weight",
     "layer_output_scale.weight",
 ];
@@ -129,6 +131,7 @@ struct Kind {
     norm: Norm,
     recurrent: bool,
     encoder: bool,
+    ranks: bool,
 }
 
 /// Checks that nothing in a file is passed over. Blocks behind those of the spec
@@ -137,8 +140,12 @@ struct Kind {
 /// # Errors
 /// [`Error::Unsupported`] naming the tensor.
 pub(super) fn check(file: &GgufFile, spec: &DecoderSpec) -> Result<()> {
-    let kind =
-        Kind { norm: spec.norm, recurrent: spec.recurrent.is_some(), encoder: spec.sees_behind };
+    let kind = Kind {
+        norm: spec.norm,
+        recurrent: spec.recurrent.is_some(),
+        encoder: spec.sees_behind,
+        ranks: ranker::ranks(file, &spec.architecture)?,
+    };
     for info in file.tensors() {
         if !known(info.name(), kind, spec.blocks) {
             let at = format!("{}: tensor '{}'", file.name(), info.name().escape_debug());
@@ -158,6 +165,10 @@ fn known(name: &str, kind: Kind, blocks: usize) -> bool {
         None => name,
     };
     if kind.encoder && WHOLE_ENCODER.contains(&part) {
+        return true;
+    }
+    // A vector by itself does not go through a classifier that a file has beside it.
+    if (kind.ranks || kind.encoder) && ranker::TENSORS.contains(&part) {
         return true;
     }
     if kind.recurrent && OTHERS_RECURRENT.contains(&part) {
@@ -183,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_the_decoder_reads_is_known_and_nothing_else() {
-        let kind = |norm| Kind { norm, recurrent: false, encoder: false };
+        let kind = |norm| Kind { norm, recurrent: false, encoder: false, ranks: false };
         let known = |name: &str| known(name, kind(Norm::Rms), 2);
         for name in ["token_embd.weight", "blk.1.attn_q.bias", "blk.0.ffn_gate_exps.weight"] {
             assert!(known(name), "{name}");
@@ -196,6 +207,9 @@ mod tests {
             assert!(!known(name), "{name}");
         }
         assert!(super::known("blk.1.attn_norm.bias", kind(Norm::Layer), 2));
+        let name = "cls.output.weight";
+        assert!(!known(name));
+        assert!(super::known(name, Kind { ranks: true, ..kind(Norm::Rms) }, 2));
         for name in ["blk.1.ssm_a", "blk.0.ssm_out.weight", "blk.0.ssm_norm.weight"] {
             assert!(!known(name), "{name}");
             let kind = Kind { recurrent: true, ..kind(Norm::Rms) };

@@ -104,11 +104,16 @@ pub(super) async fn tokens(
     prompts: Vec<Prompt>,
     tokens: TokensOf,
 ) -> Result<Vec<Vec<u32>>, ApiError> {
+    made(app, move |file| prompts.iter().map(|prompt| tokens(file, prompt)).collect()).await
+}
+
+/// The tokens of texts, none of which may be longer than the context.
+pub(super) async fn made(
+    app: &Arc<App>,
+    make: impl FnOnce(&ModelFile) -> LibraryResult<Vec<Vec<u32>>> + Send + 'static,
+) -> Result<Vec<Vec<u32>>, ApiError> {
     let shared = app.clone();
-    let made = tokio::task::spawn_blocking(move || {
-        let file = shared.engine.file();
-        prompts.iter().map(|prompt| tokens(file, prompt)).collect::<LibraryResult<Vec<_>>>()
-    });
+    let made = tokio::task::spawn_blocking(move || make(shared.engine.file()));
     let internal = |error: tokio::task::JoinError| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     };

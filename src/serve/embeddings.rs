@@ -22,6 +22,8 @@ struct Embedding {
     input: Input,
     #[serde(default)]
     encoding_format: Encoding,
+    /// The first so many elements, scaled to length 1: what models are trained for that
+    /// learn vectors within vectors (Matryoshka).
     dimensions: Option<usize>,
     /// It changes nothing here.
     #[serde(rename = "user")]
@@ -43,8 +45,9 @@ pub(super) async fn answer(
     let asked: Embedding = body::json(&app, request).await?;
     models::check(&app, asked.model.as_deref())?;
     let width = app.engine.file().vector_width();
-    if asked.dimensions.is_some_and(|dimensions| dimensions != width) {
-        let message = format!("this model gives {width} dimensions and no others");
+    let dimensions = asked.dimensions.unwrap_or(width);
+    if !(1..=width).contains(&dimensions) {
+        let message = format!("this model gives 1 to {width} dimensions, not {dimensions}");
         return Err(ApiError::param("dimensions", message));
     }
     let all = tokens(&app, asked.input.prompts("input")?, ModelFile::text_tokens).await?;
@@ -56,7 +59,8 @@ pub(super) async fn answer(
         .await?
         .into_iter()
         .enumerate()
-        .map(|(index, one)| {
+        .map(|(index, mut one)| {
+            one.vector.truncate(dimensions);
             let embedding = written(&normalised(one.vector), asked.encoding_format);
             json!({ "object": "embedding", "index": index, "embedding": embedding })
         })

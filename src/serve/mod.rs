@@ -10,6 +10,7 @@ mod guard;
 mod metrics;
 mod models;
 mod options;
+mod rerank;
 mod run;
 mod shape;
 mod stream;
@@ -154,6 +155,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/chat/completions", post(chat::answer))
         .route("/v1/completions", post(completions::answer))
         .route("/v1/embeddings", post(embeddings::answer))
+        .route("/v1/rerank", post(rerank::answer))
         .route("/metrics", get(metrics::show))
         .route("/health", get(health))
         .fallback(nothing_here)

@@ -129,7 +129,7 @@ impl Run {
                     one.text.push_str(&rest);
                     (one.reason, one.stats) = (Some(reason), *stats);
                 }
-                Event::Embedded(vector) => one.vector = vector,
+                Event::Embedded(vector) | Event::Ranked(vector) => one.vector = vector,
                 Event::Failed(error) => return Err(ApiError::from(&*error)),
             }
         }

@@ -132,7 +132,7 @@ impl Stream {
                 }
             }
             // Not asked for here.
-            Event::Embedded(_) | Event::Failed(_) => (),
+            Event::Embedded(_) | Event::Ranked(_) | Event::Failed(_) => (),
         }
     }
 

@@ -21,7 +21,7 @@ fn tolerance(judge: &str) -> f64 {
 }
 
 #[derive(serde::Deserialize)]
-struct Judged {
+pub(crate) struct Judged {
     judge: String,
     vocabulary: String,
     texts: Vec<String>,
@@ -35,7 +35,7 @@ impl Judged {
     }
 }
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
@@ -50,7 +50,7 @@ fn names() -> Vec<String> {
     found
 }
 
-fn read(name: &str) -> Result<(GgufFile, Judged), Failed> {
+pub(crate) fn read(name: &str) -> Result<(GgufFile, Judged), Failed> {
     let bytes = std::fs::read(data(&format!("encoders/{name}.json")))?;
     let (recipe, judged): (Recipe, Judged) =
         (serde_json::from_slice(&bytes)?, serde_json::from_slice(&bytes)?);

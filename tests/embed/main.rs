@@ -13,6 +13,7 @@
 mod broken;
 mod gguf;
 mod oracle;
+mod rank;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -42,6 +43,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = broken::trials();
     trials.extend(gguf::trials());
+    trials.extend(rank::trials());
     trials.push(Trial::test("embed::folders_say_what_is_done", folders_say_what_is_done));
     trials.push(Trial::test("embed::options_are_followed", options_are_followed));
     for backend in backends::all() {

@@ -54,6 +54,8 @@ const vectors = await client.embeddings.create({ model: "demo", input: ["one", "
 assert.equal(vectors.data.length, 2);
 const length = vectors.data[1].embedding.reduce((sum, v) => sum + v * v, 0);
 assert.ok(Math.abs(length - 1) < 1e-4, `${length}`);
+const part = await client.embeddings.create({ model: "demo", input: "two", dimensions: 32 });
+assert.equal(part.data[0].embedding.length, 32);
 
 await assert.rejects(chat({ presence_penalty: 3 }), OpenAI.BadRequestError);
 const stranger = new OpenAI({ apiKey: "wrong", maxRetries: 0 });

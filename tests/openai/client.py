@@ -59,6 +59,10 @@ vectors = [one.embedding for one in client.embeddings.create(model="demo", input
 assert all(math.isclose(sum(v * v for v in vector), 1, rel_tol=1e-4) for vector in vectors)
 raw = client.embeddings.create(model="demo", input=texts[0], encoding_format="float")
 assert max(abs(a - b) for a, b in zip(raw.data[0].embedding, vectors[0])) < 1e-4
+part = client.embeddings.create(model="demo", input=texts[0], dimensions=64).data[0].embedding
+scale = math.sqrt(sum(v * v for v in vectors[0][:64]))
+assert len(part) == 64
+assert max(abs(a - b / scale) for a, b in zip(part, vectors[0])) < 1e-4
 near, far = (sum(a * b for a, b in zip(vectors[0], vectors[i])) for i in (1, 2))
 assert near > far, (near, far)
 

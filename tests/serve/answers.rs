@@ -193,6 +193,20 @@ pub fn embeddings(backend: &Named) -> Result<(), Failed> {
     for (got, wanted) in values.zip(&vectors[3]) {
         assert!((f64::from(got) - wanted).abs() < 1e-5, "{got}, expected {wanted}");
     }
+    // A part of a vector is scaled to length 1 by itself.
+    let body = json!({ "model": "tiny", "input": inputs[3], "dimensions": 10 });
+    let answer = server.post("/v1/embeddings", &body).good();
+    let part = answer["data"][0]["embedding"].as_array().ok_or("no vector")?;
+    assert_eq!(part.len(), 10);
+    let length = vectors[3][..10].iter().map(|v| v * v).sum::<f64>().sqrt();
+    for (got, wanted) in part.iter().filter_map(Value::as_f64).zip(&vectors[3]) {
+        assert!((got - wanted / length).abs() < 1e-5, "{got}, expected {wanted} / {length}");
+    }
+    for wrong in [0, 65] {
+        let body = json!({ "model": "tiny", "input": "x", "dimensions": wrong });
+        let said = server.post("/v1/embeddings", &body).error(400);
+        assert!(said.contains("64 dimensions"), "{said}");
+    }
     Ok(server.join()?)
 }
 
@@ -222,6 +236,54 @@ pub fn encoder(backend: &Named) -> Result<(), Failed> {
     let long = json!({ "model": "tiny", "input": "word ".repeat(500) });
     let said = server.post("/v1/embeddings", &long).error(400);
     assert!(said.contains("context"), "{said}");
+    Ok(server.join()?)
+}
+
+/// The best documents come first, with llama.cpp's scores.
+pub fn ranked(backend: &Named) -> Result<(), Failed> {
+    let (file, judged) = crate::server::made("rankers/bert.json")?;
+    let server = Setup::default().start_with(file, backend)?;
+    let body = |more: Value| {
+        let mut body = json!({
+            "model": "tiny", "query": judged["query"], "documents": judged["texts"],
+        });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let answer = server.post("/v1/rerank", &body(json!({}))).good();
+    let results = answer["results"].as_array().ok_or("no results")?;
+    assert_eq!(results.len(), 4);
+    let score = |one: &Value| one["relevance_score"].as_f64().unwrap_or(f64::NAN);
+    assert!(results.windows(2).all(|two| score(&two[0]) >= score(&two[1])), "{answer}");
+    for one in results {
+        let index = one["index"].as_u64().ok_or("no index")? as usize;
+        let wanted = judged["scores"][index].as_f64().ok_or("no score")?;
+        assert!((score(one) - wanted).abs() < 2e-3, "{one}, not {wanted}");
+    }
+    let count: usize =
+        judged["ids"].as_array().unwrap().iter().map(|ids| ids.as_array().unwrap().len()).sum();
+    assert_eq!(answer["usage"]["total_tokens"], count);
+    let best = body(json!({ "top_n": 1, "return_documents": true }));
+    let best = server.post("/v1/rerank", &best).good();
+    let best = best["results"].as_array().ok_or("no results")?;
+    assert_eq!((best.len(), &best[0]["index"]), (1, &results[0]["index"]));
+    let index = best[0]["index"].as_u64().ok_or("no index")? as usize;
+    assert_eq!(best[0]["document"]["text"], judged["texts"][index]);
+    for (wrong, why) in [
+        (json!({ "documents": [] }), "documents"),
+        (json!({ "top_n": 0 }), "top_n"),
+        (json!({ "documents": ["word ".repeat(500)] }), "context"),
+        (json!({ "documents": [7] }), "body"),
+    ] {
+        let said = server.post("/v1/rerank", &body(wrong)).error(400);
+        assert!(said.contains(why), "{said}");
+    }
+    let said = server.post("/v1/embeddings", &json!({ "model": "tiny", "input": "x" })).error(400);
+    assert!(said.contains("ranks"), "{said}");
+    server.join()?;
+    let server = Setup::default().start_encoder(backend)?;
+    let said = server.post("/v1/rerank", &body(json!({}))).error(400);
+    assert!(said.contains("pooling_type"), "{said}");
     Ok(server.join()?)
 }
 

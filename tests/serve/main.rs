@@ -42,6 +42,8 @@ const BODIES: &[(&str, Body)] = &[
     ("sixty_four_clients_on_four_slots", survival::crowd),
     ("clients_that_vanish_free_their_slots", survival::vanishing),
     ("a_lost_device_gives_503_and_comes_back", survival::lost),
+    ("an_encoders_lost_device_comes_back", survival::lost_encoder),
+    ("documents_are_ranked", answers::ranked),
     ("stopping_lets_answers_end", survival::stopping),
 ];
 

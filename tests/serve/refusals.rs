@@ -45,7 +45,7 @@ pub fn malformed(backend: &Named) -> Result<(), Failed> {
     );
     let body = json!({ "model": "tiny", "prompt": [[999_999]] });
     server.post("/v1/completions", &body).error(400);
-    let body = json!({ "model": "tiny", "input": "x", "dimensions": 3 });
+    let body = json!({ "model": "tiny", "input": "x", "dimensions": 65 });
     server.post("/v1/embeddings", &body).error(400);
     server.get(CHAT).error(405);
     server.get("/v1/nothing").error(404);

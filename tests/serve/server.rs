@@ -61,7 +61,7 @@ impl Setup {
         self.start_with(encoder()?, backend)
     }
 
-    fn start_with(self, file: GgufFile, backend: &Named) -> Result<Server, Failed> {
+    pub fn start_with(self, file: GgufFile, backend: &Named) -> Result<Server, Failed> {
         let options =
             EngineOptions { model: model_options(), slots: self.slots, queue: self.queue };
         let runner = &backend.backend;
@@ -124,11 +124,16 @@ impl Drop for Server {
 
 /// A small encoder of the test data.
 pub fn encoder() -> Result<GgufFile, Failed> {
+    made("encoders/bert.json").map(|(file, _)| file)
+}
+
+/// A small model of words of the test data, and what else its file says.
+pub fn made(name: &str) -> Result<(GgufFile, Value), Failed> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let recipe = std::fs::read(data.join("encoders/bert.json"))?;
-    let recipe: Recipe = serde_json::from_slice(&recipe)?;
+    let bytes = std::fs::read(data.join(name))?;
+    let recipe: Recipe = serde_json::from_slice(&bytes)?;
     let vocabulary = gguf::open(data.join("tokenizers/wordpiece.gguf"))?;
-    Ok(recipe.file("bert", &vocabulary)?)
+    Ok((recipe.file("bert", &vocabulary)?, serde_json::from_slice(&bytes)?))
 }
 
 /// A request for a chat, greedy and not ended by the model.

@@ -7,9 +7,10 @@ use crate::support::tiny_model::TinyModel;
 use libtest_mimic::Failed;
 use serde_json::json;
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wginfer::Backend;
-use wginfer::gpu::DeviceOptions;
+use wginfer::gpu::{DeviceOptions, Gpu};
 use wginfer::lm::Prompt;
 use wginfer::lm::engine::Health;
 use wginfer::serve::ServeOptions;
@@ -76,9 +77,7 @@ pub fn lost(backend: &Named) -> Result<(), Failed> {
     if !backend.is_gpu() {
         return Ok(());
     }
-    let found = backends::gpus(&DeviceOptions::default());
-    let own = found.into_iter().find(|o| o.name == backend.name).ok_or("the adapter is gone")?;
-    let Backend::Gpu(gpu) = &own.backend else { return Ok(()) };
+    let (own, gpu) = device_of_its_own(backend)?;
     let server = Setup::default().start(&own)?;
     let wanted = server.chat("in the end", json!({})).good();
     gpu.lose_for_test();
@@ -89,6 +88,33 @@ pub fn lost(backend: &Named) -> Result<(), Failed> {
     assert_eq!(answer["choices"], wanted["choices"]);
     assert_eq!(server.get("/health").status, 200);
     Ok(server.join()?)
+}
+
+/// The same of an encoder, whose session has no caches.
+pub fn lost_encoder(backend: &Named) -> Result<(), Failed> {
+    if !backend.is_gpu() {
+        return Ok(());
+    }
+    let (own, gpu) = device_of_its_own(backend)?;
+    let server = Setup::default().start_encoder(&own)?;
+    let body = json!({ "model": "tiny", "input": ["A man is eating food.", "x"] });
+    let ask = || server.post("/v1/embeddings", &body);
+    let wanted = ask().good();
+    gpu.lose_for_test();
+    ask().error(503);
+    until("it comes back", || server.engine.health() == Health::Ready);
+    assert_eq!(server.engine.losses(), 1);
+    assert_eq!(ask().good()["data"], wanted["data"]);
+    Ok(server.join()?)
+}
+
+/// A device that may be lost: others are shared.
+fn device_of_its_own(backend: &Named) -> Result<(Named, Arc<Gpu>), Failed> {
+    let found = backends::gpus(&DeviceOptions::default());
+    let own = found.into_iter().find(|o| o.name == backend.name).ok_or("the adapter is gone")?;
+    let Backend::Gpu(gpu) = &own.backend else { return Err("it is no GPU".into()) };
+    let gpu = gpu.clone();
+    Ok((own, gpu))
 }
 
 /// What runs is finished, nobody new is let in, and then it is over.

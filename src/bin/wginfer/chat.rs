@@ -151,13 +151,13 @@ impl Chat<'_> {
         let text = screen.end()?;
         let stats = generation.stats();
         let why = match stats.finish {
-            Some(FinishReason::Length) => Some("cut off by --max-tokens"),
-            Some(FinishReason::Context) => Some("the context is full; /reset forgets"),
-            Some(FinishReason::Cancelled) => Some("interrupted"),
+            Some(FinishReason::Length) => Some(("cut off by --max-tokens", "")),
+            Some(FinishReason::Context) => Some(("the context is full", "; /reset forgets")),
+            Some(FinishReason::Cancelled) => Some(("interrupted", "")),
             _ => None,
         };
-        if let Some(why) = why.filter(|_| !self.quiet) {
-            note(format_args!("({why} after {})", count_noun(stats.tokens, "token")));
+        if let Some((why, then)) = why.filter(|_| !self.quiet) {
+            note(format_args!("({why} after {}{then})", count_noun(stats.tokens, "token")));
         }
         Ok(text)
     }

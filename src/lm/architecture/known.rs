@@ -200,10 +200,17 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
     },
     Architecture { name: "granite", ..GRANITE },
     Architecture { name: "granitemoe", ..GRANITE },
+    Architecture { name: "granite_swa", windows: Windows::Everywhere, ..GRANITE },
     Architecture {
         name: "hunyuan-dense",
         qk_norm: HeadNorms::Weighted,
         qk_norm_rotated: true,
+        ..HALVES
+    },
+    Architecture {
+        name: "hy_v3",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(Routing { normalised: false, ..SIGMOID }),
         ..HALVES
     },
     Architecture { name: "internlm2", routing: None, ..LLAMA },

@@ -46,6 +46,9 @@ pub enum Work {
     /// Its vector: of what the model's head would read at each of its tokens the mean, or
     /// what the file says; of an encoder all that its file says, of length 1.
     Embed,
+    /// How a ranker judges it: a query and a document, see
+    /// [`ModelFile::pair_tokens`](crate::lm::ModelFile::pair_tokens).
+    Rank,
 }
 
 /// What became of a sequence in a step.
@@ -65,6 +68,9 @@ pub enum Event {
     /// The vector that was asked for, as long as the model is wide; the last
     /// event of a sequence.
     Embedded(Vec<f32>),
+    /// What a ranker's classifier says: a number for each of its labels, the first of how
+    /// well the document answers; the last event of a sequence.
+    Ranked(Vec<f32>),
     /// It could not be computed; the last event of a sequence.
     Failed(Arc<Error>),
 }

@@ -4,10 +4,14 @@ use super::{Event, Request, SequenceId, Work};
 use crate::embed::Pooling;
 use crate::error::{Error, Result};
 use crate::lm::continuation::Continuation;
+use crate::lm::encoder::pooling;
+use crate::lm::file::ModelFile;
 use crate::lm::generate::{FinishReason, GenerationStats};
 use crate::lm::known::{Known, Wanted};
+use crate::lm::ranker::Classifier;
 use crate::lm::sampler::Proposal;
 use crate::lm::tokenizer::Tokenizer;
+use std::sync::Arc;
 use web_time::Instant;
 
 /// What is made of a sequence.
@@ -16,7 +20,35 @@ enum Kind {
     /// Text that follows the prompt.
     Text(Box<Continuation>),
     /// The hidden states of its tokens, pooled: their sum so far, or the one that counts.
-    States { tokens: Vec<u32>, sum: Vec<f64>, pooling: Pooling },
+    States { tokens: Vec<u32>, sum: Vec<f64>, behind: Behind },
+}
+
+/// What becomes of the vectors of a text's tokens.
+#[derive(Debug, Clone)]
+pub(super) struct Behind {
+    pub(super) pooling: Pooling,
+    /// What judges the pooled vector of a ranker.
+    pub(super) classifier: Option<Arc<Classifier>>,
+}
+
+impl Behind {
+    /// What a file says.
+    pub(super) fn open(file: &ModelFile) -> Result<Self> {
+        let classifier = match file.ranks() {
+            true => Some(Arc::new(Classifier::open(file)?)),
+            false => None,
+        };
+        // Texts can be written whatever a file says of vectors.
+        Ok(Behind { pooling: pooling(file).unwrap_or(Pooling::Mean), classifier })
+    }
+
+    /// The end of a sequence that came to this vector.
+    pub(super) fn told(&self, vector: Vec<f32>) -> Event {
+        match &self.classifier {
+            Some(classifier) => Event::Ranked(classifier.scores(&vector)),
+            None => Event::Embedded(vector),
+        }
+    }
 }
 
 /// A sequence that waits or runs.
@@ -30,13 +62,16 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(id: SequenceId, request: Request, pooling: Pooling) -> Result<Self> {
+    pub(super) fn new(id: SequenceId, request: Request, behind: &Behind) -> Result<Self> {
         let stats = GenerationStats { prompt_tokens: request.tokens.len(), ..Default::default() };
         let kind = match request.work {
             Work::Generate(options) => {
                 Kind::Text(Box::new(Continuation::new(request.tokens, &options)?))
             }
-            Work::Embed => Kind::States { tokens: request.tokens, sum: Vec::new(), pooling },
+            Work::Embed | Work::Rank => {
+                let behind = behind.clone();
+                Kind::States { tokens: request.tokens, sum: Vec::new(), behind }
+            }
         };
         Ok(Sequence { id, kind, stats, begun: None, last: None })
     }
@@ -157,11 +192,11 @@ impl Sequence {
     /// Takes the hidden states of its next tokens, F32 `[tokens, width]`; gives
     /// the vector of all once the last has come.
     pub(super) fn take_states(&mut self, states: &[f32], width: usize, done: bool) -> Vec<Event> {
-        let Kind::States { tokens, sum, pooling } = &mut self.kind else { return Vec::new() };
+        let Kind::States { tokens, sum, behind } = &mut self.kind else { return Vec::new() };
         let empty = sum.is_empty();
         sum.resize(width, 0.0);
         let mut rows = states.chunks_exact(width.max(1));
-        match pooling {
+        match behind.pooling {
             Pooling::Cls if !empty => (),
             Pooling::Cls => add(sum, rows.next()),
             Pooling::LastToken if !done => (),
@@ -171,11 +206,11 @@ impl Sequence {
         if !done {
             return Vec::new();
         }
-        let count = match pooling {
+        let count = match behind.pooling {
             Pooling::Cls | Pooling::LastToken => 1.0,
             _ => tokens.len() as f64,
         };
-        vec![Event::Embedded(sum.iter().map(|sum| (sum / count) as f32).collect())]
+        vec![behind.told(sum.iter().map(|sum| (sum / count) as f32).collect())]
     }
 
     /// Ends it.

@@ -32,7 +32,7 @@ impl Engine {
         for (share, vector) in shares.iter().zip(vectors) {
             let Some(sequence) = self.slots[share.slot].sequence.take() else { continue };
             match vector {
-                Ok(vector) => events.push((sequence.id, Event::Embedded(vector))),
+                Ok(vector) => events.push((sequence.id, self.behind.told(vector))),
                 Err(error) => events.push((sequence.id, Event::Failed(Arc::new(error)))),
             }
         }

@@ -228,7 +228,7 @@ impl EngineHandle {
         }
         match &request.work {
             Work::Generate(options) => options.check_all(),
-            Work::Embed => Ok(()),
+            Work::Embed | Work::Rank => Ok(()),
         }
     }
 

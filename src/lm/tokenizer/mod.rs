@@ -86,6 +86,8 @@ pub struct Tokenizer {
     eot: Option<u32>,
     unknown: Option<u32>,
     padding: Option<u32>,
+    /// What stands behind EOS between two texts.
+    separator: Option<u32>,
     add_bos: bool,
     add_eos: bool,
     ends: Vec<u32>,
@@ -203,6 +205,8 @@ impl Tokenizer {
         let add_bos = added("bos", adds.0 && bos.is_some(), bos)?;
         let add_eos = added("eos", adds.1 && eos.is_some(), eos)?;
 
+        let separator = separator(&meta, model, id("seperator")?.or(eos))?;
+
         use TokenKind::{Control, Unknown, UserDefined};
         let phi = strips_spaces(&meta)?;
         let strips = |text: &[u8]| phi && !KEEP_SPACES.iter().any(|kept| kept.as_bytes() == text);
@@ -240,6 +244,7 @@ impl Tokenizer {
             eot,
             unknown,
             padding,
+            separator,
             add_bos,
             add_eos,
             ends,
@@ -402,6 +407,33 @@ impl Tokenizer {
         }
         Ok(ids)
     }
+
+    /// The tokens of two texts that belong together, as models are trained to compare
+    /// them: each ends as a text by itself does, and those of RoBERTa have one more
+    /// separator between them. Special tokens in them are text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`]; [`Error::Unsupported`] where nothing in the file says how
+    /// one text ends and the other begins.
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<Vec<u32>> {
+        if !self.add_eos && self.separator.is_none() {
+            let what = "the file does not say what stands between two texts";
+            return Err(Error::unsupported("pair of texts", what));
+        }
+        let mut ids = self.encode(first, EncodeOptions::TEXT)?;
+        ids.extend(self.separator);
+        let options = EncodeOptions { bos: Some(false), ..EncodeOptions::TEXT };
+        ids.extend(self.encode(second, options)?);
+        Ok(ids)
+    }
+}
+
+/// The token that stands behind EOS between two texts, if there is one: in texts of
+/// words none does. Where a file does not say, models with unigrams (XLM-RoBERTa) have it.
+fn separator(meta: &Metadata<'_>, model: &str, token: Option<u32>) -> Result<Option<u32>> {
+    let said = meta.opt_bool("tokenizer.ggml.add_sep_token")?;
+    let there = model != "bert" && said.unwrap_or(model == "t5");
+    Ok(token.filter(|_| there))
 }
 
 /// Merges the bytes of a piece to tokens.
