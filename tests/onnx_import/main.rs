@@ -77,6 +77,7 @@ const BODIES: &[(&str, Body)] = &[
     ("wrong_inputs_are_named", wrong_inputs_are_named),
     ("missing_operators_are_named_at_once", missing_operators),
     ("functions_are_expanded", functions_are_expanded),
+    ("a_profile_names_what_works", a_profile_names_what_works),
 ];
 
 fn main() {
@@ -189,6 +190,19 @@ fn missing_operators(backend: &Named) -> Result<(), Failed> {
     {
         assert!(text.contains(part), "{text}");
     }
+    Ok(())
+}
+
+/// The mean of a picture becomes a pool and a change of shape, which have the name of
+/// their node in common and take time or none.
+fn a_profile_names_what_works(backend: &Named) -> Result<(), Failed> {
+    let nodes = vec![node("GlobalAveragePool", &["x"], &["y"])];
+    let inputs = vec![info("x", FLOAT, &[D::N(1), D::N(2), D::N(3), D::N(3)])];
+    let mut session = session(backend, net(nodes, inputs, &["y"], Vec::new()));
+    let x = Tensor::from_f32(&[1, 2, 3, 3], &values(18))?;
+    let (_, profiles) = backend.backend.block_on(session.profile(&[("x", &x)]))?;
+    let work: Vec<_> = profiles.iter().flat_map(|profile| profile.by_operator()).collect();
+    assert!(matches!(&work[..], [(op, 1, _)] if op == "AveragePool"), "{work:?}");
     Ok(())
 }
 

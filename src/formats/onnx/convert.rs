@@ -6,7 +6,7 @@ use super::model::{Constant, OnnxFile, OnnxGraph, OnnxNode};
 use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, attribute_type as kind,
 };
-use super::tensor::{Tensors, info};
+use super::tensor::{Tensors, info, no_size};
 use crate::error::{Error, Result};
 use crate::formats::gguf::shown;
 use crate::onnx::{Attribute, Attributes};
@@ -110,6 +110,12 @@ impl Converter<'_> {
         scope: &Scope<'_>,
         outermost: bool,
     ) -> Result<OnnxGraph> {
+        for input in &proto.input {
+            if let Some(number) = no_size(input) {
+                let at = format!("input '{}'", shown(input.name.as_bytes()));
+                return Err(self.wrong(at, format_args!("a dimension of {number}")));
+            }
+        }
         let infos = |list: &[super::proto::ValueInfoProto]| {
             let renamed = list.iter().map(|proto| {
                 let mut info = info(proto);
