@@ -57,6 +57,7 @@ const BODIES: &[(&str, Body)] = &[
     ("nodes_may_be_in_any_order", written::unsorted),
     ("no_function_hides_what_is_no_number", written::no_number),
     ("powers_of_any_sign_are_right", written::powers),
+    ("ends_are_aligned_as_the_producer_means", written::aligned_ends),
     ("refused_nodes_are_named_at_once", written::several_refused),
     ("refused_nodes_behind_runs_are_named_at_once", written::refused_behind_runs),
     ("random_numbers_are_new_in_every_run", random::runs),

@@ -45,6 +45,7 @@ impl Scope<'_> {
 pub(super) struct Converter<'m> {
     pub(super) tensors: Tensors<'m>,
     pub(super) functions: Functions<'m>,
+    producer: Arc<str>,
     nodes: usize,
 }
 
@@ -60,7 +61,8 @@ pub(super) fn file(model: &ModelProto, tensors: Tensors<'_>) -> Result<OnnxFile>
         opsets.entry(String::new()).or_insert(1);
     }
     let functions = Functions::new(&model.functions, &opsets, &name)?;
-    let mut converter = Converter { tensors, functions, nodes: 0 };
+    let producer = model.producer_name.as_str().into();
+    let mut converter = Converter { tensors, functions, producer, nodes: 0 };
     let scope = Scope { opsets: &opsets, call: None };
     let graph = converter.graph(graph, &scope, true)?;
     let metadata = model.metadata_props.iter();
@@ -207,6 +209,7 @@ impl Converter<'_> {
             outputs: renamed(&proto.output),
             attributes: Attributes::default(),
             graphs: BTreeMap::new(),
+            producer: self.producer.clone(),
             name,
         };
         Ok((node, attributes))
