@@ -59,6 +59,7 @@ def arguments():
     add("--absolute", type=float, default=5e-7, help="differences that do not count (default: %(default)s)")
     add("--each-node", "--layers", action="store_true", help="compare all values, name the first node that differs")
     add("--ort-optimise", action="store_true", help="let ONNX Runtime optimise the graph, as it does by default")
+    add("--ort-threads", type=int, metavar="N", help="threads of ONNX Runtime; some of its results depend on them")
     add("--keep", type=Path, metavar="DIR", help="write inputs.npz, ours.npz and theirs.npz there")
     add("--json", action="store_true", help="print one JSON object")
     parser.usage = "%(prog)s MODEL [option ...] [-- option of wginfer run ...]"
@@ -212,9 +213,11 @@ def write_arrays(path, arrays):
                 np.lib.format.write_array(file, np.asanyarray(array))
 
 
-def run_theirs(path, inputs, optimise):
+def run_theirs(path, inputs, args, optimise):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if args.ort_threads:
+        options.intra_op_num_threads = args.ort_threads
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
@@ -319,7 +322,7 @@ HEADING = "          max abs   relative  value"
 
 
 def whole_model(model, inputs, args, folder):
-    theirs = run_theirs(args.model, inputs, args.ort_optimise)
+    theirs = run_theirs(args.model, inputs, args, args.ort_optimise)
     ours = run_ours(args.model, inputs, args, folder)
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
@@ -337,7 +340,7 @@ def each_node(model, inputs, args, folder):
         group = found[start:start + GROUP]
         path = folder / "exposed.onnx"
         expose(model, [typed[name] for _, name in group], path)
-        theirs = run_theirs(path, inputs, False)
+        theirs = run_theirs(path, inputs, args, False)
         ours = run_ours(path, inputs, args, folder)
         for node, name in group:
             if not isinstance(theirs[name], np.ndarray) or theirs[name].dtype.kind not in "fiub":

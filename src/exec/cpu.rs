@@ -1,6 +1,6 @@
 //! Executes plans on the CPU: the fallback a user lives with.
 
-use super::profile::{Timing, operators};
+use super::profile::Timing;
 use crate::error::{Error, Result};
 use crate::exec::resize::moves;
 use crate::graph::{Bindings, Graph, StateId, StateInfo};
@@ -112,13 +112,12 @@ impl CpuEngine {
         inputs: &[&Tensor],
         bindings: &Bindings,
     ) -> Result<(Results, Vec<Timing>)> {
-        let graph = self.graph.clone();
-        let (operators, begun) = (operators(&graph), Instant::now());
+        let begun = Instant::now();
         let mut timings = Vec::new();
         self.each_call(plan, inputs, bindings, |call, start, micros| {
             timings.push(Timing {
                 node: call.node.clone(),
-                op: operators.get(call.node.as_str()).unwrap_or(&"").to_string(),
+                op: call.op.clone(),
                 kernel: call.kernel.name().to_string(),
                 start_us: start.duration_since(begun).as_secs_f64() * 1e6,
                 micros,

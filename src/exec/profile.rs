@@ -1,6 +1,5 @@
 //! What one run took, piece by piece.
 
-use crate::graph::Graph;
 use std::collections::HashMap;
 
 /// Where the times of a [`Profile`] come from.
@@ -78,11 +77,6 @@ impl Profile {
         rows.sort_by(|a, b| b.2.total_cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
         rows
     }
-}
-
-/// The operators of a graph's nodes, by node.
-pub(crate) fn operators(graph: &Graph) -> HashMap<&str, &str> {
-    graph.nodes().iter().map(|node| (node.name.as_str(), node.op.name())).collect()
 }
 
 #[cfg(test)]

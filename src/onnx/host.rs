@@ -251,6 +251,7 @@ impl HostCx<'_> {
             name: self.name,
             op_type: &node.op_type,
             opset: node.opset,
+            producer: &node.producer,
             attributes: &node.attributes,
             inputs: &inputs,
             wanted: &node.outputs,

@@ -17,6 +17,7 @@ pub struct NodeCx<'a> {
     pub(super) name: &'a str,
     pub(super) op_type: &'a str,
     pub(super) opset: u32,
+    pub(super) producer: &'a str,
     pub(super) attributes: &'a Attributes,
     pub(super) inputs: &'a [Option<ValueId>],
     /// Names of the outputs, empty where nobody wants one.
@@ -49,6 +50,11 @@ impl NodeCx<'_> {
     /// The version of the domain's operator set that the model asks for.
     pub fn opset(&self) -> u32 {
         self.opset
+    }
+
+    /// The program that wrote the file, as the file has it.
+    pub fn producer(&self) -> &str {
+        self.producer
     }
 
     /// How many inputs the node lists, absent ones included.

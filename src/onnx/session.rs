@@ -133,8 +133,8 @@ struct Stage {
     unseen: Vec<bool>,
     /// The entries of the table that are read when it has run.
     carried: HashSet<usize>,
-    /// Keeps what the signature refers to alive.
-    _start: State,
+    /// Where it begins; keeps what the signature refers to alive.
+    start: State,
     used: u64,
 }
 
@@ -263,8 +263,10 @@ impl OnnxSession {
                 }
             };
         }
+        let looping = self.stages.get(&stage).and_then(|stage| stage.start.looping());
+        let node = looping.map(|node| format!("node '{}' ({}), in ", node.name, node.op_type));
         Err(Error::Limit {
-            what: format!("a run of {}", self.model.name()),
+            what: format!("{}a run of {}", node.unwrap_or_default(), self.model.name()),
             limit_name: "most_steps".into(),
             needed: self.options.most_steps + 1,
             limit: self.options.most_steps,
@@ -370,7 +372,7 @@ impl OnnxSession {
         let (inputs, next) = (imported.inputs, imported.next);
         let (unseen, carried) = (next.unseen(results), next.carried());
         let used = self.counters.steps;
-        let stage = Stage { work, inputs, next, unseen, carried, _start: state, used };
+        let stage = Stage { work, inputs, next, unseen, carried, start: state, used };
         self.stages.insert(self.made, stage);
         self.by_signature.insert(signature, self.made);
         Ok(self.made)

@@ -1,6 +1,6 @@
 //! Where an import stands: what is needed to go on with it.
 
-use crate::formats::onnx::OnnxGraph;
+use crate::formats::onnx::{OnnxGraph, OnnxNode};
 use crate::graph::ValueId;
 use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
@@ -212,6 +212,14 @@ impl State {
             }
         }
         self.answers.iter_mut().flatten().for_each(visit);
+    }
+
+    /// The node of the outermost loop that it stands in.
+    pub(super) fn looping(&self) -> Option<&OnnxNode> {
+        let is_loop = |frame: &Frame| matches!(frame.role, Role::Loop(_));
+        let below = self.frames.iter().position(is_loop)?.checked_sub(1)?;
+        let frame = self.frames.get(below)?;
+        frame.graph.nodes.get(frame.at)
     }
 
     /// What the model calls an entry of the table.

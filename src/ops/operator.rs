@@ -172,7 +172,7 @@ impl Lowering<'_> {
 
     /// Calls a kernel.
     pub fn call(&mut self, kernel: impl Kernel, inputs: &[Option<Operand>], outputs: &[Operand]) {
-        self.plan.call(Box::new(kernel), inputs, outputs, self.node);
+        self.plan.call(Box::new(kernel), inputs, outputs, (self.node, self.op));
     }
 
     /// Makes an output the same memory as an input (of the same byte size):

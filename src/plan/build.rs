@@ -107,13 +107,14 @@ impl PlanBuilder {
         kernel: Box<dyn Kernel>,
         inputs: &[Option<Operand>],
         outputs: &[Operand],
-        node: &str,
+        (node, op): (&str, &str),
     ) {
         self.calls.push(Call {
             kernel,
             inputs: inputs.iter().map(|operand| operand.as_ref().map(|o| o.id)).collect(),
             outputs: outputs.iter().map(|operand| operand.id).collect(),
             node: node.into(),
+            op: op.into(),
         });
     }
 

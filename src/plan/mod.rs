@@ -81,8 +81,11 @@ pub struct Call {
     pub inputs: Vec<Option<OperandId>>,
     /// Operands written.
     pub outputs: Vec<OperandId>,
-    /// The graph's node this came from, for messages and profiles.
+    /// The graph's node this came from, for messages and profiles. Several nodes may
+    /// have one name: those that a file's node has become.
     pub node: String,
+    /// That node's operator.
+    pub op: String,
 }
 
 /// A graph lowered for given symbol bounds.

@@ -273,6 +273,7 @@ pub fn endless_loop(backend: &Named) -> Result<(), Failed> {
         let x = Tensor::from_f32(&[3, 2], &super::values(6))?;
         let error = session.run_blocking(&[("x", &x)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        assert!(error.to_string().contains("node 'Loop_end__' (Loop)"), "{error}");
     }
     Ok(())
 }

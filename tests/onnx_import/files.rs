@@ -20,9 +20,9 @@ pub const TESTS: &[(&str, super::Free)] = &[
     ("outputs_that_do_not_exist_are_named", unknown_outputs),
 ];
 
-/// Some exporters give every free dimension the same name, a question mark.
+/// Some exporters give every free dimension the same name, a question mark, or -1.
 pub fn free_dims(backend: &Named) -> Result<(), Failed> {
-    let dims = [D::S("?"), D::S("?"), D::S("-1"), D::S("None")];
+    let dims = [D::S("?"), D::N(-1), D::S("-1"), D::S("None")];
     let inputs = vec![info("x", FLOAT, &dims)];
     let mut session =
         session(backend, net(vec![node("Neg", &["x"], &["y"])], inputs, &["y"], vec![]));
@@ -281,6 +281,7 @@ fn escapes() -> Result<(), Failed> {
         let io = matches!(location, "missing.bin" | ".");
         let expected = if io { ErrorKind::Io } else { ErrorKind::Format };
         assert_eq!(error.kind(), expected, "{location}: {error}");
+        assert!(error.to_string().contains("initializer 'w'"), "{location}: {error}");
     }
     Ok(())
 }

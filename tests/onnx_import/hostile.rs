@@ -201,6 +201,8 @@ fn structure() -> Result<(), Failed> {
     refused(net(vec![id("x", "b"), id("x", "b")], x(), &["b"], vec![]), "defined already");
     refused(net(vec![id("x", "x")], x(), &["x"], vec![]), "defined already");
     refused(net(vec![id("x", "b")], x(), &["c"], vec![]), "output 'c': nothing makes it");
+    let negative = vec![info("x", FLOAT, &[D::N(-1), D::N(-3)])];
+    refused(net(vec![id("x", "b")], negative, &["b"], vec![]), "input 'x': a dimension of -3");
     let twice = vec![info("x", FLOAT, &[]), info("x", FLOAT, &[])];
     refused(net(vec![id("x", "b")], twice, &["b"], vec![]), "given twice");
     let constants = vec![floats("w", &[1], &[1.0]), floats("w", &[1], &[1.0])];

@@ -57,6 +57,7 @@ const BODIES: &[(&str, Body)] = &[
     ("nodes_may_be_in_any_order", written::unsorted),
     ("no_function_hides_what_is_no_number", written::no_number),
     ("powers_of_any_sign_are_right", written::powers),
+    ("ends_are_aligned_as_the_producer_means", written::aligned_ends),
     ("refused_nodes_are_named_at_once", written::several_refused),
     ("refused_nodes_behind_runs_are_named_at_once", written::refused_behind_runs),
     ("random_numbers_are_new_in_every_run", random::runs),
@@ -77,6 +78,7 @@ const BODIES: &[(&str, Body)] = &[
     ("wrong_inputs_are_named", wrong_inputs_are_named),
     ("missing_operators_are_named_at_once", missing_operators),
     ("functions_are_expanded", functions_are_expanded),
+    ("a_profile_names_what_works", a_profile_names_what_works),
 ];
 
 fn main() {
@@ -189,6 +191,19 @@ fn missing_operators(backend: &Named) -> Result<(), Failed> {
     {
         assert!(text.contains(part), "{text}");
     }
+    Ok(())
+}
+
+/// The mean of a picture becomes a pool and a change of shape, which have the name of
+/// their node in common and take time or none.
+fn a_profile_names_what_works(backend: &Named) -> Result<(), Failed> {
+    let nodes = vec![node("GlobalAveragePool", &["x"], &["y"])];
+    let inputs = vec![info("x", FLOAT, &[D::N(1), D::N(2), D::N(3), D::N(3)])];
+    let mut session = session(backend, net(nodes, inputs, &["y"], Vec::new()));
+    let x = Tensor::from_f32(&[1, 2, 3, 3], &values(18))?;
+    let (_, profiles) = backend.backend.block_on(session.profile(&[("x", &x)]))?;
+    let work: Vec<_> = profiles.iter().flat_map(|profile| profile.by_operator()).collect();
+    assert!(matches!(&work[..], [(op, 1, _)] if op == "AveragePool"), "{work:?}");
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::build::*;
 use super::support::backends::Named;
 use super::{close, session};
 use libtest_mimic::Failed;
+use prost::Message;
 use wginfer::formats::onnx::proto::{GraphProto, NodeProto};
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::{Backend, ErrorKind, Tensor};
@@ -24,6 +25,26 @@ pub fn unsorted(backend: &Named) -> Result<(), Failed> {
     let x = Tensor::from_f32(&[3], &[1.0, -2.0, 0.5])?;
     let outputs = session.run_blocking(&[("x", &x)])?;
     close(&outputs[0].1.to_f32()?, &[(-1f32).exp(), 1.0, (-0.5f32).exp()]);
+    Ok(())
+}
+
+/// Three elements become four and a half: with the ends aligned, PyTorch means four by
+/// that (`torch.nn.functional.interpolate`), ONNX's own implementation the fraction.
+pub fn aligned_ends(backend: &Named) -> Result<(), Failed> {
+    let step = |length: f32| (0..4).map(|i| i as f32 * 2.0 / (length - 1.0)).collect::<Vec<_>>();
+    for (producer, length) in [("pytorch", 4.0), ("tests", 4.5)] {
+        let attributes =
+            vec![text("mode", "linear"), text("coordinate_transformation_mode", "align_corners")];
+        let nodes = vec![with(node("Resize", &["x", "", "scales"], &["y"]), attributes)];
+        let inputs = vec![info("x", FLOAT, &[D::N(3)])];
+        let mut model = model(net(nodes, inputs, &["y"], vec![floats("scales", &[1], &[1.5])]));
+        model.producer_name = producer.into();
+        let model = Model::from_bytes("test.onnx", model.encode_to_vec())?;
+        let mut session = OnnxSession::new(model, &backend.backend, OnnxOptions::default())?;
+        let x = Tensor::from_f32(&[3], &[0.0, 1.0, 2.0])?;
+        let outputs = session.run_blocking(&[("x", &x)])?;
+        close(&outputs[0].1.to_f32()?, &step(length));
+    }
     Ok(())
 }
 

@@ -93,6 +93,8 @@ pub(super) struct Step {
     pub(super) variant: String,
     /// The graph's node, for messages.
     pub(super) node: String,
+    /// Its operator.
+    pub(super) op: String,
 }
 
 impl GpuEngine {
@@ -337,6 +339,7 @@ impl Binder<'_> {
             work: dispatch.work,
             variant: dispatch.variant,
             node: self.call.node.clone(),
+            op: self.call.op.clone(),
         })
     }
 

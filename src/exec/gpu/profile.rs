@@ -3,7 +3,7 @@
 use super::run::{Sized, copy_inputs, cut, encode, sized, write_inputs};
 use super::{Given, GpuEngine, Kept};
 use crate::error::{Error, Result};
-use crate::exec::profile::{TimeSource, Timing, operators};
+use crate::exec::profile::{TimeSource, Timing};
 use crate::gpu::Purpose;
 use crate::graph::Bindings;
 use web_time::Instant;
@@ -59,11 +59,10 @@ impl GpuEngine {
                 });
             }
         }
-        let operators = operators(&self.graph);
         let first = spans.first().map_or(0.0, |(start, _)| *start);
         let timings = sized.iter().zip(&spans).map(|(sized, (start, micros))| Timing {
             node: sized.step.node.clone(),
-            op: operators.get(sized.step.node.as_str()).unwrap_or(&"").to_string(),
+            op: sized.step.op.clone(),
             kernel: sized.step.variant.clone(),
             start_us: start - first,
             micros: *micros,

@@ -6,7 +6,7 @@ use super::model::{Constant, OnnxFile, OnnxGraph, OnnxNode};
 use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, attribute_type as kind,
 };
-use super::tensor::{Tensors, info};
+use super::tensor::{Tensors, info, no_size};
 use crate::error::{Error, Result};
 use crate::formats::gguf::shown;
 use crate::onnx::{Attribute, Attributes};
@@ -45,6 +45,7 @@ impl Scope<'_> {
 pub(super) struct Converter<'m> {
     pub(super) tensors: Tensors<'m>,
     pub(super) functions: Functions<'m>,
+    producer: Arc<str>,
     nodes: usize,
 }
 
@@ -60,7 +61,8 @@ pub(super) fn file(model: &ModelProto, tensors: Tensors<'_>) -> Result<OnnxFile>
         opsets.entry(String::new()).or_insert(1);
     }
     let functions = Functions::new(&model.functions, &opsets, &name)?;
-    let mut converter = Converter { tensors, functions, nodes: 0 };
+    let producer = model.producer_name.as_str().into();
+    let mut converter = Converter { tensors, functions, producer, nodes: 0 };
     let scope = Scope { opsets: &opsets, call: None };
     let graph = converter.graph(graph, &scope, true)?;
     let metadata = model.metadata_props.iter();
@@ -110,6 +112,12 @@ impl Converter<'_> {
         scope: &Scope<'_>,
         outermost: bool,
     ) -> Result<OnnxGraph> {
+        for input in &proto.input {
+            if let Some(number) = no_size(input) {
+                let at = format!("input '{}'", shown(input.name.as_bytes()));
+                return Err(self.wrong(at, format_args!("a dimension of {number}")));
+            }
+        }
         let infos = |list: &[super::proto::ValueInfoProto]| {
             let renamed = list.iter().map(|proto| {
                 let mut info = info(proto);
@@ -201,6 +209,7 @@ impl Converter<'_> {
             outputs: renamed(&proto.output),
             attributes: Attributes::default(),
             graphs: BTreeMap::new(),
+            producer: self.producer.clone(),
             name,
         };
         Ok((node, attributes))

@@ -25,7 +25,7 @@ impl External {
     ///
     /// # Errors
     /// If the location is not a file in the model's folder, or the bytes are
-    /// not in it.
+    /// not in it. Each names the tensor, which is what `at` says.
     pub(super) fn bytes(
         &mut self,
         entries: &[StringStringEntryProto],
@@ -54,6 +54,10 @@ impl External {
         let map = self.map(location).map_err(|error| match error {
             Error::Input { expected, .. } => {
                 wrong(format!("location '{}': {expected}", shown(location.as_bytes())))
+            }
+            Error::Io { path, source } => {
+                let what = format!("{source}; {at} of {file} has its elements there");
+                Error::Io { path, source: std::io::Error::new(source.kind(), what) }
             }
             other => other,
         })?;

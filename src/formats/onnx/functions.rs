@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::formats::gguf::shown;
 use crate::onnx::Attributes;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// How deep functions may call functions.
 const DEEPEST: usize = 64;
@@ -148,5 +149,6 @@ fn copy(call: &Call<'_>, formal: &str, actual: String, opset: u32) -> OnnxNode {
         outputs: vec![actual],
         attributes: Attributes::default(),
         graphs: BTreeMap::new(),
+        producer: Arc::default(),
     }
 }

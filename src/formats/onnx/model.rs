@@ -72,6 +72,9 @@ pub struct OnnxNode {
     pub attributes: Attributes,
     /// The attributes that are graphs.
     pub graphs: BTreeMap<String, Arc<OnnxGraph>>,
+    /// The program that wrote the file, as the file has it: few nodes mean different
+    /// things to different ones.
+    pub producer: Arc<str>,
 }
 
 /// Name and type of an input or result.

@@ -281,6 +281,7 @@ fn made_of(ty: &TypeProto) -> (Form, Option<&TensorTypeProto>) {
 /// What exporters write for a dimension of any size, as if it were its name.
 const ANY: [&str; 4] = ["", "?", "-1", "None"];
 
+/// A dimension that is given as -1 is of any size as well.
 fn dims(tensor: &TensorTypeProto) -> Option<Vec<Dimension>> {
     let shape = tensor.shape.as_ref()?;
     let dim = |dim: &super::proto::DimensionProto| match (dim.dim_value, &dim.dim_param) {
@@ -291,6 +292,13 @@ fn dims(tensor: &TensorTypeProto) -> Option<Vec<Dimension>> {
         _ => Dimension::Unknown,
     };
     Some(shape.dim.iter().map(dim).collect())
+}
+
+/// A dimension that is no size: below -1, which stands for any.
+pub(super) fn no_size(proto: &ValueInfoProto) -> Option<i64> {
+    let (_, tensor) = made_of(proto.r#type.as_ref()?);
+    let shape = tensor?.shape.as_ref()?;
+    shape.dim.iter().filter_map(|dim| dim.dim_value).find(|&number| number < -1)
 }
 
 fn kind(ty: &TypeProto) -> String {

@@ -105,9 +105,8 @@ impl Order<'_> {
         reshaped(cx, taken, &[steps, batch, width])
     }
 
-    /// What a step gives to the sequences that it is still in, `before` to the others.
-    /// These count for the range that the next step's state is rounded in, in a way that
-    /// is not quite ONNX Runtime's.
+    /// What a step gives to the sequences that it is still in, `before` to the others,
+    /// or zeros.
     fn kept(
         &self,
         cx: &mut NodeCx<'_>,
@@ -154,7 +153,7 @@ fn direction(
     let [.., h, c, _] = own;
     let width = cx.extents_of(x)?.last().copied().unwrap_or(0);
     let x = order.turned(cx, x, width)?;
-    let (mut state, mut states) = ([h, c], Vec::with_capacity(order.steps));
+    let (mut state, mut ends, mut states) = ([h, c], [h, c], Vec::with_capacity(order.steps));
     for step in 0..order.steps {
         own[0] = Some(taken(cx, x, step)?);
         own[5] = state[0].map(|h| rounded(cx, h)).transpose()?;
@@ -164,15 +163,16 @@ fn direction(
             return Err(Error::internal("an LSTM without three outputs"));
         };
         states.push(order.kept(cx, step, y, None)?);
-        state =
-            [Some(order.kept(cx, step, h, state[0])?), Some(order.kept(cx, step, c, state[1])?)];
+        // A sequence that has ended has no part in the range that states are rounded in.
+        state = [Some(order.kept(cx, step, h, None)?), Some(c)];
+        ends = [Some(order.kept(cx, step, h, ends[0])?), Some(order.kept(cx, step, c, ends[1])?)];
     }
     let all = joined(cx, states, 0)?;
     let extents = cx.extents_of(all)?;
     let flat = reshaped(cx, all, &[order.steps, order.batch, extents[3]])?;
     let flat = order.turned(cx, flat, extents[3])?;
     let all = reshaped(cx, flat, &extents)?;
-    match state {
+    match ends {
         [Some(h), Some(c)] => Ok([all, h, c]),
         _ => Err(Error::internal("an LSTM without steps")),
     }

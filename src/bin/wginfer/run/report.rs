@@ -19,6 +19,8 @@ pub(super) struct Summary {
     name: String,
     ty: String,
     extents: Vec<usize>,
+    /// Whether its elements are whole numbers, which are shown without decimals.
+    whole: bool,
     count: usize,
     finite: usize,
     range: Option<(f64, f64)>,
@@ -35,9 +37,9 @@ impl Summary {
         if tensor.dtype() == DType::String {
             return Self::of_words(name, tensor);
         }
-        let values: Vec<f64> = match RefTensor::from_tensor(tensor)?.data {
-            RefData::Real(values) => values,
-            RefData::Int(values) => values.into_iter().map(|v| v as f64).collect(),
+        let (values, whole): (Vec<f64>, bool) = match RefTensor::from_tensor(tensor)?.data {
+            RefData::Real(values) => (values, false),
+            RefData::Int(values) => (values.into_iter().map(|v| v as f64).collect(), true),
         };
         let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
         let range = finite.iter().fold(None, |range: Option<(f64, f64)>, &v| {
@@ -55,6 +57,7 @@ impl Summary {
             name: name.into(),
             ty: tensor.dtype().to_string(),
             extents,
+            whole,
             count: values.len(),
             finite: finite.len(),
             range,
@@ -71,6 +74,7 @@ impl Summary {
             name: name.into(),
             ty: tensor.dtype().to_string(),
             extents: tensor.extents().to_vec(),
+            whole: false,
             count: words.len(),
             finite: words.len(),
             range: None,
@@ -87,14 +91,15 @@ impl Summary {
         fields.add("type", format_args!("{}{:?}", self.ty, self.extents));
         if let Some((low, high)) = self.range {
             let mean = number(self.mean);
-            fields.add("values", format_args!("{} to {}, mean {mean}", number(low), number(high)));
+            let (low, high) = (self.element(low), self.element(high));
+            fields.add("values", format_args!("{low} to {high}, mean {mean}"));
         }
         if self.finite < self.count {
             let wrong = self.count - self.finite;
             fields.add("not finite", format_args!("{wrong} of {}", self.count));
         }
         if !self.first.is_empty() {
-            let first: Vec<_> = self.first.iter().map(|&v| number(v)).collect();
+            let first: Vec<_> = self.first.iter().map(|&v| self.element(v)).collect();
             let more = if self.count > SHOWN { " ..." } else { "" };
             fields.add("first", format_args!("{}{more}", first.join(" ")));
         }
@@ -105,11 +110,15 @@ impl Summary {
             fields.add("first", safe(&format!("{}{more}", words.join(" "))));
         }
         if !self.largest.is_empty() {
-            let places: Vec<_> =
-                self.largest.iter().map(|(i, v)| format!("[{i}]\u{a0}{}", number(*v))).collect();
+            let place = |&(i, v): &(usize, f64)| format!("[{i}]\u{a0}{}", self.element(v));
+            let places: Vec<_> = self.largest.iter().map(place).collect();
             fields.add("largest", places.join("  "));
         }
         format!("{}\n{fields}", safe(&self.name))
+    }
+
+    fn element(&self, value: f64) -> String {
+        if self.whole { format!("{value:.0}") } else { number(value) }
     }
 
     /// The same, for programs. What is not finite is `null` there.
@@ -135,11 +144,15 @@ impl Summary {
     }
 }
 
+/// With five digits at least, however small or large it is.
 fn number(value: f64) -> String {
-    if value == value.trunc() && value.abs() < 1e9 {
+    let size = value.abs();
+    if value == value.trunc() && size < 1e9 {
         format!("{value}")
-    } else {
+    } else if (1e-3..1e9).contains(&size) {
         format!("{value:.5}")
+    } else {
+        format!("{value:.4e}")
     }
 }
 

@@ -125,6 +125,11 @@ fn coordinates(cx: &mut NodeCx<'_>, axes: usize) -> Result<Vec<Coordinates>> {
 
 type Axes = Vec<(usize, Axis)>;
 
+/// Whose `align_corners` goes by the whole number of elements that a scale gives, where
+/// ONNX's own implementation goes by the fraction: what PyTorch computes and exports
+/// with scales, and what ONNX Runtime makes of that.
+const WHOLE_LENGTHS: [&str; 3] = ["pytorch", "onnxruntime", "onnx.quantize"];
+
 fn by_scale(
     cx: &NodeCx<'_>,
     axes: &[usize],
@@ -135,14 +140,17 @@ fn by_scale(
     if scales.len() != axes.len() || scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
         return Err(cx.broken(format!("scales {scales:?} of {} axes", axes.len())));
     }
+    let whole = WHOLE_LENGTHS.iter().any(|name| cx.producer().starts_with(name));
     let of = |(i, &axis): (usize, &usize)| {
         // As the shape inference of ONNX has it, in f32.
         let to = (scales[i] * extents[axis] as f32).floor();
         if to >= 1e9 {
             return Err(cx.unsupported(format!("{to} elements along axis {axis}")));
         }
-        let (from, scale) = (extents[axis], f64::from(scales[i]));
-        Ok((axis, Axis { from, to: to as usize, scale, coordinates: coordinates(i) }))
+        let (from, coordinates) = (extents[axis], coordinates(i));
+        let aligned = whole && matches!(coordinates, Coordinates::AlignCorners) && from > 0;
+        let scale = if aligned { f64::from(to) / from as f64 } else { f64::from(scales[i]) };
+        Ok((axis, Axis { from, to: to as usize, scale, coordinates }))
     };
     axes.iter().enumerate().map(of).collect()
 }
