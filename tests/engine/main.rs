@@ -161,6 +161,7 @@ impl Answer {
                 (self.reason, self.stats) = (Some(reason), *stats);
             }
             Event::Embedded(vector) => self.vector = vector,
+            Event::Ranked(_) => unreachable!("nothing is ranked here"),
             Event::Failed(error) => self.failure = Some(error.to_string()),
         }
     }
