@@ -174,7 +174,7 @@ fn known(name: &str, kind: Kind, blocks: usize) -> bool {
     if kind.recurrent && OTHERS_RECURRENT.contains(&part) {
         return true;
     }
-    let Some((stem, end)) = part.rsplit_once('.') else { return false };
+    let (stem, end) = part.rsplit_once('.').unwrap_or((part, ""));
     let matrix = MATRICES.contains(&stem) || (kind.recurrent && RECURRENT.contains(&stem));
     let both = |names: &[&str]| names.contains(&stem) && (end == "weight" || end == "bias");
     // A norm by the mean square adds nothing.
@@ -196,7 +196,13 @@ mod tests {
     fn what_the_decoder_reads_is_known_and_nothing_else() {
         let kind = |norm| Kind { norm, recurrent: false, encoder: false, ranks: false };
         let known = |name: &str| known(name, kind(Norm::Rms), 2);
-        for name in ["token_embd.weight", "blk.1.attn_q.bias", "blk.0.ffn_gate_exps.weight"] {
+        let there = [
+            "token_embd.weight",
+            "blk.1.attn_q.bias",
+            "blk.0.ffn_gate_exps.weight",
+            "blk.1.exp_probs_b",
+        ];
+        for name in there {
             assert!(known(name), "{name}");
         }
         // Predicts tokens further ahead.
