@@ -2,9 +2,11 @@ import package::common::eight::Eight;
 import package::matmul::params::params;
 @if(experts) import package::matmul::experts::shared_row;
 
-// Reading A: [m, k], or [k, m] if `trans_a`. `a_vec4`: rows are whole vectors.
+// Reading A: [m, k], or [k, m] if `trans_a`. `a_vec4`: rows are whole vectors;
+// `a_pairs`: which are read as two words of 64 bits.
 
-@if(a_vec4) @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@if(a_vec4 && a_pairs) @group(0) @binding(1) var<storage, read> a: array<vec2<u64>>;
+@if(a_vec4 && !a_pairs) @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @if(!a_vec4) @group(0) @binding(1) var<storage, read> a: array<f32>;
 
 // Where a row starts.
@@ -24,7 +26,11 @@ fn left_row(base: u32, row: u32) -> u32 {
 
 // Four elements from `k`, a multiple of 4; zero past the end of the row.
 @if(a_vec4) fn left4(start: u32, k: u32) -> vec4<f32> {
-    let value = a[(start + k) >> 2u];
+    @if(a_pairs) let pairs = a[(start + k) >> 2u];
+    @if(a_pairs) let even = bitcast<vec2<f32>>(vec2<u32>(pairs));
+    @if(a_pairs) let odd = bitcast<vec2<f32>>(vec2<u32>(pairs >> vec2(32u)));
+    @if(a_pairs) let value = vec4<f32>(even.x, odd.x, even.y, odd.y);
+    @if(!a_pairs) let value = a[(start + k) >> 2u];
     @if(k_tail) return select(vec4<f32>(), value, k < params.k);
     @if(!k_tail) return value;
 }

@@ -115,6 +115,7 @@ impl Options {
             ("trans_a", self.trans_a),
             ("rows_b", self.rows_b),
             ("a_vec4", self.a_vec4),
+            ("a_pairs", variant.needs.int64 && self.a_vec4),
             ("k_tail", self.k_tail),
             ("quantised", self.weight.is_quantised()),
             ("activated", self.activation.is_some()),
