@@ -16,6 +16,7 @@ import package::weight::{BLOCK_LEN, GROUP_LEN, affine};
 // columns, LANES apart, and goes along k by 32. Quants are multiplied as the whole
 // numbers that they are, and sums of them with the scale of their group: that is less
 // work than to decode each element, and what 32 elements have in common is read once.
+// `handed`: each of eight lanes reads four of the 32 elements of A, and hands them to all.
 
 const_assert GROUP_LEN >= 16u;
 
@@ -33,7 +34,7 @@ struct Left {
     upper: f32,
 }
 
-fn left32(start: u32, k: u32) -> Left {
+@if(!handed) fn left32(start: u32, k: u32, lane: u32) -> Left {
     var l: Left;
     l.a0 = left4(start, k);
     l.a1 = left4(start, k + 4u);
@@ -43,6 +44,25 @@ fn left32(start: u32, k: u32) -> Left {
     l.a5 = left4(start, k + 20u);
     l.a6 = left4(start, k + 24u);
     l.a7 = left4(start, k + 28u);
+    return with_sums(l);
+}
+
+@if(handed) fn left32(start: u32, k: u32, lane: u32) -> Left {
+    let own = left4(start, k + lane * 4u);
+    var l: Left;
+    l.a0 = subgroupBroadcast(own, 0u);
+    l.a1 = subgroupBroadcast(own, 1u);
+    l.a2 = subgroupBroadcast(own, 2u);
+    l.a3 = subgroupBroadcast(own, 3u);
+    l.a4 = subgroupBroadcast(own, 4u);
+    l.a5 = subgroupBroadcast(own, 5u);
+    l.a6 = subgroupBroadcast(own, 6u);
+    l.a7 = subgroupBroadcast(own, 7u);
+    return with_sums(l);
+}
+
+fn with_sums(read: Left) -> Left {
+    var l = read;
     let ones = vec4<f32>(1.0);
     l.lower = dot((l.a0 + l.a1) + (l.a2 + l.a3), ones);
     l.upper = dot((l.a4 + l.a5) + (l.a6 + l.a7), ones);
@@ -109,6 +129,7 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
+    @if(handed) @builtin(subgroup_invocation_id) in_subgroup: u32,
 ) {
     let number = group.x + group.y * groups.x;
     if number >= params.tiles {
@@ -129,7 +150,8 @@ fn main(
     @if(!gated) let at3 = start_of(tile.b, first + 3u * LANES);
     var s = vec4<f32>();
     for (var k = 0u; k < params.k; k += 32u) {
-        let l = left32(left, k);
+        @if(handed) let l = left32(left, k, in_subgroup);
+        @if(!handed) let l = left32(left, k, lane);
         @if(!gated) {
             s += vec4<f32>(
                 right32(l, at0, k), right32(l, at1, k), right32(l, at2, k), right32(l, at3, k),

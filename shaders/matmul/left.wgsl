@@ -2,12 +2,13 @@ import package::common::eight::Eight;
 import package::matmul::params::params;
 @if(experts) import package::matmul::experts::shared_row;
 
-// Reading A: [m, k], or [k, m] if `trans_a`. `a_vec4`: rows are whole vectors;
-// `a_pairs`: which are read as two words of 64 bits.
+// Reading A: [m, k], or [k, m] if `trans_a`. `a_vec4`: rows are whole vectors.
+// `a_pairs`: words of 64 bits are read, two for a vector, or with `lanes` one.
 
+@if(lanes && a_pairs) @group(0) @binding(1) var<storage, read> a: array<u64>;
 @if(a_vec4 && a_pairs) @group(0) @binding(1) var<storage, read> a: array<vec2<u64>>;
 @if(a_vec4 && !a_pairs) @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-@if(!a_vec4) @group(0) @binding(1) var<storage, read> a: array<f32>;
+@if(!a_vec4 && !a_pairs) @group(0) @binding(1) var<storage, read> a: array<f32>;
 
 // Where a row starts.
 fn left_row(base: u32, row: u32) -> u32 {
@@ -17,10 +18,18 @@ fn left_row(base: u32, row: u32) -> u32 {
 }
 
 // One element of the row at `start`; zero past the end.
-@if(!a_vec4) fn left1(start: u32, k: u32) -> f32 {
+@if(!a_vec4 && !a_pairs) fn left1(start: u32, k: u32) -> f32 {
     @if(trans_a) let value = a[start + k * params.a_stride];
     @if(!trans_a) let value = a[start + k];
     @if(k_tail) return select(0.0, value, k < params.k);
+    @if(!k_tail) return value;
+}
+
+// Two elements from `k`, a multiple of 2; zero past the end of the row.
+@if(lanes && a_pairs) fn left2(start: u32, k: u32) -> vec2<f32> {
+    let pair = a[(start + k) >> 1u];
+    let value = bitcast<vec2<f32>>(vec2<u32>(u32(pair), u32(pair >> 32u)));
+    @if(k_tail) return select(vec2<f32>(), value, k < params.k);
     @if(!k_tail) return value;
 }
 
@@ -35,13 +44,13 @@ fn left_row(base: u32, row: u32) -> u32 {
     @if(!k_tail) return value;
 }
 
-@if(!a_vec4) fn left4(start: u32, k: u32) -> vec4<f32> {
+@if(!a_vec4 && !a_pairs) fn left4(start: u32, k: u32) -> vec4<f32> {
     return vec4<f32>(
         left1(start, k), left1(start, k + 1u), left1(start, k + 2u), left1(start, k + 3u),
     );
 }
 
 // Eight elements from `k`, a multiple of 8; zero past the end of the row.
-fn left8(start: u32, k: u32) -> Eight {
+@if(!lanes) fn left8(start: u32, k: u32) -> Eight {
     return Eight(left4(start, k), left4(start, k + 4u));
 }

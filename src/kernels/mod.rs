@@ -29,4 +29,5 @@ mod variant;
 
 pub use cpu::{CpuCx, CpuTensor, CpuTensorMut};
 pub use kernel::{Dispatch, Fault, GpuCx, Grid, Kernel, Param, Place, View};
+pub(crate) use variant::Sharing;
 pub use variant::{Language, Needs, Policy, Variant};

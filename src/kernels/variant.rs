@@ -33,6 +33,8 @@ pub struct Needs {
     pub subgroups: bool,
     /// Cooperative matrices with f16 inputs and f32 results of this size.
     pub coop: Option<u32>,
+    /// Subgroups of exactly this many invocations.
+    pub lanes: Option<u32>,
     /// 64-bit integers in shaders.
     pub int64: bool,
     /// Invocations per workgroup.
@@ -66,6 +68,11 @@ impl Needs {
         } else if self.subgroups && !caps.subgroups {
             Some("subgroup operations".into())
         } else if self
+            .lanes
+            .is_some_and(|n| (caps.min_subgroup_size, caps.max_subgroup_size) != (n, n))
+        {
+            Some(format!("subgroups of {}", self.lanes.unwrap_or(0)))
+        } else if self
             .coop
             .is_some_and(|n| caps.coop_shape(n, n, n, CoopScalar::F16, CoopScalar::F32).is_none())
         {
@@ -78,6 +85,30 @@ impl Needs {
             Some(format!("{} bytes of workgroup memory", self.workgroup_bytes))
         } else {
             None
+        }
+    }
+}
+
+/// How the lanes of a software adapter best read what all of them need: by what was
+/// measured on lavapipe and SwiftShader (`docs/performance.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// One read for all of them.
+    Alike,
+    /// Each of four lanes reads a part, in vectors, and hands it to the others.
+    Quads,
+    /// Each of eight lanes reads a number, and hands it to the others.
+    Lanes,
+}
+
+impl Sharing {
+    /// What suits a device.
+    pub(crate) fn of(caps: &DeviceCaps) -> Sharing {
+        match (caps.min_subgroup_size, caps.max_subgroup_size) {
+            _ if !caps.subgroups => Sharing::Alike,
+            (_, ..=4) => Sharing::Quads,
+            (8, 8) => Sharing::Lanes,
+            _ => Sharing::Alike,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::winograd;
 use crate::error::{Error, Result};
 use crate::gpu::ConstValue::U32;
 use crate::gpu::ShaderRequest;
-use crate::kernels::{GpuCx, Language, Needs, Variant};
+use crate::kernels::{GpuCx, Language, Needs, Sharing, Variant};
 use crate::ops::conv::geometry::{Axis, Geometry};
 use crate::ops::elementwise::Unary;
 
@@ -15,6 +15,7 @@ const NEEDS: Needs = Needs {
     f16: false,
     subgroups: false,
     coop: None,
+    lanes: None,
     int64: false,
     invocations: 1,
     workgroup_bytes: 0,
@@ -48,6 +49,34 @@ pub const VARIANTS: &[Variant] = &[
         needs: Needs { invocations: 8, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    // Each of eight lanes reads the weights of a channel for all eight.
+    Variant {
+        name: "lanes_8",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["channels_8", "lanes"],
+        needs: Needs { subgroups: true, lanes: Some(8), invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    Variant {
+        name: "lanes_16",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["channels_8", "channels_16", "lanes"],
+        needs: Needs { subgroups: true, lanes: Some(8), invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    Variant {
+        name: "lanes_32",
+        shader: "conv/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["channels_8", "channels_16", "channels_32", "lanes"],
+        needs: Needs { subgroups: true, lanes: Some(8), invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
     },
     // Each of four lanes reads the weights of a channel for all four.
     Variant {
@@ -156,14 +185,12 @@ pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'sta
     let software = cx.caps.is_software();
     let outputs = samples.saturating_mul(g.plane_out() as u64);
     let tiles = outputs.div_ceil(64) * (g.m as u64).div_ceil(64) * g.groups as u64;
-    let winograd = software && winograd && pays(g, outputs);
-    let quads = cx.caps.subgroups && cx.caps.max_subgroup_size <= 4;
-    let direct = direct(g, samples, quads).filter(|_| !winograd);
+    let sharing = Sharing::of(cx.caps);
+    let winograd = software && winograd && pays(g, outputs) && sharing != Sharing::Lanes;
+    let direct = direct(g, samples, sharing).filter(|_| !winograd);
     let suits = |v: &Variant| match v.name {
-        "direct_8" | "direct_16" | "direct_32" | "quads_8" | "quads_32" => {
-            software && direct == Some(v.name)
-        }
         "winograd" => winograd,
+        _ if v.features.contains(&"channels_8") => software && direct == Some(v.name),
         "planes" => software && g.m < FEW,
         "planes_64" => g.m < FEW,
         "depthwise" => software && g.m < FEW,
@@ -192,18 +219,22 @@ fn pays(g: &Geometry, outputs: u64) -> bool {
 
 /// The variant by which a software adapter computes several channels at once, if it
 /// should. What is read for a tile is read for all its channels; those past the end
-/// are computed in vain, and larger tiles take longer to compile. With `quads`, loads are
-/// dear enough for lanes to share them.
-fn direct(g: &Geometry, samples: u64, quads: bool) -> Option<&'static str> {
+/// are computed in vain, and larger tiles take longer to compile. Where all lanes share
+/// reads, and rows of the window have one tap or three, 16 channels are enough.
+fn direct(g: &Geometry, samples: u64, sharing: Sharing) -> Option<&'static str> {
     const SMALL: u64 = 1 << 21;
     if g.m < FEW {
         return None;
     }
     let outputs = samples.saturating_mul((g.plane_out() * g.groups * g.m) as u64);
     let small = outputs.saturating_mul((g.c * g.taps()) as u64) < SMALL;
-    let tiles: &[_] = match quads {
-        true => &[(8, "quads_8"), (32, "quads_32")],
-        false => &[(8, "direct_8"), (16, "direct_16"), (32, "direct_32")],
+    let [.., row] = g.three();
+    let written = !g.transposed && matches!(row.kernel, 1 | 3);
+    let tiles: &[_] = match sharing {
+        Sharing::Quads => &[(8, "quads_8"), (32, "quads_32")],
+        Sharing::Alike => &[(8, "direct_8"), (16, "direct_16"), (32, "direct_32")],
+        Sharing::Lanes if written => &[(8, "lanes_8"), (16, "lanes_16")],
+        Sharing::Lanes => &[(8, "lanes_8"), (16, "lanes_16"), (32, "lanes_32")],
     };
     let cost = |size: usize| g.m.div_ceil(size) * (size + 8);
     let fits = tiles.iter().filter(|(size, _)| *size == 8 || !small);
@@ -293,8 +324,8 @@ impl Options {
             request = request.with(*name, *value);
         }
         let direct = variant.shader == "conv/direct";
-        let quads = variant.features.contains(&"quads");
         let planes = variant.shader == "conv/planes";
+        let written = direct && self.taps == 3 && !self.transposed;
         let flags = [
             ("bias", self.bias),
             ("residual", self.residual),
@@ -305,7 +336,7 @@ impl Options {
             ("point", self.point && direct && !self.fours),
             ("fours", self.fours && direct),
             ("sliding", self.sliding && direct),
-            ("taps_3", self.taps == 3 && quads && !self.transposed),
+            ("taps_3", written),
             ("stride_2", !self.sliding && planes),
             ("taps_5", self.taps >= 5 && planes),
             ("taps_7", self.taps >= 7 && planes),

@@ -114,7 +114,7 @@ impl Options {
             ("staged", self.staged),
             ("trans_a", self.trans_a),
             ("rows_b", self.rows_b),
-            ("a_vec4", self.a_vec4),
+            ("a_vec4", self.a_vec4 && !variant.features.contains(&"lanes")),
             ("a_pairs", variant.needs.int64 && self.a_vec4),
             ("k_tail", self.k_tail),
             ("quantised", self.weight.is_quantised()),

@@ -222,6 +222,12 @@ fn the_choice_follows_rows_device_and_policy() {
     let pairs = DeviceCaps { int64: true, ..soft.clone() };
     assert_eq!(name(chosen(1, 512, &pairs, false, None)), "matmul/blocks_pairs_1x4");
     assert_eq!(name(chosen(16, 512, &pairs, false, None)), "matmul/direct_pairs_8x4");
+    let eight =
+        DeviceCaps { min_subgroup_size: 8, max_subgroup_size: 8, int64: true, ..soft.clone() };
+    assert_eq!(name(chosen(1, 512, &eight, false, None)), "matmul/blocks_lanes_pairs_1x4");
+    assert_eq!(name(chosen(16, 512, &eight, false, None)), "matmul/lanes_pairs_8x4");
+    assert_eq!(name(chosen(512, 1536, &eight, false, None)), "matmul/lanes_pairs_16x4");
+    assert!(chosen(16, 512, &pairs, false, Some("lanes_8x4")).is_err());
     let narrow = DeviceCaps { max_subgroup_size: 4, ..soft.clone() };
     assert_eq!(name(chosen(16, 512, &narrow, false, None)), "matmul/direct_8x8");
     assert_eq!(name(chosen(128, 1536, &narrow, false, None)), "matmul/quads_32x8");

@@ -4,7 +4,7 @@ use super::request::{Meeting, in_groups, in_pairs, meeting};
 use crate::error::Result;
 use crate::gpu::ConstValue::U32;
 use crate::gpu::DeviceCaps;
-use crate::kernels::{GpuCx, Language, Needs, Variant};
+use crate::kernels::{GpuCx, Language, Needs, Sharing, Variant};
 use crate::tensor::DType;
 use Language::{Msl, Spirv};
 
@@ -15,6 +15,7 @@ const NEEDS: Needs = Needs {
     f16: false,
     subgroups: false,
     coop: None,
+    lanes: None,
     int64: false,
     invocations: 1,
     workgroup_bytes: 0,
@@ -38,6 +39,25 @@ pub static VARIANTS: &[Variant] = &[
         consts: &[("LANES", U32(8))],
         features: &["body_pairs"],
         needs: Needs { int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    // The same where each of eight lanes reads elements of A for all eight.
+    Variant {
+        name: "blocks_lanes_1x4",
+        shader: "matmul/blocks",
+        consts: &[("LANES", U32(8))],
+        features: &["handed"],
+        needs: Needs { subgroups: true, lanes: Some(8), int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    Variant {
+        name: "blocks_lanes_pairs_1x4",
+        shader: "matmul/blocks",
+        consts: &[("LANES", U32(8))],
+        features: &["handed", "body_pairs"],
+        needs: Needs { subgroups: true, lanes: Some(8), int64: true, invocations: 8, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old"],
     },
@@ -97,6 +117,52 @@ pub static VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
+    // Each of eight lanes reads elements of A for all eight.
+    Variant {
+        name: "lanes_8x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_8", "lanes"],
+        needs: Needs { subgroups: true, lanes: Some(8), int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    Variant {
+        name: "lanes_pairs_8x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_8", "lanes", "body_pairs"],
+        needs: Needs { subgroups: true, lanes: Some(8), int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    Variant {
+        name: "lanes_16x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_8", "rows_16", "lanes"],
+        needs: Needs { subgroups: true, lanes: Some(8), int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    Variant {
+        name: "lanes_pairs_16x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_8", "rows_16", "lanes", "body_pairs"],
+        needs: Needs { subgroups: true, lanes: Some(8), int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    Variant {
+        name: "lanes_32x4",
+        shader: "matmul/direct",
+        consts: &[("LANES", U32(8))],
+        features: &["rows_8", "rows_16", "rows_32", "lanes"],
+        needs: Needs { subgroups: true, lanes: Some(8), int64: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
     // Each of four lanes reads a row of A for all four.
     Variant {
         name: "quads_32x8",
@@ -134,6 +200,7 @@ pub static VARIANTS: &[Variant] = &[
             f16: true,
             subgroups: true,
             coop: Some(16),
+            lanes: None,
             int64: false,
             invocations: 128,
             workgroup_bytes: 24592,
@@ -152,6 +219,7 @@ pub static VARIANTS: &[Variant] = &[
             f16: true,
             subgroups: true,
             coop: Some(8),
+            lanes: None,
             int64: false,
             invocations: 32,
             workgroup_bytes: 8208,
@@ -237,7 +305,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
                 Some(_) => shape.buffers <= MOST_BUFFERS,
                 None => false,
             })
-            && (!v.needs.int64 || shape.in_pairs())
+            && (!v.features.contains(&"body_pairs") || shape.in_pairs())
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
                 "matmul/blocks" => in_groups(shape.weight) && shape.rows_b,
@@ -269,8 +337,8 @@ fn iterations(variant: &Variant, k: u64) -> u64 {
 /// The name of the variant for a software adapter. Larger tiles read less and
 /// take longer to compile: up to a second, which small products never win back.
 /// What SwiftShader reads is dear, so its tiles are large and its lanes share what they
-/// read of A; lavapipe reads A once for all lanes, so that many rows cost it little. Few rows by a quantised weight are
-/// fastest there with the smallest tile: it leaves few rows out and compiles soonest,
+/// read of A, as those of a new lavapipe do. Few rows by a quantised weight are fastest
+/// on lavapipe with the smallest tile: it leaves few rows out and compiles soonest,
 /// before the first answer of a language model.
 fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     const SMALL: u64 = 1 << 22;
@@ -278,16 +346,25 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
     let pairs = caps.int64 && shape.in_pairs();
     let quantised = shape.weight.is_quantised();
+    let sharing = Sharing::of(caps);
+    let lanes = caps.int64 && sharing == Sharing::Lanes;
     match shape.m {
+        ..=1 if lanes && pairs && quantised => "blocks_lanes_pairs_1x4",
+        ..=1 if lanes && in_groups(shape.weight) => "blocks_lanes_1x4",
         ..=1 if pairs && quantised => "blocks_pairs_1x4",
         ..=1 if pairs => "direct_pairs_1x4",
-        2..=MODEST if pairs && quantised => "direct_pairs_8x4",
         ..=1 if in_groups(shape.weight) => "blocks_1x4",
         ..=1 => "direct_1x4",
-        2..=MODEST if quantised && caps.max_subgroup_size > 4 => "direct_8x4",
-        2..=16 => "direct_8x8",
+        ..=MODEST if quantised && pairs && lanes => "lanes_pairs_8x4",
+        ..=MODEST if quantised && pairs => "direct_pairs_8x4",
+        ..=16 if quantised && lanes => "lanes_8x4",
+        ..=MODEST if quantised && lanes => "lanes_16x4",
+        ..=MODEST if quantised && sharing == Sharing::Alike => "direct_8x4",
+        ..=16 => "direct_8x8",
         _ if products.saturating_mul(shape.matrices) < SMALL => "direct_8x8",
-        _ if caps.subgroups && caps.max_subgroup_size <= 4 => "quads_32x8",
+        _ if sharing == Sharing::Quads => "quads_32x8",
+        _ if lanes && pairs => "lanes_pairs_16x4",
+        _ if lanes => "lanes_32x4",
         _ => "direct_32x4",
     }
 }

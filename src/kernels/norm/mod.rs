@@ -20,6 +20,7 @@ const ROW: Needs = Needs {
     f16: false,
     subgroups: false,
     coop: None,
+    lanes: None,
     int64: false,
     invocations: 128,
     workgroup_bytes: 512,

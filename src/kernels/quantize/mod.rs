@@ -18,7 +18,15 @@ pub const FAMILY: &str = "quantize";
 const RUN_ON: &[&str] = &["lavapipe", "lavapipe-old", "swiftshader"];
 
 const fn needs(invocations: u32, workgroup_bytes: u32) -> Needs {
-    Needs { f16: false, subgroups: false, coop: None, int64: false, invocations, workgroup_bytes }
+    Needs {
+        f16: false,
+        subgroups: false,
+        coop: None,
+        lanes: None,
+        int64: false,
+        invocations,
+        workgroup_bytes,
+    }
 }
 
 /// What there is for conversions, for ranges and for products.

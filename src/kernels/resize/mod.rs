@@ -25,6 +25,7 @@ const fn variant(name: &'static str, shader: &'static str) -> Variant {
             f16: false,
             subgroups: false,
             coop: None,
+            lanes: None,
             int64: false,
             invocations: 64,
             workgroup_bytes: 0,

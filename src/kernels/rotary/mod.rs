@@ -22,6 +22,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
         f16: false,
         subgroups: false,
         coop: None,
+        lanes: None,
         int64: false,
         invocations: 64,
         workgroup_bytes: 0,

@@ -21,6 +21,7 @@ const NEEDS: Needs = Needs {
     f16: false,
     subgroups: false,
     coop: None,
+    lanes: None,
     int64: false,
     invocations: 8,
     workgroup_bytes: 0,

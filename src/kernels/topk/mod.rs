@@ -18,6 +18,7 @@ const NEEDS: Needs = Needs {
     f16: false,
     subgroups: false,
     coop: None,
+    lanes: None,
     int64: false,
     invocations: 64,
     workgroup_bytes: 1024,
