@@ -321,7 +321,8 @@ def tokens_of(vocabulary):
 
 def write(path, model, values):
     writer = gguf.GGUFWriter(path, model.architecture)
-    add = {int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool}
+    add = {int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool,
+           list: writer.add_array}
     for key, value in model.keys.items():
         add[type(value)](f"{model.architecture}.{key}", value)
     for key, field in vocabulary_of(model.vocabulary).fields.items():

@@ -321,6 +321,30 @@ def large_mixtures():
     yield "dbrx", dbrx.experts(inner=FEED).key(
         attention__clamp_kqv=0.8, attention__layer_norm_epsilon=1e-5).without(
             "attention.layer_norm_rms_epsilon")
+    yield "arctic", Model().split().norms("ffn_norm_exps").gated(feed=WIDTH).experts(inner=FEED)
+    cohere = lambda: Model(blocks=4).each("attn_q", "attn_k", "attn_v", "attn_output").norms(
+        "attn_norm").gated(blocks=[0]).experts(shared=EXPERT, blocks=[1, 2, 3]).key(
+            leading_dense_block_count=1, expert_shared_count=1, attention__sliding_window=5,
+            logit_scale=0.6)
+    yield "cohere2moe", cohere().key(attention__layer_norm_epsilon=1e-5).without(
+        "attention.layer_norm_rms_epsilon")
+    yield "cohere2moe--rms", cohere().key(
+        expert_weights_norm=True, expert_weights_scale=1.5, expert_gating_func=1,
+        attention__sliding_window_pattern=2)
+    # Embeddings are so large with the scales that Grok has without keys that GELU's
+    # table counts for little.
+    yield "grok", Model().split().norms("attn_output_norm", "layer_output_norm").gated().experts()
+    yield "grok--1", Model().split().norms("attn_output_norm", "layer_output_norm").experts(
+        inner=FEED).key(embedding_scale=60.0, logit_scale=0.5, attn_logit_softcapping=20.0,
+                        attention__output_scale=0.2)
+    plamo = Model(blocks=4).each("attn_qkv", "attn_output").head_norms().norms(
+        "attn_norm", "ffn_norm").each(ffn_up=(2 * FEED, WIDTH), ffn_down=(WIDTH, FEED))
+    for block in range(4):
+        for name in "post_attention_norm", "post_ffw_norm":
+            plamo.tensors[f"blk.{block}.{name}"] = (WIDTH,)
+    yield "plamo3", plamo.key(
+        attention__sliding_window=5, attention__sliding_window_pattern=2,
+        rope__freq_base_swa=300.0)
     yield "mellum", Model(blocks=4).split().head_norms().experts().key(
         attention__sliding_window=5, rope__scaling__type="yarn", rope__scaling__factor=4.0,
         rope__scaling__original_context_length=64)

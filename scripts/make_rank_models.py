@@ -42,6 +42,12 @@ def models():
     yield "bert", with_classifier(encoders.bert(CLS))
     yield "bert--xlm", with_classifier(encoders.bert(CLS, "unigram"))
     yield "modern-bert", with_classifier(encoders.modern(), norm=True, bias=False)
+    # A decoder's score is the probability of the first label; its file says how texts
+    # come together, here as BERT has it.
+    causal = encoders.like_llama("qwen3", RANK)
+    causal.keys |= {"attention.causal": True, "classifier.output_labels": ["yes", "no"]}
+    causal.each(["attn_q_norm", "attn_k_norm"], {}, norm_biases=False)
+    yield "qwen3", with_classifier(causal, labels=2, hidden=False, bias=False)
 
 
 def pairs_of(vocabulary):
@@ -54,7 +60,7 @@ def pairs_of(vocabulary):
     return made
 
 
-def scores_of(modules, path, tokens):
+def scores_of(modules, path, tokens, labels):
     folder = path.parent
     (folder / "texts.json").write_text(json.dumps(tokens))
     done = subprocess.run(
@@ -63,7 +69,9 @@ def scores_of(modules, path, tokens):
     if done.returncode != 0:
         raise SystemExit(f"{path.name}: llama.cpp: {done.stderr}")
     given = [one["vector"][0] for one in json.loads((folder / "out.json").read_text())]
-    # node-llama-cpp makes probabilities of what llama.cpp gives.
+    if labels > 1:
+        return given
+    # node-llama-cpp makes a probability of what llama.cpp gives, where it is none.
     return [math.log(p) - math.log1p(-p) for p in given]
 
 
@@ -81,9 +89,13 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "model.gguf"
             encoders.write(path, model, values)
-            scores = scores_of(given.modules, path, tokens)
+            labels, _ = model.tensors["cls.output.weight"]
+            scores = scores_of(given.modules, path, tokens, labels)
             keys = list(keys_of(path))
         keys += [[f"tokenizer.ggml.add_{end}_token", "BOOL", True] for end in ("bos", "eos")]
+        if name == "qwen3":
+            template = "[CLS]{query}[SEP]{document}[SEP]"
+            keys.append(["tokenizer.chat_template.rerank", "STRING", template])
         recipe = dict(
             vocabulary=model.vocabulary, keys=keys, tensors=listed, fixed={}, sum=total,
             query=QUERY, texts=encoders.TEXTS, ids=tokens,

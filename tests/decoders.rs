@@ -17,11 +17,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use support::backends::{self, Named};
 use support::recipe::Recipe;
-use wginfer::DType;
 use wginfer::formats::gguf::{GgufFile, GgufWriter};
-use wginfer::lm::spec::architectures;
+use wginfer::lm::spec::{DecoderSpec, architectures};
 use wginfer::lm::tokenizer::{EncodeOptions, Tokenizer};
 use wginfer::lm::{LanguageModel, ModelOptions};
+use wginfer::{DType, Error};
 
 /// The largest relative L2 of logits in f32.
 const TOLERANCE: f64 = 1e-4;
@@ -103,7 +103,34 @@ fn main() {
         all_are_in(&recipes(), "model of mixed types")
     }));
     trials.push(Trial::test("decoders::every_type_is_in_a_mix", every_type_is_in_a_mix));
+    trials.push(Trial::test("decoders::what_is_no_language_model_is_told", refuses));
     backends::conclude(&arguments, trials);
+}
+
+/// Files that people take for a language model by mistake.
+fn refuses() -> Result<(), Failed> {
+    let files: [(&[(&str, &str)], &str); 7] = [
+        (&[("general.architecture", "clip")], "mmproj"),
+        (&[("general.type", "mmproj"), ("general.architecture", "clip")], "mmproj"),
+        (&[("general.type", "adapter"), ("general.architecture", "llama")], "adapter"),
+        (&[("general.type", "imatrix")], "not a model"),
+        (&[("general.architecture", "dream")], "denoises"),
+        (&[("general.architecture", "t5")], "encoder"),
+        (&[("general.architecture", "zorbium")], "known: llama, "),
+    ];
+    for (keys, told) in files {
+        let mut writer = GgufWriter::new();
+        for (key, value) in keys {
+            writer.metadata(key, *value)?;
+        }
+        let file = GgufFile::parse(writer.to_bytes()?, "m.gguf")?;
+        let error = DecoderSpec::from_gguf(&file).err().ok_or("a model of nothing")?;
+        let right = matches!(error, Error::Unsupported { .. }) && error.to_string().contains(told);
+        if !right {
+            return Err(format!("{keys:?}: {error}").into());
+        }
+    }
+    Ok(())
 }
 
 /// The models there are: an architecture, or one of its forms behind two dashes.

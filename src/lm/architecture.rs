@@ -6,11 +6,13 @@
 
 mod encoders;
 mod known;
+mod recurrent;
+mod refused;
 
 pub(super) use encoders::ENCODERS;
-pub(super) use known::KNOWN;
+pub(super) use refused::why_refused;
 
-use super::experts::Gate;
+use super::experts::{Beside, Gate};
 use super::recurrent::{Recurrence, Recurring};
 use super::spec::{Clamp, Norm};
 use crate::ops::elementwise::Unary;
@@ -42,6 +44,8 @@ pub(super) enum Unrotated {
     Each(usize),
     /// Those that see the whole sequence where others have a window.
     Unwindowed,
+    /// The same, but for the first ones, which have no experts where others do.
+    UnwindowedBehindLead,
     /// Each `n`th, unless the file gives a window of 0.
     EachUnlessWindowIsZero(usize),
     /// All, if the file's `rope.scaling.finetuned` is false.
@@ -125,6 +129,17 @@ pub(super) struct FixedScales {
     pub(super) depth: f32,
     /// Logits are multiplied with this over the width.
     pub(super) base: f32,
+}
+
+/// Scales where the file gives none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct DefaultScales {
+    /// What embeddings are multiplied with.
+    pub(super) embedding: f32,
+    /// What scores are multiplied with, which such files call `attention.output_scale`.
+    pub(super) scores: f32,
+    /// What logits are multiplied with.
+    pub(super) logits: f32,
 }
 
 /// An architecture: where its block differs from Llama's.
@@ -214,9 +229,8 @@ pub(super) struct Architecture {
     /// Whether blocks are told of tokens by embeddings of their own, and the last ones
     /// read the keys and values of others.
     pub(super) told: bool,
-    /// Whether blocks with experts have a feed-forward layer beside them, each with norms
-    /// of its own.
-    pub(super) experts_beside: bool,
+    /// What blocks with experts have beside them.
+    pub(super) beside: Beside,
     /// Whether blocks have a feed-forward layer behind what tokens learn of each other
     /// by; otherwise a block is one or the other.
     pub(super) feeds: bool,
@@ -227,10 +241,22 @@ pub(super) struct Architecture {
     /// Whether the residual stream itself is normalised, behind attention and behind the
     /// feed-forward layer.
     pub(super) stream_norms: bool,
+    /// Scales of files that give none.
+    pub(super) default_scales: Option<DefaultScales>,
+    /// Whether the sum of the chosen experts and the shared one is halved.
+    pub(super) shared_halved: bool,
+    /// Whether values are normalised by their mean square where the file has the
+    /// epsilon of that and no other.
+    pub(super) either_norm: bool,
 }
 
 impl Architecture {
     pub(super) fn named(name: &str) -> Option<&'static Architecture> {
-        KNOWN.iter().chain(ENCODERS).find(|known| known.name == name)
+        decoders().chain(ENCODERS).find(|known| known.name == name)
     }
+}
+
+/// The decoders this version knows.
+pub(super) fn decoders() -> impl Iterator<Item = &'static Architecture> {
+    known::KNOWN.iter().chain(recurrent::RECURRENT)
 }

@@ -15,6 +15,7 @@ mod whole;
 pub use choice::MOST;
 pub(crate) use whole::build_whole;
 
+use super::experts::Beside;
 use super::latent::Latent;
 use super::layers::{Mixer, Rotation};
 use super::spec::{DecoderSpec, Norm};
@@ -298,7 +299,8 @@ impl<'a> Blocks<'a> {
         };
         let mut attended = self.mixed(index, read)?;
         if spec.post_norms {
-            attended = self.norm(index, "post_attention_norm", attended)?;
+            let name = self.first_there(index, ["attn_output_norm", "post_attention_norm"])?;
+            attended = self.norm(index, name, attended)?;
         }
         let attended = self.scaled("residual_scale", attended, spec.residual_scale)?;
         let stream = self.g.add(x, attended)?;
@@ -311,12 +313,13 @@ impl<'a> Blocks<'a> {
             (false, Some(name)) => self.norm(index, name, stream)?,
             (false, None) => stream,
         };
-        let mut fed = match self.has_both(index)? {
-            true => self.fed_twice(index, read, stream)?,
-            false => self.fed(index, read, x)?,
+        let mut fed = match self.beside(index)? {
+            Beside::Nothing => self.fed(index, read, x)?,
+            beside => self.fed_twice(index, beside, [read, stream, x])?,
         };
         if spec.post_norms {
-            fed = self.norm(index, "post_ffw_norm", fed)?;
+            let name = self.first_there(index, ["layer_output_norm", "post_ffw_norm"])?;
+            fed = self.norm(index, name, fed)?;
         }
         let fed = self.scaled("residual_scale", fed, spec.residual_scale)?;
         self.g.add(stream, fed)
@@ -391,6 +394,12 @@ impl<'a> Blocks<'a> {
             false if !spec.pre_norms || spec.parallel => None,
             false => Some("ffn_norm"),
         })
+    }
+
+    /// The name of a norm that has two in files.
+    fn first_there(&self, block: usize, names: [&'static str; 2]) -> Result<&'static str> {
+        let [first, second] = names;
+        Ok(if self.has(block, &format!("{first}.weight"))? { first } else { second })
     }
 
     pub(in crate::lm) fn norm(&mut self, block: usize, name: &str, x: ValueId) -> Result<ValueId> {

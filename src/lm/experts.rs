@@ -26,13 +26,30 @@ pub struct Experts {
     pub weighs_inputs: bool,
     /// Whether the router reads what the block reads, before any norm.
     pub early: bool,
-    /// Whether a feed-forward layer is beside them, each with norms of its own, and the
-    /// router reads what is not normalised with weights.
-    pub beside: bool,
+    /// What is beside them.
+    pub beside: Beside,
+    /// Whether the sum of those chosen and of the one that all share is halved.
+    pub shared_halved: bool,
     /// What the weights are multiplied with.
     pub scale: Option<f32>,
     /// Groups of experts, of which some are chosen first.
     pub groups: Option<Groups>,
+}
+
+/// What a block with experts has beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// At most an expert that all tokens share.
+    Nothing,
+    /// A feed-forward layer. Both have norms of their own, and the router reads what is
+    /// not normalised with weights (Gemma 4).
+    Normed,
+    /// A feed-forward layer. The experts read what the block reads, in a norm of their
+    /// own (Arctic).
+    OfInput,
+    /// A feed-forward layer that reads the same, where the file has one; the sum is
+    /// multiplied with the root of a half (Grok).
+    Halved,
 }
 
 /// Groups of experts: only those of the best groups are chosen from.
@@ -100,7 +117,8 @@ impl Experts {
             normalised: normalised.unwrap_or(routing.normalised),
             weighs_inputs: routing.weighs_inputs,
             early: architecture.early_router,
-            beside: architecture.experts_beside,
+            beside: architecture.beside,
+            shared_halved: architecture.shared_halved,
             scale: keys.scale("expert_weights_scale")?,
             groups,
         }))
@@ -141,31 +159,55 @@ impl Blocks<'_> {
         self.experts_chosen_by(block, x, if early { input } else { x })
     }
 
-    /// Whether a block has a feed-forward layer beside its experts.
-    pub(super) fn has_both(&self, block: usize) -> Result<bool> {
-        let beside = self.spec.experts.as_ref().is_some_and(|experts| experts.beside);
-        Ok(beside && self.has_experts(block)?)
+    /// What a block has beside its experts.
+    pub(super) fn beside(&self, block: usize) -> Result<Beside> {
+        let beside = self.spec.experts.as_ref().map_or(Beside::Nothing, |experts| experts.beside);
+        let there = match beside {
+            Beside::Halved => self.has(block, "ffn_up.weight")?,
+            _ => true,
+        };
+        Ok(if there && self.has_experts(block)? { beside } else { Beside::Nothing })
     }
 
-    /// A feed-forward layer and experts side by side (Gemma 4): the layer reads `x`, the
-    /// experts and their router the residual `stream`, all normalised differently.
+    /// A feed-forward layer and experts side by side: the layer reads `x`, which is the
+    /// residual `stream` normalised; `input` is what the block reads.
     pub(super) fn fed_twice(
         &mut self,
         block: usize,
-        x: ValueId,
-        stream: ValueId,
+        beside: Beside,
+        [x, stream, input]: [ValueId; 3],
     ) -> Result<ValueId> {
-        let width = self.spec.width;
         let fed = self.feed_forward(block, x)?;
-        let fed = self.norm(block, "post_ffw_norm_1", fed)?;
+        match beside {
+            Beside::Normed => {
+                let fed = self.norm(block, "post_ffw_norm_1", fed)?;
+                let chosen = self.chosen_of_stream(block, stream)?;
+                self.g.add(fed, chosen)
+            }
+            Beside::OfInput => {
+                let read = self.norm(block, "ffn_norm_exps", input)?;
+                let chosen = self.experts_chosen_by(block, read, read)?;
+                self.g.add(fed, chosen)
+            }
+            Beside::Halved | Beside::Nothing => {
+                let chosen = self.experts_chosen_by(block, x, x)?;
+                let sum = self.g.add(fed, chosen)?;
+                self.scaled("root_of_half", sum, Some(std::f32::consts::FRAC_1_SQRT_2))
+            }
+        }
+    }
+
+    /// What experts give of the residual stream, and their router, each with norms of
+    /// its own ([`Beside::Normed`]).
+    fn chosen_of_stream(&mut self, block: usize, stream: ValueId) -> Result<ValueId> {
+        let width = self.spec.width;
         let read = self.norm(block, "pre_ffw_norm_2", stream)?;
         let router = self.bare_norm(stream, width)?;
         let router = self.scaled("router.width", router, Some(1.0 / (width as f32).sqrt()))?;
         let scale = self.named(&format!("blk.{block}.ffn_gate_inp.scale"), &[width])?;
         let router = self.g.mul(router, scale)?;
         let chosen = self.experts_chosen_by(block, read, router)?;
-        let chosen = self.norm(block, "post_ffw_norm_2", chosen)?;
-        self.g.add(fed, chosen)
+        self.norm(block, "post_ffw_norm_2", chosen)
     }
 
     /// [`Self::experts`], whose router reads something else.
@@ -212,6 +254,9 @@ impl Blocks<'_> {
         if self.has(block, SHARED_INNER)? {
             let shared = self.shared_expert(block, given)?;
             sum = self.g.add(sum, shared)?;
+            if experts.shared_halved {
+                sum = self.scaled("half", sum, Some(0.5))?;
+            }
         }
         let [sequences, query] = self.flat.clone();
         let shape = [sequences, query, width.into()];
@@ -314,11 +359,11 @@ impl Blocks<'_> {
         let (count, width) = (experts.count, self.spec.width);
         let scores = match experts.beside {
             // What a file calls a scale there is of another kind.
-            true => {
+            Beside::Normed => {
                 let matrix = self.weight(block, "ffn_gate_inp", &[count, width])?;
                 self.g.linear(x, matrix, None)?
             }
-            false => self.linear(block, "ffn_gate_inp", x, count, width)?,
+            _ => self.linear(block, "ffn_gate_inp", x, count, width)?,
         };
         let scores = match experts.gate {
             Gate::Softmax => self.g.softmax(scores, -1)?,

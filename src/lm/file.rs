@@ -194,8 +194,10 @@ impl ModelFile {
 
     /// A tensor by its name; `None` if there is none.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
-        // Files of Falcon-H1 and of Hunyuan 3 have one name without its end.
-        let norm = name.strip_suffix(".weight").filter(|bare| bare.ends_with(".ffn_norm"));
+        // Files of Falcon-H1, Hunyuan 3 and PLaMo 3 have such names without their ends.
+        const NORMS: [&str; 3] = [".ffn_norm", ".post_attention_norm", ".post_ffw_norm"];
+        let of_norm = |bare: &&str| NORMS.iter().any(|end| bare.ends_with(end));
+        let norm = name.strip_suffix(".weight").filter(of_norm);
         let choice = name.strip_suffix(".bias").filter(|bare| bare.ends_with(".exp_probs_b"));
         let bare = norm.or(choice);
         let names = [Some(name), bare];

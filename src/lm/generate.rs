@@ -203,7 +203,8 @@ pub struct Generation<'m> {
     done: bool,
 }
 
-/// Ends a generation from another thread, before its next token.
+/// Ends a generation from another thread, before its next token or the next part of a
+/// long prompt.
 #[derive(Debug, Clone, Default)]
 pub struct Canceller(Arc<AtomicBool>);
 
@@ -320,7 +321,12 @@ impl Generation<'_> {
         if let Some(kept) = self.text.forget(self.model.context()) {
             self.cached = Some(if self.model.spec().goes_back() { kept } else { 0 });
         }
-        let Some(piece) = self.next_token().await? else {
+        let begun = Instant::now();
+        let first = self.cached.is_none();
+        let Some(cached) = self.caught_up().await? else {
+            return Ok(self.finish(FinishReason::Cancelled));
+        };
+        let Some(piece) = self.next_token(cached, begun, first).await? else {
             return Ok(self.finish(FinishReason::End));
         };
         self.stats.tokens += 1;
@@ -343,13 +349,27 @@ impl Generation<'_> {
         }
     }
 
-    async fn next_token(&mut self) -> Result<Option<Piece>> {
-        let begun = Instant::now();
-        let first = self.cached.is_none();
+    /// Computes what of the text is not in the cache, but for the last step, and gives
+    /// how much is then; `None` where it was cancelled on the way.
+    async fn caught_up(&mut self) -> Result<Option<usize>> {
         let cached = match self.cached {
             Some(cached) => cached,
             None => self.prepare().await?,
         };
+        let goes_on = || !self.canceller.asked();
+        let filled = self.model.fill(&self.text.fed()[cached..], cached, goes_on).await?;
+        self.cached = Some(cached + filled);
+        Ok(self.cached.filter(|_| !self.canceller.asked()))
+    }
+
+    /// The next token, of which `cached` are computed; what took since `begun` is that
+    /// of the prompt if it is the `first`.
+    async fn next_token(
+        &mut self,
+        cached: usize,
+        begun: Instant,
+        first: bool,
+    ) -> Result<Option<Piece>> {
         let (known, proposal) = match &mut self.ahead {
             Some(ahead) => {
                 let (logits, proposal) = ahead.logits(self.model, &mut self.text, cached).await?;

@@ -125,6 +125,15 @@ impl Keys<'_> {
         }
     }
 
+    /// A factor, which has a default.
+    pub(super) fn scale_or(&self, name: &str, default: Option<f32>) -> Result<Option<f32>> {
+        if let (None, Some(default)) = (self.meta.get(&self.key(name)), default) {
+            log::info!("{} is not given: {default}", self.key(name));
+            return Ok(Some(default));
+        }
+        self.scale(name)
+    }
+
     /// A positive number; a file says 0 for none.
     pub(super) fn scale_of(&self, name: &str) -> Result<Option<f32>> {
         match self.meta.opt_f32(&self.key(name))? {

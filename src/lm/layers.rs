@@ -102,6 +102,12 @@ pub(super) fn layers(
     let rotates = truths(keys, "attention.rope_pattern", blocks)?;
     let by_distance = matches!(architecture.alibi, Alibi::WithBlocks(of, _) if of == blocks);
     let window_of_others = window;
+    let lead = match architecture.unrotated {
+        Unrotated::UnwindowedBehindLead => {
+            keys.size_if_there("leading_dense_block_count", 1 << 12)?.unwrap_or(0)
+        }
+        _ => 0,
+    };
     let layer = |block: usize| {
         let window = match (&pattern, architecture.windows) {
             (Some(Pattern::Each(windowed)), _) => window.filter(|_| windowed[block]),
@@ -121,7 +127,11 @@ pub(super) fn layers(
             Unrotated::UnlessFinetuned if !finetuned => Rotation::None,
             _ if by_distance => Rotation::None,
             _ if rotates.as_ref().is_some_and(|rotates| !rotates[block]) => Rotation::None,
-            Unrotated::Unwindowed if others && window.is_none() => Rotation::None,
+            Unrotated::Unwindowed | Unrotated::UnwindowedBehindLead
+                if others && window.is_none() && block >= lead =>
+            {
+                Rotation::None
+            }
             _ if window.is_some() && architecture.local_rope != LocalRope::Same => Rotation::Local,
             _ => Rotation::Global,
         };

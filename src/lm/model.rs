@@ -218,19 +218,31 @@ impl LanguageModel {
         past: usize,
         wanted: Wanted,
     ) -> Result<Known> {
-        let mut last = Err(Error::input("tokens", "at least one", "none"));
-        let count = tokens.len().div_ceil(self.chunk);
-        for (i, chunk) in tokens.chunks(self.chunk).enumerate() {
-            let past = past + i * self.chunk;
-            // Only the last chunk's last token is read back.
-            if i + 1 < count {
-                self.rows(chunk, past, &Asked::default()).await?;
-            } else {
-                let asked = Asked::one(chunk.len() as i32 - 1, wanted);
-                last = self.rows(chunk, past, &asked).await?.row(wanted, 0);
-            }
+        let before = self.fill(tokens, past, || true).await?;
+        // Only the last chunk's last token is read back.
+        let last = tokens.get(before..).unwrap_or_default();
+        let asked = Asked::one(last.len() as i32 - 1, wanted);
+        self.rows(last, past + before, &asked).await?.row(wanted, 0)
+    }
+
+    /// Runs all chunks of `tokens` but the last, as long as it `goes_on`; nothing is read
+    /// back. Gives how many tokens these were.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::forward`].
+    pub(super) async fn fill(
+        &mut self,
+        tokens: &[u32],
+        past: usize,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<usize> {
+        let mut done = 0;
+        while tokens.len() - done > self.chunk && goes_on() {
+            let chunk = &tokens[done..done + self.chunk];
+            self.rows(chunk, past + done, &Asked::default()).await?;
+            done += self.chunk;
         }
-        last
+        Ok(done)
     }
 
     /// As [`LanguageModel::forward`] for at most one chunk's tokens, with the

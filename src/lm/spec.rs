@@ -1,7 +1,8 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
 use super::architecture::{
-    Alibi, Architecture, ENCODERS, HeadNorms, KNOWN, LocalRope, LogitScale, Parallel, Windows,
+    Alibi, Architecture, ENCODERS, HeadNorms, LocalRope, LogitScale, Parallel, Windows, decoders,
+    why_refused,
 };
 use super::experts::Experts;
 use super::heads::AllHeads;
@@ -23,7 +24,7 @@ use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
 
 /// The architectures of decoders that this version knows, by their GGUF name.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
-    KNOWN.iter().map(|known| known.name)
+    decoders().map(|known| known.name)
 }
 
 /// The architectures of encoders that this version knows, by their GGUF name.
@@ -196,6 +197,10 @@ impl DecoderSpec {
     /// ones; [`Error::Format`] naming the key that is missing or impossible.
     pub fn from_gguf(file: &GgufFile) -> Result<Self> {
         let meta = file.metadata();
+        let kind = meta.opt_str("general.type")?;
+        if let Some(why) = why_refused(kind, meta.opt_str("general.architecture")?) {
+            return Err(Error::unsupported(file.name(), why));
+        }
         let name = meta.str_of("general.architecture")?;
         let Some(architecture) = Architecture::named(name) else {
             let known = architectures().chain(encoders()).collect::<Vec<_>>().join(", ");
@@ -231,6 +236,8 @@ impl DecoderSpec {
         let first = layers.get(first).map_or(heads.global[0], |layer| layer.heads);
         let base = base(&keys, architecture, first.key_size)?;
         let fixed = architecture.fixed_scales;
+        let default = architecture.default_scales;
+        let norm = norm(&keys, architecture);
         let spec = DecoderSpec {
             file: file.name().into(),
             architecture: name.into(),
@@ -242,13 +249,13 @@ impl DecoderSpec {
             },
             vocabulary: vocabulary(file)?,
             context,
-            norm: architecture.norm,
+            norm,
             embedding: embedding(file),
             xielu: match architecture.xielu {
                 true => curves(&keys, blocks)?,
                 false => Vec::new(),
             },
-            norm_epsilon: keys.positive(match architecture.norm {
+            norm_epsilon: keys.positive(match norm {
                 Norm::Rms | Norm::RmsBiased => "attention.layer_norm_rms_epsilon",
                 Norm::Layer | Norm::Bare => "attention.layer_norm_epsilon",
             })?,
@@ -314,14 +321,22 @@ impl DecoderSpec {
             post_norms: architecture.post_norms,
             embedding_scale: match architecture.scaled_embedding {
                 true => Some((width as f32).sqrt()),
-                false => fixed.map(|scales| scales.embedding).or(keys.scale("embedding_scale")?),
+                false => match fixed {
+                    Some(scales) => Some(scales.embedding),
+                    None => {
+                        keys.scale_or("embedding_scale", default.map(|scales| scales.embedding))?
+                    }
+                },
             },
             positions: architecture.positions,
             residual_scale: match fixed {
                 Some(scales) => Some(scales.depth / (blocks as f32).sqrt()),
                 None => keys.scale("residual_scale")?,
             },
-            logit_scale: match (fixed, keys.scale("logit_scale")?) {
+            logit_scale: match (
+                fixed,
+                keys.scale_or("logit_scale", default.map(|scales| scales.logits))?,
+            ) {
                 (Some(scales), _) => Some(scales.base / width as f32),
                 (None, scale) => scale.map(|scale| match architecture.logit_scale {
                     LogitScale::Factor => scale,
@@ -336,7 +351,10 @@ impl DecoderSpec {
                 }
                 None if architecture.unscaled => Some(1.0),
                 None if architecture.head_scaled => Some(1.0 / first.key_size as f32),
-                None => keys.scale("attention.scale")?,
+                None => match default {
+                    Some(scales) => keys.scale_or("attention.output_scale", Some(scales.scores))?,
+                    None => keys.scale("attention.scale")?,
+                },
             },
             latent,
             attention_softcap: keys
@@ -403,6 +421,13 @@ impl DecoderSpec {
             _ => Ok(()),
         }
     }
+}
+
+/// How values are normalised.
+fn norm(keys: &Keys<'_>, architecture: &Architecture) -> Norm {
+    let has = |name: &str| keys.meta.get(&keys.key(name)).is_some();
+    let by_square = has("attention.layer_norm_rms_epsilon") && !has("attention.layer_norm_epsilon");
+    if architecture.either_norm && by_square { Norm::Rms } else { architecture.norm }
 }
 
 /// Whether attention and feed-forward are side by side.

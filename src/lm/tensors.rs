@@ -29,7 +29,7 @@ const WHOLE_ENCODER: [&str; 4] =
     ["token_types.weight", "enc.output_norm.weight", "dense_2.weight", "dense_3.weight"];
 
 /// Norms of a block and of the output, with `.weight` and `.bias`.
-const NORMS: [&str; 21] = [
+const NORMS: [&str; 22] = [
     "attn_q_a_norm",
     "attn_kv_a_norm",
     "output_norm",
@@ -39,6 +39,7 @@ const NORMS: [&str; 21] = [
     "attn_k_norm",
     "post_attention_norm",
     "ffn_norm",
+    "ffn_norm_exps",
     "post_ffw_norm",
     "attn_sub_norm",
     "ffn_sub_norm",
@@ -87,7 +88,7 @@ const MATRICES: [&str; 26] = [
 const SHORT: [&str; 4] = ["attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b"];
 
 /// What else a block may have.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 17] = [
     "attn_q_a.weight",
     "attn_q_b.weight",
     "attn_kv_a_mqa.weight",
@@ -101,6 +102,8 @@ const OTHERS: [&str; 15] = [
     "ffn_gate_inp_shexp.weight",
     "exp_probs_b.bias",
     "exp_probs_b",
+    "post_attention_norm",
+    "post_ffw_norm",
     "altup_correct_scale.weight",
     "layer_output_scale.weight",
 ];

@@ -95,6 +95,7 @@ fn every_way_to_give_a_prompt_is_the_same() {
     let file = file.to_str().unwrap();
     let tokens = |run: Run| run.json()["tokens"].clone();
     let argument = tokens(on_cpu(&model, &["--json", "--prompt", "in the end"]));
+    assert_eq!(tokens(on_cpu(&model, &["--json", "in the end"])), argument);
     assert_eq!(tokens(on_cpu(&model, &["--json", "--prompt-file", file])), argument);
     let piped = |options: &[&str]| {
         let start = model.start(&[&CPU[..], &["--json"], options].concat());
@@ -228,6 +229,8 @@ fn a_missing_adapter_is_an_error_that_lists_the_others() {
 
 #[test]
 fn unusable_prompts_are_refused() {
+    let twice = on_cpu(&tiny(), &["a", "--prompt", "b"]);
+    assert_eq!(twice.code, Some(2), "{twice:?}");
     let model = tiny();
     let run = on_cpu(&model, &["--prompt", ""]);
     assert_eq!(run.code, Some(2), "{run:?}");

@@ -12,8 +12,8 @@ use wginfer::formats::gguf::GgufFile;
 use wginfer::lm::engine::{Engine, EngineOptions, Event, Request, Work};
 use wginfer::lm::{ModelFile, ModelOptions};
 
-/// With words, with unigrams, and with the classifier of ModernBERT.
-const NAMES: [&str; 3] = ["bert", "bert--xlm", "modern-bert"];
+/// With words, with unigrams, with the classifier of ModernBERT, and a decoder.
+const NAMES: [&str; 4] = ["bert", "bert--xlm", "modern-bert", "qwen3"];
 
 /// The largest difference of scores: llama.cpp's GELU comes from a table of halves.
 const TOLERANCE: f32 = 2e-3;

@@ -130,3 +130,25 @@ pub fn cancelled_generation(backend: &Named) -> Result<(), Failed> {
     assert_eq!(next, alone(&mut crate::model(backend)?, &prompt(1, 12), &plain(4))?);
     Ok(())
 }
+
+/// On the way through a prompt of many steps, what was computed of it stays.
+pub fn cancelled_prompt(backend: &Named) -> Result<(), Failed> {
+    let long = TinyModel { context: 8192, ..TinyModel::default() };
+    let mut model = model_of(backend, file(&long)?)?;
+    let tokens = prompt(1, 8000);
+    let mut generation = model.generate(Prompt::Tokens(tokens.clone()), &plain(1))?;
+    let canceller = generation.canceller();
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        canceller.cancel();
+    });
+    let pieces: Result<Vec<String>> = generation.by_ref().collect();
+    assert_eq!(pieces?.concat(), "");
+    assert_eq!(generation.stats().finish, Some(FinishReason::Cancelled));
+    assert_eq!(generation.stats().tokens, 0);
+    later.join().unwrap();
+    let kept = model.kept();
+    assert!(kept.len() < tokens.len() && kept.len().is_multiple_of(model.chunk()));
+    assert!(tokens.starts_with(kept));
+    Ok(())
+}

@@ -48,6 +48,7 @@ const BODIES: &[(&str, Body)] = &[
     ("probabilities_and_biases", endings::probabilities),
     ("nothing_ends_too_early", endings::least),
     ("a_generation_is_cancelled", endings::cancelled_generation),
+    ("a_long_prompt_is_cancelled", endings::cancelled_prompt),
     ("cancelling_frees_a_slot", limits::cancelling),
     ("a_full_context_ends_a_text", limits::context),
     ("a_full_queue_is_an_error", limits::queue),

@@ -120,8 +120,11 @@ impl Chat<'_> {
     /// What was said and answered stays, also of an answer that was cut short.
     fn answer(&mut self, said: &str) -> Result<(), Failure> {
         self.messages.push(ChatMessage::new("user", said));
-        interrupt::forget();
         match self.generate() {
+            // Nothing came of it: it is as if it had not been said.
+            Ok(text) if text.is_empty() && interrupt::asked() => {
+                self.messages.pop();
+            }
             Ok(text) => self.messages.push(ChatMessage::new("assistant", text)),
             // The conversation is too long, or the template refuses it.
             Err(Failure::Library(error))
@@ -140,12 +143,10 @@ impl Chat<'_> {
         let mut answer = AnswerStream::new(self.model.template(), None);
         let mut generation =
             self.guides.generate(&mut self.model, self.draft.as_mut(), prompt, &self.options)?;
+        interrupt::ends(generation.canceller());
         let mut screen = Screen::new();
-        while let Some(piece) = generation.next() {
+        for piece in &mut generation {
             screen.show(&answer.push(&piece?))?;
-            if interrupt::asked() {
-                screen.show(&answer.push(&generation.cancel()))?;
-            }
         }
         screen.show(&answer.finish().0)?;
         let text = screen.end()?;

@@ -136,7 +136,7 @@ fn load(args: &Args, path: &Path) -> Result<(LanguageModel, String), Failure> {
 }
 
 fn prompt(args: &Args) -> Result<Prompt, Failure> {
-    let text = prompt::read(args.prompt.as_deref(), args.prompt_file.as_deref())?;
+    let text = prompt::read(args.prompt(), args.prompt_file.as_deref())?;
     Ok(match &args.system {
         _ if args.raw => Prompt::Text(text),
         Some(system) => {

@@ -2,9 +2,12 @@
 
 use crate::output::note;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use wginfer::lm::generate::Canceller;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 static GRACEFUL: AtomicBool = AtomicBool::new(false);
+static RUNNING: Mutex<Option<Canceller>> = Mutex::new(None);
 
 /// The exit code of a command ended by Ctrl-C, as shells expect it.
 pub(crate) const EXIT_CODE: u8 = 130;
@@ -16,6 +19,9 @@ pub(crate) fn listen() {
         if again || !GRACEFUL.load(Ordering::SeqCst) {
             note("\ninterrupted");
             exit();
+        }
+        if let Some(running) = &*RUNNING.lock().unwrap_or_else(PoisonError::into_inner) {
+            running.cancel();
         }
     });
     // Without the handler Ctrl-C still ends the process, only less politely.
@@ -45,9 +51,10 @@ pub(crate) fn stop_gracefully() {
     GRACEFUL.store(true, Ordering::SeqCst);
 }
 
-/// What was asked is done; from now on the next Ctrl-C counts.
-pub(crate) fn forget() {
+/// From now on the next Ctrl-C counts: it ends what is `running`.
+pub(crate) fn ends(running: Canceller) {
     ASKED.store(false, Ordering::SeqCst);
+    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
 }
 
 /// Whether Ctrl-C was pressed.

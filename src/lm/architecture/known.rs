@@ -1,11 +1,10 @@
-//! The architectures there are.
+//! The architectures of decoders without recurrent blocks.
 
 use super::{
-    Alibi, Architecture, FixedScales, HeadNorms, LocalRope, LogitScale, Parallel, Routing,
-    Unrotated, Windows,
+    Alibi, Architecture, DefaultScales, FixedScales, HeadNorms, LocalRope, LogitScale, Parallel,
+    Routing, Unrotated, Windows,
 };
-use crate::lm::experts::Gate;
-use crate::lm::recurrent::{Recurrence, Recurring};
+use crate::lm::experts::{Beside, Gate};
 use crate::lm::spec::{Clamp, Norm};
 use crate::ops::elementwise::Unary;
 
@@ -50,11 +49,14 @@ pub(super) const LLAMA: Architecture = Architecture {
     lacks: false,
     unscaled: false,
     told: false,
-    experts_beside: false,
+    beside: Beside::Nothing,
     feeds: true,
     gated_attention: false,
     sees_behind: false,
     stream_norms: false,
+    default_scales: None,
+    shared_halved: false,
+    either_norm: false,
 };
 
 /// Llama with rotated pairs half a head apart.
@@ -68,13 +70,13 @@ pub(super) const NORMALISED: Routing =
     Routing { gate: Gate::Softmax, normalised: true, weighs_inputs: false };
 pub(super) const AS_THEY_ARE: Routing = Routing { normalised: false, ..NORMALISED };
 const OF_USED: Routing = Routing { gate: Gate::SoftmaxOfUsed, ..AS_THEY_ARE };
-const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, ..NORMALISED };
+pub(super) const SIGMOID: Routing = Routing { gate: Gate::Sigmoid, ..NORMALISED };
 const BEFORE: Routing = Routing { gate: Gate::Sigmoid, weighs_inputs: true, ..AS_THEY_ARE };
 
 pub(super) const GEMMA: Architecture =
     Architecture { name: "gemma", activation: Unary::GeluTanh, scaled_embedding: true, ..HALVES };
 
-const GRANITE: Architecture = Architecture {
+pub(super) const GRANITE: Architecture = Architecture {
     logit_scale: LogitScale::Divisor,
     unrotated: Unrotated::UnlessFinetuned,
     ..LLAMA
@@ -83,32 +85,7 @@ const GRANITE: Architecture = Architecture {
 const COHERE: Architecture =
     Architecture { norm: Norm::Layer, parallel: Parallel::Always, routing: None, ..LLAMA };
 
-/// Gated delta nets with gated attention in each fourth block.
-const DELTA: Architecture = Architecture {
-    qk_norm: HeadNorms::Weighted,
-    gated_attention: true,
-    recurrence: Some((Recurrence::DeltaNet { tiled: true }, Recurring::AllBut(4))),
-    ..HALVES
-};
-
-/// Mamba-2 alone.
-const MAMBA: Architecture = Architecture {
-    unrotated: Unrotated::Everywhere,
-    recurrence: Some((Recurrence::Mamba2, Recurring::Everywhere)),
-    feeds: false,
-    ..HALVES
-};
-
-/// Blocks that are Mamba-2, attention or a feed-forward layer.
-const NEMOTRON_H: Architecture = Architecture {
-    recurrence: Some((Recurrence::Mamba2, Recurring::WithoutKeys)),
-    activation: Unary::Relu,
-    squared: true,
-    gated: false,
-    ..MAMBA
-};
-
-/// The architectures this version knows.
+/// Those this version knows.
 pub(in crate::lm) const KNOWN: &[Architecture] = &[
     LLAMA,
     Architecture { name: "arcee", activation: Unary::Relu, squared: true, gated: false, ..LLAMA },
@@ -183,7 +160,7 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         routing: Some(NORMALISED),
         unscaled: true,
         told: true,
-        experts_beside: true,
+        beside: Beside::Normed,
         ..GEMMA
     },
     Architecture { name: "chatglm", fused_gate: true, routing: None, ..LLAMA },
@@ -423,37 +400,37 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         routing: Some(Routing { normalised: false, ..SIGMOID }),
         ..HALVES
     },
+    Architecture { name: "arctic", beside: Beside::OfInput, ..LLAMA },
     Architecture {
-        name: "falcon-h1",
-        recurrence: Some((Recurrence::Mamba2, Recurring::Beside)),
-        ..HALVES
+        name: "cohere2moe",
+        either_norm: true,
+        windows: Windows::AllButFirst(4),
+        unrotated: Unrotated::UnwindowedBehindLead,
+        routing: Some(Routing { normalised: false, ..SIGMOID }),
+        shared_halved: true,
+        ..COHERE
     },
     Architecture {
-        name: "granitehybrid",
-        recurrence: Some((Recurrence::Mamba2, Recurring::WithoutKeys)),
-        ..GRANITE
-    },
-    Architecture {
-        name: "jamba",
-        unrotated: Unrotated::Everywhere,
-        recurrence: Some((Recurrence::Mamba, Recurring::WithoutKeys)),
-        routing: Some(AS_THEY_ARE),
-        ..HALVES
-    },
-    Architecture {
-        name: "mamba",
-        recurrence: Some((Recurrence::Mamba, Recurring::Everywhere)),
-        ..MAMBA
-    },
-    Architecture { name: "mamba2", ..MAMBA },
-    Architecture { name: "nemotron_h", ..NEMOTRON_H },
-    Architecture { name: "nemotron_h_moe", routing: Some(SIGMOID), ..NEMOTRON_H },
-    Architecture { name: "qwen35", ..DELTA },
-    Architecture { name: "qwen35moe", routing: Some(NORMALISED), ..DELTA },
-    Architecture {
-        name: "qwen3next",
-        recurrence: Some((Recurrence::DeltaNet { tiled: false }, Recurring::AllBut(4))),
+        name: "grok",
+        post_norms: true,
+        activation: Unary::GeluTanh,
+        attention_softcap: Some(30.0),
+        default_scales: Some(DefaultScales {
+            embedding: 78.383_67,
+            scores: 0.088_388_35,
+            logits: 0.577_350_26,
+        }),
         routing: Some(NORMALISED),
-        ..DELTA
+        beside: Beside::Halved,
+        ..HALVES
+    },
+    Architecture {
+        name: "plamo3",
+        post_norms: true,
+        qk_norm: HeadNorms::Weighted,
+        fused_gate: true,
+        windows: Windows::AllBut(8),
+        local_rope: LocalRope::Base(10_000.0),
+        ..HALVES
     },
 ];

@@ -17,9 +17,14 @@ pub(crate) struct Args {
     pub(super) model: Option<PathBuf>,
 
     /// The text to answer; without it and --prompt-file, what is piped in
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(conflicts_with_all = ["prompt", "prompt_file"])]
+    text: Option<String>,
+
+    /// The same, for where no model is named before it
     #[arg(short, long, value_name = "TEXT", conflicts_with = "prompt_file")]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
-    pub(super) prompt: Option<String>,
+    prompt: Option<String>,
 
     /// A file with the text to answer; `-` is standard input
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -152,6 +157,11 @@ pub(crate) struct Sampling {
 impl Args {
     pub(super) fn model_options(&self) -> ModelOptions {
         self.precision.model_options(&self.adapter, &self.device)
+    }
+
+    /// The text to answer, where one is given here.
+    pub(super) fn prompt(&self) -> Option<&str> {
+        self.text.as_deref().or(self.prompt.as_deref())
     }
 
     pub(super) fn generate_options(&self) -> GenerateOptions {

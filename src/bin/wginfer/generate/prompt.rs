@@ -15,7 +15,7 @@ pub(super) fn read(text: Option<&str>, file: Option<&Path>) -> Result<String, Fa
             from(file, path)
         }
         (None, None) if io::stdin().is_terminal() => Err(Failure::Usage(
-            "no prompt: give --prompt TEXT or --prompt-file FILE, or pipe a text in".into(),
+            "no prompt: give a text behind the model, or --prompt-file FILE, or pipe one in".into(),
         )),
         (None, _) => from(io::stdin().lock(), Path::new("standard input")),
     }
