@@ -23,6 +23,7 @@ const fn variant(name: &'static str) -> Variant {
             f16: false,
             subgroups: false,
             coop: None,
+            lanes: None,
             int64: false,
             invocations: WORKGROUP,
             workgroup_bytes: 0,
