@@ -119,7 +119,7 @@ fn weight(start: u32, tap: u32) -> Weight {
 }
 
 // Weights are read before anything is multiplied: where reading and multiplying take turns,
-// Mesa's compiler keeps the products of all channels in memory.
+// Mesa's compiler keeps what lies between on the stack (`docs/performance.md`).
 @if(!quads && !lanes) fn add(sums: Sums, x: Met, at: Starts, tap: u32) -> Sums {
     let w0 = weight(at.c0, tap);
     @if(channels_8) let w1 = weight(at.c1, tap);

@@ -21,7 +21,7 @@ fn plus(sums: Sums, x: vec4<f32>, slab: Slab) -> Sums {
 }
 
 // Adds the products of four k. A is read before anything is multiplied: where reading and
-// multiplying take turns, Mesa's compiler keeps the products of all rows in memory.
+// multiplying take turns, Mesa's compiler keeps products and elements on the stack.
 @if(!eights && !quads && !lanes) fn times(t: Tile, at: Lefts, k: u32, b: Slab) -> Tile {
     let x0 = left4(at.r0, k);
     @if(rows_8) let x1 = left4(at.r1, k);
