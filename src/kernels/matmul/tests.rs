@@ -226,6 +226,7 @@ fn the_choice_follows_rows_device_and_policy() {
         DeviceCaps { min_subgroup_size: 8, max_subgroup_size: 8, int64: true, ..soft.clone() };
     assert_eq!(name(chosen(1, 512, &eight, false, None)), "matmul/blocks_lanes_pairs_1x4");
     assert_eq!(name(chosen(16, 512, &eight, false, None)), "matmul/lanes_pairs_8x4");
+    assert_eq!(name(chosen(128, 512, &eight, false, None)), "matmul/lanes_pairs_16x4");
     assert_eq!(name(chosen(512, 1536, &eight, false, None)), "matmul/lanes_pairs_16x4");
     assert!(chosen(16, 512, &pairs, false, Some("lanes_8x4")).is_err());
     let narrow = DeviceCaps { max_subgroup_size: 4, ..soft.clone() };
