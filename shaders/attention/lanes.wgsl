@@ -25,7 +25,9 @@ fn main(
     @builtin(workgroup_id) place: vec3<u32>,
     @builtin(num_workgroups) places: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
+    @if(handed) @builtin(subgroup_invocation_id) in_subgroup: u32,
 ) {
+    @if(!handed) let in_subgroup = lane;
     let number = place.x + place.y * places.x;
     let rows = params.queries * share_of();
     let tiles = (rows + ROWS - 1u) / ROWS;
@@ -81,7 +83,7 @@ fn main(
             for (var j = 0u; j < count; j += SLAB) {
                 let key = start + j;
                 let seen = key >= all_begin && key + SLAB <= all_end;
-                weigh_slab(lane, j, slab + key, slab + end - 1u, own, seen, key, &known);
+                weigh_slab(lane, in_subgroup, j, slab + key, slab + end - 1u, own, seen, key, &known);
             }
         }
         @if(!slabs) {
@@ -120,7 +122,7 @@ fn main(
         @if(slabs) {
             for (var base = 0u; base < VALUE_FOURS; base += COLUMNS) {
                 part.column = base + lane;
-                sum_slab(part, slab + start, count);
+                sum_slab(part, slab + start, count, in_subgroup);
             }
         }
         part.resumed = true;

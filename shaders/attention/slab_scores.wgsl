@@ -43,8 +43,16 @@ struct Scores {
     s31: vec4<f32>,
 }
 
+// Where the keys start that a lane reads for all.
+@if(handed) struct Own {
+    a: u32,
+    b: u32,
+    c: u32,
+    d: u32,
+}
+
 // Where keys start.
-struct Keys {
+@if(!handed) struct Keys {
     k0: u32,
     k1: u32,
     k2: u32,
@@ -79,8 +87,7 @@ struct Keys {
     k31: u32,
 }
 
-fn with_key(score: vec4<f32>, rows: Four, key: u32) -> vec4<f32> {
-    let k = keys4_at(key);
+fn with_key(score: vec4<f32>, rows: Four, k: vec4<f32>) -> vec4<f32> {
     let first = fma(rows.b, vec4(k.y), fma(rows.a, vec4(k.x), score));
     return fma(rows.d, vec4(k.w), fma(rows.c, vec4(k.z), first));
 }
@@ -90,42 +97,47 @@ fn with_key(score: vec4<f32>, rows: Four, key: u32) -> vec4<f32> {
 // in registers until they are weights: drivers that run on a CPU store for one lane after
 // another. Masks and soft caps would be written out 128 times, at a price in compiling.
 fn weigh_slab(
-    lane: u32, to: u32, first: u32, last: u32, rows: Rows, seen: bool, key: u32,
+    lane: u32, in_subgroup: u32, to: u32, first: u32, last: u32, rows: Rows, seen: bool, key: u32,
     known: ptr<function, Known>,
 ) {
-    var keys: Keys;
-    keys.k0 = min(first + 0u, last) * FOURS;
-    keys.k1 = min(first + 1u, last) * FOURS;
-    keys.k2 = min(first + 2u, last) * FOURS;
-    keys.k3 = min(first + 3u, last) * FOURS;
-    keys.k4 = min(first + 4u, last) * FOURS;
-    keys.k5 = min(first + 5u, last) * FOURS;
-    keys.k6 = min(first + 6u, last) * FOURS;
-    keys.k7 = min(first + 7u, last) * FOURS;
-    keys.k8 = min(first + 8u, last) * FOURS;
-    keys.k9 = min(first + 9u, last) * FOURS;
-    keys.k10 = min(first + 10u, last) * FOURS;
-    keys.k11 = min(first + 11u, last) * FOURS;
-    keys.k12 = min(first + 12u, last) * FOURS;
-    keys.k13 = min(first + 13u, last) * FOURS;
-    keys.k14 = min(first + 14u, last) * FOURS;
-    keys.k15 = min(first + 15u, last) * FOURS;
-    keys.k16 = min(first + 16u, last) * FOURS;
-    keys.k17 = min(first + 17u, last) * FOURS;
-    keys.k18 = min(first + 18u, last) * FOURS;
-    keys.k19 = min(first + 19u, last) * FOURS;
-    keys.k20 = min(first + 20u, last) * FOURS;
-    keys.k21 = min(first + 21u, last) * FOURS;
-    keys.k22 = min(first + 22u, last) * FOURS;
-    keys.k23 = min(first + 23u, last) * FOURS;
-    keys.k24 = min(first + 24u, last) * FOURS;
-    keys.k25 = min(first + 25u, last) * FOURS;
-    keys.k26 = min(first + 26u, last) * FOURS;
-    keys.k27 = min(first + 27u, last) * FOURS;
-    keys.k28 = min(first + 28u, last) * FOURS;
-    keys.k29 = min(first + 29u, last) * FOURS;
-    keys.k30 = min(first + 30u, last) * FOURS;
-    keys.k31 = min(first + 31u, last) * FOURS;
+    // With `handed` each lane reads four of the keys, and hands them to all.
+    @if(handed) let own = Own(
+        min(first + in_subgroup, last) * FOURS, min(first + in_subgroup + 8u, last) * FOURS,
+        min(first + in_subgroup + 16u, last) * FOURS, min(first + in_subgroup + 24u, last) * FOURS,
+    );
+    @if(!handed) var keys: Keys;
+    @if(!handed) keys.k0 = min(first + 0u, last) * FOURS;
+    @if(!handed) keys.k1 = min(first + 1u, last) * FOURS;
+    @if(!handed) keys.k2 = min(first + 2u, last) * FOURS;
+    @if(!handed) keys.k3 = min(first + 3u, last) * FOURS;
+    @if(!handed) keys.k4 = min(first + 4u, last) * FOURS;
+    @if(!handed) keys.k5 = min(first + 5u, last) * FOURS;
+    @if(!handed) keys.k6 = min(first + 6u, last) * FOURS;
+    @if(!handed) keys.k7 = min(first + 7u, last) * FOURS;
+    @if(!handed) keys.k8 = min(first + 8u, last) * FOURS;
+    @if(!handed) keys.k9 = min(first + 9u, last) * FOURS;
+    @if(!handed) keys.k10 = min(first + 10u, last) * FOURS;
+    @if(!handed) keys.k11 = min(first + 11u, last) * FOURS;
+    @if(!handed) keys.k12 = min(first + 12u, last) * FOURS;
+    @if(!handed) keys.k13 = min(first + 13u, last) * FOURS;
+    @if(!handed) keys.k14 = min(first + 14u, last) * FOURS;
+    @if(!handed) keys.k15 = min(first + 15u, last) * FOURS;
+    @if(!handed) keys.k16 = min(first + 16u, last) * FOURS;
+    @if(!handed) keys.k17 = min(first + 17u, last) * FOURS;
+    @if(!handed) keys.k18 = min(first + 18u, last) * FOURS;
+    @if(!handed) keys.k19 = min(first + 19u, last) * FOURS;
+    @if(!handed) keys.k20 = min(first + 20u, last) * FOURS;
+    @if(!handed) keys.k21 = min(first + 21u, last) * FOURS;
+    @if(!handed) keys.k22 = min(first + 22u, last) * FOURS;
+    @if(!handed) keys.k23 = min(first + 23u, last) * FOURS;
+    @if(!handed) keys.k24 = min(first + 24u, last) * FOURS;
+    @if(!handed) keys.k25 = min(first + 25u, last) * FOURS;
+    @if(!handed) keys.k26 = min(first + 26u, last) * FOURS;
+    @if(!handed) keys.k27 = min(first + 27u, last) * FOURS;
+    @if(!handed) keys.k28 = min(first + 28u, last) * FOURS;
+    @if(!handed) keys.k29 = min(first + 29u, last) * FOURS;
+    @if(!handed) keys.k30 = min(first + 30u, last) * FOURS;
+    @if(!handed) keys.k31 = min(first + 31u, last) * FOURS;
     var s = Scores();
     for (var at = 0u; at < FOURS; at++) {
         let base = at * 4u * WORKGROUP + lane;
@@ -133,38 +145,77 @@ fn weigh_slab(
             queries[base], queries[base + WORKGROUP],
             queries[base + 2u * WORKGROUP], queries[base + 3u * WORKGROUP],
         );
-        s.s0 = with_key(s.s0, four, keys.k0 + at);
-        s.s1 = with_key(s.s1, four, keys.k1 + at);
-        s.s2 = with_key(s.s2, four, keys.k2 + at);
-        s.s3 = with_key(s.s3, four, keys.k3 + at);
-        s.s4 = with_key(s.s4, four, keys.k4 + at);
-        s.s5 = with_key(s.s5, four, keys.k5 + at);
-        s.s6 = with_key(s.s6, four, keys.k6 + at);
-        s.s7 = with_key(s.s7, four, keys.k7 + at);
-        s.s8 = with_key(s.s8, four, keys.k8 + at);
-        s.s9 = with_key(s.s9, four, keys.k9 + at);
-        s.s10 = with_key(s.s10, four, keys.k10 + at);
-        s.s11 = with_key(s.s11, four, keys.k11 + at);
-        s.s12 = with_key(s.s12, four, keys.k12 + at);
-        s.s13 = with_key(s.s13, four, keys.k13 + at);
-        s.s14 = with_key(s.s14, four, keys.k14 + at);
-        s.s15 = with_key(s.s15, four, keys.k15 + at);
-        s.s16 = with_key(s.s16, four, keys.k16 + at);
-        s.s17 = with_key(s.s17, four, keys.k17 + at);
-        s.s18 = with_key(s.s18, four, keys.k18 + at);
-        s.s19 = with_key(s.s19, four, keys.k19 + at);
-        s.s20 = with_key(s.s20, four, keys.k20 + at);
-        s.s21 = with_key(s.s21, four, keys.k21 + at);
-        s.s22 = with_key(s.s22, four, keys.k22 + at);
-        s.s23 = with_key(s.s23, four, keys.k23 + at);
-        s.s24 = with_key(s.s24, four, keys.k24 + at);
-        s.s25 = with_key(s.s25, four, keys.k25 + at);
-        s.s26 = with_key(s.s26, four, keys.k26 + at);
-        s.s27 = with_key(s.s27, four, keys.k27 + at);
-        s.s28 = with_key(s.s28, four, keys.k28 + at);
-        s.s29 = with_key(s.s29, four, keys.k29 + at);
-        s.s30 = with_key(s.s30, four, keys.k30 + at);
-        s.s31 = with_key(s.s31, four, keys.k31 + at);
+        @if(handed) {
+            let mine = Four(
+                keys4_at(own.a + at), keys4_at(own.b + at), keys4_at(own.c + at), keys4_at(own.d + at),
+            );
+            s.s0 = with_key(s.s0, four, subgroupBroadcast(mine.a, 0u));
+            s.s1 = with_key(s.s1, four, subgroupBroadcast(mine.a, 1u));
+            s.s2 = with_key(s.s2, four, subgroupBroadcast(mine.a, 2u));
+            s.s3 = with_key(s.s3, four, subgroupBroadcast(mine.a, 3u));
+            s.s4 = with_key(s.s4, four, subgroupBroadcast(mine.a, 4u));
+            s.s5 = with_key(s.s5, four, subgroupBroadcast(mine.a, 5u));
+            s.s6 = with_key(s.s6, four, subgroupBroadcast(mine.a, 6u));
+            s.s7 = with_key(s.s7, four, subgroupBroadcast(mine.a, 7u));
+            s.s8 = with_key(s.s8, four, subgroupBroadcast(mine.b, 0u));
+            s.s9 = with_key(s.s9, four, subgroupBroadcast(mine.b, 1u));
+            s.s10 = with_key(s.s10, four, subgroupBroadcast(mine.b, 2u));
+            s.s11 = with_key(s.s11, four, subgroupBroadcast(mine.b, 3u));
+            s.s12 = with_key(s.s12, four, subgroupBroadcast(mine.b, 4u));
+            s.s13 = with_key(s.s13, four, subgroupBroadcast(mine.b, 5u));
+            s.s14 = with_key(s.s14, four, subgroupBroadcast(mine.b, 6u));
+            s.s15 = with_key(s.s15, four, subgroupBroadcast(mine.b, 7u));
+            s.s16 = with_key(s.s16, four, subgroupBroadcast(mine.c, 0u));
+            s.s17 = with_key(s.s17, four, subgroupBroadcast(mine.c, 1u));
+            s.s18 = with_key(s.s18, four, subgroupBroadcast(mine.c, 2u));
+            s.s19 = with_key(s.s19, four, subgroupBroadcast(mine.c, 3u));
+            s.s20 = with_key(s.s20, four, subgroupBroadcast(mine.c, 4u));
+            s.s21 = with_key(s.s21, four, subgroupBroadcast(mine.c, 5u));
+            s.s22 = with_key(s.s22, four, subgroupBroadcast(mine.c, 6u));
+            s.s23 = with_key(s.s23, four, subgroupBroadcast(mine.c, 7u));
+            s.s24 = with_key(s.s24, four, subgroupBroadcast(mine.d, 0u));
+            s.s25 = with_key(s.s25, four, subgroupBroadcast(mine.d, 1u));
+            s.s26 = with_key(s.s26, four, subgroupBroadcast(mine.d, 2u));
+            s.s27 = with_key(s.s27, four, subgroupBroadcast(mine.d, 3u));
+            s.s28 = with_key(s.s28, four, subgroupBroadcast(mine.d, 4u));
+            s.s29 = with_key(s.s29, four, subgroupBroadcast(mine.d, 5u));
+            s.s30 = with_key(s.s30, four, subgroupBroadcast(mine.d, 6u));
+            s.s31 = with_key(s.s31, four, subgroupBroadcast(mine.d, 7u));
+        }
+        @if(!handed) {
+            s.s0 = with_key(s.s0, four, keys4_at(keys.k0 + at));
+            s.s1 = with_key(s.s1, four, keys4_at(keys.k1 + at));
+            s.s2 = with_key(s.s2, four, keys4_at(keys.k2 + at));
+            s.s3 = with_key(s.s3, four, keys4_at(keys.k3 + at));
+            s.s4 = with_key(s.s4, four, keys4_at(keys.k4 + at));
+            s.s5 = with_key(s.s5, four, keys4_at(keys.k5 + at));
+            s.s6 = with_key(s.s6, four, keys4_at(keys.k6 + at));
+            s.s7 = with_key(s.s7, four, keys4_at(keys.k7 + at));
+            s.s8 = with_key(s.s8, four, keys4_at(keys.k8 + at));
+            s.s9 = with_key(s.s9, four, keys4_at(keys.k9 + at));
+            s.s10 = with_key(s.s10, four, keys4_at(keys.k10 + at));
+            s.s11 = with_key(s.s11, four, keys4_at(keys.k11 + at));
+            s.s12 = with_key(s.s12, four, keys4_at(keys.k12 + at));
+            s.s13 = with_key(s.s13, four, keys4_at(keys.k13 + at));
+            s.s14 = with_key(s.s14, four, keys4_at(keys.k14 + at));
+            s.s15 = with_key(s.s15, four, keys4_at(keys.k15 + at));
+            s.s16 = with_key(s.s16, four, keys4_at(keys.k16 + at));
+            s.s17 = with_key(s.s17, four, keys4_at(keys.k17 + at));
+            s.s18 = with_key(s.s18, four, keys4_at(keys.k18 + at));
+            s.s19 = with_key(s.s19, four, keys4_at(keys.k19 + at));
+            s.s20 = with_key(s.s20, four, keys4_at(keys.k20 + at));
+            s.s21 = with_key(s.s21, four, keys4_at(keys.k21 + at));
+            s.s22 = with_key(s.s22, four, keys4_at(keys.k22 + at));
+            s.s23 = with_key(s.s23, four, keys4_at(keys.k23 + at));
+            s.s24 = with_key(s.s24, four, keys4_at(keys.k24 + at));
+            s.s25 = with_key(s.s25, four, keys4_at(keys.k25 + at));
+            s.s26 = with_key(s.s26, four, keys4_at(keys.k26 + at));
+            s.s27 = with_key(s.s27, four, keys4_at(keys.k27 + at));
+            s.s28 = with_key(s.s28, four, keys4_at(keys.k28 + at));
+            s.s29 = with_key(s.s29, four, keys4_at(keys.k29 + at));
+            s.s30 = with_key(s.s30, four, keys4_at(keys.k30 + at));
+            s.s31 = with_key(s.s31, four, keys4_at(keys.k31 + at));
+        }
     }
     let earlier = (*known).peak;
     @if(!masked && !softcap) {

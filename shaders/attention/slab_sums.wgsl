@@ -50,7 +50,7 @@ fn with_values(sum: vec4<f32>, w: vec4<f32>, v: Four) -> vec4<f32> {
 }
 
 // What four keys weigh for four rows: a column for each row.
-fn weights_from(at: u32) -> mat4x4<f32> {
+@if(!handed) fn weights_from(at: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(
         weights[at], weights[at + WORKGROUP], weights[at + 2u * WORKGROUP],
         weights[at + 3u * WORKGROUP],
@@ -59,7 +59,7 @@ fn weights_from(at: u32) -> mat4x4<f32> {
 
 // All rows, over `count` keys from row `first` of the cache on. Weights up to the
 // end of the last slab are zero past them.
-fn sum_slab(part: Part, first: u32, count: u32) {
+fn sum_slab(part: Part, first: u32, count: u32, in_subgroup: u32) {
     let column = min(part.column, VALUE_FOURS - 1u);
     let last = first + count - 1u;
     var s = Sums();
@@ -106,42 +106,80 @@ fn sum_slab(part: Part, first: u32, count: u32) {
                 values4_at(min(row + 2u, last) * VALUE_FOURS + column),
                 values4_at(min(row + 3u, last) * VALUE_FOURS + column),
             );
-            let w0 = weights_from(j * WORKGROUP + 0u);
+            // Each lane reads what the keys weigh for four rows, and hands it to all.
+            @if(handed) let mine = j * WORKGROUP + in_subgroup;
+            @if(handed) let w = Four(
+                weights[mine], weights[mine + WORKGROUP], weights[mine + 2u * WORKGROUP],
+                weights[mine + 3u * WORKGROUP],
+            );
+            @if(!handed) let w0 = weights_from(j * WORKGROUP + 0u);
+            @if(handed) let w0 = transpose(mat4x4<f32>(
+                subgroupBroadcast(w.a, 0u), subgroupBroadcast(w.b, 0u),
+                subgroupBroadcast(w.c, 0u), subgroupBroadcast(w.d, 0u),
+            ));
             s.r0 = with_values(s.r0, w0[0], v);
             s.r1 = with_values(s.r1, w0[1], v);
             s.r2 = with_values(s.r2, w0[2], v);
             s.r3 = with_values(s.r3, w0[3], v);
-            let w1 = weights_from(j * WORKGROUP + 1u);
+            @if(!handed) let w1 = weights_from(j * WORKGROUP + 1u);
+            @if(handed) let w1 = transpose(mat4x4<f32>(
+                subgroupBroadcast(w.a, 1u), subgroupBroadcast(w.b, 1u),
+                subgroupBroadcast(w.c, 1u), subgroupBroadcast(w.d, 1u),
+            ));
             s.r4 = with_values(s.r4, w1[0], v);
             s.r5 = with_values(s.r5, w1[1], v);
             s.r6 = with_values(s.r6, w1[2], v);
             s.r7 = with_values(s.r7, w1[3], v);
-            let w2 = weights_from(j * WORKGROUP + 2u);
+            @if(!handed) let w2 = weights_from(j * WORKGROUP + 2u);
+            @if(handed) let w2 = transpose(mat4x4<f32>(
+                subgroupBroadcast(w.a, 2u), subgroupBroadcast(w.b, 2u),
+                subgroupBroadcast(w.c, 2u), subgroupBroadcast(w.d, 2u),
+            ));
             s.r8 = with_values(s.r8, w2[0], v);
             s.r9 = with_values(s.r9, w2[1], v);
             s.r10 = with_values(s.r10, w2[2], v);
             s.r11 = with_values(s.r11, w2[3], v);
-            let w3 = weights_from(j * WORKGROUP + 3u);
+            @if(!handed) let w3 = weights_from(j * WORKGROUP + 3u);
+            @if(handed) let w3 = transpose(mat4x4<f32>(
+                subgroupBroadcast(w.a, 3u), subgroupBroadcast(w.b, 3u),
+                subgroupBroadcast(w.c, 3u), subgroupBroadcast(w.d, 3u),
+            ));
             s.r12 = with_values(s.r12, w3[0], v);
             s.r13 = with_values(s.r13, w3[1], v);
             s.r14 = with_values(s.r14, w3[2], v);
             s.r15 = with_values(s.r15, w3[3], v);
-            let w4 = weights_from(j * WORKGROUP + 4u);
+            @if(!handed) let w4 = weights_from(j * WORKGROUP + 4u);
+            @if(handed) let w4 = transpose(mat4x4<f32>(
+                subgroupBroadcast(w.a, 4u), subgroupBroadcast(w.b, 4u),
+                subgroupBroadcast(w.c, 4u), subgroupBroadcast(w.d, 4u),
+            ));
             s.r16 = with_values(s.r16, w4[0], v);
             s.r17 = with_values(s.r17, w4[1], v);
             s.r18 = with_values(s.r18, w4[2], v);
             s.r19 = with_values(s.r19, w4[3], v);
-            let w5 = weights_from(j * WORKGROUP + 5u);
+            @if(!handed) let w5 = weights_from(j * WORKGROUP + 5u);
+            @if(handed) let w5 = transpose(mat4x4<f32>(
+                subgroupBroadcast(w.a, 5u), subgroupBroadcast(w.b, 5u),
+                subgroupBroadcast(w.c, 5u), subgroupBroadcast(w.d, 5u),
+            ));
             s.r20 = with_values(s.r20, w5[0], v);
             s.r21 = with_values(s.r21, w5[1], v);
             s.r22 = with_values(s.r22, w5[2], v);
             s.r23 = with_values(s.r23, w5[3], v);
-            let w6 = weights_from(j * WORKGROUP + 6u);
+            @if(!handed) let w6 = weights_from(j * WORKGROUP + 6u);
+            @if(handed) let w6 = transpose(mat4x4<f32>(
+                subgroupBroadcast(w.a, 6u), subgroupBroadcast(w.b, 6u),
+                subgroupBroadcast(w.c, 6u), subgroupBroadcast(w.d, 6u),
+            ));
             s.r24 = with_values(s.r24, w6[0], v);
             s.r25 = with_values(s.r25, w6[1], v);
             s.r26 = with_values(s.r26, w6[2], v);
             s.r27 = with_values(s.r27, w6[3], v);
-            let w7 = weights_from(j * WORKGROUP + 7u);
+            @if(!handed) let w7 = weights_from(j * WORKGROUP + 7u);
+            @if(handed) let w7 = transpose(mat4x4<f32>(
+                subgroupBroadcast(w.a, 7u), subgroupBroadcast(w.b, 7u),
+                subgroupBroadcast(w.c, 7u), subgroupBroadcast(w.d, 7u),
+            ));
             s.r28 = with_values(s.r28, w7[0], v);
             s.r29 = with_values(s.r29, w7[1], v);
             s.r30 = with_values(s.r30, w7[2], v);

@@ -36,6 +36,22 @@ const NEEDS: Needs = Needs {
 
 /// Who computes the output for a query and head.
 pub const VARIANTS: &[Variant] = &[
+    // As the next one, with keys and weights that each of eight lanes reads for all.
+    Variant {
+        name: "handed_32",
+        shader: "attention/lanes",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
+        features: &["wide", "slabs", "handed"],
+        needs: Needs {
+            subgroups: true,
+            lanes: Some(8),
+            invocations: 8,
+            workgroup_bytes: 29440,
+            ..NEEDS
+        },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
     // A workgroup of one SIMD vector for rows of queries that see the same keys:
     // for software adapters.
     Variant {
@@ -260,7 +276,9 @@ impl AttentionKernel {
             forced
                 || match variant.name {
                     // What SwiftShader compiles is dear.
-                    "lanes_32" => software && !few && !small && cx.caps.max_subgroup_size > 4,
+                    "lanes_32" | "handed_32" => {
+                        software && !few && !small && cx.caps.max_subgroup_size > 4
+                    }
                     "lanes" => software && !few && !small,
                     "pieces" => software && (few || small),
                     "pieces_wide" => !software && few,
