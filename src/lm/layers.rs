@@ -149,20 +149,22 @@ enum Pattern {
     AllButFirst(usize),
 }
 
+/// Which blocks have a window, by an array or by each so-manieth that has none; 0 for
+/// all that have one.
 fn pattern(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Option<Pattern>> {
     let name = "attention.sliding_window_pattern";
-    let Some(value) = keys.meta.get(&keys.key(name)) else { return Ok(None) };
-    let Value::Array(array) = value else {
-        let each = keys.size(name, 1 << 12)?;
-        return Ok(Some(match architecture.windows {
-            Windows::AllButFirst(_) => Pattern::AllButFirst(each),
-            _ => Pattern::AllBut(each),
-        }));
-    };
-    match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
-        Some(windowed) if windowed.len() == blocks => Ok(Some(Pattern::Each(windowed))),
-        _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
+    if let Some(windowed) = truths(keys, name, blocks)? {
+        return Ok(Some(Pattern::Each(windowed)));
     }
+    let each = match keys.meta.opt_u64(&keys.key(name))? {
+        None => return Ok(None),
+        Some(0) => return Ok(Some(Pattern::Each(vec![true; blocks]))),
+        Some(each) => keys.in_range(name, each, 1 << 12)?,
+    };
+    Ok(Some(match architecture.windows {
+        Windows::AllButFirst(_) => Pattern::AllButFirst(each),
+        _ => Pattern::AllBut(each),
+    }))
 }
 
 /// The truth values of all blocks, where a file has an array of them; it may go on behind

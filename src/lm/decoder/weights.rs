@@ -93,7 +93,15 @@ impl Blocks<'_> {
     }
 
     pub(in crate::lm) fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {
-        weight(&mut self.g, self.spec, self.weights, name, extents)
+        if self.spec.rounds == 1 {
+            return weight(&mut self.g, self.spec, self.weights, name, extents);
+        }
+        if let Some(&there) = self.shared.get(name) {
+            return Ok(there);
+        }
+        let weight = weight(&mut self.g, self.spec, self.weights, name, extents)?;
+        self.shared.insert(name.into(), weight);
+        Ok(weight)
     }
 
     pub(in crate::lm) fn named_if_there(
