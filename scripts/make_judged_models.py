@@ -442,7 +442,8 @@ def gated_mixtures():
     yield "laguna--whole", laguna(HEADS * HEAD)
     yield "maple", Model(blocks=4).split().head_norms().experts().key(
         attention__sliding_window=5, attention__sliding_window_pattern=[True, False, True, True],
-        rope__freq_base_swa=40.0, swiglu_clamp_exp=[0.0, 0.3, 0.0, 0.2])
+        rope__freq_base_swa=40.0, rope__scaling__factor=2.0,
+        swiglu_clamp_exp=[0.0, 0.3, 0.0, 0.2])
     yield "glm4--vision", Model().each(
         "attn_q", "attn_k", "attn_v", "attn_output", ffn_up=(2 * FEED, WIDTH),
         ffn_down=(WIDTH, FEED)).norms(

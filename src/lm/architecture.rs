@@ -55,7 +55,7 @@ pub(super) enum Unrotated {
 /// How blocks with a window rotate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum LocalRope {
-    /// As all others.
+    /// As all others, unless the file gives another base.
     Same,
     /// With the same base, unless the file gives one, and without scaling.
     Unscaled,
@@ -204,8 +204,9 @@ pub(super) struct Architecture {
     pub(super) head_scaled: bool,
     /// Whether each block has an activation of its own.
     pub(super) xielu: bool,
-    /// Whether a file must give the scales of embeddings, residuals and logits.
-    pub(super) scales_required: bool,
+    /// The scales of embeddings, residuals and logits of files that give none of them; of
+    /// others all are needed.
+    pub(super) missing_scales: Option<FixedScales>,
     /// What `logit_scale` means.
     pub(super) logit_scale: LogitScale,
     /// Whether keys and values may be made of one short vector of each token.

@@ -24,6 +24,9 @@ pub struct Layer {
     pub feeds: bool,
 }
 
+/// The base of rotary frequencies in blocks with a window.
+pub(super) const LOCAL_BASE: &str = "rope.freq_base_swa";
+
 /// How the tokens of a block learn of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mixer {
@@ -108,6 +111,8 @@ pub(super) fn layers(
         }
         _ => 0,
     };
+    let own_rotation = architecture.local_rope != LocalRope::Same
+        || keys.meta.get(&keys.key(LOCAL_BASE)).is_some();
     let layer = |block: usize| {
         let window = match (&pattern, architecture.windows) {
             (Some(Pattern::Each(windowed)), _) => window.filter(|_| windowed[block]),
@@ -132,7 +137,7 @@ pub(super) fn layers(
             {
                 Rotation::None
             }
-            _ if window.is_some() && architecture.local_rope != LocalRope::Same => Rotation::Local,
+            _ if window.is_some() && own_rotation => Rotation::Local,
             _ => Rotation::Global,
         };
         let heads = if window.is_some() { heads.local[block] } else { heads.global[block] };

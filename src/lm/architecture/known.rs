@@ -37,7 +37,7 @@ pub(super) const LLAMA: Architecture = Architecture {
     width_scaled_blocks: None,
     head_scaled: false,
     xielu: false,
-    scales_required: false,
+    missing_scales: None,
     logit_scale: LogitScale::Factor,
     latent: false,
     alibi: Alibi::Never,
@@ -85,6 +85,9 @@ pub(super) const GRANITE: Architecture = Architecture {
     unrotated: Unrotated::UnlessFinetuned,
     ..LLAMA
 };
+
+/// Those of all published models of MiniCPM.
+const MINICPM_SCALES: FixedScales = FixedScales { embedding: 12.0, depth: 1.4, base: 256.0 };
 
 const COHERE: Architecture =
     Architecture { norm: Norm::Layer, parallel: Parallel::Always, routing: None, ..LLAMA };
@@ -205,7 +208,7 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
     Architecture { name: "lfm2", convolves: true, qk_norm: HeadNorms::Weighted, ..HALVES },
     Architecture {
         name: "minicpm",
-        scales_required: true,
+        missing_scales: Some(MINICPM_SCALES),
         unrotated: Unrotated::Nowhere,
         ..GRANITE
     },
@@ -375,12 +378,7 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         routing: Some(SIGMOID),
         ..HALVES
     },
-    Architecture {
-        name: "minicpm3",
-        latent: true,
-        fixed_scales: Some(FixedScales { embedding: 12.0, depth: 1.4, base: 256.0 }),
-        ..HALVES
-    },
+    Architecture { name: "minicpm3", latent: true, fixed_scales: Some(MINICPM_SCALES), ..HALVES },
     Architecture { name: "mistral4", latent: true, routing: Some(AS_THEY_ARE), ..LLAMA },
     Architecture { name: "openelm", qk_norm: HeadNorms::Weighted, ..HALVES },
     Architecture { name: "paddleocr", ..HALVES },
@@ -460,7 +458,6 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         limited_before: true,
         qk_norm: HeadNorms::Weighted,
         windows: Windows::Everywhere,
-        local_rope: LocalRope::Unscaled,
         unrotated: Unrotated::Unwindowed,
         routing: Some(NORMALISED),
         ..HALVES

@@ -4,13 +4,14 @@ use super::{DecoderSpec, EMBEDDING_NORM, Norm, Temperature, architectures, encod
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::lm::architecture::{
-    Alibi, Architecture, HeadNorms, LocalRope, LogitScale, Parallel, Windows, why_refused,
+    Alibi, Architecture, FixedScales, HeadNorms, LocalRope, LogitScale, Parallel, Windows,
+    why_refused,
 };
 use crate::lm::experts::Experts;
 use crate::lm::heads::AllHeads;
 use crate::lm::keys::Keys;
 use crate::lm::latent::Latent;
-use crate::lm::layers::{Layer, Mixer, blocks, layers};
+use crate::lm::layers::{LOCAL_BASE, Layer, Mixer, blocks, layers};
 use crate::lm::limits::Limits;
 use crate::lm::recurrent::{Recurrent, Recurring};
 use crate::lm::rope::scaling;
@@ -52,12 +53,6 @@ impl DecoderSpec {
             }
         }
         let has = |name: &str| file.tensor_info(name).is_some();
-        if architecture.scales_required {
-            // Older files leave them to the program, each version to its own.
-            for name in ["embedding_scale", "residual_scale", "logit_scale"] {
-                keys.positive(name)?;
-            }
-        }
         let layers = layers(&keys, architecture, blocks, &heads)?;
         let attends = |layer: &Layer| matches!(layer.mixer, Mixer::Attention | Mixer::Both);
         // Other blocks may have tensors of the same names for something else.
@@ -65,7 +60,7 @@ impl DecoderSpec {
         let attention_has = |name: &str| has(&format!("blk.{first}.{name}"));
         let first = layers.get(first).map_or(heads.global[0], |layer| layer.heads);
         let base = base(&keys, architecture, first.key_size)?;
-        let fixed = architecture.fixed_scales;
+        let fixed = scales(&keys, architecture)?;
         let default = architecture.default_scales;
         let norm = norm(&keys, architecture);
         let spec = DecoderSpec {
@@ -90,10 +85,7 @@ impl DecoderSpec {
                 true => curves(&keys, blocks)?,
                 false => Vec::new(),
             },
-            norm_epsilon: keys.positive(match norm {
-                Norm::Rms | Norm::RmsBiased => "attention.layer_norm_rms_epsilon",
-                Norm::Layer | Norm::Bare => "attention.layer_norm_epsilon",
-            })?,
+            norm_epsilon: epsilon(&keys, norm)?,
             sees_behind: match keys.meta.opt_bool(&keys.key("attention.causal"))? {
                 Some(causal) => !causal,
                 None => architecture.sees_behind,
@@ -105,7 +97,7 @@ impl DecoderSpec {
                 base,
                 scaling: scaling(&keys, file, rotary_dim, context)?,
             },
-            local_rope: local_rope(&keys, architecture, local_dim, base)?,
+            local_rope: local_rope(&keys, file, architecture, (local_dim, context, base))?,
             layers,
             activation: architecture.activation,
             clamp: architecture.clamp,
@@ -223,19 +215,50 @@ fn parallel(keys: &Keys<'_>, architecture: &Architecture, norm: bool) -> Result<
     })
 }
 
+/// What is added where values are normalised. Some files have it under the name of the
+/// other kind of norm only.
+fn epsilon(keys: &Keys<'_>, norm: Norm) -> Result<f32> {
+    let (square, variance) = ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon");
+    let [own, other] = match norm {
+        Norm::Rms | Norm::RmsBiased => [square, variance],
+        Norm::Layer | Norm::Bare => [variance, square],
+    };
+    let has = |name: &str| keys.meta.get(&keys.key(name)).is_some();
+    keys.positive(if !has(own) && has(other) { other } else { own })
+}
+
+/// Scales that are not the file's. Some old files leave them to the program.
+fn scales(keys: &Keys<'_>, architecture: &Architecture) -> Result<Option<FixedScales>> {
+    let Some(missing) = architecture.missing_scales else { return Ok(architecture.fixed_scales) };
+    let names = ["embedding_scale", "residual_scale", "logit_scale"];
+    if names.iter().all(|name| keys.meta.get(&keys.key(name)).is_none()) {
+        log::info!("{} is not given: {missing:?}", names.map(|name| keys.key(name)).join(", "));
+        return Ok(Some(missing));
+    }
+    for name in names {
+        keys.positive(name)?;
+    }
+    Ok(None)
+}
+
+/// How blocks with a window rotate, where it is another way.
 fn local_rope(
     keys: &Keys<'_>,
+    file: &GgufFile,
     architecture: &Architecture,
-    rotary_dim: usize,
-    global: f64,
+    (rotary_dim, context, global): (usize, usize, f64),
 ) -> Result<Option<RopeSpec>> {
     let default = match architecture.local_rope {
-        LocalRope::Same => return Ok(None),
-        LocalRope::Unscaled => global,
+        LocalRope::Same if keys.meta.get(&keys.key(LOCAL_BASE)).is_none() => return Ok(None),
+        LocalRope::Same | LocalRope::Unscaled => global,
         LocalRope::Base(base) => base,
     };
-    let base = keys.number_or("rope.freq_base_swa", default)?;
-    Ok(Some(RopeSpec { rotary_dim, base, scaling: RopeScaling::None }))
+    let base = keys.number_or(LOCAL_BASE, default)?;
+    let scaling = match architecture.local_rope {
+        LocalRope::Same => scaling(keys, file, rotary_dim, context)?,
+        LocalRope::Unscaled | LocalRope::Base(_) => RopeScaling::None,
+    };
+    Ok(Some(RopeSpec { rotary_dim, base, scaling }))
 }
 
 /// The base of rotary frequencies. Some files have it for the context of their first
