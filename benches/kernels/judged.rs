@@ -13,13 +13,21 @@ use wginfer::{Backend, Error, Result, Session, SessionOptions, passes};
 /// # Errors
 /// If it cannot be planned or there is no memory for it.
 pub fn open(backend: &Backend, bench: &Bench, policy: &Policy) -> Result<Session> {
+    open_graph(backend, graph(bench)?, policy)
+}
+
+/// The same of the work's own [`graph`], whose making is not part of what is timed.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_graph(backend: &Backend, graph: Graph, policy: &Policy) -> Result<Session> {
     let options = SessionOptions {
         // All operands are constants: nothing would be left to compute.
         disabled_passes: passes::PASSES.iter().map(|pass| pass.name.to_string()).collect(),
         policy: policy.clone(),
         ..SessionOptions::default()
     };
-    Session::new_blocking(graph(bench)?, backend, options)
+    Session::new_blocking(graph, backend, options)
 }
 
 /// What policy asks for, with what the benchmark itself asks for.
@@ -76,7 +84,10 @@ fn failure(bench: &Bench, what: String) -> Error {
 }
 
 /// The work as often as it is cycled, each time with operands of its own.
-fn graph(bench: &Bench) -> Result<Graph> {
+///
+/// # Errors
+/// If the operator does not take its operands.
+pub fn graph(bench: &Bench) -> Result<Graph> {
     let mut graph = GraphBuilder::new();
     for copy in 0..bench.copies {
         let operands = Yardstick::operands(&bench.case, copy as u64)?;

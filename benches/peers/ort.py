@@ -59,6 +59,9 @@ def rows(op, n, init=(), **attributes):
 
 
 def attention():
+    """Of three operators: ONNX Runtime 1.27.0's own one (MultiHeadAttention) takes 5.4 to 6.6 ms
+    on lavapipe for these shapes, and is off there by 0.005 where the largest result is 0.139 (its
+    CPU provider: 1e-7)."""
     kt, v = floats(1, 9, 64, 256) / 8, floats(1, 9, 256, 64)
     return [1, 9, 256, 64], {"kt": kt, "v": v}, lambda x, y: [
         h.make_node("MatMul", [x, "kt"], [y + "a"]), h.make_node("Softmax", [y + "a"], [y + "b"], axis=-1),

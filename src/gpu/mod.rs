@@ -60,6 +60,7 @@ pub use pipeline::{BindGroup, BufferBinding, Pipeline, check_fits};
 pub use program::Program;
 pub use readback::Readback;
 pub use reflect::{Binding, BindingKind, Member, Reflection, Scalar, Uses};
+pub(crate) use shader::library_fingerprint;
 pub use shader::{ConstValue, Instance, SHADERS, ShaderProgram, ShaderRequest, compile};
 pub(crate) use upload::StepRing;
 pub use upload::{StepWriter, UPLOAD_CHUNK, Uploader};

@@ -16,8 +16,9 @@ use crate::store::{Store, fingerprint};
 #[derive(Debug)]
 pub struct Program {
     shader: ShaderProgram,
-    /// The fingerprint of everything a driver is given: the final WGSL, and whether
-    /// workgroup memory starts as zeros.
+    /// The fingerprint of everything that decides what a driver is given: the final
+    /// WGSL, whether workgroup memory starts as zeros, whether indices and loops are
+    /// checked, and the version of this crate, which fixes that of the compiler.
     pub fingerprint: String,
 }
 
@@ -30,8 +31,10 @@ impl Deref for Program {
 }
 
 impl Program {
-    fn new(shader: ShaderProgram, zero_workgroup: bool) -> Self {
-        let fingerprint = fingerprint(&[shader.wgsl.as_bytes(), &[u8::from(zero_workgroup)]]);
+    fn new(shader: ShaderProgram, zero_workgroup: bool, unchecked: bool) -> Self {
+        let how = [u8::from(zero_workgroup), u8::from(unchecked)];
+        let version = env!("CARGO_PKG_VERSION").as_bytes();
+        let fingerprint = fingerprint(&[shader.wgsl.as_bytes(), &how, version]);
         Program { shader, fingerprint }
     }
 }
@@ -85,7 +88,11 @@ impl Gpu {
     /// As [`compile`].
     pub fn program(&self, request: &ShaderRequest) -> Result<Arc<Program>> {
         once(&self.programs, request, &|| {
-            Ok(Program::new(self.linked(request)?, request.zero_workgroup))
+            Ok(Program::new(
+                self.linked(request)?,
+                request.zero_workgroup,
+                self.leaves_checks_out(request),
+            ))
         })
     }
 

@@ -230,7 +230,7 @@ pub fn compile(request: &ShaderRequest) -> Result<ShaderProgram> {
 }
 
 /// The fingerprint of everything that [`compile`] depends on beside the request.
-pub(super) fn library_fingerprint() -> &'static str {
+pub(crate) fn library_fingerprint() -> &'static str {
     static FINGERPRINT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     FINGERPRINT.get_or_init(|| {
         let mut parts = vec![env!("CARGO_PKG_VERSION").as_bytes()];

@@ -355,11 +355,20 @@ impl LanguageModel {
     pub fn chunk(&self) -> usize {
         self.chunk
     }
+
+    /// The numbers of tokens that steps are rounded up to, each with a plan of its own.
+    pub fn steps(&self) -> Vec<usize> {
+        steps(self.chunk)
+    }
+}
+
+fn steps(chunk: usize) -> Vec<usize> {
+    [1, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk).collect()
 }
 
 /// One sequence; a step is rounded up to a few lengths.
 fn sizes(context: usize, capacity: usize, chunk: usize) -> Sizes {
-    let steps: Vec<u64> = [1, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64).collect();
+    let steps: Vec<u64> = steps(chunk).into_iter().map(|n| n as u64).collect();
     // What nothing is asked of costs nothing, but the choice that is mostly asked for: so
     // the last piece of a prompt needs no other plan than those before.
     let rows = [0].into_iter().chain(steps.iter().copied()).collect();

@@ -77,6 +77,8 @@ impl Folder {
     fn begun(&self, key: &str) -> io::Result<Begun> {
         let dir = self.dir.join(TRIALS);
         fs::create_dir_all(&dir)?;
+        // Nobody looks for what broke off until the new file is locked.
+        let _lock = self.lock()?;
         let path = dir.join(safe(key));
         let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
         let file = options.open(&path)?;
@@ -118,7 +120,8 @@ impl Trial for Begun {}
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        if self.held.take().is_some() {
+        // Removed while it is locked: unlocked it would look like one that broke off.
+        if self.held.is_some() {
             let _ = remove(&self.path);
         }
     }
@@ -165,7 +168,9 @@ impl Store for Folder {
 
     fn broken_off(&self, prefix: &str) -> Vec<String> {
         let mut keys = Vec::new();
-        for entry in fs::read_dir(self.dir.join(TRIALS)).into_iter().flatten().flatten() {
+        let Ok(entries) = fs::read_dir(self.dir.join(TRIALS)) else { return keys };
+        let Ok(_lock) = self.lock() else { return keys };
+        for entry in entries.flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             if !name.starts_with(&safe(prefix)) {
                 continue;

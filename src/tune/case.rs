@@ -76,6 +76,9 @@ const FEW: [u64; 4] = [5, 3, 7, 9];
 const SMALL: usize = 1 << 21;
 /// The same where nothing can be.
 const MOST: usize = 1 << 26;
+/// The most bytes of all operands together where there is no reference to compute: a
+/// vocabulary of 128 Ki by 4096 in F16.
+const LARGE: usize = 1 << 30;
 /// The most elements of a constant of the graph that is taken as it is.
 const AS_IT_IS: usize = 1 << 12;
 
@@ -154,6 +157,19 @@ impl At<'_> {
     /// If the operator does not take what is left of its operands, or they are too
     /// large to be tried.
     pub(super) fn alone(&self, cut: Cut, draw: Draw, full: bool) -> Result<Alone> {
+        self.made(cut, draw, full, false)
+    }
+
+    /// The same for a node that is planned or timed, at its own size: nothing computes
+    /// what it should give, so it may be larger.
+    ///
+    /// # Errors
+    /// If the operands are larger than what can be timed.
+    pub(super) fn alone_large(&self, draw: Draw, full: bool) -> Result<Alone> {
+        self.made(Cut::Nothing, draw, full, true)
+    }
+
+    fn made(&self, cut: Cut, draw: Draw, full: bool, large: bool) -> Result<Alone> {
         let node = self.node;
         let mut g = GraphBuilder::new();
         for symbol in self.graph.symbols() {
@@ -165,7 +181,8 @@ impl At<'_> {
         let blocks = types.clone().filter(|ty| ty.dtype.is_quantised());
         let block = blocks.map(|ty| ty.dtype.block_len() as u64).max().unwrap_or(1);
         let grain = Grain { block, many: types.clone().any(|ty| ty.rank() > 3) };
-        let mut made = Making { at: *self, cut, grain, draw, values: &values, elements: 0, filled };
+        let taken = Taken { large, elements: 0, bytes: 0 };
+        let mut made = Making { at: *self, cut, grain, draw, values: &values, taken, filled };
         let (mut inputs, mut states, mut operands) = (Vec::new(), Vec::new(), Vec::new());
         let mut ids = Vec::new();
         for (i, input) in node.inputs.iter().enumerate() {
@@ -283,6 +300,32 @@ fn symbols(dim: &Dim, found: &mut HashSet<usize>) {
     }
 }
 
+/// How much operands are so far.
+struct Taken {
+    /// Whether bytes are limited, and not elements.
+    large: bool,
+    elements: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    fn add(&mut self, cut: Cut, elements: usize, bytes: usize, node: &str) -> Result<()> {
+        self.elements = self.elements.saturating_add(elements);
+        self.bytes = self.bytes.saturating_add(bytes);
+        let (name, needed, limit) = match (self.large, cut) {
+            (true, _) => ("bytes", self.bytes, LARGE),
+            (false, Cut::Nothing) => ("elements", self.elements, MOST),
+            (false, _) => ("elements", self.elements, SMALL),
+        };
+        if needed <= limit {
+            return Ok(());
+        }
+        let what = format!("a trial of node '{node}'");
+        let (needed, limit) = (needed as u64, limit as u64);
+        Err(Error::Limit { what, limit_name: name.into(), needed, limit })
+    }
+}
+
 /// Makes operands.
 struct Making<'a> {
     at: At<'a>,
@@ -290,7 +333,7 @@ struct Making<'a> {
     grain: Grain,
     draw: Draw,
     values: &'a Bindings,
-    elements: usize,
+    taken: Taken,
     /// What whole numbers of the run are, where that is given.
     filled: Option<i64>,
 }
@@ -311,14 +354,8 @@ impl Making<'_> {
         let eval = |dim: &Dim| Ok(dim.eval(self.values)? as usize);
         let extents = shape.iter().map(eval).collect::<Result<Vec<usize>>>()?;
         let count = extents.iter().fold(1usize, |count, &n| count.saturating_mul(n));
-        self.elements = self.elements.saturating_add(count);
-        let most = if self.cut == Cut::Nothing { MOST } else { SMALL };
-        if self.elements > most {
-            let at = format!("a trial of node '{}'", self.at.node.name);
-            let limit_name = "elements".into();
-            let (needed, limit) = (self.elements as u64, most as u64);
-            return Err(Error::Limit { what: at, limit_name, needed, limit });
-        }
+        let bytes = value.ty.dtype.bytes(&extents)?;
+        self.taken.add(self.cut, count, bytes, &self.at.node.name)?;
         if let Some(known) = self.at.graph.constant(id)
             && known.extents() == extents
             && (count <= AS_IT_IS || (known.dtype().is_integer() && count <= SMALL))
@@ -326,7 +363,6 @@ impl Making<'_> {
             return Ok(known.clone());
         }
         if self.draw.blank {
-            let bytes = value.ty.dtype.bytes(&extents)?;
             return Tensor::new(value.ty.dtype, &extents, vec![0; bytes]);
         }
         let whole = value.ty.dtype.is_integer();
@@ -380,6 +416,16 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_timed_is_limited_by_its_bytes() {
+        let add = |large, cut, elements, bytes| {
+            Taken { large, elements: 0, bytes: 0 }.add(cut, elements, bytes, "n").is_ok()
+        };
+        assert!(add(true, Cut::Nothing, MOST + 1, LARGE) && !add(true, Cut::Nothing, 1, LARGE + 1));
+        assert!(add(false, Cut::Nothing, MOST, LARGE + 1));
+        assert!(!add(false, Cut::Nothing, MOST + 1, 1) && !add(false, Cut::All, SMALL + 1, 1));
+    }
 
     #[test]
     fn what_is_cut_keeps_what_shaders_ask_about() {

@@ -3,7 +3,7 @@
 use super::known_bad::{KnownBad, known_bad};
 use super::spot::Spot;
 use crate::gpu::errors::lock;
-use crate::gpu::{AdapterInfo, Gpu};
+use crate::gpu::{AdapterInfo, Gpu, library_fingerprint};
 use crate::store::{Store, Trial};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,17 @@ pub struct Measured {
     pub fastest: String,
     /// Microseconds by `family/variant`.
     pub micros: BTreeMap<String, f64>,
+    /// Which kernels were measured: a fingerprint of all shaders and the version.
+    #[serde(default)]
+    pub kernels: String,
+}
+
+impl Measured {
+    /// Whether it was measured with the kernels that this version has: what was measured
+    /// with others says nothing of these.
+    pub fn is_current(&self) -> bool {
+        self.kernels == library_fingerprint()
+    }
 }
 
 /// What is known of one adapter under one version of its driver.
@@ -86,6 +97,10 @@ pub(super) enum Known {
     },
 }
 
+/// What this process found since it last put findings into the store. Only that is put
+/// there: the rest may be old by now, or forgotten on purpose.
+type Fresh = Option<Findings>;
+
 /// The findings on a device's adapter, and what this process adds.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -93,7 +108,7 @@ pub(crate) struct Ledger {
     store: Option<Arc<dyn Store>>,
     adapter: String,
     barred: Vec<KnownBad>,
-    findings: Mutex<(Findings, bool)>,
+    findings: Mutex<(Findings, Fresh)>,
     /// What this process uses though it could not be tried.
     untried: Mutex<BTreeSet<String>>,
     spots: Mutex<Option<BTreeMap<String, Spot>>>,
@@ -132,7 +147,7 @@ impl Ledger {
             store,
             adapter,
             barred,
-            findings: Mutex::new((findings, false)),
+            findings: Mutex::new((findings, None)),
             untried: Mutex::default(),
             spots: Mutex::default(),
         };
@@ -205,43 +220,52 @@ impl Ledger {
     }
 
     pub(super) fn right(&self, shader: &str, variant: &str) {
-        let (findings, fresh) = &mut *lock(&self.findings);
-        findings.suspects.remove(shader);
-        findings.right.insert(shader.into(), variant.into());
-        *fresh = true;
+        self.find(|findings| {
+            findings.suspects.remove(shader);
+            findings.right.insert(shader.into(), variant.into());
+        });
     }
 
     pub(super) fn reject(&self, shader: &str, variant: &str, why: &str) {
         log::warn!("{variant} is not used on {}: {why}", self.adapter);
-        let (findings, fresh) = &mut *lock(&self.findings);
         let rejection = Rejection { variant: variant.into(), why: why.into() };
-        findings.right.remove(shader);
-        findings.suspects.remove(shader);
-        findings.rejected.insert(shader.into(), rejection);
-        *fresh = true;
+        self.find(|findings| {
+            findings.right.remove(shader);
+            findings.suspects.remove(shader);
+            findings.rejected.insert(shader.into(), rejection.clone());
+        });
     }
 
     pub(super) fn suspect(&self, shader: &str) {
-        let (findings, fresh) = &mut *lock(&self.findings);
-        findings.suspects.insert(shader.into());
-        *fresh = true;
+        self.find(|findings| {
+            findings.suspects.insert(shader.into());
+        });
     }
 
     pub(super) fn measure(&self, class: &str, measured: Measured) {
+        self.find(|findings| {
+            findings.measured.insert(class.into(), measured.clone());
+        });
+    }
+
+    /// Adds to what is known, and to what is not in the store yet.
+    fn find(&self, add: impl Fn(&mut Findings)) {
         let (findings, fresh) = &mut *lock(&self.findings);
-        findings.measured.insert(class.into(), measured);
-        *fresh = true;
+        add(findings);
+        add(fresh.get_or_insert_default());
     }
 
     /// The fastest variant for a class of calls.
     pub(super) fn fastest(&self, class: &str) -> Option<String> {
         let (findings, _) = &*lock(&self.findings);
-        findings.measured.get(class).map(|measured| measured.fastest.clone())
+        let measured = findings.measured.get(class).filter(|measured| measured.is_current());
+        measured.map(|measured| measured.fastest.clone())
     }
 
     /// Whether classes of calls need to be found out.
     pub(super) fn cares_for_classes(&self) -> bool {
-        !lock(&self.findings).0.measured.is_empty() || lock(&self.spots).is_some()
+        let measured = lock(&self.findings).0.measured.values().any(Measured::is_current);
+        measured || lock(&self.spots).is_some()
     }
 
     /// From now on the classes of calls that plans have are noted.
@@ -266,13 +290,11 @@ impl Ledger {
     /// Puts what is new into the store, together with what others put there.
     pub(super) fn save(&self) {
         let Some(store) = &self.store else { return };
-        let mine = {
-            let (findings, fresh) = &mut *lock(&self.findings);
-            if !std::mem::take(fresh) {
-                return;
-            }
-            findings.clone()
-        };
+        let Some(mut mine) = lock(&self.findings).1.take() else { return };
+        {
+            let known = &lock(&self.findings).0;
+            (mine.adapter, mine.driver) = (known.adapter.clone(), known.driver.clone());
+        }
         let mut all = mine.clone();
         store.update(&self.key, &mut |old| {
             let mut sum = old.and_then(|bytes| Findings::read(&bytes)).unwrap_or_default();
@@ -325,6 +347,40 @@ mod tests {
         assert_eq!(c.known("s4"), Known::Unknown { suspect: false });
         assert_eq!(c.reason("f/two"), Some("wrong".into()));
         assert_eq!((clear(store.as_ref()), findings(store.as_ref())), (1, Vec::new()));
+    }
+
+    #[test]
+    fn what_another_process_measured_later_stays() {
+        let store: Arc<dyn Store> = Arc::new(InMemory::default());
+        let measured = |name: &str, kernels: &str| Measured {
+            fastest: name.into(),
+            micros: BTreeMap::from([(name.to_string(), 1.0)]),
+            kernels: kernels.into(),
+        };
+        let now = library_fingerprint();
+        let first = ledger(&store);
+        first.measure("class", measured("f/old", now));
+        first.save();
+        let server = ledger(&store);
+        assert_eq!(server.fastest("class"), Some("f/old".into()));
+        first.measure("class", measured("f/new", now));
+        first.save();
+        // A find of its own brings it what is new, and does not put back what is old.
+        server.right("s1", "f/one");
+        server.save();
+        assert_eq!(server.fastest("class"), Some("f/new".into()));
+        assert_eq!(ledger(&store).fastest("class"), Some("f/new".into()));
+        // Nor what was forgotten on purpose.
+        clear(store.as_ref());
+        server.right("s2", "f/two");
+        server.save();
+        let after = ledger(&store);
+        assert_eq!(after.fastest("class"), None);
+        assert_eq!(after.known("s1"), Known::Unknown { suspect: false });
+        assert_eq!(after.known("s2"), Known::Right);
+        // Other kernels say nothing of these.
+        after.measure("class", measured("f/new", "of another version"));
+        assert_eq!((after.fastest("class"), after.cares_for_classes()), (None, false));
     }
 
     #[test]

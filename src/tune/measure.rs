@@ -1,6 +1,6 @@
 //! Which of the variants that are right is the fastest.
 
-use super::case::{Cut, Draw};
+use super::case::Draw;
 use super::judge::shaders;
 use super::ledger::{Known, Ledger, Measured};
 use super::probe::{Shaders, Verdict, engine, probe};
@@ -8,7 +8,7 @@ use super::report::Row;
 use super::spot::Spot;
 use crate::error::{Error, Result};
 use crate::exec::gpu::{Given, GpuEngine};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, library_fingerprint};
 use crate::kernels::Policy;
 use crate::kernels::registry::{FAMILIES, KernelFamily};
 use crate::session::SharedWeights;
@@ -46,7 +46,7 @@ pub(super) fn candidates(
     more: &[KernelFamily],
 ) -> Result<Vec<Candidate>> {
     let ledger = Ledger::of(gpu);
-    let alone = spot.at().alone(Cut::Nothing, Draw::BLANK, false)?;
+    let alone = spot.at().alone_large(Draw::BLANK, false)?;
     let now = shaders(gpu, &alone, &spot.policy)?;
     let mut found = Vec::new();
     for family in FAMILIES.iter().chain(more) {
@@ -88,7 +88,7 @@ pub(super) fn forced(policy: &Policy, name: &str) -> Policy {
 /// # Errors
 /// If the variant cannot compute it.
 pub(super) fn needed(gpu: &Arc<Gpu>, spot: &Spot, name: &str) -> Result<Shaders> {
-    let alone = spot.at().alone(Cut::Nothing, Draw::BLANK, false)?;
+    let alone = spot.at().alone_large(Draw::BLANK, false)?;
     shaders(gpu, &alone, &forced(&spot.policy, name))
 }
 
@@ -124,7 +124,8 @@ pub(super) async fn wrong(gpu: &Arc<Gpu>, spot: &Spot, name: &str) -> Result<Opt
 }
 
 /// Times variants of a class in turn: microseconds by name, medians. `told` hears of
-/// each before its first run.
+/// each before it is compiled and before each of its runs, so that it is known which one
+/// does not come back.
 ///
 /// # Errors
 /// What happens to the device.
@@ -134,7 +135,7 @@ pub(super) async fn times(
     names: &[String],
     told: &mut (dyn FnMut(&str) -> Result<()> + Send),
 ) -> Result<BTreeMap<String, f64>> {
-    let alone = spot.at().alone(Cut::Nothing, Draw::TIMED, true)?;
+    let alone = spot.at().alone_large(Draw::TIMED, true)?;
     let inputs: Vec<Given<'_>> = alone.inputs.iter().map(Given::Host).collect();
     let weights = SharedWeights::default();
     let mut timed = Vec::new();
@@ -143,6 +144,7 @@ pub(super) async fn times(
         let policy = forced(&spot.policy, name);
         let (engine, index) = engine(gpu, &alone, policy, Some(weights.clone())).await?;
         let mut one = Timed { name, engine, index, runs: 1, micros: Vec::new() };
+        told(name)?;
         one.warm_up(&inputs, &alone.values, gpu.caps().timestamps).await?;
         timed.push(one);
     }
@@ -152,6 +154,7 @@ pub(super) async fn times(
             break;
         }
         for one in &mut timed {
+            told(one.name)?;
             one.time(&inputs, &alone.values, gpu.caps().timestamps).await?;
         }
     }
@@ -222,6 +225,7 @@ pub(super) fn note(ledger: &Ledger, row: &Row) {
     let default = row.micros.get(&row.default);
     let gains = default.is_none_or(|default| default / least >= GAIN);
     let fastest = if gains { name } else { &row.default };
-    let measured = Measured { fastest: fastest.into(), micros: row.micros.clone() };
+    let kernels = library_fingerprint().into();
+    let measured = Measured { fastest: fastest.into(), micros: row.micros.clone(), kernels };
     ledger.measure(&row.class, measured);
 }

@@ -69,7 +69,8 @@ pub fn known(gpu: &Gpu) -> Findings {
 /// families of an application, beside the built-in ones.
 ///
 /// Only variants that gave right answers on this adapter before take part, since in
-/// this process nothing could end a dispatch that hangs.
+/// this process nothing could end a dispatch that hangs. A class of calls that is too
+/// large to be timed has a row that says so.
 ///
 /// # Errors
 /// What happens to the device.
@@ -83,7 +84,15 @@ pub async fn in_process(
     for spot in ledger.spots() {
         let mut row = Row::new(&spot.class, &spot.label);
         let mut names = Vec::new();
-        for candidate in measure::candidates(gpu, &spot, more)? {
+        let found = match measure::candidates(gpu, &spot, more) {
+            Ok(found) => found,
+            Err(error) if gpu.is_lost() => return Err(error),
+            Err(error) => {
+                row.refused = Some(error.to_string());
+                Vec::new()
+            }
+        };
+        for candidate in found {
             if candidate.default {
                 row.default = candidate.name.clone();
             }

@@ -48,13 +48,8 @@ pub fn supervised(
     let (process, ready) = Process::start(supervision)?;
     let names = (ready.adapter.clone(), ready.driver.clone());
     let ledger = Ledger::with_key(ready.key.clone(), store, names, Vec::new());
-    let mut parent = Parent {
-        supervision,
-        report: Report::new(&ledger.findings()),
-        ledger,
-        process,
-        shaders: BTreeMap::new(),
-    };
+    let mut parent =
+        Parent { supervision, report: Report::new(&ledger.findings()), ledger, process };
     for told in &ready.spots {
         let row = parent.row(told)?;
         parent.ledger.save();
@@ -77,8 +72,6 @@ struct Parent<'a> {
     report: Report,
     ledger: Ledger,
     process: Process,
-    /// The shaders of a class and a variant that were not known to be right.
-    shaders: BTreeMap<(String, String), BTreeMap<String, String>>,
 }
 
 /// How an order ended.
@@ -94,6 +87,7 @@ impl Parent<'_> {
     fn row(&mut self, told: &Told) -> Result<Row> {
         let mut row = Row::new(&told.class, &told.label);
         row.default = told.default.clone();
+        row.refused = told.refused.clone();
         let mut right = Vec::new();
         for variant in &told.candidates {
             match self.wrong(&told.class, variant)? {
@@ -119,7 +113,6 @@ impl Parent<'_> {
 
     /// What is wrong with a variant, if anything is.
     fn wrong(&mut self, class: &str, variant: &str) -> Result<Option<String>> {
-        let key = (class.to_string(), variant.to_string());
         let order = Order::Try { class: class.into(), variant: variant.into() };
         let mut tried = BTreeMap::new();
         let end = self.process.obey(&order, self.supervision.silence, &mut |word| {
@@ -127,7 +120,6 @@ impl Parent<'_> {
                 tried = shaders.clone();
             }
         });
-        self.shaders.insert(key, tried.clone());
         match end {
             End::Done(Word::Tried { wrong }) => Ok(wrong),
             End::Done(word) => Err(Error::internal(format!("an answer out of turn: {word:?}"))),
@@ -150,11 +142,11 @@ impl Parent<'_> {
     ) -> Result<std::result::Result<BTreeMap<String, f64>, (String, String)>> {
         let order = Order::Time { class: class.into(), variants: variants.to_vec() };
         let mut last = variants.first().cloned().unwrap_or_default();
-        // All of them are timed in turn before there is another word.
-        let silence = self.supervision.silence * (variants.len() as u32 + 1);
-        let end = self.process.obey(&order, silence, &mut |word| {
-            if let Word::Timing { variant } = word {
+        let mut running = BTreeMap::new();
+        let end = self.process.obey(&order, self.supervision.silence, &mut |word| {
+            if let Word::Timing { variant, shaders } = word {
                 last.clone_from(variant);
+                running.clone_from(shaders);
             }
         });
         match end {
@@ -163,8 +155,7 @@ impl Parent<'_> {
             End::Refused(what) => Ok(Err((last, what))),
             End::Gone(why) => {
                 // It was right on a small case, and is not at its full size.
-                let key = (class.to_string(), last.clone());
-                for (shader, name) in self.shaders.get(&key).into_iter().flatten() {
+                for (shader, name) in &running {
                     self.ledger.reject(shader, name, &why);
                 }
                 self.restart()?;

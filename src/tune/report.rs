@@ -16,6 +16,8 @@ pub struct Row {
     pub micros: BTreeMap<String, f64>,
     /// What did not take part, and why.
     pub rejected: Vec<(String, String)>,
+    /// Why nothing was measured, where the class cannot be: its operands are too large.
+    pub refused: Option<String>,
 }
 
 impl Row {

@@ -31,8 +31,9 @@ pub(super) enum Word {
     Trying { shaders: BTreeMap<String, String> },
     /// What is wrong, if anything is.
     Tried { wrong: Option<String> },
-    /// The first run of a variant that is timed.
-    Timing { variant: String },
+    /// A variant that is timed is compiled or run now; its shaders, fingerprint and
+    /// `family/variant`.
+    Timing { variant: String, shaders: BTreeMap<String, String> },
     /// Microseconds.
     Times { micros: BTreeMap<String, f64> },
     /// The order could not be carried out. If the device is gone, so is the process.
@@ -40,12 +41,14 @@ pub(super) enum Word {
 }
 
 /// A class of calls as the parent hears of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Told {
     pub(super) class: String,
     pub(super) label: String,
     pub(super) default: String,
     pub(super) candidates: Vec<String>,
+    /// Why nothing of the class can be tried, if so.
+    pub(super) refused: Option<String>,
 }
 
 /// Lines are marked, so that what drivers print is told from them.
@@ -67,7 +70,17 @@ pub fn serve(
     let mut worker = Worker { gpu, output };
     let mut told = Vec::new();
     for spot in ledger.spots() {
-        let found = candidates(gpu, &spot, more)?;
+        let found = match candidates(gpu, &spot, more) {
+            Ok(found) => found,
+            Err(error) if gpu.is_lost() => return Err(error),
+            // The others can be measured nevertheless.
+            Err(error) => {
+                let refused = Some(error.to_string());
+                let (class, label) = (spot.class, spot.label);
+                told.push(Told { class, label, refused, ..Told::default() });
+                continue;
+            }
+        };
         // Where there is no choice there is nothing to measure.
         if found.len() < 2 {
             continue;
@@ -78,6 +91,7 @@ pub fn serve(
             candidates: found.into_iter().map(|candidate| candidate.name).collect(),
             class: spot.class,
             label: spot.label,
+            refused: None,
         });
     }
     let findings = ledger.findings();
@@ -133,7 +147,17 @@ impl<W: Write + Send> Worker<'_, W> {
             Order::Time { class, variants } => {
                 let spot = self.spot(&class)?;
                 let gpu = self.gpu;
-                let mut told = |name: &str| self.say(&Word::Timing { variant: name.to_string() });
+                let mut shaders = BTreeMap::new();
+                for variant in &variants {
+                    let mut own = needed(gpu, &spot, variant)?;
+                    // What goes with it is not its fault.
+                    own.retain(|_, name| name == variant);
+                    shaders.insert(variant.clone(), own);
+                }
+                let mut told = |variant: &str| {
+                    let shaders = shaders.get(variant).cloned().unwrap_or_default();
+                    self.say(&Word::Timing { variant: variant.to_string(), shaders })
+                };
                 let micros = times(gpu, &spot, &variants, &mut told).await?;
                 self.say(&Word::Times { micros })
             }

@@ -48,6 +48,7 @@ pub(crate) static ALL: &[Variant] = &[
     variant("hangs"),
     variant("crashes"),
     variant("loses"),
+    variant("stalls"),
     variant("plain"),
 ];
 
@@ -63,6 +64,15 @@ fn source(name: &str) -> String {
         "hangs" => {
             "var t = 3.0 * x[i];
              loop { if t == 12345.678 { break; } t = select(t, t + 1.0, t == 54321.0); }
+             y[i] = t;"
+        }
+        // Right on the few elements of a trial.
+        "stalls" => {
+            "var t = 3.0 * x[i];
+             loop {
+                 if params.count < 500u || t == 12345.678 { break; }
+                 t = select(t, t + 1.0, t == 54321.0);
+             }
              y[i] = t;"
         }
         "slow" => {

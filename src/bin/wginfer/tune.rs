@@ -168,10 +168,13 @@ fn observe_language(
     let mut untold = |_: u64, _: u64| {};
     let loading = LanguageModel::load(file, &backend, &options, &mut untold);
     let mut model = backend.block_on(loading)?;
-    // A whole chunk of a prompt, and one token.
-    let prompt = vec![0; model.chunk().min(model.context() - 1)];
-    backend.block_on(model.forward(&prompt, 0))?;
-    backend.block_on(model.forward(&[0], prompt.len()))?;
+    // Prompts of every length that has a plan, and one token after the longest.
+    let mut longest = 0;
+    for step in model.steps() {
+        longest = step.min(model.context() - 1);
+        backend.block_on(model.forward(&vec![0; longest], 0))?;
+    }
+    backend.block_on(model.forward(&[0], longest))?;
     Ok(())
 }
 

@@ -7,8 +7,11 @@ mod cpu;
 mod map;
 pub(crate) mod split;
 pub(crate) mod storage;
+mod variants;
 mod windows;
 
 pub use chain::{Chain, Step};
-pub(crate) use map::{FAMILY, requests};
-pub use map::{Map, VARIANTS};
+pub use map::Map;
+pub(crate) use map::requests;
+pub(crate) use variants::FAMILY;
+pub use variants::VARIANTS;

@@ -105,8 +105,9 @@ fn opened(backend: &Backend, name: &str, bench: Option<&Bench>) -> Result<Option
     }
     let Some(bench) = bench else { return Ok(None) };
     let policy = judged::policy(bench, &Policy::default());
+    let graph = judged::graph(bench)?;
     let begun = Instant::now();
-    let mut session = judged::open(backend, bench, &policy)?;
+    let mut session = judged::open_graph(backend, graph, &policy)?;
     session.repeat_blocking(&[], 1)?;
     let first = millis(begun);
     judged::check(backend, bench, &policy)?;

@@ -52,10 +52,16 @@ pub(super) fn run(clear: bool, as_json: bool) -> Result<(), Failure> {
 
 fn lines(known: &Findings) -> Fields {
     let mut fields = Fields::indented(3);
+    let current = known.measured.values().filter(|measured| measured.is_current()).count();
     fields
         .add("driver", safe(&known.driver))
         .add("right", count_noun(known.right.len(), "shader"))
-        .add("measured", format_args!("{} of calls", count_noun(known.measured.len(), "sort")));
+        .add("measured", format_args!("{} of calls", count_noun(current, "sort")));
+    let others = known.measured.len() - current;
+    if others > 0 {
+        let what = format!("{} of calls, with other kernels: not used", count_noun(others, "sort"));
+        fields.add("measured before", what);
+    }
     if !known.suspects.is_empty() {
         fields.add("suspected", count_noun(known.suspects.len(), "shader"));
     }

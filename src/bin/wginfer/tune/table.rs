@@ -7,9 +7,10 @@ use wginfer::tune::{Report, Row};
 
 /// One line for a class of calls, as soon as it is done.
 pub(super) fn progress(row: &Row) -> String {
-    let best = match row.fastest() {
-        Some((name, micros)) => format!("{name}, {}", time(micros)),
-        None => "no variant is right here".into(),
+    let best = match (row.fastest(), &row.refused) {
+        (Some((name, micros)), _) => format!("{name}, {}", time(micros)),
+        (None, Some(why)) => format!("not measured: {why}"),
+        (None, None) => "no variant is right here".into(),
     };
     format!("{}: {best}", shortened(&row.label, WIDTH / 2))
 }
@@ -39,6 +40,12 @@ pub(super) fn text(report: &Report) -> String {
             let mark = if *name == row.default { "  chosen without measuring" } else { "" };
             let (name, ratio) = (safe(name), ratio.unwrap_or_default());
             let _ = writeln!(text, "  {name:<28} {:>9} {ratio:>9}{mark}", time(*micros));
+        }
+        if let Some(why) = &row.refused {
+            let lines = wrapped(&safe(&format!("not measured: {why}")), WIDTH - 2);
+            for line in lines {
+                let _ = writeln!(text, "  {line}");
+            }
         }
         for (name, why) in &row.rejected {
             for (i, line) in wrapped(&safe(why), WIDTH - 31).iter().enumerate() {
@@ -79,6 +86,7 @@ pub(super) fn json(report: &Report) -> Value {
             "fastest": row.fastest().map(|(name, _)| name),
             "micros": row.micros,
             "rejected": rejected,
+            "refused": row.refused,
         })
     };
     json!({

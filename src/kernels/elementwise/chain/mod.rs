@@ -4,9 +4,10 @@ mod cpu;
 mod source;
 
 use super::access::{Access, Layout};
-use super::map::{self, FAMILY, Map};
+use super::map::{self, Map};
 use super::split::{self, Chunk};
 use super::storage::storage;
+use super::variants::{self, FAMILY};
 use super::windows::{Window, windows};
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
@@ -128,9 +129,9 @@ impl Chain {
         inputs: &[DType],
         reading: &Reading<'_>,
     ) -> Result<ShaderRequest> {
-        let mut request = map::instance("elementwise/chain", variant);
+        let mut request = variants::instance("elementwise/chain", variant);
         // A chain is long as it is.
-        map::not_unrolled(&mut request);
+        variants::not_unrolled(&mut request);
         request = request.with("LANES", storage(LABEL, self.output()?)?.lanes as u32);
         // Steps that are few instructions are written out twice as often.
         let light = |step: &Step| step.map.is_light(step.from, step.to);
@@ -230,10 +231,10 @@ impl Kernel for Chain {
         let all_windows = windows(cx, LABEL, &access)?;
         let whole = all_windows.len() == 1 && map::is_whole(cx, output)?;
         let pairs =
-            whole && map::suit_pairs(&layout, &access, dtypes.iter().chain([&output.dtype]));
-        let variant = map::choose(cx, pairs, cx.bound(&total)?)?;
-        let per_group = map::words(variant) * storage(LABEL, output.dtype)?.lanes;
-        let pairs = variant.name == map::PAIRS;
+            whole && variants::suit_pairs(&layout, &access, dtypes.iter().chain([&output.dtype]));
+        let variant = variants::choose(cx, pairs, cx.bound(&total)?)?;
+        let per_group = variants::words(variant) * storage(LABEL, output.dtype)?.lanes;
+        let pairs = variant.name == variants::PAIRS;
         let reading = |windows| Reading { layout: &layout, access: &access, windows, pairs };
         let shader = self.request(variant, &dtypes, &reading(all_windows[0].as_slice()))?;
         let mut dispatches = Vec::new();
@@ -275,9 +276,9 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         let layout = Layout { has: access.iter().map(has).collect(), dims };
         let chain = Chain { steps: steps.to_vec() };
         let windows: Vec<Window> = Vec::new();
-        let pairs = variant.name == map::PAIRS;
+        let pairs = variant.name == variants::PAIRS;
         let dtypes = inputs.iter().chain(steps.last().map(|step| &step.to));
-        if pairs && !map::suit_pairs(&layout, access, dtypes) {
+        if pairs && !variants::suit_pairs(&layout, access, dtypes) {
             return;
         }
         let reading = Reading { layout: &layout, access, windows: &windows, pairs };

@@ -1,0 +1,127 @@
+//! The variants of the elementwise shaders, and which of them is for what.
+
+use super::access::{Access, Layout};
+use super::storage::storage;
+use crate::error::Result;
+use crate::gpu::{ConstValue, ShaderRequest};
+use crate::graph::Dim;
+use crate::kernels::{GpuCx, Language, Needs, Variant};
+use crate::tensor::DType;
+
+/// The family's name.
+pub(crate) const FAMILY: &str = "elementwise";
+
+/// The variants of the elementwise shader: invocations per workgroup and words
+/// per invocation.
+pub const VARIANTS: &[Variant] = &[
+    variant("wide", &WIDE, &[], 256),
+    // One SIMD vector of a CPU.
+    variant("narrow", &NARROW, &["unrolled"], 8),
+    // The same, eight neighbouring words at a time, in words of 64 bits: where a
+    // CPU loads and stores for each lane by itself.
+    Variant {
+        shader: "elementwise/chain",
+        needs: Needs { int64: true, ..NEEDS },
+        executed_on: &["lavapipe", "lavapipe-old"],
+        ..variant(PAIRS, &NARROW, &["pairs"], 8)
+    },
+];
+
+/// The variant with words of 64 bits.
+pub(super) const PAIRS: &str = "pairs";
+
+/// Fewer elements than this are no work for it: its shaders are longer.
+const MANY: u64 = 1 << 15;
+
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    lanes: None,
+    int64: false,
+    invocations: 8,
+    workgroup_bytes: 0,
+};
+
+const WIDE: [(&str, ConstValue); 2] =
+    [("WORKGROUP", ConstValue::U32(256)), ("ITEMS", ConstValue::U32(4))];
+const NARROW: [(&str, ConstValue); 2] =
+    [("WORKGROUP", ConstValue::U32(8)), ("ITEMS", ConstValue::U32(256))];
+
+const fn variant(
+    name: &'static str,
+    consts: &'static [(&'static str, ConstValue)],
+    features: &'static [&'static str],
+    invocations: u32,
+) -> Variant {
+    Variant {
+        name,
+        shader: "elementwise/map",
+        consts,
+        features,
+        needs: Needs { invocations, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    }
+}
+
+/// The variant for a device; `pairs` says whether [`PAIRS`] suits the operands, and
+/// `total` how many elements there are at most.
+pub(super) fn choose(cx: &GpuCx<'_>, pairs: bool, total: u64) -> Result<&'static Variant> {
+    let software = cx.caps.is_software();
+    let forced = cx.policy.force.contains_key(FAMILY);
+    let worth = pairs && (forced || (software && total >= MANY));
+    let can = |v: &Variant| v.name != PAIRS || worth;
+    if worth && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |v| v.name == PAIRS) {
+        return Ok(variant);
+    }
+    let preferred = |v: &Variant| can(v) && (v.name == "narrow") == software;
+    cx.choose(FAMILY, VARIANTS, preferred).or_else(|_| cx.choose(FAMILY, VARIANTS, can))
+}
+
+/// Whether operands and result are of whole words of 32 bits, and can be read and
+/// written eight at a time.
+pub(super) fn suit_pairs<'a>(
+    layout: &Layout,
+    access: &[Access],
+    dtypes: impl IntoIterator<Item = &'a DType>,
+) -> bool {
+    let words = |dtype: &DType| storage("", *dtype).is_ok_and(|own| own.lanes == 1);
+    let last = layout.dims.last().cloned().unwrap_or(Dim::Const(1));
+    let aligned = |how: &Access| match how {
+        Access::Flat | Access::Scalar => true,
+        Access::Row | Access::Column => last.is_multiple_of(8),
+        Access::Strided => false,
+    };
+    let total = Dim::product(&layout.dims);
+    dtypes.into_iter().all(words) && access.iter().all(aligned) && total.is_multiple_of(8)
+}
+
+/// Words that one workgroup computes.
+pub(super) fn words(variant: &Variant) -> u64 {
+    let value = |name| {
+        let found = variant.consts.iter().find(|(own, _)| *own == name);
+        found.map_or(1, |(_, value)| match value {
+            ConstValue::U32(n) => u64::from(*n),
+            _ => 1,
+        })
+    };
+    value("WORKGROUP") * value("ITEMS")
+}
+
+/// A shader with the constants and features of a variant.
+pub(super) fn instance(file: &'static str, variant: &Variant) -> ShaderRequest {
+    let mut request = ShaderRequest::new(file);
+    // Elements are those of the result, and what broadcasting makes of them.
+    request.in_bounds = true;
+    for (name, value) in variant.consts {
+        request = request.with(*name, *value);
+    }
+    variant.features.iter().copied().fold(request, ShaderRequest::feature)
+}
+
+/// Leaves a loop as it is. SwiftShader's compiler takes gigabytes for some
+/// operations that are written out eight times.
+pub(super) fn not_unrolled(request: &mut ShaderRequest) {
+    request.features.retain(|name| name != "unrolled");
+}
