@@ -186,6 +186,23 @@ class Model:
                 self.tensors[f"{at}.ssm_alpha.weight"] = (heads, width)
         return self.states(inner, rows, heads).key(ssm__group_count=keys)
 
+    def channel_delta(self, blocks, rows=8):
+        """Blocks that are delta nets with a decay of each channel."""
+        inner, width = self.heads * rows, self.width
+        for block in blocks:
+            at = f"blk.{block}"
+            for letter in "qkv":
+                self.tensors[f"{at}.attn_{letter}.weight"] = (inner, width)
+                self.tensors[f"{at}.ssm_conv1d_{letter}.weight"] = (inner, 1, 4)
+            for letter in "fg":
+                self.tensors[f"{at}.ssm_{letter}_a.weight"] = (rows, width)
+                self.tensors[f"{at}.ssm_{letter}_b.weight"] = (inner, rows)
+            self.tensors |= {
+                f"{at}.ssm_beta.weight": (self.heads, width), f"{at}.ssm_dt.bias": (inner,),
+                f"{at}.ssm_a": (self.heads, 1), f"{at}.ssm_norm.weight": (rows,),
+                f"{at}.attn_output.weight": (width, inner)}
+        return self.key(ssm__conv_kernel=4, kda__head_dim=rows)
+
     def states(self, inner, rows, heads):
         return self.key(ssm__conv_kernel=4, ssm__inner_size=inner, ssm__state_size=rows,
                         ssm__time_step_rank=heads)
@@ -294,6 +311,7 @@ def models():
     yield "refact", Model(kv_heads=1).split().gated().without("rope.freq_base", "rope.dimension_count")
     yield "xverse", many().split().gated()
     yield from large_mixtures()
+    yield from gated_mixtures()
     yield from uneven()
     yield from short_vectors()
     # Of a text all positions of a token are the same.
@@ -406,6 +424,39 @@ def large_mixtures():
         swiglu_clamp_shexp=[0.25, 0.0, 0.3, 0.0])
 
 
+def gated_mixtures():
+    """Mixtures whose attention goes through a gate, and others of their time."""
+    def laguna(rows):
+        model = Model(blocks=4).split().head_norms().gated(blocks=[0]).experts(
+            shared=SHARED, blocks=[1, 2, 3]).each(attn_gate=(rows, WIDTH))
+        for block in 1, 2, 3:
+            model.tensors[f"blk.{block}.exp_probs_b.bias"] = (5,)
+        return model.key(
+            leading_dense_block_count=1, expert_weights_scale=2.5, expert_weights_norm=True,
+            expert_gating_func=2, attention__key_length=HEAD, attention__value_length=HEAD)
+
+    yield "laguna", laguna(HEADS).key(
+        attention__sliding_window=5, rope__freq_base_swa=40.0, rope__dimension_count=2,
+        rope__dimension_count_swa=4, rope__scaling__type="yarn", rope__scaling__factor=4.0,
+        rope__scaling__original_context_length=16)
+    yield "laguna--whole", laguna(HEADS * HEAD)
+    yield "maple", Model(blocks=4).split().head_norms().experts().key(
+        attention__sliding_window=5, attention__sliding_window_pattern=[True, False, True, True],
+        rope__freq_base_swa=40.0, rope__scaling__factor=2.0,
+        swiglu_clamp_exp=[0.0, 0.3, 0.0, 0.2])
+    yield "glm4--vision", Model().each(
+        "attn_q", "attn_k", "attn_v", "attn_output", ffn_up=(2 * FEED, WIDTH),
+        ffn_down=(WIDTH, FEED)).norms(
+            "attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm").key(
+                rope__dimension_sections=[1, 1, 0, 0])
+    yield "nanbeige", Model().split().gated().key(num_loops=3)
+    yield "nanbeige--skip", Model().split().gated().key(num_loops=2, skip_loop_final_norm=True)
+    yield "deepseek2-ocr", Model(kv_heads=HEADS).split().gated(blocks=[0]).experts(
+        shared=EXPERT, blocks=[1], shared_key=False).key(
+            leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=1.5,
+            rope__freq_base=10000.0)
+
+
 def uneven():
     """Blocks of different numbers of heads, and blocks that lack a part."""
     large = lambda numbers: [SCALE * number for number in numbers]
@@ -469,6 +520,26 @@ def short_vectors():
             attention__temperature_scale=0.4, attention__temperature_length=5)
 
 
+def kimi():
+    """Delta nets with a decay of each channel, and latent attention that does not rotate."""
+    rank, plain, turned, value = 8, 6, 4, 6
+    model = Model(blocks=4).norms("attn_norm", "ffn_norm").gated(blocks=[0]).experts(
+        shared=EXPERT, blocks=[1, 2, 3], shared_key=False).channel_delta([0, 1, 3])
+    model.each(blocks=[2], attn_kv_a_mqa=(rank + turned, WIDTH),
+               attn_q=(HEADS * (plain + turned), WIDTH), attn_output=(WIDTH, HEADS * value))
+    model.norm("blk.2.attn_kv_a_norm", rank)
+    model.each(blocks=[2], attn_k_b=(HEADS, rank, plain), attn_v_b=(HEADS, value, rank))
+    for block in 1, 2, 3:
+        model.tensors[f"blk.{block}.exp_probs_b.bias"] = (5,)
+    return model.key(
+        attention__head_count_kv=[0, 0, 1, 0], attention__kv_lora_rank=rank,
+        attention__key_length_mla=plain + turned, attention__value_length_mla=value,
+        attention__key_length=rank + turned,
+        attention__value_length=rank,
+        rope__dimension_count=turned, expert_shared_count=1, leading_dense_block_count=1,
+        expert_weights_scale=2.5, expert_weights_norm=True, expert_gating_func=2)
+
+
 def recurrent():
     """Models with blocks that have a recurrent state."""
     linear, attending = [0, 1, 2, 4], [3, 5]
@@ -479,6 +550,7 @@ def recurrent():
     # The last block is no fourth one.
     which = [block in linear for block in range(6)]
     sections = dict(rope__dimension_sections=[1, 0, 0, 0], rope__dimension_count=2)
+    yield "kimi-linear", kimi()
     yield "qwen35", qwen(heads=6 * SCALE).gated().key(attention__recurrent_layers=which, **sections)
     def shared(model):
         model.experts(shared=SHARED)

@@ -17,11 +17,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use support::backends::{self, Named};
 use support::recipe::Recipe;
-use wginfer::formats::gguf::{GgufFile, GgufWriter};
+use wginfer::formats::gguf::{GgufFile, GgufWriter, MetaValue};
 use wginfer::lm::spec::{DecoderSpec, architectures};
 use wginfer::lm::tokenizer::{EncodeOptions, Tokenizer};
 use wginfer::lm::{LanguageModel, ModelOptions};
-use wginfer::{DType, Error};
+use wginfer::{DType, Error, Tensor};
 
 /// The largest relative L2 of logits in f32.
 const TOLERANCE: f64 = 1e-4;
@@ -104,6 +104,9 @@ fn main() {
     }));
     trials.push(Trial::test("decoders::every_type_is_in_a_mix", every_type_is_in_a_mix));
     trials.push(Trial::test("decoders::what_is_no_language_model_is_told", refuses));
+    trials.push(Trial::test("decoders::rows_may_be_matrices_of_one", rows_of_one));
+    trials.push(Trial::test("decoders::old_files_have_the_published_scales", old_scales));
+    trials.push(Trial::test("decoders::blocks_that_look_ahead_are_left_out", looks_ahead));
     backends::conclude(&arguments, trials);
 }
 
@@ -199,9 +202,19 @@ fn agrees_mixed(backend: &Named, name: &str) -> Result<(), Failed> {
 /// Whole prompts, and the longest token by token behind the shortest; with a variant of
 /// a family of kernels forced, if it says so.
 fn agrees(backend: &Named, model_name: &str, forced: Option<(&str, &str)>) -> Result<(), Failed> {
+    let file = wginfer::formats::gguf::open(path(&format!("decoders/{model_name}.gguf")))?;
+    agrees_as(backend, model_name, file, forced)
+}
+
+/// [`agrees`] of a file that was made of the model's.
+fn agrees_as(
+    backend: &Named,
+    model_name: &str,
+    file: GgufFile,
+    forced: Option<(&str, &str)>,
+) -> Result<(), Failed> {
     let judged: Judged =
         serde_json::from_slice(&std::fs::read(path(&format!("decoders/{model_name}.json")))?)?;
-    let file = wginfer::formats::gguf::open(path(&format!("decoders/{model_name}.gguf")))?;
     let mut options = ModelOptions { cache: DType::F32, ..ModelOptions::default() };
     if let Some((family, variant)) = forced {
         options.policy.force.insert(family.into(), variant.into());
@@ -226,6 +239,92 @@ fn agrees(backend: &Named, model_name: &str, forced: Option<(&str, &str)>) -> Re
         return Err(format!("logits are off by {worst:.2e}, at most {TOLERANCE:.0e}").into());
     }
     Ok(())
+}
+
+/// A model's file written anew: with other values of some keys, and tensors changed.
+fn rewritten(
+    model_name: &str,
+    keys: &[(&str, MetaValue)],
+    change: impl Fn(&str, Tensor) -> wginfer::Result<Vec<(String, Tensor)>>,
+) -> Result<GgufFile, Failed> {
+    let file = wginfer::formats::gguf::open(path(&format!("decoders/{model_name}.gguf")))?;
+    let mut writer = GgufWriter::new();
+    for (key, value) in file.metadata().iter().filter(|(key, _)| keys.iter().all(|k| k.0 != *key)) {
+        writer.copy(key, value)?;
+    }
+    for (key, value) in keys {
+        writer.metadata(key, value.clone())?;
+    }
+    for info in file.tensors() {
+        for (name, tensor) in change(info.name(), info.load()?)? {
+            writer.tensor(&name, tensor)?;
+        }
+    }
+    Ok(GgufFile::parse(writer.to_bytes()?, "rewritten.gguf")?)
+}
+
+/// The first backend: what a file says is the same to all.
+fn any_backend() -> Result<Named, Failed> {
+    backends::all().into_iter().next().ok_or_else(|| "no backend".into())
+}
+
+/// Norms, biases and gates of one row may have a dimension more, as new conversions of
+/// models with a shared expert have.
+fn rows_of_one() -> Result<(), Failed> {
+    let file = rewritten("qwen2moe", &[], |name, tensor| {
+        let tensor = match *tensor.extents() {
+            [size] => Tensor::from_f32(&[1, size], &tensor.to_f32()?)?,
+            _ => tensor,
+        };
+        Ok(vec![(name.to_string(), tensor)])
+    })?;
+    agrees_as(&any_backend()?, "qwen2moe", file, None)
+}
+
+/// Old files of MiniCPM leave scales to the program: 12, 1.4 and 256 in the published
+/// configurations of its models.
+fn old_scales() -> Result<(), Failed> {
+    let gone = ["embedding_scale", "residual_scale", "logit_scale"];
+    let without = |names: &[&str]| {
+        let file = wginfer::formats::gguf::open(path("decoders/minicpm.gguf"))?;
+        let mut writer = GgufWriter::new();
+        let left = |key: &str| names.iter().all(|name| key != format!("minicpm.{name}"));
+        for (key, value) in file.metadata().iter().filter(|(key, _)| left(key)) {
+            writer.copy(key, value)?;
+        }
+        for info in file.tensors() {
+            writer.tensor(info.name(), info.load()?)?;
+        }
+        DecoderSpec::from_gguf(&GgufFile::parse(writer.to_bytes()?, "old.gguf")?)
+    };
+    let spec = without(&gone)?;
+    let near = |got: Option<f32>, wanted: f32| {
+        got.is_some_and(|got| (got - wanted).abs() <= wanted * f32::EPSILON)
+    };
+    let (width, blocks) = (spec.width as f32, spec.blocks as f32);
+    assert!(near(spec.embedding_scale, 12.0), "{spec:?}");
+    assert!(near(spec.residual_scale, 1.4 / blocks.sqrt()), "{spec:?}");
+    assert!(near(spec.logit_scale, 256.0 / width), "{spec:?}");
+    let error = without(&gone[..1]).err().ok_or("a file with some of them")?;
+    assert!(error.to_string().contains("minicpm.embedding_scale"), "{error}");
+    Ok(())
+}
+
+/// Files may have blocks that predict tokens further ahead, count them among all, and
+/// have their places in arrays over blocks.
+fn looks_ahead() -> Result<(), Failed> {
+    let keys: [(&str, MetaValue); 4] = [
+        ("exaone-moe.block_count", 5u32.into()),
+        ("exaone-moe.nextn_predict_layers", 1u32.into()),
+        ("exaone-moe.attention.sliding_window_pattern", vec![1i32, 1, 1, 0, 0].into()),
+        ("exaone-moe.attention.head_count", vec![4i32; 5].into()),
+    ];
+    let file = rewritten("exaone-moe", &keys, |name, tensor| {
+        let further = name.strip_prefix("blk.3.").map(|part| format!("blk.4.{part}"));
+        let further = further.into_iter().map(|name| (name, tensor.clone()));
+        Ok(further.chain([(name.to_string(), tensor.clone())]).collect())
+    })?;
+    agrees_as(&any_backend()?, "exaone-moe", file, None)
 }
 
 #[derive(serde::Deserialize)]

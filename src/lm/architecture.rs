@@ -55,7 +55,7 @@ pub(super) enum Unrotated {
 /// How blocks with a window rotate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum LocalRope {
-    /// As all others.
+    /// As all others, unless the file gives another base.
     Same,
     /// With the same base, unless the file gives one, and without scaling.
     Unscaled,
@@ -162,6 +162,9 @@ pub(super) struct Architecture {
     pub(super) parallel: Parallel,
     /// Whether rotated pairs are neighbours rather than half a head apart.
     pub(super) interleaved: bool,
+    /// Whether they are half a head apart in files that tell the parts of a head for the
+    /// places in a picture: the language models of those that see.
+    pub(super) sections_apart: bool,
     /// The base of rotary frequencies where the file gives none.
     pub(super) rope_base: f64,
     /// How blocks with a window rotate.
@@ -172,8 +175,10 @@ pub(super) struct Architecture {
     pub(super) activation: Unary,
     /// How gated values are kept in bounds.
     pub(super) clamp: Option<Clamp>,
-    /// Whether that is multiplied with itself.
+    /// Whether the activation is multiplied with itself.
     pub(super) squared: bool,
+    /// Whether a bound of gated values holds before the activation, not behind it.
+    pub(super) limited_before: bool,
     /// Whether the feed-forward layer has a gate.
     pub(super) gated: bool,
     /// Whether `ffn_up` holds the rows of the gate and of `up`.
@@ -199,8 +204,9 @@ pub(super) struct Architecture {
     pub(super) head_scaled: bool,
     /// Whether each block has an activation of its own.
     pub(super) xielu: bool,
-    /// Whether a file must give the scales of embeddings, residuals and logits.
-    pub(super) scales_required: bool,
+    /// The scales of embeddings, residuals and logits of files that give none of them; of
+    /// others all are needed.
+    pub(super) missing_scales: Option<FixedScales>,
     /// What `logit_scale` means.
     pub(super) logit_scale: LogitScale,
     /// Whether keys and values may be made of one short vector of each token.
@@ -236,11 +242,16 @@ pub(super) struct Architecture {
     pub(super) feeds: bool,
     /// Whether queries come with a gate for what attention gives.
     pub(super) gated_attention: bool,
+    /// What a gate of a matrix of its own goes through before attention is multiplied
+    /// with it.
+    pub(super) gate: Unary,
     /// Whether tokens see those behind them unless the file says otherwise: an encoder.
     pub(super) sees_behind: bool,
     /// Whether the residual stream itself is normalised, behind attention and behind the
     /// feed-forward layer.
     pub(super) stream_norms: bool,
+    /// Whether tokens may go through all blocks several times.
+    pub(super) looped: bool,
     /// Scales of files that give none.
     pub(super) default_scales: Option<DefaultScales>,
     /// Whether the sum of the chosen experts and the shared one is halved.

@@ -1,6 +1,7 @@
 //! The graph of a decoder: one general block, repeated.
 
 mod attention;
+mod channels;
 mod choice;
 mod convolution;
 mod feed;
@@ -25,6 +26,7 @@ use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::RopeSpec;
 use crate::tensor::{DType, Tensor};
 use slots::Slots;
+use std::collections::HashMap;
 
 /// Names of the graph's inputs, outputs and symbols.
 pub mod names {
@@ -202,6 +204,10 @@ pub(super) struct Blocks<'a> {
     temperature: Option<ValueId>,
     /// The keys and values of the blocks so far that have some.
     caches: Vec<(ValueId, ValueId)>,
+    /// How often tokens went through all blocks.
+    round: usize,
+    /// The weights so far, where several rounds read them.
+    shared: HashMap<String, ValueId>,
     /// Whether tokens are chosen where logits are.
     chooses: bool,
     /// Whether the tokens of a step are all there are: nothing is kept of them.
@@ -241,6 +247,8 @@ impl<'a> Blocks<'a> {
             windowed: None,
             temperature: None,
             caches: Vec::new(),
+            round: 0,
+            shared: HashMap::new(),
             chooses: options.chooses,
             whole: false,
         };
@@ -273,16 +281,22 @@ impl<'a> Blocks<'a> {
             Some(_) => Some(self.inputs_of_blocks(x, tokens)?),
             None => None,
         };
-        for block in 0..spec.blocks {
-            x = self.block(block, x)?;
-            x = self.behind(block, x, inputs)?;
+        for round in 0..spec.rounds {
+            if round > 0 && spec.round_norms {
+                x = self.normalised(spec.output_norm, x, spec.width)?;
+            }
+            self.round = round;
+            for block in 0..spec.blocks {
+                x = self.block(block, x)?;
+                x = self.behind(block, x, inputs)?;
+            }
         }
         Ok(x)
     }
 
     fn block(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
-        self.g.scope(format!("blk.{index}."));
+        self.g.scope(format!("blk.{}.", self.place(index)));
         if spec.layers[index].mixer == Mixer::Nothing {
             return self.block_of_feeding(index, x);
         }
@@ -323,6 +337,11 @@ impl<'a> Blocks<'a> {
         }
         let fed = self.scaled("residual_scale", fed, spec.residual_scale)?;
         self.g.add(stream, fed)
+    }
+
+    /// Which block of all rounds one is.
+    fn place(&self, block: usize) -> usize {
+        self.round * self.spec.blocks + block
     }
 
     /// A block without attention: a feed-forward layer, or nothing at all.

@@ -64,7 +64,9 @@ impl AllHeads {
                 .collect()
         };
         let unrotated = architecture.unrotated == Unrotated::Everywhere;
-        let rotary_dims = match architecture.recurrence.is_some() && unrotated {
+        // Latent attention has elements of its own for it, rotated or not.
+        let without = architecture.recurrence.is_some() && unrotated && !architecture.latent;
+        let rotary_dims = match without {
             true => [2, 2],
             false => {
                 let global = keys.size_or("rope.dimension_count", MAX_HEAD, key_size)?;

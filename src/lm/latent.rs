@@ -68,7 +68,7 @@ impl Latent {
             rotated,
             value: size("attention.value_length")?,
             scale: scale(keys, key)?,
-            absorbed: file.tensor_info("blk.0.attn_k_b.weight").is_some(),
+            absorbed: file.tensors().any(|info| info.name().ends_with(".attn_k_b.weight")),
         }))
     }
 

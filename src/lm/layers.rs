@@ -24,6 +24,9 @@ pub struct Layer {
     pub feeds: bool,
 }
 
+/// The base of rotary frequencies in blocks with a window.
+pub(super) const LOCAL_BASE: &str = "rope.freq_base_swa";
+
 /// How the tokens of a block learn of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mixer {
@@ -108,6 +111,8 @@ pub(super) fn layers(
         }
         _ => 0,
     };
+    let own_rotation = architecture.local_rope != LocalRope::Same
+        || keys.meta.get(&keys.key(LOCAL_BASE)).is_some();
     let layer = |block: usize| {
         let window = match (&pattern, architecture.windows) {
             (Some(Pattern::Each(windowed)), _) => window.filter(|_| windowed[block]),
@@ -132,7 +137,7 @@ pub(super) fn layers(
             {
                 Rotation::None
             }
-            _ if window.is_some() && architecture.local_rope != LocalRope::Same => Rotation::Local,
+            _ if window.is_some() && own_rotation => Rotation::Local,
             _ => Rotation::Global,
         };
         let heads = if window.is_some() { heads.local[block] } else { heads.global[block] };
@@ -149,20 +154,22 @@ enum Pattern {
     AllButFirst(usize),
 }
 
+/// Which blocks have a window, by an array or by each so-manieth that has none; 0 for
+/// all that have one.
 fn pattern(keys: &Keys<'_>, architecture: &Architecture, blocks: usize) -> Result<Option<Pattern>> {
     let name = "attention.sliding_window_pattern";
-    let Some(value) = keys.meta.get(&keys.key(name)) else { return Ok(None) };
-    let Value::Array(array) = value else {
-        let each = keys.size(name, 1 << 12)?;
-        return Ok(Some(match architecture.windows {
-            Windows::AllButFirst(_) => Pattern::AllButFirst(each),
-            _ => Pattern::AllBut(each),
-        }));
-    };
-    match array.iter().map(truth).collect::<Option<Vec<bool>>>() {
-        Some(windowed) if windowed.len() == blocks => Ok(Some(Pattern::Each(windowed))),
-        _ => Err(keys.wrong(name, format!("not {blocks} truth values"))),
+    if let Some(windowed) = truths(keys, name, blocks)? {
+        return Ok(Some(Pattern::Each(windowed)));
     }
+    let each = match keys.meta.opt_u64(&keys.key(name))? {
+        None => return Ok(None),
+        Some(0) => return Ok(Some(Pattern::Each(vec![true; blocks]))),
+        Some(each) => keys.in_range(name, each, 1 << 12)?,
+    };
+    Ok(Some(match architecture.windows {
+        Windows::AllButFirst(_) => Pattern::AllButFirst(each),
+        _ => Pattern::AllBut(each),
+    }))
 }
 
 /// The truth values of all blocks, where a file has an array of them; it may go on behind

@@ -34,6 +34,8 @@ pub enum Recurrence {
         /// States that share a key are `keys` apart, not neighbours.
         tiled: bool,
     },
+    /// The same with a decay of its own for each element of a key (arXiv 2510.26692).
+    ChannelDeltaNet,
     /// Mamba-2 (arXiv 2405.21060).
     Mamba2,
     /// Mamba (arXiv 2312.00752).
@@ -71,11 +73,14 @@ impl Recurrent {
         if taps < 2 {
             return Err(keys.wrong("ssm.conv_kernel", format!("{taps} is not at least 2")));
         }
+        if kind == Recurrence::ChannelDeltaNet {
+            return Self::of_channels(keys, taps).map(Some);
+        }
         let inner = keys.size("ssm.inner_size", MOST)?;
         let heads = keys.size("ssm.time_step_rank", MOST)?;
         let groups = match kind {
             Recurrence::Mamba => 1,
-            Recurrence::Mamba2 | Recurrence::DeltaNet { .. } => {
+            _ => {
                 let groups = keys.size("ssm.group_count", MOST)?;
                 if !inner.is_multiple_of(heads) {
                     let what = format!("{heads} does not divide the inner size of {inner}");
@@ -98,5 +103,14 @@ impl Recurrent {
             keys: groups,
             bare_norms,
         }))
+    }
+
+    /// Heads of queries, keys and values are as many as attention has, all of one size.
+    fn of_channels(keys: &Keys<'_>, taps: usize) -> Result<Self> {
+        let heads = keys.size("attention.head_count", MOST)?;
+        let rows = keys.size("kda.head_dim", 1 << 10)?;
+        let kind = Recurrence::ChannelDeltaNet;
+        let inner = heads * rows;
+        Ok(Recurrent { kind, taps, inner, rows, heads, keys: heads, bare_norms: false })
     }
 }

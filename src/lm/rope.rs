@@ -35,15 +35,10 @@ pub(super) fn scaling(
     }
     let factor = factor(keys)?;
     match keys.meta.opt_str(&keys.key("rope.scaling.type"))? {
-        None | Some("none" | "linear") if attention.is_some_and(|factor| factor != 1.0) => {
-            let what = "a factor of cosines and sines without YaRN or LongRoPE";
-            let at = format!("{}: key '{}'", file.name(), keys.key("rope.scaling.attn_factor"));
-            Err(Error::unsupported(at, what))
-        }
-        Some("none") => Ok(RopeScaling::None),
-        // Files older than the key have the factor alone.
-        None | Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
-        None | Some("linear") => Ok(RopeScaling::Linear { factor }),
+        Some("none") => Ok(linear(1.0, attention, pairs, context)),
+        // Files older than the key have the factor alone. LongRoPE without its divisors
+        // is the same, as in llama.cpp.
+        None | Some("linear" | "longrope") => Ok(linear(factor, attention, pairs, context)),
         Some("yarn") => Ok(RopeScaling::Yarn {
             factor,
             original_context: keys.size_or(ORIGINAL_CONTEXT, 1 << 27, context)?,
@@ -52,11 +47,28 @@ pub(super) fn scaling(
             attention_factor: yarn_gain(keys, factor, attention)?,
         }),
         Some(other) => {
-            let what =
-                format!("rotary scaling '{}' (known: none, linear, yarn)", other.escape_debug());
+            let what = format!(
+                "rotary scaling '{}' (known: none, linear, yarn, longrope)",
+                other.escape_debug()
+            );
             let at = format!("{}: key '{}'", file.name(), keys.key("rope.scaling.type"));
             Err(Error::unsupported(at, what))
         }
+    }
+}
+
+/// All frequencies divided by one factor, and cosines and sines multiplied by another.
+fn linear(factor: f64, gain: Option<f64>, pairs: usize, context: usize) -> RopeScaling {
+    match gain.filter(|&gain| gain != 1.0) {
+        None if factor == 1.0 => RopeScaling::None,
+        None => RopeScaling::Linear { factor },
+        gain => RopeScaling::LongRope {
+            short: vec![factor; pairs],
+            long: vec![factor; pairs],
+            original_context: context,
+            max_context: context,
+            attention_factor: gain,
+        },
     }
 }
 

@@ -1,26 +1,20 @@
 //! What a decoder-only language model is, as data read from a GGUF file.
 
-use super::architecture::{
-    Alibi, Architecture, ENCODERS, HeadNorms, LocalRope, LogitScale, Parallel, Windows, decoders,
-    why_refused,
-};
+mod read;
+
+use super::architecture::{ENCODERS, decoders};
 use super::experts::Experts;
-use super::heads::AllHeads;
 pub use super::heads::Heads;
 use super::keys::Keys;
 use super::latent::Latent;
 pub use super::layers::{Layer, Mixer, Rotation};
-use super::layers::{blocks, layers};
 pub use super::limits::Limits;
-use super::recurrent::{Recurrent, Recurring};
-use super::rope::scaling;
+use super::recurrent::Recurrent;
 use super::streams::{Streams, Told};
-use super::tensors;
-use super::xielu::{Xielu, curves};
+use super::xielu::Xielu;
 use crate::error::{Error, Result};
-use crate::formats::gguf::GgufFile;
 use crate::ops::elementwise::Unary;
-use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
+use crate::ops::rotary::tables::RopeSpec;
 
 /// The architectures of decoders that this version knows, by their GGUF name.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
@@ -45,6 +39,11 @@ pub struct DecoderSpec {
     pub architecture: String,
     /// How many blocks.
     pub blocks: usize,
+    /// How often tokens go through all of them, each time with keys and values of their
+    /// own.
+    pub rounds: usize,
+    /// Whether the residual stream is normalised between two rounds, as it is at the end.
+    pub round_norms: bool,
     /// The width of the residual stream.
     pub width: usize,
     /// The width between the two halves of the feed-forward layer, as the file says;
@@ -80,6 +79,8 @@ pub struct DecoderSpec {
     pub clamp: Option<Clamp>,
     /// Bounds of the gated values of each block, where it has some.
     pub limits: Vec<Limits>,
+    /// Whether they hold before the activation, not behind it.
+    pub limited_before: bool,
     /// The activations of all blocks, where each has its own.
     pub xielu: Vec<Xielu>,
     /// Whether the result of the activation is multiplied with itself.
@@ -105,6 +106,9 @@ pub struct DecoderSpec {
     pub recurrent: Option<Recurrent>,
     /// Whether queries come with a gate for what attention gives.
     pub gated_attention: bool,
+    /// What a gate of a matrix of its own goes through before attention is multiplied
+    /// with it.
+    pub gate: Unary,
     /// How many tokens a convolution reaches over, itself included.
     pub convolution: usize,
     /// Whether embeddings are normalised.
@@ -190,183 +194,6 @@ pub enum Norm {
 }
 
 impl DecoderSpec {
-    /// Reads the description from a file's metadata and checks it for sense.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for an unknown architecture, naming the known
-    /// ones; [`Error::Format`] naming the key that is missing or impossible.
-    pub fn from_gguf(file: &GgufFile) -> Result<Self> {
-        let meta = file.metadata();
-        let kind = meta.opt_str("general.type")?;
-        if let Some(why) = why_refused(kind, meta.opt_str("general.architecture")?) {
-            return Err(Error::unsupported(file.name(), why));
-        }
-        let name = meta.str_of("general.architecture")?;
-        let Some(architecture) = Architecture::named(name) else {
-            let known = architectures().chain(encoders()).collect::<Vec<_>>().join(", ");
-            let what = format!("architecture '{}' (known: {known})", name.escape_debug());
-            return Err(Error::unsupported(file.name(), what));
-        };
-        let recurring = architecture.recurrence.map(|(_, recurring)| recurring);
-        let zeros_allowed = architecture.convolves || recurring == Some(Recurring::WithoutKeys);
-        let keys = Keys { meta, architecture: name, zeros_allowed };
-        let width = keys.size("embedding_length", 1 << 20)?;
-        let blocks = blocks(&keys)?;
-        let mut heads = AllHeads::read(&keys, architecture, blocks, width)?;
-        let [rotary_dim, local_dim] = heads.rotary_dims;
-        let context = keys.size("context_length", 1 << 27)?;
-        let latent = Latent::read(&keys, file, architecture, rotary_dim)?;
-        if let Some(latent) = &latent {
-            for heads in heads.global.iter_mut().chain(&mut heads.local) {
-                *heads = latent.cached(heads.count);
-            }
-        }
-        let has = |name: &str| file.tensor_info(name).is_some();
-        if architecture.scales_required {
-            // Older files leave them to the program, each version to its own.
-            for name in ["embedding_scale", "residual_scale", "logit_scale"] {
-                keys.positive(name)?;
-            }
-        }
-        let layers = layers(&keys, architecture, blocks, &heads)?;
-        let attends = |layer: &Layer| matches!(layer.mixer, Mixer::Attention | Mixer::Both);
-        // Other blocks may have tensors of the same names for something else.
-        let first = layers.iter().position(attends).unwrap_or(0);
-        let attention_has = |name: &str| has(&format!("blk.{first}.{name}"));
-        let first = layers.get(first).map_or(heads.global[0], |layer| layer.heads);
-        let base = base(&keys, architecture, first.key_size)?;
-        let fixed = architecture.fixed_scales;
-        let default = architecture.default_scales;
-        let norm = norm(&keys, architecture);
-        let spec = DecoderSpec {
-            file: file.name().into(),
-            architecture: name.into(),
-            blocks,
-            width,
-            feed_forward: match recurring {
-                Some(Recurring::Everywhere) => 0,
-                _ => keys.largest_or("feed_forward_length", 1 << 22, 4 * width)?,
-            },
-            vocabulary: vocabulary(file)?,
-            context,
-            norm,
-            embedding: embedding(file),
-            xielu: match architecture.xielu {
-                true => curves(&keys, blocks)?,
-                false => Vec::new(),
-            },
-            norm_epsilon: keys.positive(match norm {
-                Norm::Rms | Norm::RmsBiased => "attention.layer_norm_rms_epsilon",
-                Norm::Layer | Norm::Bare => "attention.layer_norm_epsilon",
-            })?,
-            sees_behind: match keys.meta.opt_bool(&keys.key("attention.causal"))? {
-                Some(causal) => !causal,
-                None => architecture.sees_behind,
-            },
-            stream_norms: architecture.stream_norms,
-            pre_norms: architecture.pre_norms,
-            rope: RopeSpec {
-                rotary_dim,
-                base,
-                scaling: scaling(&keys, file, rotary_dim, context)?,
-            },
-            local_rope: local_rope(&keys, architecture, local_dim, base)?,
-            layers,
-            activation: architecture.activation,
-            clamp: architecture.clamp,
-            limits: Limits::read(&keys, blocks)?,
-            squared: architecture.squared,
-            gated: architecture.gated,
-            parallel: parallel(&keys, architecture, has("blk.0.ffn_norm.weight"))?,
-            experts: Experts::read(&keys, file, architecture)?,
-            alibi: keys.softcap(
-                "attention.max_alibi_bias",
-                match architecture.alibi {
-                    Alibi::Always(exponent) => Some(exponent),
-                    Alibi::WithBlocks(of, exponent) => Some(exponent).filter(|_| of == blocks),
-                    Alibi::Never => None,
-                },
-            )?,
-            told: Told::read(&keys, architecture, blocks)?,
-            values_normed: architecture.unscaled,
-            streams: Streams::read(&keys, architecture, blocks)?,
-            recurrent: Recurrent::read(&keys, architecture)?,
-            gated_attention: architecture.gated_attention,
-            convolution: match architecture.convolves {
-                true => keys.size("shortconv.l_cache", 1 << 8)?,
-                false => 0,
-            },
-            embedding_norm: has(EMBEDDING_NORM) && !architecture.convolves,
-            // Some have the norm at the end under the name of one at the beginning.
-            output_norm: match architecture.convolves && !has("output_norm.weight") {
-                true => "token_embd_norm",
-                false if has("enc.output_norm.weight") => "enc.output_norm",
-                false => "output_norm",
-            },
-            fused_qkv: attention_has("attn_qkv.weight"),
-            // Encoders of either form have one name.
-            fused_gate: architecture.fused_gate
-                && !(architecture.sees_behind && has("blk.0.ffn_gate.weight")),
-            qk_norm: architecture.qk_norm == HeadNorms::Weighted
-                || attention_has("attn_q_norm.weight"),
-            qk_norm_bare: match architecture.qk_norm {
-                HeadNorms::BareUnless(count) => {
-                    keys.meta.opt_u64(&keys.key("expert_count"))? != Some(count as u64)
-                }
-                _ => false,
-            },
-            temperature: temperature(&keys, architecture)?,
-            qk_norm_rotated: architecture.qk_norm_rotated,
-            clamp_qkv: keys.softcap("attention.clamp_kqv", None)?,
-            post_norms: architecture.post_norms,
-            embedding_scale: match architecture.scaled_embedding {
-                true => Some((width as f32).sqrt()),
-                false => match fixed {
-                    Some(scales) => Some(scales.embedding),
-                    None => {
-                        keys.scale_or("embedding_scale", default.map(|scales| scales.embedding))?
-                    }
-                },
-            },
-            positions: architecture.positions,
-            residual_scale: match fixed {
-                Some(scales) => Some(scales.depth / (blocks as f32).sqrt()),
-                None => keys.scale("residual_scale")?,
-            },
-            logit_scale: match (
-                fixed,
-                keys.scale_or("logit_scale", default.map(|scales| scales.logits))?,
-            ) {
-                (Some(scales), _) => Some(scales.base / width as f32),
-                (None, scale) => scale.map(|scale| match architecture.logit_scale {
-                    LogitScale::Factor => scale,
-                    LogitScale::Divisor => 1.0 / scale,
-                }),
-            },
-            attended_scale: keys.scale("attention.value_scale")?,
-            attention_scale: match &latent {
-                Some(latent) => Some(latent.scale),
-                None if architecture.width_scaled_blocks == Some(blocks) => {
-                    Some((first.count as f32 / width as f32).sqrt())
-                }
-                None if architecture.unscaled => Some(1.0),
-                None if architecture.head_scaled => Some(1.0 / first.key_size as f32),
-                None => match default {
-                    Some(scales) => keys.scale_or("attention.output_scale", Some(scales.scores))?,
-                    None => keys.scale("attention.scale")?,
-                },
-            },
-            latent,
-            attention_softcap: keys
-                .softcap("attn_logit_softcapping", architecture.attention_softcap)?,
-            final_softcap: keys.softcap("final_logit_softcapping", architecture.final_softcap)?,
-            rope_interleaved: architecture.interleaved,
-        };
-        spec.check(&keys)?;
-        tensors::check(file, &spec)?;
-        Ok(spec)
-    }
-
     /// Whether a sequence can go on from any of its tokens: what blocks keep of them is
     /// a row for each. Recurrent blocks keep one state, which only goes on.
     pub fn goes_back(&self) -> bool {
@@ -419,94 +246,6 @@ impl DecoderSpec {
                 Err(keys.wrong("rope.freq_base_swa", rope.base))
             }
             _ => Ok(()),
-        }
-    }
-}
-
-/// How values are normalised.
-fn norm(keys: &Keys<'_>, architecture: &Architecture) -> Norm {
-    let has = |name: &str| keys.meta.get(&keys.key(name)).is_some();
-    let by_square = has("attention.layer_norm_rms_epsilon") && !has("attention.layer_norm_epsilon");
-    if architecture.either_norm && by_square { Norm::Rms } else { architecture.norm }
-}
-
-/// Whether attention and feed-forward are side by side.
-fn parallel(keys: &Keys<'_>, architecture: &Architecture, norm: bool) -> Result<bool> {
-    Ok(match architecture.parallel {
-        Parallel::Never => false,
-        Parallel::Always => true,
-        Parallel::ByKey => keys.meta.opt_bool(&keys.key("use_parallel_residual"))?.unwrap_or(true),
-        Parallel::WithoutNorm => !norm,
-    })
-}
-
-fn local_rope(
-    keys: &Keys<'_>,
-    architecture: &Architecture,
-    rotary_dim: usize,
-    global: f64,
-) -> Result<Option<RopeSpec>> {
-    let default = match architecture.local_rope {
-        LocalRope::Same => return Ok(None),
-        LocalRope::Unscaled => global,
-        LocalRope::Base(base) => base,
-    };
-    let base = keys.number_or("rope.freq_base_swa", default)?;
-    Ok(Some(RopeSpec { rotary_dim, base, scaling: RopeScaling::None }))
-}
-
-/// The base of rotary frequencies. Some files have it for the context of their first
-/// training, and a factor for longer ones beside it: `base * alpha^(size / (size - 2))`.
-fn base(keys: &Keys<'_>, architecture: &Architecture, size: usize) -> Result<f64> {
-    let base = keys.number_or("rope.freq_base", architecture.rope_base)?;
-    let name = "rope.scaling.alpha";
-    match keys.scale_of(name)? {
-        None => Ok(base),
-        Some(alpha) if architecture.stretched && size > 2 => {
-            let size = size as f64;
-            Ok(base * f64::from(alpha).powf(size / (size - 2.0)))
-        }
-        Some(alpha) => Err(keys.wrong(name, format!("{alpha}, which nothing here uses"))),
-    }
-}
-
-/// How scores of distant queries grow.
-fn temperature(keys: &Keys<'_>, architecture: &Architecture) -> Result<Option<Temperature>> {
-    let name = "attention.temperature_scale";
-    let (own, trained) = ("attention.temperature_length", "rope.scaling.original_context_length");
-    let has = |name: &str| keys.meta.get(&keys.key(name)).is_some();
-    if let Windows::Chunks(chunk) = architecture.windows {
-        let scale = keys.positive_or(name, CHUNKS_SCALE)? as f32;
-        let length = if has(own) { keys.size(own, 1 << 24)? } else { chunk };
-        return Ok(Some(Temperature { scale, length, ahead: 1, unrotated: true }));
-    }
-    let Some(scale) = keys.scale_of(name)? else { return Ok(None) };
-    let length = keys.size(if has(own) { own } else { trained }, 1 << 24)?;
-    Ok(Some(Temperature { scale, length, ahead: 0, unrotated: false }))
-}
-
-/// The growth of scores in blocks that see more than a chunk, in published models.
-const CHUNKS_SCALE: f64 = 0.1;
-
-/// The name of the table of embeddings.
-fn embedding(file: &GgufFile) -> &'static str {
-    match ["token_embd.weight", "output.weight"] {
-        [own, head] if file.tensor_info(own).is_none() && file.tensor_info(head).is_some() => head,
-        [own, _] => own,
-    }
-}
-
-/// The rows of the embedding table say how many tokens there are.
-fn vocabulary(file: &GgufFile) -> Result<usize> {
-    let name = embedding(file);
-    let info = file
-        .tensor_info(name)
-        .ok_or_else(|| Error::format(file.name(), format!("tensor '{name}'"), "missing"))?;
-    match info.extents() {
-        [rows, _] => Ok(*rows),
-        other => {
-            let what = format!("extents {other:?}, expected two");
-            Err(Error::format(file.name(), format!("tensor '{name}'"), what))
         }
     }
 }

@@ -109,17 +109,31 @@ const OTHERS: [&str; 17] = [
 ];
 
 /// Matrices of recurrent blocks, with `.weight`, `.bias` and `.scale`.
-const RECURRENT: [&str; 7] =
-    ["ssm_alpha", "ssm_ba", "ssm_beta", "ssm_dt", "ssm_in", "ssm_out", "ssm_x"];
+const RECURRENT: [&str; 11] = [
+    "ssm_alpha",
+    "ssm_ba",
+    "ssm_beta",
+    "ssm_dt",
+    "ssm_f_a",
+    "ssm_f_b",
+    "ssm_g_a",
+    "ssm_g_b",
+    "ssm_in",
+    "ssm_out",
+    "ssm_x",
+];
 
 /// What else models with recurrent blocks may have.
-const OTHERS_RECURRENT: [&str; 9] = [
+const OTHERS_RECURRENT: [&str; 12] = [
     "ffn_norm",
     "ssm_a",
     "ssm_b_norm.weight",
     "ssm_c_norm.weight",
     "ssm_conv1d.bias",
     "ssm_conv1d.weight",
+    "ssm_conv1d_k.weight",
+    "ssm_conv1d_q.weight",
+    "ssm_conv1d_v.weight",
     "ssm_d",
     "ssm_dt_norm.weight",
     "ssm_norm.weight",

@@ -67,7 +67,8 @@ impl Head {
     pub(super) fn parts(&self, template: Option<&ChatTemplate>) -> AnswerStream {
         match &self.shape {
             Shape::Chat(tools) => {
-                AnswerStream::new(template, tools.as_ref().map(|tools| tools.style))
+                let tools = tools.as_ref().map(|tools| (tools.style, &tools.told[..]));
+                AnswerStream::new(template, tools)
             }
             Shape::Text(_) => AnswerStream::new(None, None),
         }

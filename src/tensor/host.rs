@@ -40,6 +40,21 @@ impl Tensor {
         Ok(Tensor { dtype, extents: extents.to_vec(), bytes })
     }
 
+    /// The same elements in other extents, whose last one is the same: blocks stay whole.
+    ///
+    /// # Errors
+    /// If there are more or fewer of them, or the last extent is another.
+    pub(crate) fn reshaped(&self, extents: &[usize]) -> Result<Self> {
+        let count = |extents: &[usize]| {
+            extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
+        };
+        if extents.last() != self.extents.last() || count(extents) != count(&self.extents) {
+            let expected = format!("as many elements as extents {:?}", self.extents);
+            return Err(Error::input("extents of a tensor", expected, format!("{extents:?}")));
+        }
+        Ok(Tensor { extents: extents.to_vec(), ..self.clone() })
+    }
+
     /// Some rows: a part of the first dimension, sharing the bytes.
     ///
     /// # Errors

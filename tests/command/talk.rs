@@ -46,6 +46,28 @@ fn a_chat_remembers_and_forgets() {
     assert_eq!(bare, answer);
 }
 
+/// Ctrl-C ends an answer, not the chat: what was told stays, and the next line is read.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_the_answer_alone() {
+    let (_dir, path) = folder(&TinyModel { context: 1 << 16, ..TinyModel::default() });
+    let long = ["--ignore-end", "--context", "60000", "--max-tokens", "50000"];
+    let arguments = [&["chat", &path, "--adapter", "cpu"][..], &long].concat();
+    let mut child = wginfer(&arguments).input("in the end\n/nothing\n/reset\n/quit\n").spawn();
+    let mut first = vec![0];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    // SAFETY: the process is this test's own child, which was not waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    let run = finish(child, first);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let told: Vec<&str> = run.stderr.lines().collect();
+    let at = |what: &str| told.iter().position(|line| line.contains(what));
+    let (cut, unknown, forgotten) =
+        (at("(interrupted after"), at("/nothing is no"), at("forgotten"));
+    assert!(cut.is_some() && cut < unknown && unknown < forgotten, "{run:?}");
+    assert!(run.stdout.ends_with('\n'), "{run:?}");
+}
+
 /// A template such as that of gpt-oss, which refuses the headers of channels in what
 /// was said before.
 const CHANNELS: &str = "{% for m in messages %}{% if '<|channel|>' in m.content %}\

@@ -91,15 +91,16 @@ pub fn calls(backend: &Named) -> Result<(), Failed> {
             "additionalProperties": false,
         },
     } });
-    use ToolStyle::{Bare, Fenced, Listed, Marked, Python, Tagged};
-    for style in [Tagged, Listed, Bare, Fenced, Marked, Python] {
+    use ToolStyle::{Bare, Fenced, Functions, Listed, Marked, Named, Pairs, Python, Tagged};
+    let styles = [Tagged, Functions, Pairs, Listed, Named, Bare, Fenced, Marked, Python];
+    for style in styles {
         let source = GrammarSource::Lark(style.grammar(std::slice::from_ref(&tool))?);
         // Their JSON has its spaces in fixed places, and there have to be some.
         let options = GenerateOptions { logit_bias: Vec::new(), ..guided(&model, &source)? };
         let (text, finish) =
             text_of(&mut model, &options).map_err(|error| format!("{style:?}: {error:?}"))?;
         assert_eq!(finish, FinishReason::End, "{style:?}: {text}");
-        let mut stream = ToolStream::new(style);
+        let mut stream = ToolStream::new(style, std::slice::from_ref(&tool));
         let told = stream.push(&text);
         let (rest, calls) = stream.finish();
         assert_eq!((told + &rest, calls.len()), (String::new(), 1), "{style:?}: {text}");

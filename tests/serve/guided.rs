@@ -117,6 +117,59 @@ pub fn channels(backend: &Named) -> Result<(), Failed> {
     Ok(server.join()?)
 }
 
+/// Templates of models that write calls in other forms, by the marks they have.
+const FORMS: [&str; 3] = [
+    "{{ tools }}<tool_call><function=name><parameter=key>",
+    "{{ tools }}<tool_call><arg_key>key</arg_key>",
+    "{{ tools }}[TOOL_CALLS]name[ARGS]",
+];
+
+/// Calls that are not JSON as a whole: what is text, the schema says.
+pub fn forms(backend: &Named) -> Result<(), Failed> {
+    for form in FORMS {
+        let mut setup = setup();
+        setup.tiny.template = Some(form);
+        let server = setup.start(backend)?;
+        let tools = json!([{ "type": "function", "function": { "name": "sky", "parameters": {
+            "type": "object", "properties": {
+                "at": { "enum": ["12", "13"] }, "n": { "enum": [4, 5] },
+            }, "required": ["at", "n"],
+        } } }]);
+        let forced = json!({ "tools": tools, "tool_choice": "required" });
+        let choice = server.chat("well?", more(forced.clone())).good()["choices"][0].clone();
+        assert_eq!(choice["finish_reason"], "tool_calls", "{form}: {choice}");
+        let function = &choice["message"]["tool_calls"][0]["function"];
+        assert_eq!(function["name"], "sky");
+        let arguments: Value = serde_json::from_str(function["arguments"].as_str().unwrap_or(""))?;
+        assert!(arguments["at"] == "12" || arguments["at"] == "13", "{form}: {arguments}");
+        assert!(arguments["n"] == 4 || arguments["n"] == 5, "{form}: {arguments}");
+        // The same in a stream.
+        let mut streamed = more(forced);
+        streamed["stream"] = true.into();
+        let events = server.chat("well?", streamed).events();
+        let values = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
+        let mut deltas = values.map(|value| value["choices"][0]["delta"].clone());
+        let call = deltas.find(|delta| delta["tool_calls"].is_array()).ok_or("a call")?;
+        assert_eq!(call["tool_calls"][0]["function"], *function, "{form}");
+        if form.contains("[ARGS]") {
+            server.join()?;
+            continue;
+        }
+        // Text without quotes ends with its mark: what is cut off is no call, and is told.
+        let tools = json!([{ "type": "function", "function": { "name": "sky", "parameters": {
+            "type": "object", "properties": { "at": { "type": "string" } },
+        } } }]);
+        let cut = json!({ "tools": tools, "tool_choice": "required", "max_tokens": 48,
+            "temperature": 0 });
+        let choice = server.chat("well?", more(cut)).good()["choices"][0].clone();
+        assert_eq!(choice["finish_reason"], "length", "{form}: {choice}");
+        let text = choice["message"]["content"].as_str().unwrap_or("");
+        assert!(text.contains("sky") && text.contains("at"), "{form}: {choice}");
+        server.join()?;
+    }
+    Ok(())
+}
+
 pub fn calls(backend: &Named) -> Result<(), Failed> {
     let server = setup().start(backend)?;
     let forced = json!({ "tools": tools(), "tool_choice": "required" });

@@ -29,6 +29,7 @@ const BODIES: &[(&str, Body)] = &[
     ("probabilities_have_both_forms", answers::probabilities),
     ("answers_follow_schemas", guided::formats),
     ("answers_call_tools", guided::calls),
+    ("answers_call_tools_in_other_forms", guided::forms),
     ("answers_in_channels", guided::channels),
     ("embeddings_have_length_one", answers::embeddings),
     ("an_encoder_gives_vectors_alone", answers::encoder),

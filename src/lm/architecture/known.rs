@@ -17,12 +17,14 @@ pub(super) const LLAMA: Architecture = Architecture {
     qk_norm_rotated: false,
     parallel: Parallel::Never,
     interleaved: true,
+    sections_apart: false,
     rope_base: 10_000.0,
     local_rope: LocalRope::Same,
     unrotated: Unrotated::Nowhere,
     activation: Unary::Silu,
     clamp: None,
     squared: false,
+    limited_before: false,
     gated: true,
     fused_gate: false,
     routing: Some(NORMALISED),
@@ -35,7 +37,7 @@ pub(super) const LLAMA: Architecture = Architecture {
     width_scaled_blocks: None,
     head_scaled: false,
     xielu: false,
-    scales_required: false,
+    missing_scales: None,
     logit_scale: LogitScale::Factor,
     latent: false,
     alibi: Alibi::Never,
@@ -52,8 +54,10 @@ pub(super) const LLAMA: Architecture = Architecture {
     beside: Beside::Nothing,
     feeds: true,
     gated_attention: false,
+    gate: Unary::Sigmoid,
     sees_behind: false,
     stream_norms: false,
+    looped: false,
     default_scales: None,
     shared_halved: false,
     either_norm: false,
@@ -81,6 +85,9 @@ pub(super) const GRANITE: Architecture = Architecture {
     unrotated: Unrotated::UnlessFinetuned,
     ..LLAMA
 };
+
+/// Those of all published models of MiniCPM.
+const MINICPM_SCALES: FixedScales = FixedScales { embedding: 12.0, depth: 1.4, base: 256.0 };
 
 const COHERE: Architecture =
     Architecture { norm: Norm::Layer, parallel: Parallel::Always, routing: None, ..LLAMA };
@@ -164,7 +171,14 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         ..GEMMA
     },
     Architecture { name: "chatglm", fused_gate: true, routing: None, ..LLAMA },
-    Architecture { name: "glm4", fused_gate: true, post_norms: true, routing: None, ..LLAMA },
+    Architecture {
+        name: "glm4",
+        fused_gate: true,
+        post_norms: true,
+        sections_apart: true,
+        routing: None,
+        ..LLAMA
+    },
     Architecture { name: "glm4moe", routing: Some(SIGMOID), ..HALVES },
     Architecture { name: "gpt2", positions: true, unrotated: Unrotated::Everywhere, ..CLASSIC },
     Architecture { name: "gptneox", activation: Unary::Gelu, parallel: Parallel::ByKey, ..CLASSIC },
@@ -194,7 +208,7 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
     Architecture { name: "lfm2", convolves: true, qk_norm: HeadNorms::Weighted, ..HALVES },
     Architecture {
         name: "minicpm",
-        scales_required: true,
+        missing_scales: Some(MINICPM_SCALES),
         unrotated: Unrotated::Nowhere,
         ..GRANITE
     },
@@ -364,12 +378,7 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         routing: Some(SIGMOID),
         ..HALVES
     },
-    Architecture {
-        name: "minicpm3",
-        latent: true,
-        fixed_scales: Some(FixedScales { embedding: 12.0, depth: 1.4, base: 256.0 }),
-        ..HALVES
-    },
+    Architecture { name: "minicpm3", latent: true, fixed_scales: Some(MINICPM_SCALES), ..HALVES },
     Architecture { name: "mistral4", latent: true, routing: Some(AS_THEY_ARE), ..LLAMA },
     Architecture { name: "openelm", qk_norm: HeadNorms::Weighted, ..HALVES },
     Architecture { name: "paddleocr", ..HALVES },
@@ -431,6 +440,26 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         fused_gate: true,
         windows: Windows::AllBut(8),
         local_rope: LocalRope::Base(10_000.0),
+        ..HALVES
+    },
+    Architecture { name: "deepseek2-ocr", routing: Some(AS_THEY_ARE), ..HALVES },
+    Architecture {
+        name: "laguna",
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::AllButFirst(4),
+        local_rope: LocalRope::Unscaled,
+        gate: Unary::Softplus,
+        routing: Some(Routing { normalised: false, ..SIGMOID }),
+        ..HALVES
+    },
+    Architecture { name: "nanbeige", looped: true, routing: None, ..LLAMA },
+    Architecture {
+        name: "maple",
+        limited_before: true,
+        qk_norm: HeadNorms::Weighted,
+        windows: Windows::Everywhere,
+        unrotated: Unrotated::Unwindowed,
+        routing: Some(NORMALISED),
         ..HALVES
     },
 ];

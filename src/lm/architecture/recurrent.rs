@@ -54,6 +54,14 @@ pub(in crate::lm) const RECURRENT: &[Architecture] = &[
         recurrence: Some((Recurrence::Mamba, Recurring::Everywhere)),
         ..MAMBA
     },
+    Architecture {
+        name: "kimi-linear",
+        latent: true,
+        unrotated: Unrotated::Everywhere,
+        recurrence: Some((Recurrence::ChannelDeltaNet, Recurring::WithoutKeys)),
+        routing: Some(SIGMOID),
+        ..HALVES
+    },
     Architecture { name: "mamba2", ..MAMBA },
     Architecture { name: "nemotron_h", ..NEMOTRON_H },
     Architecture { name: "nemotron_h_moe", routing: Some(SIGMOID), ..NEMOTRON_H },

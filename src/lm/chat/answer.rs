@@ -3,6 +3,7 @@
 use super::channels::{CHANNEL, Channels, MESSAGE, Told};
 use super::thoughts::{self, Thoughts};
 use super::{ChatTemplate, ToolCall, ToolStream, ToolStyle};
+use serde_json::Value;
 
 /// Takes the text of an answer in pieces and gives what is said and what is thought;
 /// calls of tools come at the end.
@@ -22,14 +23,14 @@ enum Form {
 }
 
 impl AnswerStream {
-    /// For the model of a template, and the tools it may call. Models that answer in
-    /// channels do so whether there are tools or not.
-    pub fn new(template: Option<&ChatTemplate>, tools: Option<ToolStyle>) -> Self {
+    /// For the model of a template, and the tools it may call (in OpenAI's form), with how
+    /// it writes calls. Models that answer in channels do so whether there are tools or not.
+    pub fn new(template: Option<&ChatTemplate>, tools: Option<(ToolStyle, &[Value])>) -> Self {
         let marked = template.is_some_and(ChatTemplate::marks_thoughts);
         let form = if template.is_some_and(ChatTemplate::has_channels) {
             Form::Channels(Box::new(Channels::new()))
-        } else if let Some(style) = tools {
-            Form::Tools(ToolStream::new(style))
+        } else if let Some((style, tools)) = tools {
+            Form::Tools(ToolStream::new(style, tools))
         } else {
             Form::Plain
         };

@@ -20,6 +20,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 /// Names of functions that no template can spell.
 const CHECK: &str = "check value";
 const CHECK_STORED: &str = "check stored value";
+const PERCENT: &str = "left % right";
 
 /// The deepest nesting of lists and maps; templates in use nest two or three.
 const MAX_DEPTH: usize = 32;
@@ -59,6 +60,7 @@ impl From<Error> for Fault {
 pub(super) fn install(environment: &mut Environment<'_>) {
     environment.add_function(CHECK, check);
     environment.add_function(CHECK_STORED, check_stored);
+    environment.add_function(PERCENT, super::percent::percent);
     // Not a filter of Jinja; chains of maps would grow without being walked.
     environment.remove_filter("chain");
 }
@@ -307,9 +309,13 @@ fn assigned<'a>(to: &Expr<'a>, value: &Expr<'a>) -> Expr<'a> {
 
 fn checked<'a>(function: &'a str, value: Expr<'a>) -> Expr<'a> {
     let span = value.span();
+    called(function, vec![value], span)
+}
+
+fn called<'a>(function: &'a str, args: Vec<Expr<'a>>, span: Span) -> Expr<'a> {
     let name = Expr::Var(Spanned::new(ast::Var { id: function }, span));
-    let node = ast::Call { expr: name, args: vec![CallArg::Pos(value)] };
-    Expr::Call(Spanned::new(node, span))
+    let args = args.into_iter().map(CallArg::Pos).collect();
+    Expr::Call(Spanned::new(ast::Call { expr: name, args }, span))
 }
 
 /// An expression whose value is looked into.
@@ -357,6 +363,10 @@ fn parts<'a>(e: &Expr<'a>) -> Expr<'a> {
             let not = matches!(s.op, ast::UnaryOpKind::Not);
             let op = if not { ast::UnaryOpKind::Not } else { ast::UnaryOpKind::Neg };
             Expr::UnaryOp(Spanned::new(ast::UnaryOp { op, expr: expr(&s.expr) }, s.span()))
+        }
+        // The engine's own divides, and refuses strings.
+        Expr::BinOp(s) if matches!(s.op, BinOpKind::Rem) => {
+            called(PERCENT, vec![operand(&s.left), operand(&s.right)], s.span())
         }
         Expr::BinOp(s) => {
             // What follows `and` and `or` is passed on as it is.

@@ -1,11 +1,13 @@
 //! From messages to the text a chat model was trained on.
 
 mod answer;
+mod arguments;
 mod channels;
 mod forms;
 mod guard;
 mod json;
 mod methods;
+mod percent;
 #[cfg(test)]
 mod tests;
 mod text;

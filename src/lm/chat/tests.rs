@@ -218,6 +218,33 @@ fn what_python_does_with_values() {
     for (source, wanted) in cases {
         assert_eq!(plain(source), wanted, "{source}");
     }
+    // As CPython 3.11 writes them.
+    let percent = [
+        ("{{ 'a%sb' % 1 }}{{ '%s' % messages[0].role }}{{ '100%%' % () }}", "a1buser100%"),
+        ("{{ '%s-%d-%5.2f|%-4s|%04d' % ('é', 7, 3.14159, 'x', 42) }}", "é-7- 3.14|x   |0042"),
+        ("{{ '%(b)s %(a)s' % {'a': 1, 'b': 'c'} }}{{ '%x' % 255 }}", "c 1ff"),
+        ("{{ '%s %s' | format('a', true) }}{{ ('%s' % 'b') ~ 'c' }}", "a Truebc"),
+        ("{% set x = '%s' %}{% for m in messages %}{{ x % loop.index }}{% endfor %}", "1"),
+        ("{{ 7 % 4 }} {{ -7 % 4 }} {{ 7 % -4 }} {{ 7.5 % 2 }} {{ -7.5 % 2 }}", "3 1 -1 1.5 0.5"),
+        ("{% if (loop_index | default(4)) % 2 == 0 %}even{% endif %}", "even"),
+    ];
+    for (source, wanted) in percent {
+        assert_eq!(plain(source), wanted, "{source}");
+    }
+    for source in [
+        "{{ '%s %s' % 'a' }}",
+        "{{ '%s' % ('a', 'b') }}",
+        "{{ '%d' % 'a' }}",
+        "{{ 1 % 0 }}",
+        "{{ 1.5 % 0 }}",
+        "{{ 1 % 'a' }}",
+        "{{ '%(a)s' % {} }}",
+        "{{ '%q' % 1 }}",
+    ] {
+        assert_eq!(render(source, &[]).unwrap_err().kind(), Kind::Format, "{source}");
+    }
+    let much = render("{{ '%999999999s' % 'a' }}", &[]).unwrap_err();
+    assert_eq!(much.kind(), Kind::Limit, "{much}");
     assert!(render("{{ '{:>3}'.format(1) }}", &[]).is_err());
     assert!(render("{{ '{}'.format() }}", &[]).is_err());
 }

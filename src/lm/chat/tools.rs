@@ -1,8 +1,8 @@
 //! Calls of tools in what a model says: the forms that models were trained on.
 
-use super::ChatTemplate;
+use super::arguments::Schemas;
 use super::channels::{CHANNEL, FUNCTIONS};
-use super::forms;
+use super::{ChatTemplate, arguments, forms};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -12,8 +12,15 @@ pub enum ToolStyle {
     /// `<tool_call>{"name": .., "arguments": ..}</tool_call>`, once for each: Hermes,
     /// Qwen and others.
     Tagged,
+    /// `<tool_call>`, `<function=name>` and `<parameter=key>` for each argument, whose
+    /// text has no quotes: Qwen3-Coder, Qwen3.5.
+    Functions,
+    /// `<tool_call>name`, then `<arg_key>` and `<arg_value>` for each argument: GLM 4.5.
+    Pairs,
     /// `[TOOL_CALLS][{"name": .., "arguments": ..}, ..]`: Mistral.
     Listed,
+    /// `[TOOL_CALLS]name[ARGS]{..}`, once for each: Mistral Small 3.2, Ministral 3.
+    Named,
     /// The text is `{"name": .., "parameters": ..}`: Llama 3.
     Bare,
     /// A name, a mark and JSON, in a fence: DeepSeek V3 and R1.
@@ -57,9 +64,10 @@ impl ToolStyle {
         } else if source.contains(forms::PYTHON_LIST) {
             Some(ToolStyle::Python)
         } else if source.contains(TAG) {
-            Some(ToolStyle::Tagged)
+            Some(tagged(source))
         } else if source.contains(LIST) {
-            Some(ToolStyle::Listed)
+            let named = source.contains(arguments::NAMED);
+            Some(if named { ToolStyle::Named } else { ToolStyle::Listed })
         } else {
             Some(ToolStyle::Bare)
         }
@@ -123,7 +131,12 @@ impl ToolStyle {
                 let open = format!("{CHANNEL}commentary to={FUNCTIONS}");
                 (open, CALLED, String::new(), "")
             }
+            ToolStyle::Named => (LIST.into(), arguments::NAMED, String::new(), ""),
             ToolStyle::Python => return python_grammar(tools).map(Some),
+            ToolStyle::Functions | ToolStyle::Pairs => {
+                let in_pairs = self == ToolStyle::Pairs;
+                return Ok(Some(arguments::grammar(tools, in_pairs, &definitions(tools)?)));
+            }
             _ => return Ok(None),
         };
         let shared = definitions(tools)?;
@@ -148,14 +161,27 @@ impl ToolStyle {
     /// Where calls may begin in a text, by what they begin with.
     fn marks(self) -> &'static [&'static str] {
         match self {
-            ToolStyle::Tagged => &[TAG],
-            ToolStyle::Listed => &[LIST],
+            ToolStyle::Tagged | ToolStyle::Pairs => &[TAG],
+            // Some models leave the first mark out.
+            ToolStyle::Functions => &[TAG, arguments::FUNCTION],
+            ToolStyle::Listed | ToolStyle::Named => &[LIST],
             ToolStyle::Bare => &[PYTHON],
             ToolStyle::Fenced | ToolStyle::Marked => &[forms::DEEPSEEK_LIST, forms::DEEPSEEK],
             ToolStyle::Python => &[forms::PYTHON_LIST],
             // Told apart by their headers, see `Channels`.
             ToolStyle::Channels => &[],
         }
+    }
+}
+
+/// What stands between tags.
+fn tagged(source: &str) -> ToolStyle {
+    if source.contains(arguments::FUNCTION) && source.contains(arguments::PARAMETER) {
+        ToolStyle::Functions
+    } else if source.contains(arguments::KEY) {
+        ToolStyle::Pairs
+    } else {
+        ToolStyle::Tagged
     }
 }
 
@@ -193,17 +219,17 @@ fn python_grammar(tools: &[Value]) -> Result<String> {
 }
 
 /// As Python writes JSON, which is what models were shown.
-fn form() -> Value {
+pub(super) fn form() -> Value {
     json!({ "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false })
 }
 
 /// A string of a grammar in the form of Lark.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
 /// What a tool is called with.
-fn schema_of(tool: &Value) -> Value {
+pub(super) fn schema_of(tool: &Value) -> Value {
     match &tool["function"]["parameters"] {
         Value::Null => json!({ "type": "object" }),
         schema => schema.clone(),
@@ -233,6 +259,8 @@ fn definitions(tools: &[Value]) -> Result<Map<String, Value>> {
 #[derive(Debug, Clone)]
 pub struct ToolStream {
     style: ToolStyle,
+    /// What arguments are by, where they have no quotes.
+    schemas: Schemas,
     /// What may be, or is, the beginning of calls.
     held: String,
     /// Whether a call has begun.
@@ -242,9 +270,11 @@ pub struct ToolStream {
 }
 
 impl ToolStream {
-    /// A stream that has seen nothing.
-    pub fn new(style: ToolStyle) -> Self {
-        ToolStream { style, held: String::new(), calling: false, begun: false }
+    /// A stream that has seen nothing, of a model that was told of these tools (in
+    /// OpenAI's form).
+    pub fn new(style: ToolStyle, tools: &[Value]) -> Self {
+        let schemas = Schemas::of(tools);
+        ToolStream { style, schemas, held: String::new(), calling: false, begun: false }
     }
 
     /// Takes more text; gives what certainly is no part of a call.
@@ -293,7 +323,7 @@ impl ToolStream {
         if !self.calling {
             return (held, Vec::new());
         }
-        match calls(self.style, &held) {
+        match calls(self.style, &self.schemas, &held) {
             Some(calls) => (String::new(), calls),
             None => (held, Vec::new()),
         }
@@ -301,7 +331,7 @@ impl ToolStream {
 }
 
 /// The calls of a text that begins with one; `None` if it is broken.
-fn calls(style: ToolStyle, text: &str) -> Option<Vec<ToolCall>> {
+fn calls(style: ToolStyle, schemas: &Schemas, text: &str) -> Option<Vec<ToolCall>> {
     let mut calls = Vec::new();
     match style {
         ToolStyle::Tagged => {
@@ -320,6 +350,9 @@ fn calls(style: ToolStyle, text: &str) -> Option<Vec<ToolCall>> {
                 one => calls.push(call(&one)?),
             }
         }
+        ToolStyle::Functions => calls = arguments::functions(text, schemas)?,
+        ToolStyle::Pairs => calls = arguments::pairs(text, TAG, schemas)?,
+        ToolStyle::Named => calls = arguments::named(text, LIST)?,
         ToolStyle::Fenced | ToolStyle::Marked => calls = forms::deepseek(text)?,
         ToolStyle::Python => calls = forms::python(text)?,
         ToolStyle::Channels => return None,
@@ -364,7 +397,7 @@ mod tests {
     fn taken(style: ToolStyle, text: &str) -> (String, Vec<ToolCall>) {
         let letters: Vec<char> = text.chars().collect();
         let mut results = [1, 3, 7, 1000].map(|size| {
-            let mut stream = ToolStream::new(style);
+            let mut stream = ToolStream::new(style, &[]);
             let mut told = String::new();
             for part in letters.chunks(size) {
                 told.push_str(&stream.push(&part.iter().collect::<String>()));

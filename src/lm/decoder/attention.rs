@@ -99,7 +99,7 @@ impl Blocks<'_> {
             _ => count * value_size,
         };
         let gate = self.linear(block, "attn_gate", x, rows, self.spec.width)?;
-        let gate = self.g.unary(Unary::Sigmoid, gate)?;
+        let gate = self.g.unary(self.spec.gate, gate)?;
         if rows != count {
             return self.g.mul(mixed, gate);
         }
@@ -308,7 +308,7 @@ impl Blocks<'_> {
     /// Appends keys or values to a cache; see [`Self::append_as`].
     fn append(&mut self, block: usize, name: &str, x: ValueId, size: usize) -> Result<ValueId> {
         let extents = [self.heads_of(block).kv_count, size];
-        self.append_as(&format!("cache.{block}.{name}"), self.cache, x, extents)
+        self.append_as(&format!("cache.{}.{name}", self.place(block)), self.cache, x, extents)
     }
 
     /// Appends `[.., heads, size]` to a state at `past` and gives its content:

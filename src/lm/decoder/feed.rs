@@ -47,8 +47,13 @@ impl Blocks<'_> {
         up: ValueId,
         limit: f32,
     ) -> Result<ValueId> {
-        let gate = self.g.unary(self.spec.activation, gate)?;
-        let gate = self.g.unary(Unary::Clip { min: f32::MIN, max: limit }, gate)?;
+        let most = Unary::Clip { min: f32::MIN, max: limit };
+        let steps = match self.spec.limited_before {
+            true => [most, self.spec.activation],
+            false => [self.spec.activation, most],
+        };
+        let gate = self.g.unary(steps[0], gate)?;
+        let gate = self.g.unary(steps[1], gate)?;
         let up = self.g.unary(Unary::Clip { min: -limit, max: limit }, up)?;
         self.g.mul(gate, up)
     }

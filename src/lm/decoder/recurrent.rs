@@ -1,5 +1,5 @@
 //! Blocks whose tokens learn of each other through a state of fixed size: gated delta
-//! nets, Mamba-2 and Mamba; see [`Recurrent`].
+//! nets, Mamba-2 and Mamba; see [`Recurrent`]. Kimi's delta nets are in `channels.rs`.
 //!
 //! Their states are one value of each sequence, which every step brings forward in
 //! place. So a sequence can go on from where it is or begin anew, nothing else.
@@ -23,6 +23,7 @@ impl Blocks<'_> {
     ) -> Result<ValueId> {
         match sizes.kind {
             Recurrence::DeltaNet { tiled } => self.delta_net(block, sizes, tiled, x),
+            Recurrence::ChannelDeltaNet => self.channel_delta_net(block, sizes, x),
             Recurrence::Mamba2 => self.mamba2(block, sizes, x),
             Recurrence::Mamba => self.mamba(block, sizes, x),
         }
@@ -221,11 +222,23 @@ impl Blocks<'_> {
         x: ValueId,
         channels: usize,
     ) -> Result<ValueId> {
-        let x = self.by_sequence(x, channels)?;
         let name = format!("blk.{block}.ssm_conv1d.weight");
         let taps = checked(self.spec, self.weights, &name, &[channels, sizes.taps])?.to_f32()?;
-        let taps = Tensor::from_f32(&[channels, sizes.taps], &taps)?;
-        let taps = self.g.constant(&name, taps)?;
+        self.remembered_by(block, sizes, x, &taps)
+    }
+
+    /// [`Self::remembered`] with weights `[channels, taps]`.
+    pub(super) fn remembered_by(
+        &mut self,
+        block: usize,
+        sizes: Recurrent,
+        x: ValueId,
+        taps: &[f32],
+    ) -> Result<ValueId> {
+        let channels = taps.len() / sizes.taps;
+        let x = self.by_sequence(x, channels)?;
+        let name = format!("blk.{block}.ssm_conv1d.weight");
+        let taps = self.g.constant(&name, Tensor::from_f32(&[channels, sizes.taps], taps)?)?;
         let bias = self.optional(block, "ssm_conv1d.bias", &[channels])?;
         let shape = [self.batch.into(), Dim::from(sizes.taps - 1), channels.into()];
         let state = format!("cache.{block}.convolution");
@@ -236,7 +249,7 @@ impl Blocks<'_> {
     }
 
     /// Brings the state of a block forward, by all tokens of a step.
-    fn scanned(
+    pub(super) fn scanned(
         &mut self,
         block: usize,
         op: StatefulLinearAttention,
@@ -269,7 +282,7 @@ impl Blocks<'_> {
     }
 
     /// Heads of a part of `[batch, query, channels]`, each of unit length.
-    fn unit_heads(
+    pub(super) fn unit_heads(
         &mut self,
         x: ValueId,
         first: usize,
@@ -305,7 +318,7 @@ impl Blocks<'_> {
     }
 
     /// `[.., width]` as tokens lie to `[batch, query, width]`, padded at the front.
-    fn by_sequence(&mut self, x: ValueId, width: usize) -> Result<ValueId> {
+    pub(super) fn by_sequence(&mut self, x: ValueId, width: usize) -> Result<ValueId> {
         let Some(slots) = self.slots else { return Ok(x) };
         let x = self.as_heads(x, 1, width)?;
         let x = slots.queries(&mut self.g, x)?;
@@ -313,14 +326,14 @@ impl Blocks<'_> {
     }
 
     /// `[batch, query, heads * size]` to `[batch, query, heads, size]`.
-    fn split_heads(&mut self, x: ValueId, heads: usize, size: usize) -> Result<ValueId> {
+    pub(super) fn split_heads(&mut self, x: ValueId, heads: usize, size: usize) -> Result<ValueId> {
         let shape = self.g.ty(x).shape.clone();
         let shape = [shape[0].clone(), shape[1].clone(), heads.into(), size.into()];
         self.g.reshape(x, &shape)
     }
 
     /// `[batch, query, ..]` to `[batch, query, width]`.
-    fn joined(&mut self, x: ValueId, width: usize) -> Result<ValueId> {
+    pub(super) fn joined(&mut self, x: ValueId, width: usize) -> Result<ValueId> {
         let shape = self.g.ty(x).shape.clone();
         self.g.reshape(x, &[shape[0].clone(), shape[1].clone(), width.into()])
     }

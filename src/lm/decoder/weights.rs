@@ -93,7 +93,15 @@ impl Blocks<'_> {
     }
 
     pub(in crate::lm) fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {
-        weight(&mut self.g, self.spec, self.weights, name, extents)
+        if self.spec.rounds == 1 {
+            return weight(&mut self.g, self.spec, self.weights, name, extents);
+        }
+        if let Some(&there) = self.shared.get(name) {
+            return Ok(there);
+        }
+        let weight = weight(&mut self.g, self.spec, self.weights, name, extents)?;
+        self.shared.insert(name.into(), weight);
+        Ok(weight)
     }
 
     pub(in crate::lm) fn named_if_there(
@@ -127,7 +135,11 @@ pub(super) fn checked(
     extents: &[usize],
 ) -> Result<Tensor> {
     let at = format!("tensor '{name}'");
-    let tensor = weights(name)?.ok_or_else(|| Error::format(&spec.file, &at, "missing"))?;
+    let mut tensor = weights(name)?.ok_or_else(|| Error::format(&spec.file, &at, "missing"))?;
+    // Some programs write a row as a matrix of one; GGUF does not tell them apart.
+    if tensor.extents() != extents && beyond_ones(tensor.extents()) == beyond_ones(extents) {
+        tensor = tensor.reshaped(extents)?;
+    }
     if tensor.extents() != extents {
         let what = format!("extents {:?}, expected {extents:?}", tensor.extents());
         return Err(Error::format(&spec.file, &at, what));
@@ -140,4 +152,10 @@ pub(super) fn checked(
         return Err(Error::unsupported(format_args!("{}: {at}", spec.file), what));
     }
     Ok(tensor)
+}
+
+/// Extents without the ones that they begin with.
+fn beyond_ones(extents: &[usize]) -> &[usize] {
+    let ones = extents.iter().take_while(|&&extent| extent == 1).count();
+    &extents[ones.min(extents.len().saturating_sub(1))..]
 }

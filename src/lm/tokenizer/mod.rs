@@ -23,7 +23,7 @@ use special::{END_TEXTS, PLAIN_S, Specials};
 use tokenizers::Model;
 use tokenizers::models::bpe::BPE;
 use unigram::Unigram;
-use vocab::{Merging, Spelling, Vocab, no_token, token_id};
+use vocab::{Merging, Spelling, Vocab, no_token, token_id, token_id_if_there};
 use wordpiece::WordPiece;
 
 /// The values of `tokenizer.ggml.model` that are read: byte-level BPE,
@@ -183,7 +183,8 @@ impl Tokenizer {
             let place = place(name).map(|&(_, _, id, kind)| (id, kind));
             vocab.token_at(&meta, &key(name), place)
         };
-        let (eot, eom) = (id("eot")?, id("eom")?);
+        let there = |name: &str| token_id_if_there(&meta, &key(name), vocab.len());
+        let (eot, eom) = (there("eot")?, there("eom")?);
         // Texts of words begin with what is called a class, and end with a separator, as
         // files spell it.
         let (bos, eos) = match model {
@@ -191,7 +192,7 @@ impl Tokenizer {
             _ => (placed("bos")?, placed("eos")?.or(id("seperator")?)),
         };
         let eos = if eos.is_none() { placed("eos")? } else { eos };
-        let (unknown, padding) = (placed("unknown")?, id("padding")?);
+        let (unknown, padding) = (placed("unknown")?, there("padding")?);
         let added = |name: &str, default, token: Option<u32>| {
             let key = format!("tokenizer.ggml.add_{name}_token");
             let add = meta.opt_bool(&key)?.unwrap_or(default);
@@ -227,7 +228,7 @@ impl Tokenizer {
             .filter(|(_, text)| is_end(text))
             .map(|(id, _)| id)
             .chain(
-                [eos, eot, eom, id("fim_pad")?, id("fim_rep")?, id("fim_sep")?]
+                [eos, eot, eom, there("fim_pad")?, there("fim_rep")?, there("fim_sep")?]
                     .into_iter()
                     .flatten(),
             )

@@ -244,6 +244,24 @@ fn broken_vocabularies_name_their_key() {
 }
 
 #[test]
+fn a_padding_token_that_is_not_there_is_none() {
+    let named = |id: MetaValue| {
+        let mut writer = tiny();
+        for name in ["padding", "eot", "fim_pad"] {
+            writer.metadata(&format!("tokenizer.ggml.{name}_token_id"), id.clone()).unwrap();
+        }
+        load(&writer)
+    };
+    let there = named(261u32.into()).unwrap();
+    assert_eq!((there.padding(), there.eot()), (Some(261), Some(261)));
+    assert!(there.is_end(261));
+    let without = named(262u32.into()).unwrap();
+    assert_eq!((without.padding(), without.eot()), (None, None));
+    assert!(!without.is_end(262));
+    assert!(named("a".into()).err().unwrap().to_string().contains("_token_id"));
+}
+
+#[test]
 fn a_token_given_twice_is_named_with_both_ids() {
     let mut tokens: Vec<String> = (0..262).map(|i| format!("t{i}")).collect();
     tokens[200] = "t7".into();

@@ -296,6 +296,22 @@ pub(super) fn token_id(meta: &Metadata<'_>, key: &str, tokens: usize) -> Result<
     }
 }
 
+/// As [`token_id`], of a token that text is not made into: files of models whose
+/// vocabulary was changed later name some that are not there, which are none.
+pub(super) fn token_id_if_there(
+    meta: &Metadata<'_>,
+    key: &str,
+    tokens: usize,
+) -> Result<Option<u32>> {
+    if token_id(meta, key, tokens).is_err()
+        && let Some(id) = meta.opt_u64(key)?
+    {
+        log::warn!("{key}: token {id} of a vocabulary of {tokens} is none");
+        return Ok(None);
+    }
+    token_id(meta, key, tokens)
+}
+
 impl Vocab {
     /// The token of a key or, where a file does not have it, one that is of a kind: the
     /// place that a kind of tokenizer has for it.
