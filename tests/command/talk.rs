@@ -148,6 +148,13 @@ fn a_server_stays_at_home_unless_told() {
         assert_eq!(run.code, Some(2), "{run:?}");
         assert!(run.stderr.contains("--allow-remote"), "{run:?}");
     }
+    // Told, but without a key, it warns; a key that is nothing is a mistake.
+    let told = ["serve", "m.gguf", "--host", "0.0.0.0", "--allow-remote", "--port", "0"];
+    let run = wginfer(&told).run();
+    assert!(run.stderr.contains("warning") && run.stderr.contains("no key"), "{run:?}");
+    assert!(!wginfer(&told).env("WGINFER_API_KEY", "secret").run().stderr.contains("warning"));
+    let run = wginfer(&["serve", "m.gguf", "--port", "0"]).env("WGINFER_API_KEY", "").run();
+    assert!(run.error().contains("WGINFER_API_KEY"), "{run:?}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let run = on_cpu("serve", "m.gguf", &["--port", &port], "");

@@ -6,6 +6,7 @@ use crate::fetch;
 use crate::input_text;
 use crate::model_args::{self, ModelArgs};
 use crate::output::{note, safe};
+use std::env::VarError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,6 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.serve_options(&path)?;
     // A port that is taken is found out before the model is loaded.
     let listener = args.listener()?;
+    args.warn_of_openness(&options);
     let quiet = args.model.quiet;
     let model = args.model.options();
     let engine_options =
@@ -155,20 +157,38 @@ impl Args {
 
     /// Keys are no arguments: those are seen by every user of a machine.
     fn key(&self) -> Result<Option<String>, Failure> {
-        let key = match &self.place.api_key_file {
-            None => std::env::var("WGINFER_API_KEY").ok().filter(|key| !key.is_empty()),
+        let file = self.place.api_key_file.as_deref();
+        let place = file.map_or_else(|| "WGINFER_API_KEY".into(), Path::to_string_lossy);
+        let what = format!("API key from {place}");
+        let key = match file {
+            None => match std::env::var("WGINFER_API_KEY") {
+                Ok(key) => key,
+                Err(VarError::NotPresent) => return Ok(None),
+                Err(VarError::NotUnicode(_)) => {
+                    return Err(input_text::unusable(&what, "UTF-8 text", "other bytes"));
+                }
+            },
             Some(path) => {
                 let open = std::fs::File::open(path);
                 let file = open.map_err(|error| input_text::io_error(path, error))?;
-                let what = format!("API key from {}", path.display());
-                Some(input_text::read(file, path, &what)?.trim().to_string())
+                input_text::read(file, path, &what)?.trim().to_string()
             }
         };
-        match key {
-            Some(key) if key.is_empty() => {
-                Err(input_text::unusable("API key", "some characters", "nothing"))
-            }
-            key => Ok(key),
+        match key.is_empty() {
+            // Whoever wrote that meant to have one.
+            true => Err(input_text::unusable(&what, "some characters", "nothing")),
+            false => Ok(Some(key)),
+        }
+    }
+
+    fn warn_of_openness(&self, options: &ServeOptions) {
+        let local = is_local(&SocketAddr::new(self.place.host, self.place.port));
+        if !local && options.api_key.is_none() {
+            note(format_args!(
+                "warning: whoever can reach {} may use this server, as it asks for no key; \
+                 WGINFER_API_KEY or --api-key-file gives it one",
+                self.place.host
+            ));
         }
     }
 
