@@ -4,6 +4,7 @@ use crate::device_args::parse_bytes;
 use crate::failure::Failure;
 use crate::fetch;
 use crate::input_text;
+use crate::interrupt;
 use crate::model_args::{self, ModelArgs};
 use crate::output::{note, safe};
 use std::env::VarError;
@@ -130,7 +131,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let slots = args.limits.slots;
         note(format_args!("{slots} at once, {context} tokens each, {key}; Ctrl-C stops"));
     }
-    let served = serve(engine.clone(), listener, options, asked_to_stop());
+    let stop = async {
+        asked_to_stop().await;
+        interrupt::end_at_next();
+        if !quiet {
+            note("stopping; once more ends at once");
+        }
+    };
+    let served = serve(engine.clone(), listener, options, stop);
     engine.stop();
     if !quiet {
         note("stopped");
