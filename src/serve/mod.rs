@@ -10,6 +10,7 @@ mod guard;
 mod metrics;
 mod models;
 mod options;
+mod places;
 mod rerank;
 mod run;
 mod shape;
