@@ -14,7 +14,10 @@ const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}
 /// For a model that would rather put white space than anything else, and then end.
 fn spacious(extra: Value) -> Value {
     let mut value = more(extra);
-    value["logit_bias"] = json!({ "9": 100, "10": 100, "13": 100, "32": 100, "125": 50 });
+    let space = ["9", "10", "13", "32"].map(|id| (id, 100));
+    // Then whatever begins and ends an object.
+    let all = space.into_iter().chain([("123", 50), ("125", 50)]);
+    value["logit_bias"] = all.map(|(id, bias)| (id.to_string(), bias.into())).collect();
     value["max_tokens"] = 400.into();
     value
 }
