@@ -27,7 +27,7 @@ impl Engine {
     pub(super) async fn admit(&mut self, events: &mut Vec<(SequenceId, Event)>) {
         let goes_back = self.file.spec().goes_back();
         while let Some(first) = self.queue.front() {
-            let Some(at) = slot::choose(&self.slots, first.tokens(), goes_back) else { return };
+            let Some(at) = slot::choose(&self.slots, first, goes_back) else { return };
             let room = first.room(AHEAD).min(self.context);
             let Some(mut sequence) = self.queue.pop_front() else { return };
             if let Some(reason) = sequence.limit(self.context) {
