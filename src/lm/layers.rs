@@ -81,10 +81,10 @@ pub(super) fn layers(
         (_, Some(0)) => None,
         (_, Some(window)) => Some(keys.in_range(name, window, 1 << 31)? as u32),
         (_, None) => {
-            let default = architecture.window;
-            let shown = default.map_or("no window".into(), |window| window.to_string());
-            log::info!("{} is not given: {shown}", keys.key(name));
-            default.map(|window| window as u32)
+            match architecture.window {
+                Some(window) => Some(keys.default(name, window) as u32),
+                None => keys.default(name, None),
+            }
         }
     };
     let chunk = match (architecture.windows, given) {
