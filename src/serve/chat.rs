@@ -22,6 +22,8 @@ struct Chat {
     top_logprobs: Option<usize>,
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
+    /// Whether an answer may call more than one tool.
+    parallel_tool_calls: Option<bool>,
     #[serde(flatten)]
     common: Common,
 }
@@ -61,6 +63,8 @@ pub(super) async fn answer(
     let messages = messages.map(|(i, one)| message(i, one)).collect::<Result<Vec<_>, _>>()?;
     let template = app.engine.file().template();
     let tools = Tools::read(chat.tools.unwrap_or_default(), chat.tool_choice, template)?;
+    let single = chat.parallel_tool_calls == Some(false);
+    let tools = tools.map(|tools| Tools { single, ..tools });
     let probabilities = match (chat.logprobs.unwrap_or(false), chat.top_logprobs) {
         (true, top) => Some(top.unwrap_or(0)),
         (false, None | Some(0)) => None,

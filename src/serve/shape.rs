@@ -74,6 +74,15 @@ impl Head {
         }
     }
 
+    /// The end of an answer, and the calls that are told of it.
+    pub(super) fn finish(&self, parts: &mut AnswerStream) -> (Told, Vec<ToolCall>) {
+        let (rest, calls) = parts.finish();
+        match &self.shape {
+            Shape::Chat(tools) => (rest, tools::wanted(tools.as_ref(), calls)),
+            Shape::Text(_) => (rest, calls),
+        }
+    }
+
     /// All that one sequence came to.
     pub(super) fn choice(&self, index: usize, one: &Collected, file: &ModelFile) -> Value {
         let probabilities = self.probabilities(&one.placed, file.tokenizer());
@@ -82,7 +91,7 @@ impl Head {
             Shape::Chat(_) => {
                 let mut parts = self.parts(file.template());
                 let begun = parts.push(&one.text);
-                let (rest, calls) = parts.finish();
+                let (rest, calls) = self.finish(&mut parts);
                 let (text, thought) = (begun.text + &rest.text, begun.thought + &rest.thought);
                 let mut message = json!({ "role": "assistant", "content": text, "refusal": null });
                 if !thought.is_empty() {

@@ -125,7 +125,7 @@ impl Stream {
             Event::Finished { rest, reason, stats } => {
                 let placed = places.finish(&rest);
                 let mut told = parts.push(&rest);
-                let (more, called) = parts.finish();
+                let (more, called) = self.telling.head.finish(parts);
                 told.text.push_str(&more.text);
                 told.thought.push_str(&more.thought);
                 self.send_text(index, &told, &placed);
