@@ -37,6 +37,7 @@ type Body = fn(&Named) -> Result<(), Failed>;
 
 const BODIES: &[(&str, Body)] = &[
     ("together_as_alone", alone::together_as_alone),
+    ("eight_together_as_alone", alone::eight_at_once),
     ("every_architecture_together_as_alone", alone::every_architecture),
     ("caches_grow_under_others", alone::caches_grow),
     ("decoding_makes_nothing", alone::decoding_makes_nothing),
