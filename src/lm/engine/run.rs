@@ -34,9 +34,15 @@ impl Engine {
                 events.push((sequence.id, sequence.end(reason)));
                 continue;
             }
-            if let Err(error) = self.reserve(room).await {
+            match self.reserve(room).await {
+                Ok(()) => (),
+                Err(error) if error.kind() == ErrorKind::DeviceLost => {
+                    // It fails with all that run.
+                    self.slots[at].sequence = Some(sequence);
+                    return self.fail_all(&[], error, events);
+                }
                 // There may be room enough without looking ahead.
-                log::info!("room for {room} tokens: {error}");
+                Err(error) => log::info!("room for {room} tokens: {error}"),
             }
             self.now += 1;
             let prompt = sequence.tokens().len();
@@ -107,6 +113,10 @@ impl Engine {
             }
             match self.reserve(needed).await {
                 Ok(()) => rest.push(share),
+                Err(error) if error.kind() == ErrorKind::DeviceLost => {
+                    self.fail_all(&[], error, events);
+                    return Vec::new();
+                }
                 Err(error) => self.fail(share.slot, &Arc::new(error), events),
             }
         }
