@@ -62,9 +62,10 @@ pub(super) async fn answer(
     let messages = chat.messages.into_iter().enumerate();
     let messages = messages.map(|(i, one)| message(i, one)).collect::<Result<Vec<_>, _>>()?;
     let template = app.engine.file().template();
-    let tools = Tools::read(chat.tools.unwrap_or_default(), chat.tool_choice, template)?;
-    let single = chat.parallel_tool_calls == Some(false);
-    let tools = tools.map(|tools| Tools { single, ..tools });
+    let mut tools = Tools::read(chat.tools.unwrap_or_default(), chat.tool_choice, template)?;
+    if let Some(tools) = &mut tools {
+        tools.single = chat.parallel_tool_calls == Some(false);
+    }
     let probabilities = match (chat.logprobs.unwrap_or(false), chat.top_logprobs) {
         (true, top) => Some(top.unwrap_or(0)),
         (false, None | Some(0)) => None,
@@ -103,7 +104,8 @@ fn message(number: usize, message: Message) -> Result<Value, ApiError> {
     let mut value = json!({ "role": role, "content": content });
     if let Some(calls) = message.tool_calls {
         let called = |(i, call)| called(&format!("messages[{number}].tool_calls[{i}]"), call);
-        value["tool_calls"] = calls.into_iter().enumerate().map(called).collect::<Result<_, _>>()?;
+        value["tool_calls"] =
+            calls.into_iter().enumerate().map(called).collect::<Result<_, _>>()?;
     }
     // Templates have two names for it, and some refuse one beside a text.
     let thought = message.reasoning_content.filter(|thought| !thought.is_empty());

@@ -179,7 +179,9 @@ pub fn places(backend: &Named) -> Result<(), Failed> {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body
     };
-    for (stop, wanted) in [(json!([]), "\"aé€🙂 zthe end\""), (json!(["the e", "€🙂?"]), "\"aé€🙂 z")] {
+    for (stop, wanted) in
+        [(json!([]), "\"aé€🙂 zthe end\""), (json!(["the e", "€🙂?"]), "\"aé€🙂 z")]
+    {
         let answer = server.post("/v1/completions", &body(json!({ "stop": stop }))).good();
         let choice = &answer["choices"][0];
         assert_eq!(choice["text"], wanted, "{answer}");

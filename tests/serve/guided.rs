@@ -17,7 +17,7 @@ fn spacious(extra: Value) -> Value {
     let space = ["9", "10", "13", "32"].map(|id| (id, 100));
     // Then whatever begins and ends an object.
     let all = space.into_iter().chain([("123", 50), ("125", 50)]);
-    value["logit_bias"] = all.map(|(id, bias)| (id.to_string(), bias.into())).collect();
+    value["logit_bias"] = all.map(|(id, bias)| (id.to_string(), Value::from(bias))).collect();
     value["max_tokens"] = 400.into();
     value
 }

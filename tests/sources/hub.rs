@@ -150,7 +150,8 @@ fn a_file_that_breaks_off_goes_on() {
     let break_at = Mutex::new(VecDeque::from([0; 5]));
     let files = BTreeMap::from([(PATH.to_string(), model)]);
     let (hub, address) = Hub { files, break_at, ..Hub::default() }.start();
-    let options = HubOptions { endpoint: Some(address), cache: Some(folder.path().into()), ..options };
+    let options =
+        HubOptions { endpoint: Some(address), cache: Some(folder.path().into()), ..options };
     assert_eq!(file.fetch(&options, &mut |_, _, _| {}).unwrap_err().kind(), ErrorKind::Io);
     assert_eq!(hub.begun(PATH).len(), 4);
 }
