@@ -2,12 +2,15 @@
 //! the cache that `huggingface_hub` has as well. A download that broke off goes on
 //! where it was.
 
+mod attempt;
+
 use super::gguf::shard_names;
 use crate::error::{Error, Result};
-use hf_hub::api::Progress;
-use hf_hub::api::sync::{ApiBuilder, ApiRepo};
+use attempt::{Attempt, attempt};
+use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, Repo, RepoType};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 /// What such names begin with.
 const PREFIX: &str = "hf:";
@@ -22,7 +25,7 @@ pub struct HubFile {
 }
 
 /// Where the hub is, and where files are kept.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HubOptions {
     /// The hub's address; else `HF_ENDPOINT`, else `https://huggingface.co`.
     pub endpoint: Option<String>,
@@ -32,6 +35,26 @@ pub struct HubOptions {
     /// For repositories that are not open to all; else `HF_TOKEN`, else what
     /// `hf auth login` left.
     pub token: Option<String>,
+    /// How often in a row a download may break off without having brought anything.
+    pub attempts: usize,
+    /// How long to wait before a download that broke off goes on; each time in a row
+    /// twice as long.
+    pub pause: Duration,
+    /// How long the hub may say nothing before it is given up.
+    pub silence: Duration,
+}
+
+impl Default for HubOptions {
+    fn default() -> Self {
+        HubOptions {
+            endpoint: None,
+            cache: None,
+            token: None,
+            attempts: 4,
+            pause: Duration::from_millis(500),
+            silence: Duration::from_secs(60),
+        }
+    }
 }
 
 /// Told of a download: the file, the bytes that are there, and all of them.
@@ -72,11 +95,11 @@ impl HubFile {
     }
 
     /// The file in the cache, fetched if it is not there; all files of a model in
-    /// several. Waits for them.
+    /// several. Waits for them; what breaks off is asked for again.
     ///
     /// # Errors
     /// [`Error::Io`] if the hub cannot be reached, has no such file or gives it only
-    /// to others, or the cache cannot be written.
+    /// to others, says nothing for too long, or the cache cannot be written.
     pub fn fetch(&self, options: &HubOptions, told: Fetched<'_>) -> Result<PathBuf> {
         let cache = cache(options)?;
         let mut builder = match &options.endpoint {
@@ -97,13 +120,13 @@ impl HubFile {
             .map_err(|error| self.failed(&self.file, error))?;
         let revision = self.revision.clone();
         let repo = Repo::with_revision(self.repository.clone(), RepoType::Model, revision);
-        let (api, there) = (api.repo(repo.clone()), cache.repo(repo));
+        let there = cache.repo(repo.clone());
         let names = shard_names(&self.file).unwrap_or_else(|| vec![self.file.clone()]);
         let mut found = None;
         for name in names {
             let path = match there.get(&name) {
                 Some(path) => path,
-                None => self.download(&api, &name, told)?,
+                None => self.download((&api, &repo), &name, options, told)?,
             };
             if name == self.file {
                 found = Some(path);
@@ -112,9 +135,28 @@ impl HubFile {
         found.ok_or_else(|| Error::internal("a file that is none of its parts"))
     }
 
-    fn download(&self, api: &ApiRepo, name: &str, told: Fetched<'_>) -> Result<PathBuf> {
-        let bar = Bar { told, name: String::new(), done: 0, all: 0 };
-        api.download_with_progress(name, bar).map_err(|error| self.failed(name, error))
+    fn download(
+        &self,
+        (api, repo): (&Api, &Repo),
+        name: &str,
+        options: &HubOptions,
+        told: Fetched<'_>,
+    ) -> Result<PathBuf> {
+        let mut in_vain = 0u32;
+        loop {
+            let (brought, end) = attempt(api, repo, name, options.silence, told);
+            in_vain = if brought { 1 } else { in_vain + 1 };
+            match end {
+                Attempt::Done(path) => return Ok(path),
+                Attempt::BrokeOff(error) if (in_vain as usize) < options.attempts => {
+                    log::warn!("{name} broke off and goes on: {error}");
+                    std::thread::sleep(options.pause * (1 << (in_vain - 1).min(6)));
+                }
+                Attempt::BrokeOff(error) | Attempt::Failed(error) => {
+                    return Err(self.failed(name, error));
+                }
+            }
+        }
     }
 
     fn failed(&self, name: &str, error: impl std::fmt::Display) -> Error {
@@ -132,30 +174,6 @@ fn cache(options: &HubOptions) -> Result<Cache> {
         return Err(Error::Io { path: "the cache of models".into(), source });
     }
     Ok(Cache::from_env())
-}
-
-/// Passes progress on.
-struct Bar<'a> {
-    told: Fetched<'a>,
-    name: String,
-    done: u64,
-    all: u64,
-}
-
-impl Progress for Bar<'_> {
-    fn init(&mut self, size: usize, name: &str) {
-        (self.name, self.done, self.all) = (name.into(), 0, size as u64);
-        (self.told)(&self.name, 0, self.all);
-    }
-
-    fn update(&mut self, size: usize) {
-        self.done += size as u64;
-        (self.told)(&self.name, self.done, self.all);
-    }
-
-    fn finish(&mut self) {
-        (self.told)(&self.name, self.done, self.all);
-    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@ use std::sync::Arc;
 /// What text must follow.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GrammarSource {
-    /// Some JSON object.
+    /// Some JSON object. Between its parts there is a space or a line's end with what
+    /// the next line begins with, at most: no text goes on in white space.
     JsonObject,
-    /// JSON that a schema describes.
+    /// JSON that a schema describes, with white space as [`Self::JsonObject`] unless the
+    /// schema says of it in `x-guidance`, as `llguidance` reads it.
     JsonSchema(serde_json::Value),
     /// A grammar in the form of Lark, as `llguidance` reads it.
     Lark(String),
@@ -117,10 +119,15 @@ mod at {
     use llguidance::api::TopLevelGrammar;
     use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
     use llguidance::{Matcher, ParserFactory};
+    use serde_json::{Value, json};
     use std::sync::Arc;
 
     /// Tokens longer than this are never chosen under a grammar.
     const LONGEST: usize = 1 << 10;
+
+    /// White space between two parts of JSON: what models write, compact or indented. Any
+    /// amount of it would let a model that once begins with it go on for ever.
+    const SPACE: &str = r" |\n[ \t]{0,20}";
 
     pub(super) struct Factory(ParserFactory);
 
@@ -145,10 +152,10 @@ mod at {
         pub(super) fn start(&self, source: &GrammarSource) -> Result<Place> {
             let grammar = match source {
                 GrammarSource::JsonObject => {
-                    TopLevelGrammar::from_json_schema(serde_json::json!({ "type": "object" }))
+                    TopLevelGrammar::from_json_schema(spaced(json!({ "type": "object" })))
                 }
                 GrammarSource::JsonSchema(schema) => {
-                    TopLevelGrammar::from_json_schema(schema.clone())
+                    TopLevelGrammar::from_json_schema(spaced(schema.clone()))
                 }
                 GrammarSource::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
                 GrammarSource::Regex(text) => TopLevelGrammar::from_regex(text),
@@ -161,6 +168,20 @@ mod at {
                 log::warn!("grammar: {warning}");
             }
             Ok(Place(matcher))
+        }
+    }
+
+    /// A schema with a bound of white space, where it has none of its own.
+    fn spaced(schema: Value) -> Value {
+        let bound = || json!({ "whitespace_pattern": SPACE });
+        match schema {
+            Value::Bool(true) => json!({ "x-guidance": bound() }),
+            Value::Object(mut schema) => {
+                schema.entry("x-guidance").or_insert_with(bound);
+                Value::Object(schema)
+            }
+            // Refused for what it is.
+            other => other,
         }
     }
 

@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::formats::gguf::{Metadata, Value};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 
 /// Metadata under the architecture's prefix.
 pub(super) struct Keys<'a> {
@@ -9,9 +12,24 @@ pub(super) struct Keys<'a> {
     pub(super) architecture: &'a str,
     /// Whether blocks of arrays may have 0 of something.
     pub(super) zeros_allowed: bool,
+    /// Keys whose defaults were logged.
+    logged: RefCell<BTreeSet<String>>,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    pub(super) fn new(meta: Metadata<'a>, architecture: &'a str, zeros_allowed: bool) -> Self {
+        Keys { meta, architecture, zeros_allowed, logged: RefCell::default() }
+    }
+
+    /// What holds where a file says nothing; whoever reads the log finds it there, once.
+    pub(super) fn default<T: Debug>(&self, name: &str, value: T) -> T {
+        let key = self.key(name);
+        if self.logged.borrow_mut().insert(key.clone()) {
+            log::info!("{key} is not given: {value:?}");
+        }
+        value
+    }
+
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.architecture)
     }
@@ -30,10 +48,7 @@ impl Keys<'_> {
     pub(super) fn size_or(&self, name: &str, most: u64, default: usize) -> Result<usize> {
         match self.number(name)? {
             Some(value) => self.in_range(name, value, most),
-            None => {
-                log::info!("{} is not given: {default}", self.key(name));
-                Ok(default)
-            }
+            None => Ok(self.default(name, default)),
         }
     }
 
@@ -64,8 +79,7 @@ impl Keys<'_> {
             });
         }
         if let (None, Some(default)) = (self.meta.get(&key), default) {
-            log::info!("{key} is not given: {default:?}");
-            return Ok(default.to_vec());
+            return Ok(self.default(name, default).to_vec());
         }
         Ok(vec![self.size(name, most)?; blocks])
     }
@@ -104,7 +118,8 @@ impl Keys<'_> {
     }
 
     pub(super) fn number_or(&self, name: &str, default: f64) -> Result<f64> {
-        Ok(self.meta.opt_f32(&self.key(name))?.map_or(default, f64::from))
+        let given = self.meta.opt_f32(&self.key(name))?;
+        Ok(given.map_or_else(|| self.default(name, default), f64::from))
     }
 
     pub(super) fn positive(&self, name: &str) -> Result<f32> {
@@ -128,8 +143,7 @@ impl Keys<'_> {
     /// A factor, which has a default.
     pub(super) fn scale_or(&self, name: &str, default: Option<f32>) -> Result<Option<f32>> {
         if let (None, Some(default)) = (self.meta.get(&self.key(name)), default) {
-            log::info!("{} is not given: {default}", self.key(name));
-            return Ok(Some(default));
+            return Ok(Some(self.default(name, default)));
         }
         self.scale(name)
     }
@@ -145,7 +159,7 @@ impl Keys<'_> {
     /// A bound of scores or logits; a file says 0 for none.
     pub(super) fn softcap(&self, name: &str, default: Option<f64>) -> Result<Option<f32>> {
         let given = self.meta.opt_f32(&self.key(name))?.map(f64::from);
-        match given.or(default) {
+        match given.or_else(|| default.map(|default| self.default(name, default))) {
             None | Some(0.0) => Ok(None),
             Some(cap) => self.above_zero(name, cap).map(|cap| Some(cap as f32)),
         }

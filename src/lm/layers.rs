@@ -83,12 +83,10 @@ pub(super) fn layers(
         // Files of models without a window may say 0.
         (_, Some(0)) => None,
         (_, Some(window)) => Some(keys.in_range(name, window, 1 << 31)? as u32),
-        (_, None) => {
-            let default = architecture.window;
-            let shown = default.map_or("no window".into(), |window| window.to_string());
-            log::info!("{} is not given: {shown}", keys.key(name));
-            default.map(|window| window as u32)
-        }
+        (_, None) => match architecture.window {
+            Some(window) => Some(keys.default(name, window) as u32),
+            None => keys.default(name, None),
+        },
     };
     let chunk = match (architecture.windows, given) {
         (Windows::Chunks(size), None) => Some(size as u32),

@@ -75,12 +75,17 @@ impl Told {
             false => (0, 0),
         };
         let name = "attention.shared_kv_layers";
-        let shared = keys.meta.opt_u64(&keys.key(name))?.unwrap_or(published);
+        let or = |name, given: Option<u64>, published| match given {
+            Some(given) => given,
+            None if architecture.streams => keys.default(name, published),
+            None => published,
+        };
+        let shared = or(name, keys.meta.opt_u64(&keys.key(name))?, published);
         let own_caches = (blocks as u64).checked_sub(shared).filter(|&own| own > 0);
         let own_caches =
             own_caches.ok_or_else(|| keys.wrong(name, format!("{shared} of {blocks} blocks")))?;
         let name = "embedding_length_per_layer_input";
-        let per_block = match keys.meta.opt_u64(&keys.key(name))?.unwrap_or(size) {
+        let per_block = match or(name, keys.meta.opt_u64(&keys.key(name))?, size) {
             0 if !architecture.streams => None,
             size => Some(keys.in_range(name, size, 1 << 14)?),
         };

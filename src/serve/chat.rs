@@ -22,6 +22,8 @@ struct Chat {
     top_logprobs: Option<usize>,
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
+    /// Whether an answer may call more than one tool.
+    parallel_tool_calls: Option<bool>,
     #[serde(flatten)]
     common: Common,
 }
@@ -57,9 +59,13 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     let chat: Chat = body::json(&app, request).await?;
     app.engine.file().writes()?;
-    let messages = chat.messages.into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    let messages = chat.messages.into_iter().enumerate();
+    let messages = messages.map(|(i, one)| message(i, one)).collect::<Result<Vec<_>, _>>()?;
     let template = app.engine.file().template();
-    let tools = Tools::read(chat.tools.unwrap_or_default(), chat.tool_choice, template)?;
+    let mut tools = Tools::read(chat.tools.unwrap_or_default(), chat.tool_choice, template)?;
+    if let Some(tools) = &mut tools {
+        tools.single = chat.parallel_tool_calls == Some(false);
+    }
     let probabilities = match (chat.logprobs.unwrap_or(false), chat.top_logprobs) {
         (true, top) => Some(top.unwrap_or(0)),
         (false, None | Some(0)) => None,
@@ -76,8 +82,8 @@ pub(super) async fn answer(
     completions::complete(app, Shape::Chat(tools), prompts, chat.common, probabilities).await
 }
 
-/// A message as templates look at it.
-fn message(message: Message) -> Result<Value, ApiError> {
+/// A message, by its number, as templates look at it.
+fn message(number: usize, message: Message) -> Result<Value, ApiError> {
     let role = match message.role.as_str() {
         role @ ("system" | "user" | "assistant" | "tool") => role,
         // Its newer name.
@@ -97,7 +103,9 @@ fn message(message: Message) -> Result<Value, ApiError> {
     };
     let mut value = json!({ "role": role, "content": content });
     if let Some(calls) = message.tool_calls {
-        value["tool_calls"] = calls.into_iter().map(called).collect::<Result<_, _>>()?;
+        let called = |(i, call)| called(&format!("messages[{number}].tool_calls[{i}]"), call);
+        value["tool_calls"] =
+            calls.into_iter().enumerate().map(called).collect::<Result<_, _>>()?;
     }
     // Templates have two names for it, and some refuse one beside a text.
     let thought = message.reasoning_content.filter(|thought| !thought.is_empty());
@@ -117,12 +125,16 @@ fn message(message: Message) -> Result<Value, ApiError> {
 }
 
 /// A call with its arguments as templates want them: as an object, not as text.
-fn called(mut call: Value) -> Result<Value, ApiError> {
-    let arguments = &mut call["function"]["arguments"];
-    if let Some(text) = arguments.as_str() {
-        *arguments = serde_json::from_str(text).map_err(|error| {
-            ApiError::param("messages", format!("the arguments of a tool call: {error}"))
-        })?;
+fn called(place: &str, mut call: Value) -> Result<Value, ApiError> {
+    let wrong = |what: String| ApiError::param("messages", format!("{place}{what}"));
+    let function = call.get_mut("function").and_then(Value::as_object_mut);
+    let named = function.filter(|function| function.get("name").is_some_and(Value::is_string));
+    let function = named.ok_or_else(|| wrong(" is no call of a function with a name".into()))?;
+    if let Some(arguments) = function.get_mut("arguments")
+        && let Some(text) = arguments.as_str()
+    {
+        *arguments = serde_json::from_str(text)
+            .map_err(|error| wrong(format!(".function.arguments: {error}")))?;
     }
     Ok(call)
 }

@@ -10,6 +10,7 @@ mod guard;
 mod metrics;
 mod models;
 mod options;
+mod places;
 mod rerank;
 mod run;
 mod shape;
@@ -149,7 +150,7 @@ pub fn is_local(address: &SocketAddr) -> bool {
 }
 
 fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/models", get(models::all))
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/chat/completions", post(chat::answer))
@@ -159,7 +160,9 @@ fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(metrics::show))
         .route("/health", get(health))
         .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(wrong_method);
+    // Panics are caught inside of what counts answers.
+    guard::catch_panics(routes)
         .layer(middleware::from_fn_with_state(app.clone(), guard::check_key))
         .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .with_state(app)

@@ -14,15 +14,8 @@ const MOST_CHOICES: usize = 64;
 const MOST_STOPS: usize = 16;
 
 /// Parameters that change nothing of what is generated here.
-const IGNORED: &[&str] = &[
-    "user",
-    "store",
-    "metadata",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "parallel_tool_calls",
-];
+const IGNORED: &[&str] =
+    &["user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"];
 
 /// Parameters that are not supported but for the value they have anyway.
 const DEFAULTS: &[(&str, &str)] =

@@ -2,8 +2,9 @@
 
 use super::App;
 use super::error::ApiError;
+use super::places::{Placed, Places};
 use crate::lm::engine::{Event, Request, Ticket};
-use crate::lm::{FinishReason, GenerationStats, Piece};
+use crate::lm::{FinishReason, GenerationStats};
 use axum::http::StatusCode;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,7 +35,8 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     pub(super) text: String,
-    pub(super) pieces: Vec<Piece>,
+    /// The tokens of the text whose probabilities are wanted.
+    pub(super) placed: Placed,
     pub(super) reason: Option<FinishReason>,
     pub(super) stats: GenerationStats,
     pub(super) vector: Vec<f32>,
@@ -117,16 +119,22 @@ impl Run {
     pub(super) async fn collect(mut self) -> Result<Vec<Collected>, ApiError> {
         let mut all: Vec<Collected> = Vec::new();
         all.resize_with(self.unfinished(), Collected::default);
+        let mut places = vec![Places::default(); all.len()];
+        let app = self.app.clone();
         while let Some((index, event)) = self.next().await? {
             self.app.metrics.note(&event);
-            let Some(one) = all.get_mut(index) else { continue };
+            let (Some(one), Some(places)) = (all.get_mut(index), places.get_mut(index)) else {
+                continue;
+            };
             match event {
                 Event::Piece(piece) => {
                     one.text.push_str(&piece.text);
-                    one.pieces.push(piece);
+                    let bytes = app.engine.file().tokenizer().token_bytes(piece.token)?;
+                    one.placed.extend(places.take(piece, bytes));
                 }
                 Event::Finished { rest, reason, stats } => {
                     one.text.push_str(&rest);
+                    one.placed.extend(places.finish(&rest));
                     (one.reason, one.stats) = (Some(reason), *stats);
                 }
                 Event::Embedded(vector) | Event::Ranked(vector) => one.vector = vector,

@@ -1,12 +1,13 @@
 //! The two forms of answers: messages of a chat, and plain text.
 
+use super::places::Placed;
 use super::run::Collected;
 use super::tools::{self, Tools};
 use super::{now, random};
 use crate::lm::chat::{AnswerStream, Told, ToolCall};
 use crate::lm::tokenizer::Tokenizer;
-use crate::lm::{ChatTemplate, FinishReason, GenerationStats, LogProbabilities, ModelFile, Piece};
-use serde_json::{Value, json};
+use crate::lm::{ChatTemplate, FinishReason, GenerationStats, LogProbabilities, ModelFile};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// What thoughts are called beside `content`; OpenAI tells none, others have the name.
@@ -74,15 +75,24 @@ impl Head {
         }
     }
 
+    /// The end of an answer, and the calls that are told of it.
+    pub(super) fn finish(&self, parts: &mut AnswerStream) -> (Told, Vec<ToolCall>) {
+        let (rest, calls) = parts.finish();
+        match &self.shape {
+            Shape::Chat(tools) => (rest, tools::wanted(tools.as_ref(), calls)),
+            Shape::Text(_) => (rest, calls),
+        }
+    }
+
     /// All that one sequence came to.
     pub(super) fn choice(&self, index: usize, one: &Collected, file: &ModelFile) -> Value {
-        let probabilities = self.probabilities(&one.pieces, 0, file.tokenizer());
+        let probabilities = self.probabilities(&one.placed, file.tokenizer());
         let finish = one.reason.map(finish_reason);
         match &self.shape {
             Shape::Chat(_) => {
                 let mut parts = self.parts(file.template());
                 let begun = parts.push(&one.text);
-                let (rest, calls) = parts.finish();
+                let (rest, calls) = self.finish(&mut parts);
                 let (text, thought) = (begun.text + &rest.text, begun.thought + &rest.thought);
                 let mut message = json!({ "role": "assistant", "content": text, "refusal": null });
                 if !thought.is_empty() {
@@ -133,12 +143,10 @@ impl Head {
         &self,
         index: usize,
         told: &Told,
-        piece: Option<&Piece>,
-        before: usize,
+        placed: &Placed,
         tokenizer: &Tokenizer,
     ) -> Value {
-        let pieces = piece.map(std::slice::from_ref).unwrap_or_default();
-        let probabilities = self.probabilities(pieces, before, tokenizer);
+        let probabilities = self.probabilities(placed, tokenizer);
         let mut choice = self.delta(index, &told.text, probabilities, Value::Null);
         if !told.thought.is_empty() {
             choice["delta"] = of_told(told);
@@ -177,12 +185,11 @@ impl Head {
         }
     }
 
-    /// Null where they were not asked for. `before` is how many bytes of text
-    /// precede the tokens.
-    fn probabilities(&self, pieces: &[Piece], before: usize, tokenizer: &Tokenizer) -> Value {
-        let with: Vec<(&Piece, &LogProbabilities)> = pieces
+    /// Null where they were not asked for.
+    fn probabilities(&self, placed: &Placed, tokenizer: &Tokenizer) -> Value {
+        let with: Vec<(usize, u32, &LogProbabilities)> = placed
             .iter()
-            .filter_map(|piece| Some((piece, piece.log_probabilities.as_ref()?)))
+            .filter_map(|(at, piece)| Some((*at, piece.token, piece.log_probabilities.as_ref()?)))
             .collect();
         if with.is_empty() {
             return Value::Null;
@@ -190,10 +197,10 @@ impl Head {
         match self.shape {
             Shape::Chat(_) => {
                 let content: Vec<Value> =
-                    with.iter().map(|(piece, p)| of_chat(piece.token, p, tokenizer)).collect();
+                    with.iter().map(|(_, token, p)| of_chat(*token, p, tokenizer)).collect();
                 json!({ "content": content, "refusal": null })
             }
-            Shape::Text(_) => of_text(&with, before, tokenizer),
+            Shape::Text(_) => of_text(&with, tokenizer),
         }
     }
 }
@@ -222,29 +229,40 @@ fn of_chat(token: u32, p: &LogProbabilities, tokenizer: &Tokenizer) -> Value {
     value
 }
 
-fn of_text(with: &[(&Piece, &LogProbabilities)], before: usize, tokenizer: &Tokenizer) -> Value {
-    let bytes = |token: u32| tokenizer.token_bytes(token).unwrap_or_default();
-    let text = |token: u32| String::from_utf8_lossy(bytes(token)).into_owned();
-    let tokens: Vec<String> = with.iter().map(|(piece, _)| text(piece.token)).collect();
-    let chosen: Vec<f32> = with.iter().map(|(_, p)| finite(p.chosen)).collect();
+fn of_text(with: &[(usize, u32, &LogProbabilities)], tokenizer: &Tokenizer) -> Value {
+    let text = |token: u32| legible(tokenizer.token_bytes(token).unwrap_or_default());
+    let tokens: Vec<String> = with.iter().map(|(_, token, _)| text(*token)).collect();
+    let chosen: Vec<f32> = with.iter().map(|(.., p)| finite(p.chosen)).collect();
     let top = |p: &LogProbabilities| -> Value {
-        let all = p.top.iter().map(|&(token, value)| (text(token), finite(value).into()));
-        Value::Object(all.collect())
+        let mut all = Map::new();
+        for &(token, value) in &p.top {
+            // Of two that read the same, the first is the more likely one.
+            all.entry(text(token)).or_insert_with(|| finite(value).into());
+        }
+        Value::Object(all)
     };
-    let top: Vec<Value> = with.iter().map(|(_, p)| top(p)).collect();
-    let mut at = before;
-    let offset = |(piece, _): &(&Piece, &LogProbabilities)| {
-        let here = at;
-        at += bytes(piece.token).len();
-        here
-    };
-    let offsets: Vec<usize> = with.iter().map(offset).collect();
+    let top: Vec<Value> = with.iter().map(|(.., p)| top(p)).collect();
+    let offsets: Vec<usize> = with.iter().map(|(at, ..)| *at).collect();
     json!({
         "tokens": tokens,
         "token_logprobs": chosen,
         "top_logprobs": top,
         "text_offset": offsets,
     })
+}
+
+/// A token as text; one that is a part of a character as OpenAI writes it.
+fn legible(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let parts = bytes.iter().map(|byte| match byte {
+                0x20..0x7f => char::from(*byte).to_string(),
+                _ => format!("\\x{byte:02x}"),
+            });
+            format!("bytes:{}", parts.collect::<String>())
+        }
+    }
 }
 
 /// JSON has no infinity; OpenAI writes -9999 for what cannot be.

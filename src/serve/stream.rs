@@ -2,6 +2,7 @@
 
 use super::App;
 use super::error::ApiError;
+use super::places::{Placed, Places};
 use super::run::Run;
 use super::shape::{Head, usage};
 use crate::lm::GenerationStats;
@@ -32,8 +33,10 @@ struct Stream {
     telling: Telling,
     /// What is to be sent.
     ready: VecDeque<Sent>,
-    /// For each sequence, whether it was opened, and the bytes told.
-    told: Vec<(bool, usize)>,
+    /// For each sequence, whether it was opened.
+    opened: Vec<bool>,
+    /// For each sequence, where its tokens stand.
+    places: Vec<Places>,
     stats: Vec<GenerationStats>,
     /// For each sequence, what takes its text apart.
     parts: Vec<AnswerStream>,
@@ -57,7 +60,8 @@ pub(super) async fn answer(
         telling,
         parts,
         ready: VecDeque::new(),
-        told: vec![(false, 0); sequences],
+        opened: vec![false; sequences],
+        places: vec![Places::default(); sequences],
         stats: vec![GenerationStats::default(); sequences],
         done: false,
     };
@@ -100,29 +104,31 @@ impl Stream {
 
     fn take(&mut self, index: usize, event: Event) {
         self.app.metrics.note(&event);
-        if let Some((opened, _)) = self.told.get_mut(index)
+        if let Some(opened) = self.opened.get_mut(index)
             && !std::mem::replace(opened, true)
             && let Some(opening) = self.telling.head.opening(index)
         {
             self.send_choice(opening);
         }
+        let (Some(parts), Some(places)) = (self.parts.get_mut(index), self.places.get_mut(index))
+        else {
+            return;
+        };
         match event {
             Event::Piece(piece) => {
-                let Some(parts) = self.parts.get_mut(index) else { return };
                 let told = parts.push(&piece.text);
-                if told != Told::default() || piece.log_probabilities.is_some() {
-                    self.send_text(index, &told, Some(&piece));
-                }
+                // The engine made it of the same vocabulary.
+                let bytes = self.app.engine.file().tokenizer().token_bytes(piece.token);
+                let placed = places.take(piece, bytes.unwrap_or_default());
+                self.send_text(index, &told, &placed);
             }
             Event::Finished { rest, reason, stats } => {
-                let Some(parts) = self.parts.get_mut(index) else { return };
+                let placed = places.finish(&rest);
                 let mut told = parts.push(&rest);
-                let (more, called) = parts.finish();
+                let (more, called) = self.telling.head.finish(parts);
                 told.text.push_str(&more.text);
                 told.thought.push_str(&more.thought);
-                if told != Told::default() {
-                    self.send_text(index, &told, None);
-                }
+                self.send_text(index, &told, &placed);
                 if !called.is_empty() {
                     self.send_choice(self.telling.head.called(index, &called));
                 }
@@ -136,12 +142,13 @@ impl Stream {
         }
     }
 
-    fn send_text(&mut self, index: usize, told: &Told, piece: Option<&crate::lm::Piece>) {
-        let Some((_, bytes)) = self.told.get_mut(index) else { return };
-        let before = *bytes;
-        *bytes += told.text.len();
+    /// Sends what there is, if there is something.
+    fn send_text(&mut self, index: usize, told: &Told, placed: &Placed) {
+        if *told == Told::default() && placed.is_empty() {
+            return;
+        }
         let tokenizer = self.app.engine.file().tokenizer();
-        let part = self.telling.head.part(index, told, piece, before, tokenizer);
+        let part = self.telling.head.part(index, told, placed, tokenizer);
         self.send_choice(part);
     }
 

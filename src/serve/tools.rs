@@ -17,6 +17,8 @@ pub(super) struct Tools {
     pub(super) told: Vec<Value>,
     /// One of these must be called.
     forced: Option<Vec<Value>>,
+    /// Whether an answer has one call at most.
+    pub(super) single: bool,
 }
 
 impl Tools {
@@ -59,7 +61,7 @@ impl Tools {
                 return Err(ApiError::param("tool_choice", text));
             }
         };
-        Ok(Some(Tools { style, told: tools, forced }))
+        Ok(Some(Tools { style, told: tools, forced, single: false }))
     }
 
     /// What an answer must follow, if a tool must be called.
@@ -67,6 +69,14 @@ impl Tools {
         let grammar = self.forced.as_ref().map(|forced| self.style.grammar(forced));
         Ok(grammar.transpose()?.map(GrammarSource::Lark))
     }
+}
+
+/// The calls of an answer that are told: where only one is wanted, the first.
+pub(super) fn wanted(tools: Option<&Tools>, mut calls: Vec<ToolCall>) -> Vec<ToolCall> {
+    if tools.is_some_and(|tools| tools.single) {
+        calls.truncate(1);
+    }
+    calls
 }
 
 fn named(tool: &Value) -> Option<&str> {
@@ -88,4 +98,19 @@ pub(super) fn told(calls: &[ToolCall], streamed: bool) -> Vec<Value> {
         value
     };
     calls.iter().enumerate().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_call_where_only_one_is_wanted() {
+        let call = |name: &str| ToolCall { name: name.into(), arguments: json!({}) };
+        let all = vec![call("a"), call("b")];
+        let tools = Tools { style: ToolStyle::Tagged, told: vec![], forced: None, single: true };
+        assert_eq!(wanted(Some(&tools), all.clone()), [call("a")]);
+        assert_eq!(wanted(Some(&Tools { single: false, ..tools }), all.clone()), all);
+        assert_eq!(wanted(None, all.clone()), all);
+    }
 }

@@ -170,11 +170,43 @@ fn a_server_stays_at_home_unless_told() {
         assert_eq!(run.code, Some(2), "{run:?}");
         assert!(run.stderr.contains("--allow-remote"), "{run:?}");
     }
+    // Told, but without a key, it warns; a key that is nothing is a mistake.
+    let told = ["serve", "m.gguf", "--host", "0.0.0.0", "--allow-remote", "--port", "0"];
+    let run = wginfer(&told).run();
+    assert!(run.stderr.contains("warning") && run.stderr.contains("no key"), "{run:?}");
+    assert!(!wginfer(&told).env("WGINFER_API_KEY", "secret").run().stderr.contains("warning"));
+    let run = wginfer(&["serve", "m.gguf", "--port", "0"]).env("WGINFER_API_KEY", "").run();
+    assert!(run.error().contains("WGINFER_API_KEY"), "{run:?}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let run = on_cpu("serve", "m.gguf", &["--port", &port], "");
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.stderr.contains(&port), "{run:?}");
+}
+
+/// Asked twice it does not wait for who is still being answered.
+#[cfg(unix)]
+#[test]
+fn a_server_that_is_asked_twice_ends_at_once() {
+    use std::os::unix::process::ExitStatusExt;
+    let (_dir, path) = folder(&TinyModel::default());
+    let mut child = wginfer(&["serve", &path, "--adapter", "cpu", "--port", "0"]).spawn();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut line = |with: &str| lines.find(|line| line.contains(with)).expect(with);
+    let serving = line("http://");
+    let address = serving.rsplit('/').next().unwrap();
+    let body = r#"{"prompt": "x", "stream": true, "max_tokens": 1000000000, "ignore_eos": true,
+        "context_shift": true}"#;
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = "POST /v1/completions HTTP/1.0\r\nContent-Type: application/json\r\n";
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    stream.read_exact(&mut [0; 400]).unwrap();
+    // SAFETY: the process is this test's own child, which was not waited for.
+    let terminate = || unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    assert_eq!(terminate(), 0);
+    line("stopping");
+    assert_eq!(terminate(), 0);
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
 }
 
 /// It says where it is, answers, and ends well when it is asked to.

@@ -47,6 +47,36 @@ pub fn together_as_alone(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Eight sequences of as many lengths in the same steps, with caches of either type.
+pub fn eight_at_once(backend: &Named) -> Result<(), Failed> {
+    let runner = &backend.backend;
+    let load = |cache| ModelOptions { cache, ..ModelOptions::default() };
+    for cache in [DType::F32, ModelOptions::default().cache] {
+        let options = EngineOptions { model: load(cache), slots: 8, queue: 0 };
+        let mut engine = engine_of(backend, file(&TinyModel::default())?, &options)?;
+        // The later its prompt is computed, the fewer tokens follow it.
+        let all: Vec<(Vec<u32>, GenerateOptions)> =
+            (0..8).map(|seed| (prompt(seed, LENGTHS[seed]), plain(40 - seed))).collect();
+        let ids: Result<Vec<_>> =
+            all.iter().map(|(tokens, options)| submit(&mut engine, tokens, options)).collect();
+        let (mut answers, mut together) = (HashMap::<SequenceId, Answer>::new(), 0);
+        while !engine.is_idle() {
+            let told = step(&mut engine)?;
+            let pieces = told.iter().filter(|(_, event)| matches!(event, Event::Piece(_)));
+            together += usize::from(pieces.count() == 8);
+            told.into_iter().for_each(|(id, event)| answers.entry(id).or_default().take(event));
+        }
+        assert!(together > 8, "{together} steps of eight");
+        for (id, (tokens, options)) in ids?.iter().zip(&all) {
+            let parsed = file(&TinyModel::default())?;
+            let load = LanguageModel::load(parsed, runner, &load(cache), &mut |_, _| {});
+            let wanted = alone(&mut runner.block_on(load)?, tokens, options)?;
+            assert_eq!(answers[id].tokens(), wanted, "a prompt of {}, {cache:?}", tokens.len());
+        }
+    }
+    Ok(())
+}
+
 /// Windows, soft caps, norms and fused weights, over slots.
 pub fn every_architecture(backend: &Named) -> Result<(), Failed> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decoders");

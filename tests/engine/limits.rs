@@ -120,6 +120,27 @@ pub fn lost(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// A loss that is found out where caches grow is one as well.
+pub fn lost_in_growing(backend: &Named) -> Result<(), Failed> {
+    let backend = own(backend, &DeviceOptions::default())?;
+    let Backend::Gpu(gpu) = &backend.backend else { return Ok(()) };
+    let tiny = TinyModel { context: 1 << 14, ..TinyModel::default() };
+    let mut engine = engine_of(&backend, file(&tiny)?, &options(1))?;
+    let wanted = ask(&mut engine, &prompt(1, 9), &plain(5))?;
+    let long = submit(&mut engine, &prompt(2, 5000), &plain(2))?;
+    let waiting = submit(&mut engine, &prompt(1, 9), &plain(5))?;
+    gpu.lose_for_test();
+    let told = step(&mut engine)?;
+    assert!(matches!(told[..], [(id, Event::Failed(_))] if id == long), "{told:?}");
+    assert!(engine.is_lost());
+    // Nothing was computed: it was the growth that failed.
+    assert_eq!(engine.counters().prompt_steps, 1);
+    let again = wgpu_reopen(&backend.backend)?;
+    again.block_on(engine.rebuild(&again))?;
+    assert_eq!(finish(&mut engine)?[&waiting].tokens(), wanted.tokens());
+    Ok(())
+}
+
 fn wgpu_reopen(backend: &Backend) -> Result<Backend> {
     backend.block_on(backend.reopen())
 }

@@ -28,6 +28,45 @@ pub fn prefixes(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// What many prompts begin with stays, however long a text became that began with it.
+pub fn systems(backend: &Named) -> Result<(), Failed> {
+    let mut engine = engine(backend, 3)?;
+    let system = prompt(1, 40);
+    let with = |seed| [system.clone(), prompt(seed, 5)].concat();
+    assert_eq!(common(&with(2), &with(3)), 40);
+    ask(&mut engine, &with(2), &plain(80))?;
+    for (seed, reused) in [(3, 40), (4, 40)] {
+        let answer = ask(&mut engine, &with(seed), &plain(8))?;
+        assert_eq!(answer.stats.reused_tokens, reused);
+        assert_eq!(answer.tokens(), alone(&mut model(backend)?, &with(seed), &plain(8))?);
+    }
+    Ok(())
+}
+
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Vectors of texts take no slot that a chat may come back to, while there is another.
+pub fn vectors_beside_chats(backend: &Named) -> Result<(), Failed> {
+    let mut engine = engine(backend, 3)?;
+    let chats = [prompt(1, 30), prompt(2, 40)];
+    for chat in &chats {
+        ask(&mut engine, chat, &plain(4))?;
+    }
+    for seed in 3..8 {
+        let request = Request { tokens: prompt(seed, 20), work: Work::Embed };
+        let id = engine.submit(request)?;
+        assert!(!finish(&mut engine)?[&id].vector.is_empty());
+    }
+    for chat in &chats {
+        let answer = ask(&mut engine, chat, &plain(4))?;
+        assert_eq!(answer.stats.reused_tokens, chat.len() - 1);
+        assert_eq!(answer.tokens(), alone(&mut model(backend)?, chat, &plain(4))?);
+    }
+    Ok(())
+}
+
 /// Padding of other rows never falls on what a slot keeps, not even where its
 /// cache is full.
 pub fn full_slots(backend: &Named) -> Result<(), Failed> {

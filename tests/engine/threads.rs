@@ -61,6 +61,28 @@ pub fn threads(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// However the engine's thread ends, who waits is told and nothing more is taken.
+pub fn panics(backend: &Named) -> Result<(), Failed> {
+    let tiny = TinyModel { context: 8192, ..TinyModel::default() };
+    let handle = EngineHandle::start(engine_of(backend, file(&tiny)?, &options(2))?)?;
+    let long = || handle.submit_blocking(request(&prompt(5, 4), plain(8000)));
+    let running = long()?;
+    let panicking = Box::new(|_| panic!("a sink that panics, as a test wants"));
+    let ticket = handle.submit(request(&prompt(1, 4), plain(4)), panicking)?;
+    let waiting = long()?;
+    until("the thread ends", || handle.health() == Health::Stopped);
+    assert_eq!(handle.unfinished(), 0);
+    for told in [running, waiting] {
+        let last = answer(told);
+        assert!(last.failure.as_ref().is_some_and(|why| why.contains("stopped")), "{last:?}");
+    }
+    assert!(long().is_err());
+    assert_eq!(handle.unfinished(), 0);
+    drop(ticket);
+    handle.stop();
+    Ok(())
+}
+
 /// A device that is lost is opened again, and answers are the same.
 pub fn recovers(backend: &Named) -> Result<(), Failed> {
     let backend = own(backend, &DeviceOptions::default())?;

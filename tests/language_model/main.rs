@@ -10,6 +10,7 @@
 )]
 
 mod choosing;
+mod logged;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -50,6 +51,7 @@ fn main() {
             trials.push(Trial::test(name, move || body(&backend)));
         }
     }
+    trials.push(Trial::test("defaults_are_logged_once", logged::defaults));
     backends::conclude(&arguments, trials);
 }
 

@@ -168,6 +168,58 @@ pub fn probabilities(backend: &Named) -> Result<(), Failed> {
     Ok(server.join()?)
 }
 
+/// Tokens stand where their characters do, those of a stop string nowhere.
+pub fn places(backend: &Named) -> Result<(), Failed> {
+    let server = Setup::default().start(backend)?;
+    let form = json!({ "type": "json_schema", "json_schema": { "name": "it",
+        "schema": { "const": "aé€🙂 zthe end" } } });
+    let body = |more: Value| {
+        let mut body = json!({ "model": "tiny", "prompt": "x", "max_tokens": 60, "logprobs": 5,
+            "temperature": 0, "response_format": form });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (stop, wanted) in
+        [(json!([]), "\"aé€🙂 zthe end\""), (json!(["the e", "€🙂?"]), "\"aé€🙂 z")]
+    {
+        let answer = server.post("/v1/completions", &body(json!({ "stop": stop }))).good();
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["text"], wanted, "{answer}");
+        let told = &choice["logprobs"];
+        let text: Vec<char> = wanted.chars().collect();
+        let mut joined = Vec::new();
+        let tokens = told["tokens"].as_array().ok_or("no tokens")?;
+        for (i, token) in tokens.iter().enumerate() {
+            let token = token.as_str().ok_or("no text")?;
+            let at = told["text_offset"][i].as_u64().ok_or("no offset")? as usize;
+            assert_eq!(told["top_logprobs"][i].as_object().map(|top| top.len()), Some(5), "{told}");
+            match token.strip_prefix("bytes:\\x") {
+                Some(byte) => {
+                    joined.push(u8::from_str_radix(byte, 16)?);
+                    assert!(text[at].len_utf8() > 1, "{token} at {at}");
+                }
+                None => {
+                    joined.extend(token.bytes());
+                    let there: String = text[at..].iter().take(token.chars().count()).collect();
+                    assert_eq!(there, token, "at {at}");
+                }
+            }
+        }
+        // No token of the stop string, and all of the others.
+        assert_eq!(String::from_utf8(joined)?, wanted);
+        // The same in a stream.
+        let streamed = body(json!({ "stop": stop, "stream": true }));
+        let mut offsets = Vec::new();
+        for event in server.post("/v1/completions", &streamed).events() {
+            let Ok(event) = serde_json::from_str::<Value>(&event) else { continue };
+            let part = &event["choices"][0]["logprobs"]["text_offset"];
+            offsets.extend(part.as_array().into_iter().flatten().cloned());
+        }
+        assert_eq!(Value::from(offsets), told["text_offset"]);
+    }
+    Ok(server.join()?)
+}
+
 pub fn embeddings(backend: &Named) -> Result<(), Failed> {
     let server = Setup::default().start(backend)?;
     let inputs: Vec<String> = (0..9).map(|i| format!("text {i} of the thing")).collect();

@@ -11,11 +11,14 @@ const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}
     {% for call in m.tool_calls or [] %}{{ call.function.arguments.at }}{% endfor %}\
     <|im_end|>\n{% endfor %}<|im_start|>assistant\n";
 
-/// A model with random weights would never stop to put spaces.
-fn spaceless(extra: Value) -> Value {
-    let bias = json!({ "9": -100, "10": -100, "13": -100, "32": -100 });
+/// For a model that would rather put white space than anything else, and then end.
+fn spacious(extra: Value) -> Value {
     let mut value = more(extra);
-    value["logit_bias"] = bias;
+    let space = ["9", "10", "13", "32"].map(|id| (id, 100));
+    // Then whatever begins and ends an object.
+    let all = space.into_iter().chain([("123", 50), ("125", 50)]);
+    value["logit_bias"] = all.map(|(id, bias)| (id.to_string(), Value::from(bias))).collect();
+    value["max_tokens"] = 400.into();
     value
 }
 
@@ -55,13 +58,13 @@ pub fn formats(backend: &Named) -> Result<(), Failed> {
     let format = json!({ "response_format": {
         "type": "json_schema", "json_schema": { "name": "it", "strict": true, "schema": schema },
     } });
-    let answer = server.chat("well?", spaceless(format.clone())).good();
+    let answer = server.chat("well?", spacious(format.clone())).good();
     let choice = &answer["choices"][0];
     assert_eq!(choice["finish_reason"], "stop", "{answer}");
     let value: Value = serde_json::from_str(choice["message"]["content"].as_str().unwrap_or(""))?;
     assert!(value["good"].is_boolean() && value.as_object().map(|o| o.len()) == Some(2), "{value}");
     // The same in a stream.
-    let mut streamed = spaceless(format);
+    let mut streamed = spacious(format);
     streamed["stream"] = true.into();
     let text: String = server
         .chat("well?", streamed)
@@ -71,6 +74,17 @@ pub fn formats(backend: &Named) -> Result<(), Failed> {
         .filter_map(|event| Some(event["choices"][0]["delta"]["content"].as_str()?.to_string()))
         .collect();
     assert_eq!(serde_json::from_str::<Value>(&text)?, value);
+    // Any object, and anything at all.
+    for format in [
+        json!({ "type": "json_object" }),
+        json!({ "type": "json_schema", "json_schema": { "name": "it", "schema": true } }),
+    ] {
+        let asked = spacious(json!({ "response_format": format }));
+        let answer = server.chat("well?", asked).good();
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{answer}");
+        let text = answer["choices"][0]["message"]["content"].as_str().unwrap_or("");
+        serde_json::from_str::<Value>(text)?;
+    }
     let wrong = json!({ "response_format": {
         "type": "json_schema", "json_schema": { "name": "it", "schema": { "type": "nonsense" } },
     } });

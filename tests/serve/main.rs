@@ -27,6 +27,7 @@ const BODIES: &[(&str, Body)] = &[
     ("streams_say_the_same", answers::streams),
     ("parameters_do_something", answers::parameters),
     ("probabilities_have_both_forms", answers::probabilities),
+    ("tokens_stand_where_their_characters_do", answers::places),
     ("answers_follow_schemas", guided::formats),
     ("answers_call_tools", guided::calls),
     ("answers_call_tools_in_other_forms", guided::forms),

@@ -29,6 +29,20 @@ pub fn malformed(backend: &Named) -> Result<(), Failed> {
     bad(json!({ "messages": [{ "role": "wizard", "content": "x" }] }), 400, "wizard");
     let image = json!([{ "type": "image_url", "image_url": { "url": "x" } }]);
     bad(json!({ "messages": [{ "role": "user", "content": image }] }), 400, "image_url");
+    let function = json!({ "function": { "name": "f", "arguments": "{" } });
+    for (call, place) in [
+        (json!("zzz"), "messages[1].tool_calls[1]"),
+        (json!(5), "messages[1].tool_calls[1]"),
+        (json!({ "function": 5 }), "messages[1].tool_calls[1]"),
+        (json!({ "function": true }), "messages[1].tool_calls[1]"),
+        (json!({ "function": { "arguments": "{}" } }), "messages[1].tool_calls[1]"),
+        (function, "messages[1].tool_calls[1].function.arguments"),
+    ] {
+        let whole = json!({ "function": { "name": "f", "arguments": "{}" } });
+        let messages = json!([{ "role": "user", "content": "x" },
+            { "role": "assistant", "tool_calls": [whole, call] }]);
+        bad(json!({ "messages": messages }), 400, place);
+    }
     bad(json!({ "model": "other" }), 404, "other");
     bad(json!({ "temperature": 9 }), 400, "temperature");
     bad(json!({ "max_tokens": 0 }), 400, "max_tokens");

@@ -1,11 +1,12 @@
 //! The hub, played by a small server.
 
 use crate::shards;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use wginfer::ErrorKind;
 use wginfer::formats::gguf;
 use wginfer::formats::hub::{HubFile, HubOptions};
@@ -14,8 +15,10 @@ use wginfer::formats::hub::{HubFile, HubOptions};
 #[derive(Default)]
 struct Hub {
     files: BTreeMap<String, Vec<u8>>,
-    /// Of the next answers longer than that, only so many bytes are sent.
-    break_at: Mutex<Option<usize>>,
+    /// Of the next answers longer than that, only so many bytes are sent, one after another.
+    break_at: Mutex<VecDeque<usize>>,
+    /// Whether such an answer is left open, and not ended.
+    stalls: bool,
     /// Paths, ranges and keys.
     asked: Mutex<Vec<(String, String, String)>>,
 }
@@ -76,15 +79,24 @@ impl Hub {
                 to - from
             );
             let _ = stream.write_all(head.as_bytes());
-            let limit = *self.break_at.lock().unwrap();
             let part = &bytes[from..to];
-            if let Some(limit) = limit.filter(|limit| part.len() > *limit) {
-                *self.break_at.lock().unwrap() = None;
+            if let Some(limit) = self.limit(part.len()) {
                 let _ = stream.write_all(&part[..limit]);
+                while self.stalls {
+                    std::thread::park();
+                }
                 return;
             }
             let _ = stream.write_all(part);
         }
+    }
+
+    /// How much of the next answer is sent, if it is longer. What asks about a file is
+    /// answered with its first byte, whole.
+    fn limit(&self, length: usize) -> Option<usize> {
+        let mut limits = self.break_at.lock().unwrap();
+        let next = *limits.front()?;
+        if length > next.max(1) { limits.pop_front() } else { None }
     }
 
     /// Where downloads of a file began.
@@ -100,23 +112,77 @@ fn options(address: &str, folder: &Path) -> HubOptions {
         endpoint: Some(address.into()),
         cache: Some(folder.join("hub")),
         token: Some("secret".into()),
+        pause: Duration::from_millis(1),
+        ..HubOptions::default()
     }
+}
+
+/// A file on the server, and its name there.
+fn model() -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
+    let model =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decoders/qwen3.gguf"))
+            .unwrap();
+    (model.clone(), BTreeMap::from([(PATH.to_string(), model)]))
+}
+
+const PATH: &str = "/me/tiny/resolve/main/sub/q.gguf";
+
+const FILE: &str = "hf:me/tiny/sub/q.gguf";
+
+/// One that breaks off goes on by itself, as long as something comes each time or not
+/// many times in a row nothing does.
+#[test]
+fn a_file_that_breaks_off_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, files) = model();
+    let break_at = Mutex::new(VecDeque::from([0, 0, 20_000, 0, 5_000, 0, 0]));
+    let (hub, address) = Hub { files, break_at, ..Hub::default() }.start();
+    let file = HubFile::parse(FILE).unwrap().unwrap();
+    let options = options(&address, folder.path());
+    let found = file.fetch(&options, &mut |_, _, _| {}).unwrap();
+    assert_eq!(std::fs::read(&found).unwrap(), model);
+    let starts: Vec<String> = hub.begun(PATH);
+    let wanted = [0, 0, 0, 20_000, 20_000, 25_000, 25_000, 25_000];
+    assert_eq!(starts, wanted.map(|from| format!("bytes={from}-")));
+
+    // Four times in a row nothing.
+    let folder = tempfile::tempdir().unwrap();
+    let break_at = Mutex::new(VecDeque::from([0; 5]));
+    let files = BTreeMap::from([(PATH.to_string(), model)]);
+    let (hub, address) = Hub { files, break_at, ..Hub::default() }.start();
+    let options =
+        HubOptions { endpoint: Some(address), cache: Some(folder.path().into()), ..options };
+    assert_eq!(file.fetch(&options, &mut |_, _, _| {}).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(hub.begun(PATH).len(), 4);
+}
+
+#[test]
+fn a_silent_hub_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, files) = model();
+    let break_at = Mutex::new(VecDeque::from([20_000]));
+    let (_, address) = Hub { files, break_at, stalls: true, ..Hub::default() }.start();
+    let file = HubFile::parse(FILE).unwrap().unwrap();
+    let silence = Duration::from_millis(500);
+    let options = HubOptions { silence, ..options(&address, folder.path()) };
+    let error = file.fetch(&options, &mut |_, _, _| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    let text = error.to_string();
+    assert!(text.contains("q.gguf") && text.contains("nothing came for 0.5 seconds"), "{text}");
 }
 
 #[test]
 fn a_file_is_fetched_once_and_goes_on_where_it_broke_off() {
     let folder = tempfile::tempdir().unwrap();
-    let model =
-        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decoders/qwen3.gguf"))
-            .unwrap();
-    let path = "/me/tiny/resolve/main/sub/q.gguf";
-    let files = BTreeMap::from([(path.to_string(), model.clone())]);
-    let break_at = Mutex::new(Some(20_000));
+    let (model, files) = model();
+    let path = PATH;
+    let break_at = Mutex::new(VecDeque::from([20_000]));
     let (hub, address) = Hub { files, break_at, ..Hub::default() }.start();
     let options = options(&address, folder.path());
-    let file = HubFile::parse("hf:me/tiny/sub/q.gguf").unwrap().unwrap();
+    let file = HubFile::parse(FILE).unwrap().unwrap();
 
-    let error = file.fetch(&options, &mut |_, _, _| {}).unwrap_err();
+    let once = HubOptions { attempts: 1, ..options.clone() };
+    let error = file.fetch(&once, &mut |_, _, _| {}).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert!(error.to_string().contains("hf:me/tiny@main/sub/q.gguf"), "{error}");
 

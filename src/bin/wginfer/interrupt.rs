@@ -45,6 +45,22 @@ fn exit() -> ! {
     std::process::exit(EXIT_CODE.into())
 }
 
+/// From now on Ctrl-C and SIGTERM end the process at once, whoever listened to them before:
+/// also when no thread is left that could hear of them.
+#[cfg(unix)]
+pub(crate) fn end_at_next() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: both are signals, and the system's own handling of them needs nothing.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// From now on Ctrl-C ends the process at once.
+#[cfg(not(unix))]
+pub(crate) fn end_at_next() {
+    listen();
+}
+
 /// From now on the first Ctrl-C only makes [`asked`] true: there is something
 /// to finish.
 pub(crate) fn stop_gracefully() {

@@ -4,8 +4,10 @@ use crate::device_args::parse_bytes;
 use crate::failure::Failure;
 use crate::fetch;
 use crate::input_text;
+use crate::interrupt;
 use crate::model_args::{self, ModelArgs};
 use crate::output::{note, safe};
+use std::env::VarError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,6 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.serve_options(&path)?;
     // A port that is taken is found out before the model is loaded.
     let listener = args.listener()?;
+    args.warn_of_openness(&options);
     let quiet = args.model.quiet;
     let model = args.model.options();
     let engine_options =
@@ -128,7 +131,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let slots = args.limits.slots;
         note(format_args!("{slots} at once, {context} tokens each, {key}; Ctrl-C stops"));
     }
-    let served = serve(engine.clone(), listener, options, asked_to_stop());
+    let stop = async {
+        asked_to_stop().await;
+        interrupt::end_at_next();
+        if !quiet {
+            note("stopping; once more ends at once");
+        }
+    };
+    let served = serve(engine.clone(), listener, options, stop);
     engine.stop();
     if !quiet {
         note("stopped");
@@ -155,20 +165,38 @@ impl Args {
 
     /// Keys are no arguments: those are seen by every user of a machine.
     fn key(&self) -> Result<Option<String>, Failure> {
-        let key = match &self.place.api_key_file {
-            None => std::env::var("WGINFER_API_KEY").ok().filter(|key| !key.is_empty()),
+        let file = self.place.api_key_file.as_deref();
+        let place = file.map_or_else(|| "WGINFER_API_KEY".into(), Path::to_string_lossy);
+        let what = format!("API key from {place}");
+        let key = match file {
+            None => match std::env::var("WGINFER_API_KEY") {
+                Ok(key) => key,
+                Err(VarError::NotPresent) => return Ok(None),
+                Err(VarError::NotUnicode(_)) => {
+                    return Err(input_text::unusable(&what, "UTF-8 text", "other bytes"));
+                }
+            },
             Some(path) => {
                 let open = std::fs::File::open(path);
                 let file = open.map_err(|error| input_text::io_error(path, error))?;
-                let what = format!("API key from {}", path.display());
-                Some(input_text::read(file, path, &what)?.trim().to_string())
+                input_text::read(file, path, &what)?.trim().to_string()
             }
         };
-        match key {
-            Some(key) if key.is_empty() => {
-                Err(input_text::unusable("API key", "some characters", "nothing"))
-            }
-            key => Ok(key),
+        match key.is_empty() {
+            // Whoever wrote that meant to have one.
+            true => Err(input_text::unusable(&what, "some characters", "nothing")),
+            false => Ok(Some(key)),
+        }
+    }
+
+    fn warn_of_openness(&self, options: &ServeOptions) {
+        let local = is_local(&SocketAddr::new(self.place.host, self.place.port));
+        if !local && options.api_key.is_none() {
+            note(format_args!(
+                "warning: whoever can reach {} may use this server, as it asks for no key; \
+                 WGINFER_API_KEY or --api-key-file gives it one",
+                self.place.host
+            ));
         }
     }
 

@@ -263,6 +263,9 @@ impl Engine {
             }
             self.forget_dropped();
             self.admit(&mut events).await;
+            if self.lost {
+                return Ok(self.counted(events));
+            }
             if self.reader.is_some() {
                 self.run_whole(&mut events).await;
                 return Ok(self.counted(events));

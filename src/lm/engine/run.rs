@@ -27,16 +27,22 @@ impl Engine {
     pub(super) async fn admit(&mut self, events: &mut Vec<(SequenceId, Event)>) {
         let goes_back = self.file.spec().goes_back();
         while let Some(first) = self.queue.front() {
-            let Some(at) = slot::choose(&self.slots, first.tokens(), goes_back) else { return };
+            let Some(at) = slot::choose(&self.slots, first, goes_back) else { return };
             let room = first.room(AHEAD).min(self.context);
             let Some(mut sequence) = self.queue.pop_front() else { return };
             if let Some(reason) = sequence.limit(self.context) {
                 events.push((sequence.id, sequence.end(reason)));
                 continue;
             }
-            if let Err(error) = self.reserve(room).await {
+            match self.reserve(room).await {
+                Ok(()) => (),
+                Err(error) if error.kind() == ErrorKind::DeviceLost => {
+                    // It fails with all that run.
+                    self.slots[at].sequence = Some(sequence);
+                    return self.fail_all(&[], error, events);
+                }
                 // There may be room enough without looking ahead.
-                log::info!("room for {room} tokens: {error}");
+                Err(error) => log::info!("room for {room} tokens: {error}"),
             }
             self.now += 1;
             let prompt = sequence.tokens().len();
@@ -107,6 +113,10 @@ impl Engine {
             }
             match self.reserve(needed).await {
                 Ok(()) => rest.push(share),
+                Err(error) if error.kind() == ErrorKind::DeviceLost => {
+                    self.fail_all(&[], error, events);
+                    return Vec::new();
+                }
                 Err(error) => self.fail(share.slot, &Arc::new(error), events),
             }
         }

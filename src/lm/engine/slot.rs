@@ -21,25 +21,53 @@ pub(super) struct Slot {
     pub(super) stepping: bool,
     /// When a sequence last got it.
     used: u64,
+    /// Whether what it keeps is of no text that goes on.
+    passing: bool,
 }
 
-/// The free slot for a prompt, if there is one: that whose tokens are a good
-/// beginning of it, else the one that was not used for longest. A slot of which
-/// the prompt has less than half is left alone if there are others: who keeps a
-/// long conversation in it may come back.
-pub(super) fn choose(slots: &[Slot], prompt: &[u32], goes_back: bool) -> Option<usize> {
-    let free = || slots.iter().enumerate().filter(|(_, slot)| slot.sequence.is_none());
-    let fits = |slot: &Slot| {
-        let same = match goes_back {
-            true => common(&slot.kept, prompt),
-            false => reusable(&slot.kept, prompt, false),
-        };
-        if same * 2 >= slot.kept.len() { same } else { 0 }
+/// Of how many slots with a text somebody comes back for one: what a text is worth that
+/// a sequence would drop, beside one that it is spared.
+const COMES_BACK: usize = 4;
+
+/// The least share of a prompt, one of so many parts, that is a reason to take a slot.
+const LEAST_SHARE: usize = 10;
+
+/// The free slot for a sequence, if there is one.
+///
+/// A text gets that in which most of its prompt is there already, and least of another
+/// text would be lost; as in llama.cpp, a tenth of the prompt is the least that counts.
+/// Where nothing is worth it, it is the one that was not used for longest, of those that
+/// hold no text if there are some. That is where all go whose hidden states are wanted.
+pub(super) fn choose(slots: &[Slot], sequence: &Sequence, goes_back: bool) -> Option<usize> {
+    match sequence.wants_states() {
+        true => oldest(slots),
+        false => for_prompt(slots, sequence.tokens(), goes_back),
+    }
+}
+
+fn free(slots: &[Slot]) -> impl Iterator<Item = (usize, &Slot)> {
+    slots.iter().enumerate().filter(|(_, slot)| slot.sequence.is_none())
+}
+
+fn oldest(slots: &[Slot]) -> Option<usize> {
+    free(slots).min_by_key(|(i, slot)| (slot.holds_text(), slot.used, *i)).map(|(i, _)| i)
+}
+
+fn for_prompt(slots: &[Slot], prompt: &[u32], goes_back: bool) -> Option<usize> {
+    let oldest = oldest(slots)?;
+    let same = |slot: &Slot| match goes_back {
+        true => common(&slot.kept, prompt),
+        false => reusable(&slot.kept, prompt, false),
     };
-    let best = free().map(|(i, slot)| (fits(slot), i)).filter(|(same, _)| *same > 0);
-    let best = best.max_by_key(|&(same, i)| (same, std::cmp::Reverse(i)));
-    let oldest = || free().min_by_key(|(i, slot)| (slot.used, *i)).map(|(i, _)| i);
-    best.map(|(_, i)| i).or_else(oldest)
+    let anyway = same(&slots[oldest]);
+    let worth = |(i, slot): (usize, &Slot)| {
+        let same = same(slot);
+        let lost = slot.kept.len() - same;
+        let enough = lost == 0 || same * LEAST_SHARE >= prompt.len();
+        let spared = same.saturating_sub(anyway) * COMES_BACK;
+        (enough && spared > lost).then(|| ((prompt.len() - same) * COMES_BACK + lost, slot.used, i))
+    };
+    free(slots).filter_map(worth).min().map(|(.., i)| i).or(Some(oldest))
 }
 
 impl Slot {
@@ -51,10 +79,16 @@ impl Slot {
         };
         self.kept.truncate(reused);
         self.used = now;
+        self.passing = sequence.wants_states();
         self.proposed.clear();
         sequence.begin(reused);
         self.sequence = Some(sequence);
         reused
+    }
+
+    /// Whether somebody may come back for what it keeps.
+    fn holds_text(&self) -> bool {
+        !self.passing && !self.kept.is_empty()
     }
 
     /// The next tokens to compute: so many of its sequence, and what a draft proposes
@@ -129,25 +163,43 @@ mod tests {
     }
 
     fn choose(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
-        super::choose(slots, prompt, true)
+        for_prompt(slots, prompt, true)
     }
 
     fn slot_of(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
-        super::choose(slots, prompt, false)
+        for_prompt(slots, prompt, false)
     }
 
     #[test]
     fn a_slot_with_a_good_beginning_comes_first() {
         let all = slots(&[(&[], 1), (&[1, 2, 3], 9), (&[1, 2], 8), (&[1, 9, 9, 9], 7)]);
         assert_eq!(choose(&all, &[1, 2, 3, 4]), Some(1));
-        assert_eq!(choose(&all, &[1, 2, 4]), Some(1));
+        // Of two that have as much of it, the one that loses less.
+        assert_eq!(choose(&all, &[1, 2, 4]), Some(2));
         assert_eq!(choose(&all, &[5]), Some(0));
         // What cannot go back goes on from its last token.
         assert_eq!(slot_of(&all, &[1, 2, 4]), Some(2));
         assert_eq!(slot_of(&all, &[1, 9, 9]), Some(0));
-        // One token of four is no reason to drop the others.
-        assert_eq!(choose(&slots(&[(&[1, 9, 9, 9], 1), (&[], 2)]), &[1, 2]), Some(0));
-        assert_eq!(choose(&slots(&[(&[1, 9, 9, 9], 2), (&[], 1)]), &[1, 2]), Some(1));
+        // One token is no reason to drop many others.
+        assert_eq!(choose(&slots(&[(&[1, 9, 9, 9, 9, 9], 1), (&[], 2)]), &[1, 2]), Some(1));
         assert_eq!(choose(&[], &[1]), None);
+    }
+
+    /// What many prompts begin with is worth more than what followed it once.
+    #[test]
+    fn a_beginning_that_prompts_share_is_found_under_a_long_text() {
+        let begins: Vec<u32> = (0..40).collect();
+        let text = |more: usize| [&begins[..], &vec![99; more]].concat();
+        let prompt = text(3);
+        let all = |more| slots(&[(&text(more), 5), (&[], 0), (&[7; 9], 1)]);
+        assert_eq!(choose(&all(100), &prompt), Some(0));
+        // A long conversation is left alone.
+        assert_eq!(choose(&all(900), &prompt), Some(1));
+        // Where all have it, the oldest goes on.
+        let shared = slots(&[(&text(100), 5), (&text(50), 7), (&text(70), 3)]);
+        assert_eq!(choose(&shared, &[&begins[..], &[98]].concat()), Some(2));
+        // A tenth of the prompt at least.
+        let long = [&begins[..], &[98; 400]].concat();
+        assert_eq!(choose(&slots(&[(&text(30), 5), (&[], 0)]), &long), Some(1));
     }
 }

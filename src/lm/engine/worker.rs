@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::lm::file::{ModelFile, beyond_context};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,8 +31,35 @@ pub enum Health {
     Stopped,
 }
 
+/// Who hears of a sequence; told that the engine was stopped if nothing else ends it,
+/// however the engine's thread ends.
+struct Hearer {
+    sink: Sink,
+    done: bool,
+}
+
+impl Hearer {
+    /// Says something, and gives whether more is wanted.
+    fn tell(&mut self, event: Event) -> bool {
+        let last = event.is_last();
+        // A sink that panics is not called again.
+        self.done = true;
+        let more = (self.sink)(event);
+        self.done = last;
+        more
+    }
+}
+
+impl Drop for Hearer {
+    fn drop(&mut self) {
+        if !self.done {
+            self.tell(Event::Failed(Arc::new(stopped())));
+        }
+    }
+}
+
 enum Command {
-    Submit(u64, Box<Request>, Sink),
+    Submit(u64, Box<Request>, Hearer),
     Cancel(u64),
     Stop,
 }
@@ -199,7 +226,13 @@ impl EngineHandle {
         self.check(&request)?;
         self.take_place()?;
         let key = self.shared.next_key.fetch_add(1, Ordering::Relaxed);
-        if self.commands.send(Command::Submit(key, Box::new(request), sink)).is_err() {
+        let hearer = Hearer { sink, done: false };
+        let sent = self.commands.send(Command::Submit(key, Box::new(request), hearer));
+        if let Err(SendError(command)) = sent {
+            if let Command::Submit(_, _, mut hearer) = command {
+                // The caller is told.
+                hearer.done = true;
+            }
             return Err(stopped());
         }
         Ok(Ticket { key, commands: self.commands.clone() })
@@ -264,14 +297,27 @@ struct Worker {
     engine: Engine,
     shared: Arc<Shared>,
     /// Who hears of a sequence, and the key that its submitter knows.
-    sinks: HashMap<SequenceId, (u64, Sink)>,
+    sinks: HashMap<SequenceId, (u64, Hearer)>,
 }
 
 /// Whether the thread goes on.
 type GoOn = bool;
 
+/// Notes the end of the engine's thread, also by a panic.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        // Nothing is taken from here on.
+        (state.health, state.taken) = (Health::Stopped, 0);
+    }
+}
+
 impl Worker {
     fn work(mut self, commands: &Receiver<Command>) {
+        // Goes before those who still wait are told.
+        let _end = End(self.shared.clone());
         let mut retry = RETRY.0;
         while self.obey(commands, retry) {
             if self.engine.is_lost() {
@@ -293,7 +339,6 @@ impl Worker {
                 Err(error) => log::warn!("a step failed: {error}"),
             }
         }
-        self.end();
     }
 
     /// Does what was commanded; waits for a command if there is nothing else to
@@ -323,13 +368,13 @@ impl Worker {
     fn perform(&mut self, command: Command) -> GoOn {
         match command {
             Command::Stop => return false,
-            Command::Submit(key, request, mut sink) => match self.engine.submit(*request) {
+            Command::Submit(key, request, mut hearer) => match self.engine.submit(*request) {
                 Ok(id) => {
-                    self.sinks.insert(id, (key, sink));
+                    self.sinks.insert(id, (key, hearer));
                 }
                 Err(error) => {
                     self.shared.state().taken -= 1;
-                    sink(Event::Failed(Arc::new(error)));
+                    hearer.tell(Event::Failed(Arc::new(error)));
                 }
             },
             Command::Cancel(key) => {
@@ -348,11 +393,11 @@ impl Worker {
             if last {
                 // Before it is told: who hears of it may submit the next one.
                 self.shared.state().taken -= 1;
-                if let Some((_, mut sink)) = self.sinks.remove(&id) {
-                    sink(event);
+                if let Some((_, mut hearer)) = self.sinks.remove(&id) {
+                    hearer.tell(event);
                 }
-            } else if let Some((_, sink)) = self.sinks.get_mut(&id)
-                && !sink(event)
+            } else if let Some((_, hearer)) = self.sinks.get_mut(&id)
+                && !hearer.tell(event)
             {
                 self.engine.cancel(id);
             }
@@ -374,16 +419,5 @@ impl Worker {
         let mut state = self.shared.state();
         (state.health, state.backend) = (Health::Ready, backend);
         Ok(())
-    }
-
-    /// Tells all who still wait that nothing more will come.
-    fn end(mut self) {
-        let mut state = self.shared.state();
-        state.health = Health::Stopped;
-        state.taken = 0;
-        drop(state);
-        for (_, (_, mut sink)) in self.sinks.drain() {
-            sink(Event::Failed(Arc::new(stopped())));
-        }
     }
 }

@@ -40,7 +40,7 @@ impl DecoderSpec {
         };
         let recurring = architecture.recurrence.map(|(_, recurring)| recurring);
         let zeros_allowed = architecture.convolves || recurring == Some(Recurring::WithoutKeys);
-        let keys = Keys { meta, architecture: name, zeros_allowed };
+        let keys = Keys::new(meta, name, zeros_allowed);
         let width = keys.size("embedding_length", 1 << 20)?;
         let blocks = blocks(&keys)?;
         let mut heads = AllHeads::read(&keys, architecture, blocks, width)?;
@@ -210,7 +210,11 @@ fn parallel(keys: &Keys<'_>, architecture: &Architecture, norm: bool) -> Result<
     Ok(match architecture.parallel {
         Parallel::Never => false,
         Parallel::Always => true,
-        Parallel::ByKey => keys.meta.opt_bool(&keys.key("use_parallel_residual"))?.unwrap_or(true),
+        Parallel::ByKey => {
+            let name = "use_parallel_residual";
+            let given = keys.meta.opt_bool(&keys.key(name))?;
+            given.unwrap_or_else(|| keys.default(name, true))
+        }
         Parallel::WithoutNorm => !norm,
     })
 }

@@ -39,6 +39,32 @@ fn ids_are_those_of_the_reference() {
     assert!(cases().iter().any(|c| c.ids_no_special.is_some()));
 }
 
+/// A text, and its ids by two other programs: without special tokens in it, with them
+/// where that differs, and between BOS and EOS.
+#[derive(serde::Deserialize)]
+struct Text {
+    text: String,
+    ids: Vec<u32>,
+    special: Option<Vec<u32>>,
+    whole: Vec<u32>,
+}
+
+#[test]
+fn ids_are_those_of_two_other_programs() {
+    let json = include_str!("../../../tests/data/smollm2/texts.json");
+    let texts: Vec<Text> = serde_json::from_str(json).unwrap();
+    assert!(texts.len() >= 240, "{}", texts.len());
+    assert!(texts.iter().filter(|text| text.special.is_some()).count() >= 30);
+    for Text { text, ids, special, whole } in &texts {
+        let encode = |options| SMOLLM2.encode(text, options).unwrap();
+        assert_eq!(encode(EncodeOptions::PART), *ids, "{text:?}");
+        assert_eq!(encode(SPECIAL), *special.as_ref().unwrap_or(ids), "{text:?}");
+        let ends = EncodeOptions { special: false, bos: Some(true), eos: Some(true) };
+        assert_eq!(encode(ends), *whole, "{text:?}");
+        assert_eq!(SMOLLM2.decode(ids, true).unwrap(), *text);
+    }
+}
+
 #[test]
 fn bytes_are_those_of_the_reference_and_join_to_the_text() {
     for case in cases() {
