@@ -69,8 +69,9 @@ pub fn eight_at_once(backend: &Named) -> Result<(), Failed> {
         assert!(together > 8, "{together} steps of eight");
         for (id, (tokens, options)) in ids?.iter().zip(&all) {
             let parsed = file(&TinyModel::default())?;
-            let load = LanguageModel::load(parsed, runner, &load(cache), &mut |_, _| {});
-            let wanted = alone(&mut runner.block_on(load)?, tokens, options)?;
+            let (options_of, mut untold) = (load(cache), |_, _| {});
+            let model = LanguageModel::load(parsed, runner, &options_of, &mut untold);
+            let wanted = alone(&mut runner.block_on(model)?, tokens, options)?;
             assert_eq!(answers[id].tokens(), wanted, "a prompt of {}, {cache:?}", tokens.len());
         }
     }
