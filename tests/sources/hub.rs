@@ -82,8 +82,10 @@ impl Hub {
             let part = &bytes[from..to];
             if let Some(limit) = self.limit(part.len()) {
                 let _ = stream.write_all(&part[..limit]);
-                while self.stalls {
-                    std::thread::park();
+                if self.stalls {
+                    loop {
+                        std::thread::park();
+                    }
                 }
                 return;
             }
