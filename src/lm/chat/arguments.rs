@@ -2,7 +2,7 @@
 //! between marks of their own, where text has no quotes (Qwen3-Coder, GLM 4.5). What is
 //! text and what is JSON there the tool's schema says.
 
-use super::tools::{ToolCall, call_of, form, quoted, schema_of};
+use super::tools::{ToolCall, call_of, form, quoted, required, schema_of};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -174,15 +174,9 @@ pub(super) fn grammar(tools: &[Value], in_pairs: bool, shared: &Map<String, Valu
     let (mut choices, mut rules) = (Vec::new(), String::new());
     for (i, tool) in tools.iter().enumerate() {
         let schema = schema_of(tool);
-        let none = Map::new();
-        let properties = schema["properties"].as_object().unwrap_or(&none);
-        let required = |name: &String| {
-            schema["required"].as_array().is_none_or(|names| names.iter().any(|n| n == name))
-        };
         let name = tool["function"]["name"].as_str().unwrap_or("");
         let mut parts = vec![quoted(&format!("{}{name}{}", marks.open, marks.named))];
-        let wanted = properties.iter().filter(|(name, _)| required(name));
-        for (j, (key, schema)) in wanted.enumerate() {
+        for (j, (key, schema)) in required(&schema).enumerate() {
             parts.push(quoted(&format!("{}{key}{}", marks.key, marks.value)));
             parts.push(format!("a{i}_{j}"));
             let (value, ends_itself) = argument(schema, &marks, shared);

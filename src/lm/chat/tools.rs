@@ -192,15 +192,9 @@ fn python_grammar(tools: &[Value]) -> Result<String> {
     let (mut choices, mut rules) = (Vec::new(), String::new());
     for (i, tool) in tools.iter().enumerate() {
         let schema = schema_of(tool);
-        let none = Map::new();
-        let properties = schema["properties"].as_object().unwrap_or(&none);
-        let required = |name: &String| {
-            schema["required"].as_array().is_none_or(|names| names.iter().any(|n| n == name))
-        };
         let mut parts =
             vec![quoted(&format!("{}(", tool["function"]["name"].as_str().unwrap_or("")))];
-        let wanted = properties.iter().filter(|(name, _)| required(name));
-        for (j, (name, value)) in wanted.enumerate() {
+        for (j, (name, value)) in required(&schema).enumerate() {
             let mut value = value.clone();
             if let Value::Object(schema) = &mut value {
                 schema.extend(shared.clone());
@@ -226,6 +220,13 @@ pub(super) fn form() -> Value {
 /// A string of a grammar in the form of Lark.
 pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
+}
+
+/// The arguments that a schema requires, in its order: all, if it does not say which.
+pub(super) fn required(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let named = schema["required"].as_array();
+    let all = schema["properties"].as_object().into_iter().flatten();
+    all.filter(move |(name, _)| named.is_none_or(|names| names.iter().any(|n| n == *name)))
 }
 
 /// What a tool is called with.
