@@ -90,6 +90,12 @@ pub fn storage_rounding(dtype: DType, value: f64) -> f64 {
     if value.abs() < 2.0 * floor { floor } else { 0.5 * ulp(dtype, value) }
 }
 
+/// How far a number moves when it is rounded to f16, whose smallest normal
+/// number is 2^-14; smaller ones may be taken for zero.
+pub(crate) fn half_rounding(x: f64) -> f64 {
+    if x.abs() >= f64::powi(2.0, -14) { x.abs() * f64::powi(2.0, -11) } else { x.abs() }
+}
+
 /// `floor(log2(|value|))`, exactly; very low for zero.
 fn exponent(value: f64) -> i32 {
     let bits = value.to_bits() >> 52 & 0x7ff;

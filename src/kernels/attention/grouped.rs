@@ -3,7 +3,7 @@
 //! piece of the keys.
 
 use super::split::Bound;
-use super::{AttentionKernel, FAMILY, Heads};
+use super::{AttentionKernel, FAMILY, Heads, number};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::kernels::parts::Part;
@@ -53,14 +53,6 @@ fn partial_bytes(cx: &GpuCx<'_>, sizes: &Heads, variant: &Variant) -> Result<u64
     let pieces = capacity.ceil_div(number(variant, "KEYS"));
     let records = &q.shape[0] * &q.shape[1] * sizes.heads * pieces;
     cx.bound(&(records * ((sizes.value + 2) * 4)))
-}
-
-fn number(variant: &Variant, name: &str) -> u64 {
-    let found = variant.consts.iter().find(|(own, _)| *own == name);
-    found.map_or(1, |(_, value)| match value {
-        ConstValue::U32(n) => u64::from(*n),
-        _ => 1,
-    })
 }
 
 /// At most how many loop iterations an invocation has for so many keys.

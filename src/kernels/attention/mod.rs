@@ -1,12 +1,16 @@
 //! Attention with an online softmax, on the GPU and on the CPU: scores are
 //! never stored.
 
+mod coop;
 mod cpu;
 mod grouped;
 mod split;
+mod variants;
+
+pub use variants::VARIANTS;
 
 use super::parts::Part;
-use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
+use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Param, Place, Variant, View};
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, ShaderRequest};
 use crate::graph::{Dim, TensorType};
@@ -24,122 +28,13 @@ const SMALL: (u64, u64) = (128, 256);
 /// The largest head of the tiled variant: what fits 16 KiB of workgroup memory.
 const TILED_HEAD: u64 = 128;
 
-const NEEDS: Needs = Needs {
-    f16: false,
-    subgroups: false,
-    coop: None,
-    lanes: None,
-    int64: false,
-    invocations: 64,
-    workgroup_bytes: 0,
-};
-
-/// Who computes the output for a query and head.
-pub const VARIANTS: &[Variant] = &[
-    // As the next one, with keys and weights that each of eight lanes reads for all.
-    Variant {
-        name: "handed_32",
-        shader: "attention/lanes",
-        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
-        features: &["wide", "slabs", "handed"],
-        needs: Needs {
-            subgroups: true,
-            lanes: Some(8),
-            invocations: 8,
-            workgroup_bytes: 29440,
-            ..NEEDS
-        },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old"],
-    },
-    // A workgroup of one SIMD vector for rows of queries that see the same keys:
-    // for software adapters.
-    Variant {
-        name: "lanes_32",
-        shader: "attention/lanes",
-        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
-        features: &["wide", "slabs"],
-        needs: Needs { invocations: 8, workgroup_bytes: 29440, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-    // The same with less to compile.
-    Variant {
-        name: "lanes",
-        shader: "attention/lanes",
-        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
-        features: &["wide"],
-        needs: Needs { invocations: 8, workgroup_bytes: 26880, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-    // Few queries: a workgroup for a piece of the keys, and then the pieces
-    // together. In workgroups of one SIMD vector for software adapters.
-    Variant {
-        name: "pieces",
-        shader: "attention/pieces",
-        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(128))],
-        features: &["wide"],
-        // Pieces are put together by 64.
-        needs: Needs { invocations: 64, workgroup_bytes: 6320, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-    Variant {
-        name: "pieces_wide",
-        shader: "attention/pieces",
-        consts: &[("WORKGROUP", ConstValue::U32(64)), ("KEYS", ConstValue::U32(256))],
-        features: &["wide"],
-        needs: Needs { workgroup_bytes: 9264, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-    // One invocation: right for software adapters, where barriers are dear.
-    Variant {
-        name: "serial",
-        shader: "attention/serial",
-        consts: &[("WORKGROUP", ConstValue::U32(8))],
-        features: &[],
-        needs: Needs { invocations: 8, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-    // A workgroup for a tile of queries, which share the keys it loads.
-    Variant {
-        name: "tiled",
-        shader: "attention/tiled",
-        consts: &[("WORKGROUP", ConstValue::U32(64))],
-        features: &[],
-        needs: Needs { workgroup_bytes: 12800, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-    // A workgroup, reducing with subgroup operations.
-    Variant {
-        name: "rows_subgroup",
-        shader: "attention/rows",
-        consts: &[("WORKGROUP", ConstValue::U32(64))],
-        features: &["subgroups"],
-        needs: Needs { subgroups: true, workgroup_bytes: 512, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-    // A workgroup, reducing in workgroup memory.
-    Variant {
-        name: "rows",
-        shader: "attention/rows",
-        consts: &[("WORKGROUP", ConstValue::U32(64))],
-        features: &[],
-        needs: Needs { workgroup_bytes: 512, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-];
-
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     if grouped::is_grouped(variant) {
         return grouped::requests(variant);
+    }
+    if coop::is_coop(variant) {
+        return coop::requests(variant);
     }
     let mut requests = Vec::new();
     let plain = Attention { causal: false, ..Attention::default() };
@@ -194,6 +89,15 @@ pub struct AttentionKernel {
     pub op: Attention,
 }
 
+/// A constant of a variant; 1 if it has none of that name.
+fn number(variant: &Variant, name: &str) -> u64 {
+    let found = variant.consts.iter().find(|(own, _)| *own == name);
+    found.map_or(1, |(_, value)| match value {
+        ConstValue::U32(n) => u64::from(*n),
+        _ => 1,
+    })
+}
+
 /// Sizes that are constants by the shape rule.
 struct Heads {
     heads: u64,
@@ -207,6 +111,9 @@ impl Heads {
     fn loops(&self, variant: &Variant, keys: u64) -> u64 {
         if grouped::is_grouped(variant) {
             return grouped::loops(self, variant, keys);
+        }
+        if coop::is_coop(variant) {
+            return coop::loops(self, variant, keys);
         }
         let (head, value) = (self.head, self.value);
         let workgroup = u64::from(variant.needs.invocations);
@@ -265,6 +172,9 @@ impl AttentionKernel {
         let can = |variant: &Variant| {
             let fits = match variant.name {
                 "tiled" => tiles,
+                _ if coop::is_coop(variant) => {
+                    whole && single && coop::fits(cx.caps, sizes, variant)
+                }
                 _ if grouped::is_grouped(variant) => {
                     whole && single && grouped::fits(cx, sizes, variant).unwrap_or(false)
                 }
@@ -283,6 +193,7 @@ impl AttentionKernel {
                     "pieces" => software && (few || small),
                     "pieces_wide" => !software && few,
                     "tiled" => !software && queries >= TILE.0,
+                    _ if coop::is_coop(variant) => !software && queries >= TILE.0,
                     "serial" => software,
                     _ => !software,
                 }
@@ -354,6 +265,9 @@ impl Kernel for AttentionKernel {
         let variant = self.variant(cx, &sizes, whole, parts.len() == 1)?;
         if grouped::is_grouped(variant) {
             return grouped::dispatches(self, cx, &sizes, variant, &bounds, &parts);
+        }
+        if coop::is_coop(variant) {
+            return coop::dispatches(self, cx, &sizes, variant, &bounds, &parts);
         }
         let has = |input: usize| cx.inputs.get(input).is_some_and(Option::is_some);
         let flags = [k.dtype == DType::F16, has(4), !whole, has(5)];

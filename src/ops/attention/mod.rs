@@ -187,7 +187,7 @@ impl Operator for Attention {
 
     fn bound(&self, cx: &BoundCx<'_>) -> Result<Vec<Vec<f64>>> {
         let output = cx.outputs.first().ok_or_else(|| Error::internal("no reference output"))?;
-        rows::bound(self, cx.inputs, output.reals()?, cx.arithmetic.unit()).map(|b| vec![b])
+        rows::bound(self, cx.inputs, output.reals()?, cx.arithmetic).map(|b| vec![b])
     }
 
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {

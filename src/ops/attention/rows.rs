@@ -2,9 +2,9 @@
 
 use super::{Attention, LEAST_SCORE, NAME, checked_past};
 use crate::error::{Error, Result};
-use crate::ops::RefTensor;
+use crate::ops::{Arithmetic, RefTensor};
 use crate::tensor::DType;
-use crate::validate::error_model::{gamma, smallest_normal};
+use crate::validate::error_model::{gamma, half_rounding, smallest_normal};
 use std::ops::Range;
 
 /// The inputs with their roles.
@@ -46,6 +46,8 @@ struct Score {
     value: f64,
     /// `scale * sum |q| |k|`.
     magnitude: f64,
+    /// How far the score moves when queries and keys are rounded to f16.
+    halved: f64,
     /// The score before the mask is added.
     capped: f64,
     mask: f64,
@@ -157,10 +159,12 @@ impl<'a> Rows<'a> {
 
     fn score(&self, q: &[f64], key_row: usize, mask: f64) -> Score {
         let k = &self.k[key_row * self.head..][..self.head];
-        let (mut sum, mut magnitude) = (0.0, 0.0);
+        let (mut sum, mut magnitude, mut halved) = (0.0, 0.0, 0.0);
         for (q, k) in q.iter().zip(k) {
             sum += q * k;
             magnitude += (q * k).abs();
+            let (dq, dk) = (half_rounding(*q), half_rounding(*k));
+            halved += dq * k.abs() + q.abs() * dk + dq * dk;
         }
         let scaled = sum * self.scale;
         let capped = self.op.softcap.map_or(scaled, |cap| {
@@ -169,7 +173,8 @@ impl<'a> Rows<'a> {
         });
         let hidden = mask == f64::NEG_INFINITY;
         let value = if hidden { mask } else { (capped + mask).max(LEAST_SCORE.into()) };
-        Score { value, magnitude: magnitude * self.scale.abs(), capped, mask }
+        let scale = self.scale.abs();
+        Score { value, magnitude: magnitude * scale, halved: halved * scale, capped, mask }
     }
 }
 
@@ -210,24 +215,34 @@ const HIDDEN: f64 = 88.0;
 /// that (a mask of -1e38, say) gets a weight below the smallest normal number,
 /// whatever its error, and no share of `d_max` and `r`: the last term has it.
 ///
+/// Operands in f16 ([`Arithmetic::F16In`]). Rounding queries and keys moves a score by at
+/// most its `halved`, which is part of `d`. Weights are rounded once they are computed
+/// against a running maximum that is no larger than the row's, so that the rounding of
+/// one whose final `exp(s - m)` is normal in f16 is relative: `t` grows by 2^-11. One that
+/// may be smaller may be lost: it moves the output by `w (|v| + |o|)`, and has no share of
+/// `t_max`. Rounding a value adds `w` times what it moves.
+///
 /// Wherever the weights are that uncertain that t exceeds 1/2, the output is
 /// only known to be a mean of the values: the bound is twice the largest.
 pub(super) fn bound(
     op: &Attention,
     inputs: &[Option<&RefTensor>],
     output: &[f64],
-    unit: f64,
+    arithmetic: Arithmetic,
 ) -> Result<Vec<f64>> {
     let rows = Rows::new(op, inputs)?;
+    // Operands may be halves; what is made of them is not.
+    let half = arithmetic == Arithmetic::F16In;
+    let unit = if half { Arithmetic::F32.unit() } else { arithmetic.unit() };
     let mut bound = vec![0.0; output.len()];
     rows.each(|row| {
         let at = row.index * rows.value;
-        let wrong = weight_errors(&rows, row, unit);
+        let wrong = weight_errors(&rows, row, (unit, half));
         row_bound(
             &rows,
             row,
             &wrong,
-            unit,
+            (unit, half),
             &output[at..][..rows.value],
             &mut bound[at..][..rows.value],
         );
@@ -235,8 +250,34 @@ pub(super) fn bound(
     Ok(bound)
 }
 
-/// For each visible key the `t` of [`bound`], then that of the sink.
-fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
+/// How far the weight of a key may be off.
+#[derive(Debug, Clone, Copy)]
+enum Wrong {
+    /// The `t` of [`bound`].
+    By(f64),
+    /// All of it may be lost, and this much be wrong otherwise.
+    Lost(f64),
+}
+
+impl Wrong {
+    /// The share of the weight that the output may miss or have too much.
+    fn share(self) -> f64 {
+        match self {
+            Wrong::By(t) => t,
+            Wrong::Lost(t) => 1.0 + t,
+        }
+    }
+
+    /// What counts towards the largest `t`.
+    fn shared(self) -> f64 {
+        match self {
+            Wrong::By(t) | Wrong::Lost(t) => t,
+        }
+    }
+}
+
+/// For each visible key how far its weight may be off, then the sink's.
+fn weight_errors(rows: &Rows<'_>, row: &Row, (unit, half): (f64, bool)) -> Vec<Wrong> {
     let dot = gamma(rows.head + 2, unit);
     let cap = if rows.op.softcap.is_some() { 32.0 * unit } else { 0.0 };
     let score_errors: Vec<f64> = row
@@ -249,7 +290,8 @@ fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
             let mask =
                 if rows.mask.is_some() { unit * (s.capped.abs() + s.mask.abs()) } else { 0.0 };
             let flush = (rows.head + 3) as f64 * smallest_normal(DType::F32);
-            dot * s.magnitude + cap * s.capped.abs() + mask + flush
+            let rounded = if half { s.halved } else { 0.0 };
+            dot * (s.magnitude + rounded) + rounded + cap * s.capped.abs() + mask + flush
         })
         .collect();
     let top = row.scores.iter().zip(&score_errors).max_by(|a, b| a.0.value.total_cmp(&b.0.value));
@@ -268,33 +310,45 @@ fn weight_errors(rows: &Rows<'_>, row: &Row, unit: f64) -> Vec<f64> {
     // Arguments below -87 give less than the smallest normal number.
     let reach = (most - least + largest).min(87.0);
     let common = 8.0 * reach * unit + gamma(row.scores.len(), 8.0 * unit) + 8.0 * unit;
+    let normal = smallest_normal(DType::F16).ln();
+    let top = row.scores.iter().map(|s| s.value).fold(f64::NEG_INFINITY, f64::max);
     let wrong = |(s, &error): (&Score, &f64)| {
-        if seen(s, error) { (error + largest).exp_m1() + common } else { 0.0 }
+        if !seen(s, error) {
+            return Wrong::By(0.0);
+        }
+        let t = (error + largest).exp_m1() + common;
+        // Lost where its final weight against the largest score may be subnormal.
+        match half {
+            true if s.value - top - error - largest < normal => Wrong::Lost(t),
+            true => Wrong::By(t + (1.0 + t) * f64::powi(2.0, -11)),
+            false => Wrong::By(t),
+        }
     };
     let errors = row.scores.iter().zip(&score_errors).map(wrong);
-    errors.chain(sink.map(|_| largest.exp_m1() + common)).collect()
+    errors.chain(sink.map(|_| Wrong::By(largest.exp_m1() + common))).collect()
 }
 
 fn row_bound(
     rows: &Rows<'_>,
     row: &Row,
-    wrong: &[f64],
-    unit: f64,
+    wrong: &[Wrong],
+    (unit, half): (f64, bool),
     output: &[f64],
     bound: &mut [f64],
 ) {
     let keys = row.weights.len() + 1;
-    let most_wrong = wrong.iter().copied().fold(0.0, f64::max);
+    let most_wrong = wrong.iter().map(|wrong| wrong.shared()).fold(0.0, f64::max);
     let (sums, smallest) = (gamma(3 * keys, unit), smallest_normal(DType::F32));
     for (d, (bound, out)) in bound.iter_mut().zip(output).enumerate() {
         let out = out.abs();
         let (mut moved, mut mean, mut most) = (0.0, 0.0, 0.0f64);
-        if let (Some((_, weight)), Some(t)) = (row.sink, wrong.last()) {
-            moved += weight * t * out;
+        if let (Some((_, weight)), Some(wrong)) = (row.sink, wrong.last()) {
+            moved += weight * wrong.share() * out;
         }
-        for ((key, &weight), &t) in row.visible.clone().zip(&row.weights).zip(wrong) {
+        for ((key, &weight), wrong) in row.visible.clone().zip(&row.weights).zip(wrong) {
             let v = rows.values_of(row, key)[d].abs();
-            moved += weight * t * (v + out);
+            let (t, rounded) = (wrong.share(), if half { half_rounding(v) } else { 0.0 });
+            moved += weight * (t * (v + out) + (1.0 + t) * rounded);
             mean += weight * v;
             most = most.max(v);
         }

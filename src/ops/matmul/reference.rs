@@ -6,7 +6,7 @@ use crate::graph::{Dim, TensorType};
 use crate::ops::elementwise::Unary;
 use crate::ops::{Arithmetic, BoundCx, RefTensor};
 use crate::tensor::DType;
-use crate::validate::error_model::gamma;
+use crate::validate::error_model::{gamma, half_rounding};
 
 /// A sum of products and what its error is made of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,12 +106,6 @@ impl Product {
             }
         }
     }
-}
-
-/// How far a number moves when it is rounded to f16, whose smallest normal
-/// number is 2^-14; smaller ones may be taken for zero.
-fn half_rounding(x: f64) -> f64 {
-    if x.abs() >= f64::powi(2.0, -14) { x.abs() * f64::powi(2.0, -11) } else { x.abs() }
 }
 
 /// The unit round-off of what follows the sum.

@@ -1,0 +1,151 @@
+//! The table of variants.
+
+use crate::gpu::ConstValue;
+use crate::kernels::{Language, Needs, Variant};
+
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    lanes: None,
+    int64: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
+
+/// Who computes the output for a query and head.
+pub const VARIANTS: &[Variant] = &[
+    // As the next one, with keys and weights that each of eight lanes reads for all.
+    Variant {
+        name: "handed_32",
+        shader: "attention/lanes",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
+        features: &["wide", "slabs", "handed"],
+        needs: Needs {
+            subgroups: true,
+            lanes: Some(8),
+            invocations: 8,
+            workgroup_bytes: 29440,
+            ..NEEDS
+        },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
+    // A workgroup of one SIMD vector for rows of queries that see the same keys:
+    // for software adapters.
+    Variant {
+        name: "lanes_32",
+        shader: "attention/lanes",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
+        features: &["wide", "slabs"],
+        needs: Needs { invocations: 8, workgroup_bytes: 29440, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // The same with less to compile.
+    Variant {
+        name: "lanes",
+        shader: "attention/lanes",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
+        features: &["wide"],
+        needs: Needs { invocations: 8, workgroup_bytes: 26880, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // Few queries: a workgroup for a piece of the keys, and then the pieces
+    // together. In workgroups of one SIMD vector for software adapters.
+    Variant {
+        name: "pieces",
+        shader: "attention/pieces",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(128))],
+        features: &["wide"],
+        // Pieces are put together by 64.
+        needs: Needs { invocations: 64, workgroup_bytes: 6320, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "pieces_wide",
+        shader: "attention/pieces",
+        consts: &[("WORKGROUP", ConstValue::U32(64)), ("KEYS", ConstValue::U32(256))],
+        features: &["wide"],
+        needs: Needs { workgroup_bytes: 9264, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // One invocation: right for software adapters, where barriers are dear.
+    Variant {
+        name: "serial",
+        shader: "attention/serial",
+        consts: &[("WORKGROUP", ConstValue::U32(8))],
+        features: &[],
+        needs: Needs { invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // Scores and outputs by cooperative matrices: for many queries of the same keys.
+    Variant {
+        name: "coop_16",
+        shader: "attention/coop",
+        consts: &[("SIZE", ConstValue::U32(16)), ("KEYS", ConstValue::U32(32))],
+        features: &["wide", "size_16"],
+        // What heads of 64 take; what others do is looked at with them.
+        needs: Needs {
+            f16: true,
+            subgroups: true,
+            coop: Some(16),
+            invocations: 128,
+            workgroup_bytes: 25360,
+            ..NEEDS
+        },
+        // HLSL has no cooperative matrices.
+        languages: &[Language::Spirv, Language::Msl],
+        executed_on: &[],
+    },
+    Variant {
+        name: "coop_8",
+        shader: "attention/coop",
+        consts: &[("SIZE", ConstValue::U32(8)), ("KEYS", ConstValue::U32(32))],
+        features: &["wide"],
+        needs: Needs {
+            f16: true,
+            subgroups: true,
+            coop: Some(8),
+            invocations: 32,
+            workgroup_bytes: 14608,
+            ..NEEDS
+        },
+        languages: &[Language::Spirv, Language::Msl],
+        executed_on: &["lavapipe"],
+    },
+    // A workgroup for a tile of queries, which share the keys it loads.
+    Variant {
+        name: "tiled",
+        shader: "attention/tiled",
+        consts: &[("WORKGROUP", ConstValue::U32(64))],
+        features: &[],
+        needs: Needs { workgroup_bytes: 12800, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // A workgroup, reducing with subgroup operations.
+    Variant {
+        name: "rows_subgroup",
+        shader: "attention/rows",
+        consts: &[("WORKGROUP", ConstValue::U32(64))],
+        features: &["subgroups"],
+        needs: Needs { subgroups: true, workgroup_bytes: 512, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // A workgroup, reducing in workgroup memory.
+    Variant {
+        name: "rows",
+        shader: "attention/rows",
+        consts: &[("WORKGROUP", ConstValue::U32(64))],
+        features: &[],
+        needs: Needs { workgroup_bytes: 512, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+];
