@@ -1,76 +1,19 @@
-import package::common::eight::Eight;
 import package::config::{LANES, SIZE};
+import package::matmul::coop_tile::{
+    MatrixA, MatrixB, MatrixC, SIDE, STEP, THREADS, WIDTH, load, tile_a, tile_b,
+};
 @if(!gated) import package::matmul::finish::finish;
 @if(gated) import package::matmul::finish::finish_gated;
-import package::matmul::left::{left_row, left8};
 import package::matmul::params::{params, tile_of};
-import package::matmul::right::{right_column, right8};
-@if(gated) import package::matmul::right::up8;
 
 enable f16;
 enable wgpu_cooperative_matrix;
 
-// Cooperative matrices of SIZE by SIZE, f16 in and f32 out. Four subgroups
-// share a tile of 4 SIZE rows and columns; each computes a quarter, as 2 by 2
-// matrices. Steps of 32 along k are decoded to workgroup memory as f16. If
-// `gated`, the second half of the tile's columns are those of the second B.
-//
-// A workgroup has four subgroups of the adapter's largest size (LANES). Where
-// subgroups are smaller there are more of them, and some compute the same
-// quarter: slower, and still right.
-//
-// Accumulators are named, not an array: naga's SPIR-V has no arrays of
-// cooperative matrices.
+// Cooperative matrices of SIZE by SIZE, f16 in and f32 out. Four subgroups share a
+// tile of 4 SIZE rows and columns; each computes a quarter, as 2 by 2 matrices.
 
-const THREADS: u32 = 4u * LANES;
-const SIDE: u32 = 4u * SIZE;
-// Columns of C in a tile.
-@if(gated) const WIDTH: u32 = 2u * SIZE;
-@if(!gated) const WIDTH: u32 = SIDE;
-const STEP: u32 = 32u;
-
-@if(size_16) alias MatrixA = coop_mat16x16<f16, A>;
-@if(size_16) alias MatrixB = coop_mat16x16<f16, B>;
-@if(size_16) alias MatrixC = coop_mat16x16<f32, C>;
-@if(!size_16) alias MatrixA = coop_mat8x8<f16, A>;
-@if(!size_16) alias MatrixB = coop_mat8x8<f16, B>;
-@if(!size_16) alias MatrixC = coop_mat8x8<f32, C>;
-
-// Rows of A and columns of B, each STEP long.
-var<workgroup> tile_a: array<f16, SIDE * STEP>;
-var<workgroup> tile_b: array<f16, SIDE * STEP>;
 var<workgroup> tile_c: array<f32, SIDE * SIDE>;
 @if(experts) var<workgroup> has_work: u32;
-
-fn load(base_a: u32, base_b: u32, row: u32, column: u32, k0: u32, index: u32) {
-    for (var i = index; i < SIDE * 4u; i += THREADS) {
-        let line = i >> 2u;
-        let k = k0 + (i & 3u) * 8u;
-        var x = Eight();
-        var w = Eight();
-        if k < params.k {
-            x = left8(left_row(base_a, min(row + line, params.m - 1u)), k);
-            let start = right_column(base_b, min(column + line % WIDTH, params.n - 1u));
-            @if(!gated) {
-                w = right8(start, k);
-            }
-            @if(gated) {
-                if line < WIDTH {
-                    w = right8(start, k);
-                } else {
-                    w = up8(start, k);
-                }
-            }
-        }
-        let at = i * 8u;
-        for (var j = 0u; j < 4u; j++) {
-            tile_a[at + j] = f16(x.lo[j]);
-            tile_a[at + 4u + j] = f16(x.hi[j]);
-            tile_b[at + j] = f16(w.lo[j]);
-            tile_b[at + 4u + j] = f16(w.hi[j]);
-        }
-    }
-}
 
 @compute @workgroup_size(4 * LANES)
 fn main(

@@ -35,8 +35,11 @@ struct Layout {
 }
 
 impl Layout {
-    /// `None` if the values are too wide for a workgroup's registers.
+    /// `None` if the heads are too large for the variant.
     fn of(variant: &Variant, lanes: u64, (head, value): (u64, u64)) -> Option<Layout> {
+        if head.max(value) > number(variant, "LARGEST") {
+            return None;
+        }
         let (size, keys) = (number(variant, "SIZE"), number(variant, "KEYS"));
         let matrices = value.div_ceil(size);
         let halved = matrices > MOST_COLUMNS;
@@ -63,7 +66,7 @@ impl Layout {
         let tile = 2 * self.keys * deep.max(wide);
         // Scores as f32, weights as f16.
         let scores = 6 * self.rows() * self.keys;
-        queries + tile + scores + 4 * self.threads() + 4 * self.rows() + 16
+        queries + tile + scores + 4 * self.threads() + 4 * self.rows() + 32
     }
 
     /// Whether a device has room for it, and every invocation keys of a row.
@@ -121,7 +124,8 @@ fn request(
         .with("HEAD", ConstValue::U32(layout.head as u32))
         .with("VALUE", ConstValue::U32(layout.value as u32))
         .with("LANES", ConstValue::U32(layout.lanes as u32));
-    for (name, value) in variant.consts {
+    // How large heads may be is for the choice.
+    for (name, value) in variant.consts.iter().filter(|(name, _)| *name != "LARGEST") {
         request = request.with(*name, *value);
     }
     // Every element of workgroup memory is written before it is read.
@@ -146,7 +150,7 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let lanes = if number(variant, "SIZE") == 8 { 8 } else { 32 };
     let mut requests = Vec::new();
     for (op, mask) in [(plain, false), (rich, true), (Attention::default(), false)] {
-        for sizes in [(64, 64), (20, 8), (128, 128)] {
+        for sizes in [(64, 64), (20, 8), (128, 128), (256, 256)] {
             let Some(layout) = Layout::of(variant, lanes, sizes) else { continue };
             for half in [false, true] {
                 requests.push(request(variant, &op, [half, mask, mask], &layout));

@@ -13,6 +13,11 @@ const NEEDS: Needs = Needs {
     workgroup_bytes: 0,
 };
 
+/// What cooperative matrices of a size need.
+const fn by_matrices(size: u32) -> Needs {
+    Needs { f16: true, subgroups: true, coop: Some(size), ..NEEDS }
+}
+
 /// Who computes the output for a query and head.
 pub const VARIANTS: &[Variant] = &[
     // As the next one, with keys and weights that each of eight lanes reads for all.
@@ -87,34 +92,41 @@ pub const VARIANTS: &[Variant] = &[
     Variant {
         name: "coop_16",
         shader: "attention/coop",
-        consts: &[("SIZE", ConstValue::U32(16)), ("KEYS", ConstValue::U32(32))],
+        consts: &[
+            ("SIZE", ConstValue::U32(16)),
+            ("KEYS", ConstValue::U32(32)),
+            ("LARGEST", ConstValue::U32(64)),
+        ],
         features: &["wide", "size_16"],
-        // What heads of 64 take; what others do is looked at with them.
-        needs: Needs {
-            f16: true,
-            subgroups: true,
-            coop: Some(16),
-            invocations: 128,
-            workgroup_bytes: 25360,
-            ..NEEDS
-        },
+        needs: Needs { invocations: 128, workgroup_bytes: 25376, ..by_matrices(16) },
         // HLSL has no cooperative matrices.
+        languages: &[Language::Spirv, Language::Msl],
+        executed_on: &[],
+    },
+    // The same for larger heads, whose tiles take more workgroup memory than most devices have.
+    Variant {
+        name: "coop_16_large",
+        shader: "attention/coop",
+        consts: &[
+            ("SIZE", ConstValue::U32(16)),
+            ("KEYS", ConstValue::U32(32)),
+            ("LARGEST", ConstValue::U32(256)),
+        ],
+        features: &["wide", "size_16"],
+        needs: Needs { invocations: 128, workgroup_bytes: 39584, ..by_matrices(16) },
         languages: &[Language::Spirv, Language::Msl],
         executed_on: &[],
     },
     Variant {
         name: "coop_8",
         shader: "attention/coop",
-        consts: &[("SIZE", ConstValue::U32(8)), ("KEYS", ConstValue::U32(32))],
+        consts: &[
+            ("SIZE", ConstValue::U32(8)),
+            ("KEYS", ConstValue::U32(32)),
+            ("LARGEST", ConstValue::U32(128)),
+        ],
         features: &["wide"],
-        needs: Needs {
-            f16: true,
-            subgroups: true,
-            coop: Some(8),
-            invocations: 32,
-            workgroup_bytes: 14608,
-            ..NEEDS
-        },
+        needs: Needs { invocations: 32, workgroup_bytes: 15584, ..by_matrices(8) },
         languages: &[Language::Spirv, Language::Msl],
         executed_on: &["lavapipe"],
     },

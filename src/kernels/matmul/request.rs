@@ -54,7 +54,9 @@ impl Options {
         let halved = if self.gated { 2 } else { 1 };
         Ok(match variant.shader {
             "matmul/tiled" => (4 * of("TY")?, 4 * of("TX")? / halved),
+            "matmul/tiled_128" => (128, 128 / halved),
             "matmul/coop" => (4 * of("SIZE")?, 4 * of("SIZE")? / halved),
+            "matmul/coop_wide" => (8 * of("SIZE")?, 8 * of("SIZE")? / halved),
             "matmul/direct" => {
                 let (rows, columns) = direct_tile(variant);
                 (rows, columns * of("LANES")? / halved)
@@ -102,7 +104,7 @@ impl Options {
         }
         match variant.shader {
             "matmul/matvec" => request = request.with("ROWS", self.rows()),
-            "matmul/coop" => request = request.with("LANES", self.lanes),
+            "matmul/coop" | "matmul/coop_wide" => request = request.with("LANES", self.lanes),
             _ => {}
         }
         let flags = [
@@ -170,7 +172,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         a_vec4: true,
         k_tail: false,
         m: 1,
-        lanes: if variant.name == "coop_8" { 8 } else { 32 },
+        lanes: if variant.needs.coop == Some(8) { 8 } else { 32 },
         together: 1,
     };
     let silu = Some(Unary::Silu);
@@ -198,7 +200,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
                 all.push(Options { weight, meeting, gated: true, activation: silu, ..plain });
             }
         }
-        if matches!(variant.shader, "matmul/tiled" | "matmul/coop" | "matmul/direct") {
+        if !matches!(variant.shader, "matmul/matvec" | "matmul/blocks") {
             all.push(Options { weight, rows_b: weight.is_quantised(), ..plain });
         }
     }

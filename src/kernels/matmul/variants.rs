@@ -192,6 +192,22 @@ pub static VARIANTS: &[Variant] = &[
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     Variant {
+        name: "coop_wide_16",
+        shader: "matmul/coop_wide",
+        consts: &[("SIZE", U32(16))],
+        features: &["size_16", "wide"],
+        needs: Needs {
+            f16: true,
+            subgroups: true,
+            coop: Some(16),
+            invocations: 128,
+            workgroup_bytes: 32784,
+            ..NEEDS
+        },
+        languages: &[Spirv, Msl],
+        executed_on: &[],
+    },
+    Variant {
         name: "coop_16",
         shader: "matmul/coop",
         consts: &[("SIZE", U32(16))],
@@ -211,6 +227,22 @@ pub static VARIANTS: &[Variant] = &[
         executed_on: &[],
     },
     Variant {
+        name: "coop_wide_8",
+        shader: "matmul/coop_wide",
+        consts: &[("SIZE", U32(8))],
+        features: &["wide"],
+        needs: Needs {
+            f16: true,
+            subgroups: true,
+            coop: Some(8),
+            invocations: 32,
+            workgroup_bytes: 12304,
+            ..NEEDS
+        },
+        languages: &[Spirv, Msl],
+        executed_on: &["lavapipe"],
+    },
+    Variant {
         name: "coop_8",
         shader: "matmul/coop",
         consts: &[("SIZE", U32(8))],
@@ -227,6 +259,15 @@ pub static VARIANTS: &[Variant] = &[
         // HLSL has no cooperative matrices.
         languages: &[Spirv, Msl],
         executed_on: &["lavapipe"],
+    },
+    Variant {
+        name: "tiled_128",
+        shader: "matmul/tiled_128",
+        consts: &[],
+        features: &[],
+        needs: Needs { invocations: 256, workgroup_bytes: 16384, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     Variant {
         name: "tiled_64_f16",
@@ -291,6 +332,9 @@ impl Shape {
     }
 }
 
+/// As many tiles as keep a large device busy.
+const BUSY: u64 = 64;
+
 /// The most rows of A that one row of B is read for.
 pub(super) const FEW: u64 = 8;
 
@@ -309,7 +353,9 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
                 "matmul/blocks" => in_groups(shape.weight) && shape.rows_b,
-                "matmul/coop" => 4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup,
+                "matmul/coop" | "matmul/coop_wide" => {
+                    4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup
+                }
                 _ => true,
             }
     };
@@ -328,7 +374,7 @@ fn iterations(variant: &Variant, k: u64) -> u64 {
         // 8 at a time, a workgroup to a row.
         "matmul/matvec" => k.div_ceil(64),
         // Steps of 32: to load, 8 quarters or more, and to multiply.
-        "matmul/tiled" | "matmul/coop" => k,
+        "matmul/tiled" | "matmul/tiled_128" | "matmul/coop" | "matmul/coop_wide" => k,
         // 4 or 8 at a time.
         _ => k.div_ceil(4),
     }
@@ -373,16 +419,20 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
 /// `direct` is the variant of that algorithm that a software adapter uses.
 fn suits(variant: &Variant, shape: &Shape, direct: Option<&str>) -> bool {
     let software = direct.is_some();
+    let tiles =
+        |side: u64| shape.m.div_ceil(side) * shape.n.div_ceil(side).saturating_mul(shape.matrices);
     match variant.shader {
         "matmul/direct" | "matmul/blocks" => direct == Some(variant.name),
         _ if software => false,
         "matmul/matvec" => shape.m <= FEW,
-        "matmul/coop" => shape.m > FEW,
         // Larger tiles read less; smaller ones keep a device busy.
-        "matmul/tiled" if variant.name != "tiled_32" => {
-            let tiles = shape.m.div_ceil(64) * shape.n.div_ceil(64) * shape.matrices;
-            shape.m > 32 && tiles >= 64
+        "matmul/coop_wide" => {
+            let side = if variant.needs.coop == Some(16) { 128 } else { 64 };
+            shape.m > side / 2 && tiles(side) >= BUSY
         }
+        "matmul/coop" => shape.m > FEW,
+        "matmul/tiled_128" => shape.m > 64 && tiles(128) >= BUSY,
+        "matmul/tiled" if variant.name != "tiled_32" => shape.m > 32 && tiles(64) >= BUSY,
         _ => true,
     }
 }
