@@ -1,6 +1,7 @@
 //! A product as dispatches.
 
 use super::MatMulKernel;
+use super::ksplit::{self, Splittable};
 use super::request::{Meeting, Options};
 use super::split::{self, BATCH_DIMS, Bounds, Part};
 use super::variants::{self, FAMILY, Shape};
@@ -23,6 +24,10 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         cx.bound(&Dim::product(dims))
     };
     let matrices = [of(|dim| dim.a)?, of(|dim| dim.b)?, of(|_| true)?];
+    // One matrix, whole, with sums of a known length.
+    let plain = !kernel.gated && g.batch.is_empty() && g.k.as_const().is_some();
+    let together = cx.together(1)?;
+    let fits = split::fit(&g, bounds, &layout, cx.caps, matrices);
     let shape = Shape {
         m: bounds.m,
         n: bounds.n,
@@ -33,6 +38,8 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         weight: layout.dtype,
         buffers: 0,
         grouping: None,
+        splits: (plain && fits)
+            .then(|| Splittable::new(bounds.k, &layout, bounds.m * bounds.n, cx.caps, cx.room)),
     };
     let product = Product {
         kernel,
@@ -40,26 +47,29 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         align: u64::from(cx.caps.storage_alignment()),
         bias: !kernel.gated && cx.inputs.get(2).is_some_and(Option::is_some),
         lanes: variants::coop_lanes(cx),
-        together: cx.together(1)?,
+        together,
         g,
         layout,
         bounds,
     };
     let parts = split::parts(&product.g, bounds, &layout, cx.caps, (matrices, product.together))?;
+    if let ([part], true) = (&parts[..], ksplit::ways(product.variant) > 1) {
+        return ksplit::dispatches(&product, part);
+    }
     parts.iter().map(|part| product.dispatch(part)).collect()
 }
 
 /// A product on a device.
-struct Product<'a> {
-    kernel: &'a MatMulKernel,
-    variant: &'static Variant,
-    g: Geometry,
-    layout: DeviceLayout,
-    bounds: Bounds,
+pub(super) struct Product<'a> {
+    pub(super) kernel: &'a MatMulKernel,
+    pub(super) variant: &'static Variant,
+    pub(super) g: Geometry,
+    pub(super) layout: DeviceLayout,
+    pub(super) bounds: Bounds,
     align: u64,
-    bias: bool,
+    pub(super) bias: bool,
     lanes: u32,
-    together: u64,
+    pub(super) together: u64,
 }
 
 /// A part of a buffer: where the binding starts, and from there to the part.
@@ -70,7 +80,7 @@ struct Window {
 }
 
 impl Product<'_> {
-    fn dispatch(&self, part: &Part) -> Result<Dispatch> {
+    pub(super) fn dispatch(&self, part: &Part) -> Result<Dispatch> {
         let a = self.window(part, Place::Input(0), self.span_a(part), 4);
         let c = self.window(part, Place::Output(0), self.span_c(part), 4);
         let (weights, b_base) = self.weights(part);
@@ -117,7 +127,7 @@ impl Product<'_> {
         })
     }
 
-    fn options(&self, part: &Part, a_base: u64) -> Options {
+    pub(super) fn options(&self, part: &Part, a_base: u64) -> Options {
         let fours = self.g.k.as_const().is_some_and(|k| k.is_multiple_of(4));
         let eights = part.inner.len.as_const().is_some_and(|k| k.is_multiple_of(8));
         Options {

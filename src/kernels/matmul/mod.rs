@@ -8,6 +8,9 @@
 //! | `tiled` | GPUs | tiles in workgroup memory, 4 by 4 sums per invocation |
 //! | `coop` | GPUs with cooperative matrices | f16 tiles in workgroup memory |
 //!
+//! `tiled_128` and `coop_wide` have larger tiles. `tiled` and `coop` also sum over k in parts
+//! at once (`ksplit`), where there are few tiles.
+//!
 //! All read B through the weight decoders, so every type goes through the same
 //! sources. Products over the binding limit are cut (`split`).
 //!
@@ -19,6 +22,7 @@ mod cpu;
 mod dot;
 mod experts;
 mod gpu;
+mod ksplit;
 mod request;
 mod split;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From a variant and the options of a product to a shader.
 
+use super::ksplit;
 use super::variants::FEW;
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
@@ -96,7 +97,8 @@ impl Options {
                 request = request.module("up/weight_table", "matmul/up_table");
             }
         }
-        for (name, value) in variant.consts {
+        // In how many parts sums are is no matter of one of them.
+        for (name, value) in variant.consts.iter().filter(|(name, _)| *name != "SPLIT") {
             request = request.with(*name, *value);
         }
         if self.weight.is_quantised() {
@@ -209,6 +211,13 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         all.push(Options { weight: DType::Q4_1, bias: true, activation: silu, ..plain });
         all.push(Options { weight: DType::Q8_0, batched: true, a_vec4: false, ..plain });
     }
+    let ways = ksplit::ways(variant);
+    if ways > 1 {
+        all.retain(|options| !options.gated && !options.staged);
+        for options in &mut all {
+            *options = Options { bias: false, activation: None, batched: true, ..*options };
+        }
+    }
     if variant.needs.int64 {
         all.retain(|options| {
             in_pairs(options.weight) || (options.weight == DType::F32 && options.rows_b)
@@ -221,7 +230,9 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let groups = meeting(variant) == Some(Meeting::Grouped);
     let plain = variant.needs.coop.is_none() && variant.needs.invocations >= 32;
     let helpers = [false, true].map(grouping).into_iter().filter(|_| groups && plain);
-    requests.chain(helpers).collect()
+    let joins = [(true, silu), (false, None)].map(|(bias, f)| ksplit::joining(ways, bias, f));
+    let joins = joins.into_iter().filter(|_| ways > 1);
+    requests.chain(helpers).chain(joins).collect()
 }
 
 /// Whether the type is in blocks whose scales are of 16 elements at least, which
@@ -240,6 +251,7 @@ pub(super) fn in_pairs(weight: DType) -> bool {
 /// How a variant has rows meet matrices of their own; `None` if it cannot.
 pub(super) fn meeting(variant: &Variant) -> Option<Meeting> {
     match variant.shader {
+        _ if ksplit::ways(variant) > 1 => None,
         "matmul/matvec" | "matmul/blocks" => Some(Meeting::Each),
         "matmul/direct" if direct_tile(variant).0 == 1 => Some(Meeting::Each),
         _ => Some(Meeting::Grouped),

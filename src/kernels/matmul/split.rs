@@ -51,6 +51,19 @@ pub(super) fn weight_bytes(layout: &DeviceLayout, elements: u64) -> (u64, u64) {
     (blocks * layout.body_bytes_per_block as u64, blocks * layout.head_bytes_per_block as u64)
 }
 
+/// Whether all operands fit a binding and one dispatch counts through the batch.
+pub(super) fn fit(
+    g: &Geometry,
+    Bounds { m, n, k }: Bounds,
+    layout: &DeviceLayout,
+    caps: &DeviceCaps,
+    [za, zb, zc]: [u64; 3],
+) -> bool {
+    let (body, head) = weight_bytes(layout, n * k);
+    let largest = [za * m * k * 4, zb * body, zb * head, zc * m * n * 4];
+    g.batch.len() <= BATCH_DIMS && largest.iter().all(|&bytes| bytes <= caps.max_binding())
+}
+
 /// The parts of a product, in the order they must run: `matrices` of A, B and C, and
 /// how many rows of B in memory take turns.
 ///
@@ -66,9 +79,6 @@ pub(super) fn parts(
 ) -> Result<Vec<Part>> {
     let Bounds { m, n, k } = bounds;
     let limit = caps.max_binding();
-    let [za, zb, zc] = matrices;
-    let (body, head) = weight_bytes(layout, n * k);
-    let largest = [za * m * k * 4, zb * body, zb * head, zc * m * n * 4];
     let whole = Part {
         matrix: None,
         rows: Span { start: 0, len: g.m.clone(), bound: m },
@@ -77,9 +87,10 @@ pub(super) fn parts(
         whole: true,
         stage: 3,
     };
-    if g.batch.len() <= BATCH_DIMS && largest.iter().all(|&bytes| bytes <= limit) {
+    if fit(g, bounds, layout, caps, matrices) {
         return Ok(vec![whole]);
     }
+    let [_, _, zc] = matrices;
     let align = u64::from(caps.storage_alignment());
     let cut = Cut { g, bounds, layout, limit, align, together };
     let steps = cut.steps()?;

@@ -249,6 +249,44 @@ fn the_choice_follows_rows_device_and_policy() {
 }
 
 #[test]
+fn the_choice_follows_how_many_tiles_there_are() {
+    let chosen = |[m, k, n]: [u64; 3], caps: &DeviceCaps, half: bool, room: u64| {
+        let policy = Policy { allow_f16: half, ..Policy::default() };
+        let inputs = [Some(ty(DType::F32, &[m, k])), Some(ty(DType::F32, &[n, k])), None];
+        let outputs = [ty(DType::F32, &[m, n])];
+        let bounds = &Bindings::new(0);
+        let cx = GpuCx { inputs: &inputs, outputs: &outputs, bounds, caps, policy: &policy, room };
+        let dispatches = LINEAR.gpu(&cx).unwrap();
+        (dispatches[0].variant.clone(), dispatches.len())
+    };
+    let is = |name: &str, dispatches: usize| (format!("matmul/{name}"), dispatches);
+    let gpu =
+        DeviceCaps { device_type: wgpu::DeviceType::DiscreteGpu, ..DeviceCaps::webgpu_minimum() };
+    assert_eq!(chosen([2048, 64, 2048], &gpu, false, 0), is("tiled_128", 1));
+    assert_eq!(chosen([512, 64, 512], &gpu, false, 0), is("tiled_64", 1));
+    // Long sums of few tiles are in parts, where there is room for what they leave.
+    assert_eq!(chosen([16, 4096, 512], &gpu, false, u64::MAX), is("tiled_32_split", 2));
+    assert_eq!(chosen([16, 4096, 512], &gpu, false, 1000), is("tiled_32", 1));
+    assert_eq!(chosen([16, 4100, 512], &gpu, false, u64::MAX), is("tiled_32", 1));
+    assert_eq!(chosen([16, 512, 512], &gpu, false, u64::MAX), is("tiled_32", 1));
+    let coop = CoopShape {
+        m: 16,
+        n: 16,
+        k: 16,
+        ab: CoopScalar::F16,
+        cr: CoopScalar::F32,
+        saturating: false,
+    };
+    let mut large = DeviceCaps { subgroups: true, f16: true, coop: vec![coop], ..gpu.clone() };
+    (large.min_subgroup_size, large.max_subgroup_size) = (32, 32);
+    large.limits.max_compute_workgroup_storage_size = 48 << 10;
+    assert_eq!(chosen([2048, 64, 2048], &large, true, 0), is("coop_wide_16", 1));
+    assert_eq!(chosen([512, 64, 512], &large, true, 0), is("coop_16", 1));
+    assert_eq!(chosen([64, 4096, 512], &large, true, u64::MAX), is("coop_16_split", 2));
+    assert_eq!(chosen([64, 4096, 512], &large, false, u64::MAX), is("tiled_32_split", 2));
+}
+
+#[test]
 fn what_is_forbidden_is_not_chosen() {
     let caps = DeviceCaps::webgpu_minimum();
     let chosen = |policy: &Policy| {

@@ -1,5 +1,6 @@
 //! The table of variants, and which one suits a product.
 
+use super::ksplit::{self, Splittable};
 use super::request::{Meeting, in_groups, in_pairs, meeting};
 use crate::error::Result;
 use crate::gpu::ConstValue::U32;
@@ -20,6 +21,11 @@ const NEEDS: Needs = Needs {
     invocations: 1,
     workgroup_bytes: 0,
 };
+
+/// What cooperative matrices of a size need.
+const fn by_matrices(size: u32) -> Needs {
+    Needs { f16: true, subgroups: true, coop: Some(size), ..NEEDS }
+}
 
 /// Every variant; where several suit, the first one is taken.
 pub static VARIANTS: &[Variant] = &[
@@ -196,14 +202,17 @@ pub static VARIANTS: &[Variant] = &[
         shader: "matmul/coop_wide",
         consts: &[("SIZE", U32(16))],
         features: &["size_16", "wide"],
-        needs: Needs {
-            f16: true,
-            subgroups: true,
-            coop: Some(16),
-            invocations: 128,
-            workgroup_bytes: 32784,
-            ..NEEDS
-        },
+        needs: Needs { invocations: 128, workgroup_bytes: 32784, ..by_matrices(16) },
+        languages: &[Spirv, Msl],
+        executed_on: &[],
+    },
+    // The same with sums in parts at once, for few tiles.
+    Variant {
+        name: "coop_16_split",
+        shader: "matmul/coop",
+        consts: &[("SIZE", U32(16)), ("SPLIT", U32(4))],
+        features: &["size_16"],
+        needs: Needs { invocations: 128, workgroup_bytes: 24592, ..by_matrices(16) },
         languages: &[Spirv, Msl],
         executed_on: &[],
     },
@@ -212,15 +221,7 @@ pub static VARIANTS: &[Variant] = &[
         shader: "matmul/coop",
         consts: &[("SIZE", U32(16))],
         features: &["size_16"],
-        needs: Needs {
-            f16: true,
-            subgroups: true,
-            coop: Some(16),
-            lanes: None,
-            int64: false,
-            invocations: 128,
-            workgroup_bytes: 24592,
-        },
+        needs: Needs { invocations: 128, workgroup_bytes: 24592, ..by_matrices(16) },
         // HLSL has no cooperative matrices. naga writes these for Metal, whose
         // devices report only 8 by 8, so `needs` keeps them off there.
         languages: &[Spirv, Msl],
@@ -231,14 +232,17 @@ pub static VARIANTS: &[Variant] = &[
         shader: "matmul/coop_wide",
         consts: &[("SIZE", U32(8))],
         features: &["wide"],
-        needs: Needs {
-            f16: true,
-            subgroups: true,
-            coop: Some(8),
-            invocations: 32,
-            workgroup_bytes: 12304,
-            ..NEEDS
-        },
+        needs: Needs { invocations: 32, workgroup_bytes: 12304, ..by_matrices(8) },
+        languages: &[Spirv, Msl],
+        executed_on: &["lavapipe"],
+    },
+    // The same with sums in parts at once, for few tiles.
+    Variant {
+        name: "coop_8_split",
+        shader: "matmul/coop",
+        consts: &[("SIZE", U32(8)), ("SPLIT", U32(4))],
+        features: &[],
+        needs: Needs { invocations: 64, workgroup_bytes: 8208, ..by_matrices(8) },
         languages: &[Spirv, Msl],
         executed_on: &["lavapipe"],
     },
@@ -247,15 +251,7 @@ pub static VARIANTS: &[Variant] = &[
         shader: "matmul/coop",
         consts: &[("SIZE", U32(8))],
         features: &[],
-        needs: Needs {
-            f16: true,
-            subgroups: true,
-            coop: Some(8),
-            lanes: None,
-            int64: false,
-            invocations: 32,
-            workgroup_bytes: 8208,
-        },
+        needs: Needs { invocations: 32, workgroup_bytes: 8208, ..by_matrices(8) },
         // HLSL has no cooperative matrices.
         languages: &[Spirv, Msl],
         executed_on: &["lavapipe"],
@@ -284,6 +280,16 @@ pub static VARIANTS: &[Variant] = &[
         consts: &[("TX", U32(16)), ("TY", U32(16))],
         features: &[],
         needs: Needs { invocations: 256, workgroup_bytes: 16384, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // The same with sums in parts at once, for few tiles.
+    Variant {
+        name: "tiled_32_split",
+        shader: "matmul/tiled",
+        consts: &[("TX", U32(8)), ("TY", U32(8)), ("SPLIT", U32(4))],
+        features: &[],
+        needs: Needs { invocations: 64, workgroup_bytes: 8192, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
@@ -322,6 +328,8 @@ pub(super) struct Shape {
     pub(super) buffers: u32,
     /// Where rows choose their matrices, the loop iterations that grouping them takes.
     pub(super) grouping: Option<u64>,
+    /// What decides in how many parts sums can be; `None` if only in one.
+    pub(super) splits: Option<Splittable>,
 }
 
 impl Shape {
@@ -334,6 +342,9 @@ impl Shape {
 
 /// As many tiles as keep a large device busy.
 const BUSY: u64 = 64;
+
+/// Sums worth being in parts.
+const LONG: u64 = 1024;
 
 /// The most rows of A that one row of B is read for.
 pub(super) const FEW: u64 = 8;
@@ -350,6 +361,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
                 None => false,
             })
             && (!v.features.contains(&"body_pairs") || shape.in_pairs())
+            && (ksplit::ways(v) == 1 || shape.splits.is_some_and(|s| s.goes_into(ksplit::ways(v))))
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
                 "matmul/blocks" => in_groups(shape.weight) && shape.rows_b,
@@ -425,6 +437,13 @@ fn suits(variant: &Variant, shape: &Shape, direct: Option<&str>) -> bool {
         "matmul/direct" | "matmul/blocks" => direct == Some(variant.name),
         _ if software => false,
         "matmul/matvec" => shape.m <= FEW,
+        _ if ksplit::ways(variant) > 1 => {
+            let side = u64::from(4 * variant.needs.coop.unwrap_or(8));
+            shape.m > FEW
+                && shape.k >= LONG
+                && tiles(side) < BUSY
+                && shape.splits.is_some_and(|s| s.goes_cheaply_into(ksplit::ways(variant)))
+        }
         // Larger tiles read less; smaller ones keep a device busy.
         "matmul/coop_wide" => {
             let side = if variant.needs.coop == Some(16) { 128 } else { 64 };

@@ -93,6 +93,32 @@ pub(crate) fn matmul_cases() -> Vec<CaseFamily> {
         })
     }));
     cases.extend(epilogues());
+    cases.extend(in_parts());
+    cases
+}
+
+/// Sums that can be in parts: of multiples of four blocks.
+fn in_parts() -> Vec<CaseFamily> {
+    let sizes = [[1, 32, 1], [3, 1024, 5], [9, 96, 67], [35, 2048, 33], [70, 1024, 66]];
+    let mut cases = Vec::from([false, true].map(|trans_a| {
+        let label = format!("MatMul F32, sums in parts, a transposed {trans_a}");
+        CaseFamily::new(label, shapes(&sizes), move |s| {
+            let op = MatMul { trans_a, ..MatMul::default() };
+            let a = if trans_a { [s[1], s[0]] } else { [s[0], s[1]] };
+            Some(Case::new(op, [f32s(&a), f32s(&[s[1], s[2]])]))
+        })
+    }));
+    cases.extend([DType::F16, DType::Q4_0, DType::Q8_0, DType::Q4_K].map(|dtype| {
+        let label = format!("MatMul {dtype} weight, sums in parts, bias and Relu");
+        CaseFamily::new(label, shapes(&sizes), move |s| {
+            if s[1] % dtype.block_len() != 0 {
+                return None;
+            }
+            let op = MatMul { trans_b: true, activation: Some(Unary::Relu), ..MatMul::default() };
+            let w = weight(dtype, &[s[2], s[1]]);
+            Some(Case::new(op, [f32s(&[s[0], s[1]]), w, f32s(&[s[2]])]))
+        })
+    }));
     cases
 }
 

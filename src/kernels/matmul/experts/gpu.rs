@@ -41,6 +41,7 @@ pub(super) fn dispatches(kernel: &ExpertsKernel, cx: &GpuCx<'_>) -> Result<Vec<D
         weight: layout.dtype,
         buffers: buffers(kernel, &layout),
         grouping: Some(pairs.max(experts) + 1),
+        splits: None,
     };
     let variant = variants::choose(cx, &shape)?;
     let options = options(kernel, cx, &layout, &extents, variant)?;
