@@ -83,6 +83,9 @@ pub struct Uses {
     pub int64: bool,
     /// `var<immediate>`.
     pub immediates: bool,
+    /// Products of four integers of eight bits at once, which every device has.
+    #[serde(default)]
+    pub packed_products: bool,
 }
 
 /// See the module's description.
@@ -291,8 +294,9 @@ fn flatten(
 
 /// A feature is used if the module is refused without it.
 fn uses(module: &naga::Module) -> Uses {
+    let packed_products = multiplies_packed(module);
     if validate(module, Capabilities::empty()).is_ok() {
-        return Uses::default();
+        return Uses { packed_products, ..Uses::default() };
     }
     let needs = |c: Capabilities| validate(module, ALL - c).is_err();
     Uses {
@@ -301,5 +305,17 @@ fn uses(module: &naga::Module) -> Uses {
         coop: needs(Capabilities::COOPERATIVE_MATRIX),
         int64: needs(Capabilities::SHADER_INT64),
         immediates: needs(Capabilities::IMMEDIATES),
+        packed_products,
     }
+}
+
+/// Whether a function of the module has `dot4I8Packed` or `dot4U8Packed`.
+fn multiplies_packed(module: &naga::Module) -> bool {
+    use naga::MathFunction::{Dot4I8Packed, Dot4U8Packed};
+    let entries = module.entry_points.iter().map(|entry| &entry.function);
+    let functions = module.functions.iter().map(|(_, function)| function);
+    functions
+        .chain(entries)
+        .flat_map(|function| function.expressions.iter())
+        .any(|(_, e)| matches!(e, naga::Expression::Math { fun: Dot4I8Packed | Dot4U8Packed, .. }))
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::{ConstValue, CoopScalar, DeviceCaps};
+use crate::ops::Arithmetic;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One instantiation of an algorithm's WGSL source.
@@ -37,6 +38,8 @@ pub struct Needs {
     pub lanes: Option<u32>,
     /// 64-bit integers in shaders.
     pub int64: bool,
+    /// That operands may be rounded to eight bits: a precision, nothing of a device.
+    pub int8: bool,
     /// Invocations per workgroup.
     pub invocations: u32,
     /// Bytes of workgroup memory.
@@ -60,6 +63,15 @@ impl Language {
 }
 
 impl Needs {
+    /// What the variant computes in.
+    pub fn arithmetic(&self) -> Arithmetic {
+        match self {
+            Needs { int8: true, .. } => Arithmetic::Int8In,
+            Needs { f16: true, .. } | Needs { coop: Some(_), .. } => Arithmetic::F16In,
+            _ => Arithmetic::F32,
+        }
+    }
+
     /// What of this a device lacks; `None` if it lacks nothing.
     pub fn lacking(&self, caps: &DeviceCaps) -> Option<String> {
         let limits = &caps.limits;
@@ -122,6 +134,9 @@ pub struct Policy {
     pub forbid: BTreeSet<String>,
     /// Allow variants that round operands or results of inner products to f16.
     pub allow_f16: bool,
+    /// Allow products of quantised weights whose other operand is rounded to whole
+    /// numbers of eight bits, 32 with one scale.
+    pub allow_int8: bool,
     /// Use variants that have not given right answers on the adapter, and none of
     /// what was measured there: for those who judge kernels themselves. Variants
     /// that are forced are used unproven in any case.
@@ -161,11 +176,16 @@ impl Policy {
         match self.force.get(family) {
             Some(name) if name == variant.name => None,
             Some(name) => Some(format!("{name} is forced")),
-            None if variant.needs.f16 && !self.allow_f16 => Some("f16 is not allowed".into()),
-            None if variant.needs.coop.is_some() && !self.allow_f16 => {
-                Some("f16 is not allowed".into())
-            }
-            None => None,
+            None => self.disallows(&variant.needs).map(Into::into),
+        }
+    }
+
+    /// The precision among a variant's that was not asked for.
+    pub(crate) fn disallows(&self, needs: &Needs) -> Option<&'static str> {
+        match needs.arithmetic() {
+            Arithmetic::Int8In if !self.allow_int8 => Some("int8 is not allowed"),
+            Arithmetic::F16In | Arithmetic::F16 if !self.allow_f16 => Some("f16 is not allowed"),
+            _ => None,
         }
     }
 }

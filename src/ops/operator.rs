@@ -80,6 +80,9 @@ pub enum Arithmetic {
     F32,
     /// Operands rounded to binary16, products and sums in binary32.
     F16In,
+    /// The first operand of products rounded to whole numbers of eight bits, 32 neighbours
+    /// with one scale; sums in binary32.
+    Int8In,
     /// binary16 for operands and elementwise work.
     F16,
 }
@@ -88,7 +91,8 @@ impl Arithmetic {
     /// The unit round-off: half the distance from 1 to the next number.
     pub fn unit(self) -> f64 {
         match self {
-            Arithmetic::F32 => f64::powi(2.0, -24),
+            // Only operands of products are rounded to less.
+            Arithmetic::F32 | Arithmetic::Int8In => f64::powi(2.0, -24),
             Arithmetic::F16In | Arithmetic::F16 => f64::powi(2.0, -11),
         }
     }

@@ -56,9 +56,8 @@ pub(super) fn candidates(
         };
         for variant in family.variants {
             let name = format!("{}/{}", family.name, variant.name);
-            let half = variant.needs.f16 || variant.needs.coop.is_some();
             let left_out = spot.policy.forbid.contains(&name) || ledger.barred(&name).is_some();
-            if left_out || (half && !spot.policy.allow_f16) {
+            if left_out || spot.policy.disallows(&variant.needs).is_some() {
                 continue;
             }
             // One that does not take these operands is no candidate.

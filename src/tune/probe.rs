@@ -189,17 +189,21 @@ async fn run(
             }
         });
     }
-    let (ran, half) = engine.took_part(index, &alone.values)?;
-    judge(at, answer, &results, half).map(|wrong| match wrong {
+    let (ran, arithmetic) = engine.took_part(index, &alone.values)?;
+    judge(at, answer, &results, arithmetic).map(|wrong| match wrong {
         Some(what) => Ran::Judged(Verdict::Wrong(what)),
         None => Ran::Judged(Verdict::Right(ran)),
     })
 }
 
 /// What is wrong with results, if anything is.
-fn judge(at: At<'_>, answer: &Answer, results: &[Tensor], half: bool) -> Result<Option<String>> {
+fn judge(
+    at: At<'_>,
+    answer: &Answer,
+    results: &[Tensor],
+    arithmetic: Arithmetic,
+) -> Result<Option<String>> {
     let inputs: Vec<Option<&RefTensor>> = answer.operands.iter().map(Option::as_ref).collect();
-    let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
     let cx = BoundCx { inputs: &inputs, outputs: &answer.results, arithmetic };
     let bounds = at.node.op.bound(&cx)?;
     if results.len() != answer.results.len() || bounds.len() != results.len() {

@@ -73,6 +73,9 @@ pub(super) fn class(call: &CallFacts<'_>, asked: &Policy) -> String {
     if asked.allow_f16 {
         class.push_str(" f16");
     }
+    if asked.allow_int8 {
+        class.push_str(" int8");
+    }
     class
 }
 

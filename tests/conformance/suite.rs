@@ -322,13 +322,13 @@ impl Job {
             if variant.needs.lacking(gpu.caps()).is_some() {
                 continue;
             }
-            let half = variant.needs.f16 || variant.needs.coop.is_some();
+            let arithmetic = variant.needs.arithmetic();
             let policy = Policy {
                 force: BTreeMap::from([(family.name.into(), variant.name.into())]),
-                allow_f16: half,
+                allow_f16: arithmetic == Arithmetic::F16In,
+                allow_int8: arithmetic == Arithmetic::Int8In,
                 ..Policy::default()
             };
-            let arithmetic = if half { Arithmetic::F16In } else { Arithmetic::F32 };
             let proven = Some(adapter.proven.clone());
             let target = Target { backend: Backend::Gpu(gpu), policy, arithmetic, proven };
             let name = format!("{}/{}", family.name, variant.name);

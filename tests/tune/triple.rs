@@ -25,6 +25,7 @@ const fn variant(name: &'static str) -> Variant {
             coop: None,
             lanes: None,
             int64: false,
+            int8: false,
             invocations: WORKGROUP,
             workgroup_bytes: 0,
         },

@@ -50,10 +50,15 @@ pub(crate) struct Precision {
     #[arg(long, value_enum, default_value_t = Cache::F16)]
     cache: Cache,
 
-    /// Let matrix products round to f16 where the adapter computes with it:
-    /// faster, and a little less exact
+    /// Let matrix products and attention round to f16 where the adapter computes with
+    /// it: faster, and a little less exact
     #[arg(long)]
     f16: bool,
+
+    /// Let products of quantised weights round their other operand to whole numbers of
+    /// eight bits, on a GPU: less exact
+    #[arg(long)]
+    int8: bool,
 }
 
 /// The element type of a cache.
@@ -77,7 +82,7 @@ impl Precision {
                 Cache::F32 => DType::F32,
             },
             context: self.context,
-            policy: Policy { allow_f16: self.f16, ..Policy::default() },
+            policy: Policy { allow_f16: self.f16, allow_int8: self.int8, ..Policy::default() },
             disabled_passes: device.disabled_passes(),
             ..ModelOptions::default()
         }

@@ -32,10 +32,15 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADAPTER", default_value = "auto", env = "WGINFER_ADAPTER")]
     adapter: BackendChoice,
 
-    /// Measure for matrix products that may round to f16, as `--f16` of the other
-    /// commands allows
+    /// Measure for matrix products and attention that may round to f16, as `--f16` of
+    /// the other commands allows
     #[arg(long)]
     f16: bool,
+
+    /// Measure for products that may round to eight bits, as `--int8` of the other
+    /// commands allows
+    #[arg(long)]
+    int8: bool,
 
     /// How long one variant may be silent before it counts as one that hangs, in
     /// seconds
@@ -148,7 +153,7 @@ fn open(args: &Args) -> Result<Arc<Gpu>, Failure> {
 /// Runs the model once for each kind of step that it has, and notes its calls.
 fn observe(args: &Args, gpu: &Arc<Gpu>) -> Result<(), Failure> {
     tune::record(gpu);
-    let policy = Policy { allow_f16: args.f16, ..Policy::default() };
+    let policy = Policy { allow_f16: args.f16, allow_int8: args.int8, ..Policy::default() };
     match &args.model {
         None => Ok(gpu.block_on(tune::run_standard(gpu, &policy))?),
         Some(path) if inputs::is_model(path) => observe_onnx(args, path, gpu, policy),

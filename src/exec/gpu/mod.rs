@@ -17,8 +17,9 @@ mod weights;
 use crate::error::{Error, Result};
 use crate::exec::{EngineOptions, Progress, WorkingMemory};
 use crate::gpu::errors::lock;
-use crate::gpu::{Buffer, Gpu, Program, Purpose, StepWriter, Uploader};
+use crate::gpu::{Buffer, Gpu, Purpose, StepWriter, Uploader};
 use crate::graph::{Bindings, Graph, StateId, StateInfo};
+use crate::ops::Arithmetic;
 use crate::plan::Plan;
 use crate::tensor::DType;
 use arena::Arena;
@@ -134,20 +135,24 @@ impl GpuEngine {
     }
 
     /// The fingerprints of the shaders that a compiled plan runs for these values,
-    /// and whether one of them computes in f16.
+    /// and what they compute in.
     pub(crate) fn took_part(
         &self,
         index: usize,
         values: &Bindings,
-    ) -> Result<(BTreeSet<String>, bool)> {
+    ) -> Result<(BTreeSet<String>, Arithmetic)> {
         let bound = lock(&self.plans[index].place).clone();
         let bound = bound.ok_or_else(|| Error::internal("a plan that is not compiled"))?;
         let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
         let steps = run::sized(&bound, values, most)?;
         let programs = steps.iter().map(|sized| &sized.step.pipeline.program);
-        let uses = |program: &Arc<Program>| program.reflection.uses;
-        let half = programs.clone().any(|program| uses(program).f16 || uses(program).coop);
-        Ok((programs.map(|program| program.fingerprint.clone()).collect(), half))
+        let uses = || programs.clone().map(|program| program.reflection.uses);
+        let arithmetic = match () {
+            () if uses().any(|uses| uses.packed_products) => Arithmetic::Int8In,
+            () if uses().any(|uses| uses.f16 || uses.coop) => Arithmetic::F16In,
+            () => Arithmetic::F32,
+        };
+        Ok((programs.map(|program| program.fingerprint.clone()).collect(), arithmetic))
     }
 
     pub(crate) fn memory(&self) -> WorkingMemory {

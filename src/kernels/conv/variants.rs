@@ -17,6 +17,7 @@ const NEEDS: Needs = Needs {
     coop: None,
     lanes: None,
     int64: false,
+    int8: false,
     invocations: 1,
     workgroup_bytes: 0,
 };

@@ -39,6 +39,7 @@ const NEEDS: Needs = Needs {
     coop: None,
     lanes: None,
     int64: false,
+    int8: false,
     invocations: 8,
     workgroup_bytes: 0,
 };

@@ -25,6 +25,7 @@ const NEEDS: Needs = Needs {
     coop: None,
     lanes: None,
     int64: false,
+    int8: false,
     invocations: 64,
     workgroup_bytes: 0,
 };

@@ -1,6 +1,7 @@
 //! A product as dispatches.
 
 use super::MatMulKernel;
+use super::int8;
 use super::ksplit::{self, Splittable};
 use super::request::{Meeting, Options};
 use super::split::{self, BATCH_DIMS, Bounds, Part};
@@ -26,6 +27,8 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
     let matrices = [of(|dim| dim.a)?, of(|dim| dim.b)?, of(|_| true)?];
     // One matrix, whole, with sums of a known length.
     let plain = !kernel.gated && g.batch.is_empty() && g.k.as_const().is_some();
+    // Rows of A in whole blocks, by one matrix.
+    let whole_rows = g.batch.is_empty() && !g.trans_a && g.k.is_multiple_of(int8::BLOCK);
     let together = cx.together(1)?;
     let fits = split::fit(&g, bounds, &layout, cx.caps, matrices);
     let shape = Shape {
@@ -38,6 +41,7 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         weight: layout.dtype,
         buffers: 0,
         grouping: None,
+        int8: whole_rows && fits && int8::bytes(bounds.m, bounds.k) <= cx.caps.max_binding(),
         splits: (plain && fits)
             .then(|| Splittable::new(bounds.k, &layout, bounds.m * bounds.n, cx.caps, cx.room)),
     };
@@ -53,8 +57,10 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         bounds,
     };
     let parts = split::parts(&product.g, bounds, &layout, cx.caps, (matrices, product.together))?;
-    if let ([part], true) = (&parts[..], ksplit::ways(product.variant) > 1) {
-        return ksplit::dispatches(&product, part);
+    match &parts[..] {
+        [part] if ksplit::ways(product.variant) > 1 => return ksplit::dispatches(&product, part),
+        [part] if product.variant.needs.int8 => return int8::dispatches(&product, part),
+        _ => {}
     }
     parts.iter().map(|part| product.dispatch(part)).collect()
 }

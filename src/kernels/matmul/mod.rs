@@ -1,4 +1,4 @@
-//! Matrix products. Five algorithms, each in a few variants, and the CPU's.
+//! Matrix products. Six algorithms, each in a few variants, and the CPU's.
 //!
 //! | Algorithm | For | How |
 //! |---|---|---|
@@ -6,6 +6,7 @@
 //! | `blocks` | software adapters, one row by a quantised weight | quants are multiplied as they are, sums scaled; `pairs`: two words at a time |
 //! | `direct` | software adapters | each invocation a tile of its own, straight from storage; `quads`: four share what they read of A |
 //! | `tiled` | GPUs | tiles in workgroup memory, 4 by 4 sums per invocation |
+//! | `int8` | where rounding to eight bits was asked for | rows of A rounded first, then tiles of packed products |
 //! | `coop` | GPUs with cooperative matrices | f16 tiles in workgroup memory |
 //!
 //! `tiled_128` and `coop_wide` have larger tiles. `tiled` and `coop` also sum over k in parts
@@ -22,6 +23,7 @@ mod cpu;
 mod dot;
 mod experts;
 mod gpu;
+mod int8;
 mod ksplit;
 mod request;
 mod split;

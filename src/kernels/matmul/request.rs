@@ -1,7 +1,7 @@
 //! From a variant and the options of a product to a shader.
 
-use super::ksplit;
 use super::variants::FEW;
+use super::{int8, ksplit};
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
 use crate::kernels::Variant;
@@ -54,7 +54,7 @@ impl Options {
         let of = |name: &str| constant(variant, name);
         let halved = if self.gated { 2 } else { 1 };
         Ok(match variant.shader {
-            "matmul/tiled" => (4 * of("TY")?, 4 * of("TX")? / halved),
+            "matmul/tiled" | "matmul/int8" => (4 * of("TY")?, 4 * of("TX")? / halved),
             "matmul/tiled_128" => (128, 128 / halved),
             "matmul/coop" => (4 * of("SIZE")?, 4 * of("SIZE")? / halved),
             "matmul/coop_wide" => (8 * of("SIZE")?, 8 * of("SIZE")? / halved),
@@ -118,7 +118,7 @@ impl Options {
             ("staged", self.staged),
             ("trans_a", self.trans_a),
             ("rows_b", self.rows_b),
-            ("a_vec4", self.a_vec4 && !variant.features.contains(&"lanes")),
+            ("a_vec4", self.a_vec4 && !variant.features.contains(&"lanes") && !variant.needs.int8),
             ("a_pairs", variant.needs.int64 && self.a_vec4),
             ("k_tail", self.k_tail),
             ("quantised", self.weight.is_quantised()),
@@ -211,6 +211,9 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         all.push(Options { weight: DType::Q4_1, bias: true, activation: silu, ..plain });
         all.push(Options { weight: DType::Q8_0, batched: true, a_vec4: false, ..plain });
     }
+    if variant.needs.int8 {
+        all.retain(|options| in_groups(options.weight) && options.meeting == Meeting::Batch);
+    }
     let ways = ksplit::ways(variant);
     if ways > 1 {
         all.retain(|options| !options.gated && !options.staged);
@@ -232,7 +235,8 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let helpers = [false, true].map(grouping).into_iter().filter(|_| groups && plain);
     let joins = [(true, silu), (false, None)].map(|(bias, f)| ksplit::joining(ways, bias, f));
     let joins = joins.into_iter().filter(|_| ways > 1);
-    requests.chain(helpers).chain(joins).collect()
+    let rounding = Some(int8::rounding()).filter(|_| variant.needs.int8);
+    requests.chain(helpers).chain(joins).chain(rounding).collect()
 }
 
 /// Whether the type is in blocks whose scales are of 16 elements at least, which
@@ -251,7 +255,7 @@ pub(super) fn in_pairs(weight: DType) -> bool {
 /// How a variant has rows meet matrices of their own; `None` if it cannot.
 pub(super) fn meeting(variant: &Variant) -> Option<Meeting> {
     match variant.shader {
-        _ if ksplit::ways(variant) > 1 => None,
+        _ if ksplit::ways(variant) > 1 || variant.needs.int8 => None,
         "matmul/matvec" | "matmul/blocks" => Some(Meeting::Each),
         "matmul/direct" if direct_tile(variant).0 == 1 => Some(Meeting::Each),
         _ => Some(Meeting::Grouped),

@@ -18,6 +18,7 @@ const NEEDS: Needs = Needs {
     coop: None,
     lanes: None,
     int64: false,
+    int8: false,
     invocations: 1,
     workgroup_bytes: 0,
 };
@@ -198,6 +199,24 @@ pub static VARIANTS: &[Variant] = &[
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     Variant {
+        name: "int8_64",
+        shader: "matmul/int8",
+        consts: &[("TX", U32(16)), ("TY", U32(16))],
+        features: &[],
+        needs: Needs { int8: true, invocations: 256, workgroup_bytes: 6656, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "int8_32",
+        shader: "matmul/int8",
+        consts: &[("TX", U32(8)), ("TY", U32(8))],
+        features: &[],
+        needs: Needs { int8: true, invocations: 64, workgroup_bytes: 3328, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
         name: "coop_wide_16",
         shader: "matmul/coop_wide",
         consts: &[("SIZE", U32(16))],
@@ -330,6 +349,8 @@ pub(super) struct Shape {
     pub(super) grouping: Option<u64>,
     /// What decides in how many parts sums can be; `None` if only in one.
     pub(super) splits: Option<Splittable>,
+    /// Whether rows of A can be rounded to eight bits.
+    pub(super) int8: bool,
 }
 
 impl Shape {
@@ -364,6 +385,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
             && (ksplit::ways(v) == 1 || shape.splits.is_some_and(|s| s.goes_into(ksplit::ways(v))))
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
+                "matmul/int8" => shape.int8 && in_groups(shape.weight) && shape.rows_b,
                 "matmul/blocks" => in_groups(shape.weight) && shape.rows_b,
                 "matmul/coop" | "matmul/coop_wide" => {
                     4 * lanes <= cx.caps.limits.max_compute_invocations_per_workgroup
@@ -386,7 +408,8 @@ fn iterations(variant: &Variant, k: u64) -> u64 {
         // 8 at a time, a workgroup to a row.
         "matmul/matvec" => k.div_ceil(64),
         // Steps of 32: to load, 8 quarters or more, and to multiply.
-        "matmul/tiled" | "matmul/tiled_128" | "matmul/coop" | "matmul/coop_wide" => k,
+        "matmul/tiled" | "matmul/int8" | "matmul/tiled_128" | "matmul/coop"
+        | "matmul/coop_wide" => k,
         // 4 or 8 at a time.
         _ => k.div_ceil(4),
     }
@@ -449,6 +472,8 @@ fn suits(variant: &Variant, shape: &Shape, direct: Option<&str>) -> bool {
             let side = if variant.needs.coop == Some(16) { 128 } else { 64 };
             shape.m > side / 2 && tiles(side) >= BUSY
         }
+        "matmul/int8" if variant.name == "int8_64" => shape.m > 32 && tiles(64) >= BUSY,
+        "matmul/int8" => shape.m > FEW,
         "matmul/coop" => shape.m > FEW,
         "matmul/tiled_128" => shape.m > 64 && tiles(128) >= BUSY,
         "matmul/tiled" if variant.name != "tiled_32" => shape.m > 32 && tiles(64) >= BUSY,

@@ -22,6 +22,7 @@ const ROW: Needs = Needs {
     coop: None,
     lanes: None,
     int64: false,
+    int8: false,
     invocations: 128,
     workgroup_bytes: 512,
 };

@@ -24,6 +24,7 @@ const fn needs(invocations: u32, workgroup_bytes: u32) -> Needs {
         coop: None,
         lanes: None,
         int64: false,
+        int8: false,
         invocations,
         workgroup_bytes,
     }

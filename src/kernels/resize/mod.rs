@@ -27,6 +27,7 @@ const fn variant(name: &'static str, shader: &'static str) -> Variant {
             coop: None,
             lanes: None,
             int64: false,
+            int8: false,
             invocations: 64,
             workgroup_bytes: 0,
         },

@@ -29,6 +29,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
         coop: None,
         lanes: None,
         int64: false,
+        int8: false,
         invocations: 64,
         workgroup_bytes: 0,
     },

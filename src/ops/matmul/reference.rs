@@ -17,6 +17,8 @@ pub(crate) struct Sum {
     magnitude: f64,
     /// How far the sum moves when the operands are rounded to f16.
     halved: f64,
+    /// How far it moves when rows of the first one are rounded to eight bits.
+    eighth: f64,
 }
 
 /// The product of two tensors, an element at a time, row-major.
@@ -81,6 +83,7 @@ impl Product {
 
     pub(super) fn sum(&self, a: &[f64], b: &[f64], row: usize, column: usize) -> Sum {
         let mut sum = Sum::default();
+        let (mut largest, mut weight) = (0.0f64, 0.0);
         for i in 0..self.k {
             let x = if self.geometry.trans_a { a[i * self.m + row] } else { a[row * self.k + i] };
             let w =
@@ -89,6 +92,11 @@ impl Product {
             sum.magnitude += (x * w).abs();
             let (dx, dw) = (half_rounding(x), half_rounding(w));
             sum.halved += dx * w.abs() + x.abs() * dw + dx * dw;
+            (largest, weight) = (largest.max(x.abs()), weight + w.abs());
+            if (i + 1) % INT8_BLOCK == 0 {
+                sum.eighth += eighth_rounding(largest) * weight;
+                (largest, weight) = (0.0, 0.0);
+            }
         }
         sum
     }
@@ -100,12 +108,23 @@ impl Product {
         let accumulated = gamma(self.k, Arithmetic::F32.unit());
         match arithmetic {
             Arithmetic::F32 => accumulated * sum.magnitude,
+            Arithmetic::Int8In => sum.eighth + accumulated * (sum.magnitude + sum.eighth),
             // Sums are in f32 even where elementwise work is in f16.
             Arithmetic::F16In | Arithmetic::F16 => {
                 sum.halved + accumulated * (sum.magnitude + sum.halved)
             }
         }
     }
+}
+
+/// Elements that are rounded to eight bits with one scale.
+const INT8_BLOCK: usize = 32;
+
+/// How far an element moves when it is rounded to a whole number of eight bits with the
+/// scale `largest / 127` of its block: half a step, and what dividing by the scale in f32
+/// leaves (2.5 ULP of at most 127 steps, twice). Blocks of less than 1.5e-36 may become zeros.
+fn eighth_rounding(largest: f64) -> f64 {
+    (largest / 254.0 * (1.0 + 2e-4)).max(largest.min(1.5e-36))
 }
 
 /// The unit round-off of what follows the sum.

@@ -63,8 +63,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADAPTER", default_value = "auto", env = "WGINFER_ADAPTER")]
     pub(super) adapter: BackendChoice,
 
-    /// Let matrix products round to f16 where the adapter computes with it:
-    /// faster, and a little less exact
+    /// Let matrix products and attention round to f16 where the adapter computes with
+    /// it: faster, and a little less exact
     #[arg(long)]
     f16: bool,
 

@@ -219,6 +219,8 @@ mod tests {
         let plain = options(&[]);
         assert!(!plain.policy.allow_f16 && plain.device.limits.is_none());
         assert!(options(&["--f16"]).policy.allow_f16);
+        let rounded = options(&["--int8"]).policy;
+        assert!(rounded.allow_int8 && !rounded.allow_f16 && !plain.policy.allow_int8);
         let limits = options(&["--limits", "webgpu"]).device.limits;
         assert_eq!(limits, Some(wgpu::Limits::defaults()));
         assert_eq!(options(&["--limits", "adapter"]).device.limits, None);

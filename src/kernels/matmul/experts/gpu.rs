@@ -42,6 +42,7 @@ pub(super) fn dispatches(kernel: &ExpertsKernel, cx: &GpuCx<'_>) -> Result<Vec<D
         buffers: buffers(kernel, &layout),
         grouping: Some(pairs.max(experts) + 1),
         splits: None,
+        int8: false,
     };
     let variant = variants::choose(cx, &shape)?;
     let options = options(kernel, cx, &layout, &extents, variant)?;
