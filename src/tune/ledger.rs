@@ -107,7 +107,7 @@ pub(crate) struct Ledger {
     key: String,
     store: Option<Arc<dyn Store>>,
     adapter: String,
-    barred: Vec<KnownBad>,
+    barred: Mutex<Vec<KnownBad>>,
     findings: Mutex<(Findings, Fresh)>,
     /// What this process uses though it could not be tried.
     untried: Mutex<BTreeSet<String>>,
@@ -146,7 +146,7 @@ impl Ledger {
             key,
             store,
             adapter,
-            barred,
+            barred: Mutex::new(barred),
             findings: Mutex::new((findings, None)),
             untried: Mutex::default(),
             spots: Mutex::default(),
@@ -203,8 +203,14 @@ impl Ledger {
 
     /// Why a variant is never used with this driver.
     pub(super) fn barred(&self, variant: &str) -> Option<String> {
-        let row = self.barred.iter().find(|row| row.bars(variant))?;
+        let rows = lock(&self.barred);
+        let row = rows.iter().find(|row| row.bars(variant))?;
         Some(format!("{} ({})", row.reason, row.source))
+    }
+
+    /// Bars what rows concern from now on.
+    pub(super) fn bar(&self, rows: impl Iterator<Item = KnownBad>) {
+        lock(&self.barred).extend(rows);
     }
 
     /// Why a variant was not used: what was found, or is known.

@@ -64,6 +64,15 @@ pub fn known(gpu: &Gpu) -> Findings {
     Ledger::of(gpu).findings()
 }
 
+/// Adds rows to the list of variants that are known to be bad ([`known_bad`]): what
+/// concerns the device's adapter and driver is not used in plans made from now on, nor
+/// tried or timed. For drivers that an application knows more of than this crate. Kept
+/// with the device, not in its store.
+pub fn add_known_bad(gpu: &Gpu, rows: impl IntoIterator<Item = KnownBad>) {
+    let concerns = |row: &KnownBad| row.concerns(gpu.info());
+    Ledger::of(gpu).bar(rows.into_iter().filter(concerns));
+}
+
 /// Times the variants that could compute what was noted since [`record`], and keeps
 /// which are the fastest: plans made from now on use them. `more` are the kernel
 /// families of an application, beside the built-in ones.

@@ -13,6 +13,7 @@
 )]
 
 mod accepted;
+mod barred;
 mod children;
 mod large;
 #[path = "../support/adapters.rs"]
@@ -39,8 +40,14 @@ fn main() -> ExitCode {
     let mut trials = vec![Trial::test("adapters::expected", || Ok(names::expected()?))];
     for adapter in names::all() {
         let (name, adapter) = (names::name(&adapter.info), Arc::new(adapter));
-        let tests =
-            [untuned::TESTS, children::TESTS, overflow::TESTS, accepted::TESTS, large::TESTS];
+        let tests = [
+            untuned::TESTS,
+            barred::TESTS,
+            children::TESTS,
+            overflow::TESTS,
+            accepted::TESTS,
+            large::TESTS,
+        ];
         for (what, test) in tests.concat() {
             let adapter = adapter.clone();
             trials.push(Trial::test(format!("{name}::{what}"), move || test(&adapter)));

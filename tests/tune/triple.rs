@@ -36,6 +36,8 @@ const fn variant(name: &'static str) -> Variant {
 
 /// The order in which they are chosen: what is bad comes first.
 pub(crate) static UNTUNED: &[Variant] = &[variant("wrong"), variant("broken"), variant("plain")];
+/// Both are good.
+pub(crate) static SLOW: &[Variant] = &[variant("slow"), variant("plain")];
 pub(crate) static LOSING: &[Variant] = &[variant("loses"), variant("plain")];
 pub(crate) static HANGING: &[Variant] = &[variant("hangs"), variant("plain")];
 pub(crate) static HOPELESS: &[Variant] = &[variant("wrong"), variant("broken")];
