@@ -90,6 +90,12 @@ impl Bench {
         self
     }
 
+    /// With rows rounded to eight bits, sums in f32.
+    pub(super) fn eights(mut self) -> Self {
+        self.policy.allow_int8 = true;
+        self
+    }
+
     /// With operands rounded to f16, sums in f32.
     pub(super) fn halves(mut self) -> Self {
         self.policy.allow_f16 = true;
@@ -117,6 +123,7 @@ impl Bench {
 pub fn all() -> Vec<Bench> {
     use DType::{F16, F32, Q4_0, Q4_1, Q4_K, Q6_K, Q8_0};
     let mut benches = vec![ceiling("ceiling/multiply_add", 1 << 17)];
+    benches.extend([16, 8].map(|size| gpu::matrices("ceiling", size, 32, 64)));
     benches.extend([256, 512, 1024].map(matmul));
     benches.push(linear(F32, 128, 576, 1536));
     // The products of SmolLM2-135M's feed-forward layer, inputs by outputs. A
@@ -131,7 +138,9 @@ pub fn all() -> Vec<Bench> {
             benches.push(linear(dtype, 128, 1536, 576));
         }
     }
-    benches.extend([softmax(512, 1024), layer_norm(512, 1024), rms_norm(512, 1024)]);
+    for (rows, len) in [(512, 1024), (4096, 4096)] {
+        benches.extend([softmax(rows, len), layer_norm(rows, len), rms_norm(rows, len)]);
+    }
     benches.extend([add(), gelu(), transpose()]);
     // Of ResNet-50, a depthwise one of MobileNet, and doubling a plane.
     benches.push(conv("conv_7x7/3x224x224x64", [3, 224, 64], [7, 2, 1]));

@@ -65,11 +65,11 @@ pub fn all() -> Vec<Bench> {
 fn edition(sizes: &Edition) -> Vec<Bench> {
     let [elements, workgroups, steps] = sizes.ceilings;
     let mut benches = vec![ceiling("gpu/ceiling/multiply_add", elements)];
-    benches.extend([16, 8].map(|size| matrices(size, workgroups, steps)));
+    benches.extend([16, 8].map(|size| matrices("gpu/ceiling", size, workgroups, steps)));
     for &n in sizes.squares {
         benches.push(square(DType::F32, n));
         benches.push(square(DType::F16, n).halves());
-        benches.extend([16, 8].map(|size| by_matrices(square(DType::F16, n), size)));
+        benches.extend(MATRICES.map(|variant| by_matrices(square(DType::F16, n), variant)));
     }
     let [k, n, rows] = sizes.layer;
     for dtype in [DType::F32, DType::F16, DType::Q4_0, DType::Q8_0, DType::Q4_K, DType::Q6_K] {
@@ -78,9 +78,13 @@ fn edition(sizes: &Edition) -> Vec<Bench> {
     for dtype in [DType::F16, DType::Q4_0, DType::Q4_K] {
         let few = || linear(dtype, CHECKED_ROWS, k, n);
         benches.push(gpu(linear(dtype, rows, k, n)).checked_by(few()));
-        benches.extend(
-            [16, 8].map(|size| by_matrices(gpu(linear(dtype, rows, k, n)).checked_by(few()), size)),
-        );
+        let whole = || gpu(linear(dtype, rows, k, n)).checked_by(few());
+        benches.extend(MATRICES.map(|variant| by_matrices(whole(), variant)));
+        if dtype.is_quantised() {
+            let mut rounded = whole().eights();
+            rounded.name = rounded.name.replacen("gpu/", "gpu/int8_", 1);
+            benches.push(rounded);
+        }
     }
     benches.push(heads(sizes.heads, DType::F32));
     benches.push(heads(sizes.heads, DType::F16).halves());
@@ -114,19 +118,24 @@ fn square(dtype: DType, n: usize) -> Bench {
     of(n).checked_by(of(CHECKED_ROWS))
 }
 
-/// The same with the variant of cooperative matrices of a size.
-fn by_matrices(mut bench: Bench, size: u32) -> Bench {
-    bench.name = bench.name.replacen("gpu/", &format!("gpu/coop_{size}_"), 1);
-    bench.policy.force.insert("matmul".into(), format!("coop_{size}"));
+/// Variants of cooperative matrices, and their sizes.
+const MATRICES: [(&str, u32); 4] =
+    [("coop_16", 16), ("coop_wide_16", 16), ("coop_8", 8), ("coop_wide_8", 8)];
+
+/// The same with a variant of cooperative matrices.
+fn by_matrices(mut bench: Bench, (variant, size): (&str, u32)) -> Bench {
+    bench.name = bench.name.replacen("gpu/", &format!("gpu/{variant}_"), 1);
+    bench.policy.force.insert("matmul".into(), variant.into());
     bench.coop = Some(size);
     bench.halves()
 }
 
-fn matrices(size: u32, workgroups: usize, steps: usize) -> Bench {
+/// The ceiling of cooperative matrices of a size, under a name that begins with `group`.
+pub(super) fn matrices(group: &str, size: u32, workgroups: usize, steps: usize) -> Bench {
     let op = CoopMultiplyAdd { size, steps: steps as u32, workgroups };
     let operands = op.operands().map(|extents| CaseInput::run(DType::F16, &extents));
     let work = Work::Operations(op.operations());
-    let mut bench = Bench::new(format!("gpu/ceiling/coop_{size}"), op, operands, work);
+    let mut bench = Bench::new(format!("{group}/coop_{size}"), op, operands, work);
     bench.coop = Some(size);
     bench
 }

@@ -34,6 +34,7 @@ pub fn open_graph(backend: &Backend, graph: Graph, policy: &Policy) -> Result<Se
 pub fn policy(bench: &Bench, asked: &Policy) -> Policy {
     let mut policy = asked.clone();
     policy.allow_f16 |= bench.policy.allow_f16;
+    policy.allow_int8 |= bench.policy.allow_int8;
     policy.force.extend(bench.policy.force.clone());
     policy
 }
@@ -46,7 +47,9 @@ pub fn policy(bench: &Bench, asked: &Policy) -> Policy {
 pub fn check(backend: &Backend, bench: &Bench, policy: &Policy) -> Result<()> {
     let mut target = Target::new(backend.clone());
     target.policy = policy.clone();
-    if policy.allow_f16 {
+    if policy.allow_int8 {
+        target.arithmetic = Arithmetic::Int8In;
+    } else if policy.allow_f16 {
         target.arithmetic = Arithmetic::F16In;
     }
     let used = variants(bench, &target)?;

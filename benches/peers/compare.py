@@ -21,9 +21,10 @@ from pathlib import Path
 
 ORDER = [
     "matmul_F32/256", "matmul_F32/512", "matmul_F32/1024", "prefill_F32/128x576x1536",
-    "matvec_F32/576x1536", "conv_7x7/3x224x224x64", "conv_3x3/64x56x56x64",
+    "matvec_F32/576x1536", "matvec_F32/1536x576", "conv_7x7/3x224x224x64", "conv_3x3/64x56x56x64",
     "conv_1x1/256x14x14x1024", "conv_depthwise/32x112x112", "attention/9x256x64",
-    "attention_causal/9x256x64", "softmax/512x1024", "layer_normalization/512x1024", "gelu/4M", "add/4M",
+    "attention_causal/9x256x64", "softmax/512x1024", "softmax/4096x4096", "layer_normalization/512x1024",
+    "layer_normalization/4096x4096", "rms_normalization/512x1024", "rms_normalization/4096x4096", "gelu/4M", "add/4M",
     "matvec_Q4_0/576x1536", "prefill_Q4_0/128x1536x576",
     "smollm2_prefill/128", "smollm2_prefill/512", "smollm2_decode/64",
 ]

@@ -26,6 +26,9 @@ SIZES = {
 CEILINGS = {"copy": ["gpu/ceiling/copy"], "multiply-add": ["gpu/ceiling/multiply_add"],
             "matrices": ["gpu/ceiling/coop_16", "gpu/ceiling/coop_8"]}
 
+# Variants of cooperative matrices that are timed by themselves.
+MATRICES = ("coop_16_", "coop_wide_16_", "coop_8_", "coop_wide_8_")
+
 
 def works(size):
     """(case, the limit it is compared with, the share that is wanted)."""
@@ -34,14 +37,16 @@ def works(size):
     cases = []
     for n in of["squares"]:
         cases.append((f"gpu/matmul_F32/{n}", "multiply-add", 0.7 if n == wanted else None))
-        for variant in ("", "coop_16_", "coop_8_"):
+        for variant in ("", *MATRICES):
             cases.append((f"gpu/{variant}matmul_F16/{n}", "matrices", 0.6 if n == wanted else None))
     for dtype in ("F32", "F16", "Q4_0", "Q8_0", "Q4_K", "Q6_K"):
         cases.append((f"gpu/matvec_{dtype}/{of['layer']}", "copy", 0.7))
     for dtype in ("F16", "Q4_0", "Q4_K"):
-        for variant in ("", "coop_16_", "coop_8_"):
+        for variant in ("", *MATRICES):
             limit = "matrices" if variant else "multiply-add"
             cases.append((f"gpu/{variant}prefill_{dtype}/{of['rows']}x{of['layer']}", limit, None))
+        if dtype != "F16":
+            cases.append((f"gpu/int8_prefill_{dtype}/{of['rows']}x{of['layer']}", "multiply-add", None))
     cases.append((f"gpu/attention_causal_F32/{of['heads']}", "multiply-add", None))
     cases.append((f"gpu/attention_causal_F16/{of['heads']}", "matrices", 0.5))
     cases.append((f"gpu/attention_decode/{of['step']}", "copy", 0.7))

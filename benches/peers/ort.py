@@ -53,9 +53,9 @@ def conv(c, size, m, kernel, stride, group):
     return [1, c, size, size], {"w": w}, lambda x, y: [h.make_node("Conv", [x, "w"], [y], **attributes)]
 
 
-def rows(op, n, init=(), **attributes):
+def rows(op, m, n, init=(), **attributes):
     init = {name: floats(n) for name in init}
-    return [512, n], init, lambda x, y: [h.make_node(op, [x, *init], [y], axis=-1, **attributes)]
+    return [m, n], init, lambda x, y: [h.make_node(op, [x, *init], [y], axis=-1, **attributes)]
 
 
 def attention():
@@ -82,8 +82,14 @@ CASES = {
     "matvec_F32/576x1536": (2, lambda: there_and_back(1, 576, 1536)),
     "matvec_Q4_0/576x1536": (2, lambda: four_bits(1, 576, 1536)),
     "prefill_Q4_0/128x1536x576": (2, lambda: four_bits(128, 1536, 576)),
-    "softmax/512x1024": (1, lambda: rows("Softmax", 1024)),
-    "layer_normalization/512x1024": (1, lambda: rows("LayerNormalization", 1024, ("s", "b"))),
+    "matvec_F32/1536x576": (2, lambda: there_and_back(1, 1536, 576)),
+    "softmax/512x1024": (1, lambda: rows("Softmax", 512, 1024)),
+    "softmax/4096x4096": (1, lambda: rows("Softmax", 4096, 4096)),
+    "layer_normalization/512x1024": (1, lambda: rows("LayerNormalization", 512, 1024, ("s", "b"))),
+    "layer_normalization/4096x4096": (1, lambda: rows("LayerNormalization", 4096, 4096, ("s", "b"))),
+    # ONNX Runtime has it under ONNX's own domain, where ONNX has none of this name.
+    "rms_normalization/512x1024": (1, lambda: rows("SimplifiedLayerNormalization", 512, 1024, ("s",))),
+    "rms_normalization/4096x4096": (1, lambda: rows("SimplifiedLayerNormalization", 4096, 4096, ("s",))),
     "add/4M": (1, lambda: large("Add")),
     "gelu/4M": (1, lambda: large("Gelu", "com.microsoft")),
     "conv_7x7/3x224x224x64": (1, lambda: conv(3, 224, 64, 7, 2, 1)),
