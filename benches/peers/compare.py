@@ -6,14 +6,17 @@
 
 Every runtime is a process that was told which adapter to use (see README.md for the
 lines they speak). A runtime's answers are checked by itself before it is timed. Each
-round times every runtime once, one after the other; what counts is the median of the
+round times every runtime once, one after the other and with the others stopped; what counts is the median of the
 rounds. `first` is the first call of a shape, from opening it to its result.
 """
 
 import argparse
+import contextlib
 import json
 import math
+import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,7 +38,9 @@ COMPUTE = ("matmul", "prefill_F32", "matvec_F32", "conv", "attention")
 class Peer:
     def __init__(self, name, command):
         self.name = name
-        self.process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # A session of its own, so that all of its processes can be stopped at once.
+        self.process = subprocess.Popen(
+            shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
         self.title = self.line()
 
     def line(self):
@@ -49,9 +54,25 @@ class Peer:
         self.process.stdin.flush()
         return self.line()
 
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+
+
+@contextlib.contextmanager
+def alone(peer, peers):
+    """The other runtimes are stopped meanwhile: some work on while nothing is asked of them."""
+    others = [other for other in peers if other is not peer]
+    for other in others:
+        other.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for other in others:
+            other.signal(signal.SIGCONT)
 
 
 def measured(peers, case, rounds):
@@ -69,7 +90,8 @@ def measured(peers, case, rounds):
     counts = {peer.name: max(1, min(50, round(20 / max(float(peer.ask(case, 2)), 0.05)))) for peer in timed}
     for _ in range(rounds):
         for peer in timed:
-            results[peer.name]["times"].append(float(peer.ask(case, counts[peer.name])))
+            with alone(peer, peers):
+                results[peer.name]["times"].append(float(peer.ask(case, counts[peer.name])))
     for peer in timed:
         times = results[peer.name].pop("times")
         results[peer.name].update(median=statistics.median(times), least=min(times), most=max(times))
