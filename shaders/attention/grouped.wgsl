@@ -1,4 +1,5 @@
 import package::attention::io::{Row, params, scores_of, share_of, weights_of, y};
+@if(pairs) import package::common::pairs::{four_numbers, joined_four};
 import package::config::{HEAD, KEYS, VALUE, WORKGROUP};
 
 // What the ways of a workgroup with many rows have in common.
@@ -8,8 +9,11 @@ const FOURS: u32 = HEAD / 4u;
 const VALUE_FOURS: u32 = VALUE / 4u;
 
 // Rows 4i to 4i + 3 in one vector: their queries, then what a key weighs.
-var<workgroup> queries: array<vec4<f32>, HEAD * WORKGROUP>;
-var<workgroup> weights: array<vec4<f32>, KEYS * WORKGROUP>;
+// With `pairs` as words of 64 bits.
+@if(pairs) alias Stored = vec2<u64>;
+@else alias Stored = vec4<f32>;
+var<workgroup> queries: array<Stored, HEAD * WORKGROUP>;
+var<workgroup> weights: array<Stored, KEYS * WORKGROUP>;
 // Keys whose scores are in registers at once, and what weights before a slab are
 // multiplied with from it on.
 @if(slabs) const SLAB: u32 = 32u;
@@ -43,6 +47,21 @@ struct Known {
     sums: vec4<f32>,
 }
 
+fn stored(x: vec4<f32>) -> Stored {
+    @if(pairs) return joined_four(x);
+    @else return x;
+}
+
+fn query_at(at: u32) -> vec4<f32> {
+    @if(pairs) return four_numbers(queries[at]);
+    @else return queries[at];
+}
+
+fn weight_at(at: u32) -> vec4<f32> {
+    @if(pairs) return four_numbers(weights[at]);
+    @else return weights[at];
+}
+
 // Makes weights of the stored products of four times `fours` keys, from key `key` on. A key
 // that a row does not see weighs nothing.
 fn weigh_stored(
@@ -52,27 +71,27 @@ fn weigh_stored(
     for (var i = 0u; i < fours; i++) {
         let at = (to + i * 4u) * WORKGROUP + lane;
         let j = key + i * 4u;
-        let s0 = own_scores(weights[at], rows, j);
-        let s1 = own_scores(weights[at + WORKGROUP], rows, j + 1u);
-        let s2 = own_scores(weights[at + 2u * WORKGROUP], rows, j + 2u);
-        let s3 = own_scores(weights[at + 3u * WORKGROUP], rows, j + 3u);
-        weights[at] = s0;
-        weights[at + WORKGROUP] = s1;
-        weights[at + 2u * WORKGROUP] = s2;
-        weights[at + 3u * WORKGROUP] = s3;
+        let s0 = own_scores(weight_at(at), rows, j);
+        let s1 = own_scores(weight_at(at + WORKGROUP), rows, j + 1u);
+        let s2 = own_scores(weight_at(at + 2u * WORKGROUP), rows, j + 2u);
+        let s3 = own_scores(weight_at(at + 3u * WORKGROUP), rows, j + 3u);
+        weights[at] = stored(s0);
+        weights[at + WORKGROUP] = stored(s1);
+        weights[at + 2u * WORKGROUP] = stored(s2);
+        weights[at + 3u * WORKGROUP] = stored(s3);
         peak = max(peak, max(max(s0, s1), max(s2, s3)));
     }
     var sums = (*known).sums * exp((*known).peak - peak);
     for (var i = 0u; i < fours; i++) {
         let at = (to + i * 4u) * WORKGROUP + lane;
-        let w0 = weights_of(weights[at], peak);
-        let w1 = weights_of(weights[at + WORKGROUP], peak);
-        let w2 = weights_of(weights[at + 2u * WORKGROUP], peak);
-        let w3 = weights_of(weights[at + 3u * WORKGROUP], peak);
-        weights[at] = w0;
-        weights[at + WORKGROUP] = w1;
-        weights[at + 2u * WORKGROUP] = w2;
-        weights[at + 3u * WORKGROUP] = w3;
+        let w0 = weights_of(weight_at(at), peak);
+        let w1 = weights_of(weight_at(at + WORKGROUP), peak);
+        let w2 = weights_of(weight_at(at + 2u * WORKGROUP), peak);
+        let w3 = weights_of(weight_at(at + 3u * WORKGROUP), peak);
+        weights[at] = stored(w0);
+        weights[at + WORKGROUP] = stored(w1);
+        weights[at + 2u * WORKGROUP] = stored(w2);
+        weights[at + 3u * WORKGROUP] = stored(w3);
         sums += (w0 + w1) + (w2 + w3);
     }
     (*known).peak = peak;

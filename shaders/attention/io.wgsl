@@ -1,4 +1,5 @@
 import package::common::f16::{half_to_f32, words_to_half4};
+@if(pairs && !half) import package::common::pairs::four_numbers;
 import package::config::{HEAD, VALUE};
 
 // What the attention kernels read, and the score of a key.
@@ -7,6 +8,8 @@ import package::config::{HEAD, VALUE};
 // are read as words of two.
 //
 // `wide`: keys and values are read by fours, of which HEAD and VALUE are multiples.
+//
+// `pairs`, with `wide`: by words of 64 bits (`common/pairs`).
 //
 // `split`: a part of the rows of the caches, of the elements of the mask and of
 // the sequences of `past` is bound. A query takes the keys that are there and
@@ -38,12 +41,16 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
-@if(half && wide) @group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
+@if(half && wide && pairs) @group(0) @binding(2) var<storage, read> k: array<u64>;
+@elif(half && wide) @group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
 @elif(half) @group(0) @binding(2) var<storage, read> k: array<u32>;
+@elif(wide && pairs) @group(0) @binding(2) var<storage, read> k: array<vec2<u64>>;
 @elif(wide) @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @else @group(0) @binding(2) var<storage, read> k: array<f32>;
-@if(half && wide) @group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
+@if(half && wide && pairs) @group(0) @binding(3) var<storage, read> v: array<u64>;
+@elif(half && wide) @group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
 @elif(half) @group(0) @binding(3) var<storage, read> v: array<u32>;
+@elif(wide && pairs) @group(0) @binding(3) var<storage, read> v: array<vec2<u64>>;
 @elif(wide) @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
 @else @group(0) @binding(3) var<storage, read> v: array<f32>;
 @group(0) @binding(4) var<storage, read> past: array<i32>;
@@ -162,21 +169,29 @@ fn row_of(batch: u32, query: u32, head: u32) -> Row {
     carried[row * 2u + 1u] = sum;
 }
 
+@if(pairs && half) fn words_of(pair: u64) -> vec2<u32> {
+    return vec2<u32>(u32(pair), u32(pair >> 32u));
+}
+
 // Four elements of the keys and of the values, by number of fours.
 @if(wide && half) fn keys4_at(i: u32) -> vec4<f32> {
-    return words_to_half4(k[i]);
+    @if(pairs) return words_to_half4(words_of(k[i]));
+    @else return words_to_half4(k[i]);
 }
 
 @if(wide && half) fn values4_at(i: u32) -> vec4<f32> {
-    return words_to_half4(v[i]);
+    @if(pairs) return words_to_half4(words_of(v[i]));
+    @else return words_to_half4(v[i]);
 }
 
 @if(wide && !half) fn keys4_at(i: u32) -> vec4<f32> {
-    return k[i];
+    @if(pairs) return four_numbers(k[i]);
+    @else return k[i];
 }
 
 @if(wide && !half) fn values4_at(i: u32) -> vec4<f32> {
-    return v[i];
+    @if(pairs) return four_numbers(v[i]);
+    @else return v[i];
 }
 
 // What the weighted sum of values is multiplied with at the end. A query that sees

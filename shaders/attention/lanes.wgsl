@@ -1,5 +1,5 @@
 import package::attention::grouped::{
-    Known, Part, ROWS, Rows, VALUE_FOURS, add, kept, queries, shares, weigh_stored,
+    Known, Part, ROWS, Rows, VALUE_FOURS, add, kept, queries, shares, stored, weigh_stored,
 };
 @if(slabs) import package::attention::grouped::SLAB;
 import package::attention::io::{
@@ -52,7 +52,7 @@ fn main(
     let q2 = number_of(r2) * HEAD;
     let q3 = number_of(r3) * HEAD;
     for (var d = 0u; d < HEAD; d++) {
-        queries[d * WORKGROUP + lane] = vec4(q[q0 + d], q[q1 + d], q[q2 + d], q[q3 + d]);
+        queries[d * WORKGROUP + lane] = stored(vec4(q[q0 + d], q[q1 + d], q[q2 + d], q[q3 + d]));
     }
     // Not of this lane's rows, so that drivers see that it is the same for all. Later rows
     // begin and end no earlier.

@@ -1,5 +1,5 @@
 import package::attention::grouped::{
-    FOURS, Four, Known, ROWS, Rows, SLAB, kept_of_slab, queries, weigh_stored, weights,
+    FOURS, Four, Known, ROWS, Rows, SLAB, kept_of_slab, query_at, stored, weigh_stored, weights,
 };
 import package::attention::io::{LEAST_SCORE, keys4_at, params};
 import package::config::WORKGROUP;
@@ -142,8 +142,8 @@ fn weigh_slab(
     for (var at = 0u; at < FOURS; at++) {
         let base = at * 4u * WORKGROUP + lane;
         let four = Four(
-            queries[base], queries[base + WORKGROUP],
-            queries[base + 2u * WORKGROUP], queries[base + 3u * WORKGROUP],
+            query_at(base), query_at(base + WORKGROUP),
+            query_at(base + 2u * WORKGROUP), query_at(base + 3u * WORKGROUP),
         );
         @if(handed) {
             let mine = Four(
@@ -261,7 +261,7 @@ fn weigh_slab(
     let place = to * WORKGROUP + lane;
     let here = select(SLAB, 0u, first > last);
     for (var i = 0u; i < here; i++) {
-        weights[place + i * WORKGROUP] = all[i];
+        weights[place + i * WORKGROUP] = stored(all[i]);
     }
     @if(masked || softcap) let hidden = true;
     @else let hidden = !seen;

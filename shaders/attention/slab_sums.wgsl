@@ -1,5 +1,5 @@
 import package::attention::grouped::{
-    Four, Part, ROWS, SLAB, VALUE_FOURS, add, kept, kept_of_slab, shares, weights,
+    Four, Part, ROWS, SLAB, VALUE_FOURS, add, kept, kept_of_slab, shares, weight_at,
 };
 import package::attention::io::values4_at;
 import package::config::WORKGROUP;
@@ -52,8 +52,8 @@ fn with_values(sum: vec4<f32>, w: vec4<f32>, v: Four) -> vec4<f32> {
 // What four keys weigh for four rows: a column for each row.
 @if(!handed) fn weights_from(at: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(
-        weights[at], weights[at + WORKGROUP], weights[at + 2u * WORKGROUP],
-        weights[at + 3u * WORKGROUP],
+        weight_at(at), weight_at(at + WORKGROUP), weight_at(at + 2u * WORKGROUP),
+        weight_at(at + 3u * WORKGROUP),
     ));
 }
 
@@ -109,8 +109,8 @@ fn sum_slab(part: Part, first: u32, count: u32, in_subgroup: u32) {
             // Each lane reads what the keys weigh for four rows, and hands it to all.
             @if(handed) let mine = j * WORKGROUP + in_subgroup;
             @if(handed) let w = Four(
-                weights[mine], weights[mine + WORKGROUP], weights[mine + 2u * WORKGROUP],
-                weights[mine + 3u * WORKGROUP],
+                weight_at(mine), weight_at(mine + WORKGROUP), weight_at(mine + 2u * WORKGROUP),
+                weight_at(mine + 3u * WORKGROUP),
             );
             @if(!handed) let w0 = weights_from(j * WORKGROUP + 0u);
             @if(handed) let w0 = transpose(mat4x4<f32>(

@@ -15,6 +15,18 @@ fn joined(even: vec4<u32>, odd: vec4<u32>) -> vec4<u64> {
     return vec4<u64>(even) | (vec4<u64>(odd) << vec4(32u));
 }
 
+// Four neighbouring numbers.
+fn four_numbers(x: vec2<u64>) -> vec4<f32> {
+    let even = bitcast<vec2<f32>>(vec2<u32>(x));
+    let odd = bitcast<vec2<f32>>(vec2<u32>(x >> vec2(32u)));
+    return vec4(even.x, odd.x, even.y, odd.y);
+}
+
+fn joined_four(x: vec4<f32>) -> vec2<u64> {
+    let words = bitcast<vec4<u32>>(x);
+    return vec2<u64>(words.xz) | (vec2<u64>(words.yw) << vec2(32u));
+}
+
 // The same of numbers.
 struct Numbers {
     even: vec4<f32>,

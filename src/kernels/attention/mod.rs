@@ -186,7 +186,7 @@ impl AttentionKernel {
             forced
                 || match variant.name {
                     // What SwiftShader compiles is dear.
-                    "lanes_32" | "handed_32" => {
+                    "lanes_32" | "handed_32" | "handed_pairs_32" => {
                         software && !few && !small && cx.caps.max_subgroup_size > 4
                     }
                     "lanes" => software && !few && !small,

@@ -21,6 +21,23 @@ const fn by_matrices(size: u32) -> Needs {
 
 /// Who computes the output for a query and head.
 pub const VARIANTS: &[Variant] = &[
+    // As the next one, by words of 64 bits.
+    Variant {
+        name: "handed_pairs_32",
+        shader: "attention/lanes",
+        consts: &[("WORKGROUP", ConstValue::U32(8)), ("KEYS", ConstValue::U32(64))],
+        features: &["wide", "slabs", "handed", "pairs"],
+        needs: Needs {
+            subgroups: true,
+            lanes: Some(8),
+            int64: true,
+            invocations: 8,
+            workgroup_bytes: 29440,
+            ..NEEDS
+        },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old"],
+    },
     // As the next one, with keys and weights that each of eight lanes reads for all.
     Variant {
         name: "handed_32",
