@@ -1,5 +1,6 @@
 import package::attention::io::{Row, params, scores_of, share_of, weights_of, y};
-@if(pairs) import package::common::pairs::{four_numbers, joined_four};
+import package::common::eight::Eight;
+@if(pairs) import package::common::pairs::{eight_numbers, four_numbers, joined_eight, joined_four};
 import package::config::{HEAD, KEYS, VALUE, WORKGROUP};
 
 // What the ways of a workgroup with many rows have in common.
@@ -9,11 +10,11 @@ const FOURS: u32 = HEAD / 4u;
 const VALUE_FOURS: u32 = VALUE / 4u;
 
 // Rows 4i to 4i + 3 in one vector: their queries, then what a key weighs.
-// With `pairs` as words of 64 bits.
-@if(pairs) alias Stored = vec2<u64>;
-@else alias Stored = vec4<f32>;
-var<workgroup> queries: array<Stored, HEAD * WORKGROUP>;
-var<workgroup> weights: array<Stored, KEYS * WORKGROUP>;
+@if(!pairs) var<workgroup> queries: array<vec4<f32>, HEAD * WORKGROUP>;
+@if(!pairs) var<workgroup> weights: array<vec4<f32>, KEYS * WORKGROUP>;
+// With `pairs` two elements of the head, or two keys, in words of 64 bits.
+@if(pairs) var<workgroup> queries: array<vec4<u64>, HEAD / 2u * WORKGROUP>;
+@if(pairs) var<workgroup> weights: array<vec4<u64>, KEYS / 2u * WORKGROUP>;
 // Keys whose scores are in registers at once, and what weights before a slab are
 // multiplied with from it on.
 @if(slabs) const SLAB: u32 = 32u;
@@ -47,19 +48,36 @@ struct Known {
     sums: vec4<f32>,
 }
 
-fn stored(x: vec4<f32>) -> Stored {
-    @if(pairs) return joined_four(x);
-    @else return x;
+// Elements `d` of the head and the next one, of a lane's rows: `d` is even.
+fn set_queries(lane: u32, d: u32, x: Eight) {
+    @if(pairs) {
+        queries[d / 2u * WORKGROUP + lane] = joined_eight(x);
+    }
+    @if(!pairs) {
+        queries[d * WORKGROUP + lane] = x.lo;
+        queries[(d + 1u) * WORKGROUP + lane] = x.hi;
+    }
 }
 
-fn query_at(at: u32) -> vec4<f32> {
-    @if(pairs) return four_numbers(queries[at]);
-    @else return queries[at];
+fn queries_at(lane: u32, d: u32) -> Eight {
+    @if(pairs) return eight_numbers(queries[d / 2u * WORKGROUP + lane]);
+    @if(!pairs) return Eight(queries[d * WORKGROUP + lane], queries[(d + 1u) * WORKGROUP + lane]);
 }
 
-fn weight_at(at: u32) -> vec4<f32> {
-    @if(pairs) return four_numbers(weights[at]);
-    @else return weights[at];
+// What keys `j` and the next one weigh for a lane's rows: `j` is even.
+fn set_weights(lane: u32, j: u32, x: Eight) {
+    @if(pairs) {
+        weights[j / 2u * WORKGROUP + lane] = joined_eight(x);
+    }
+    @if(!pairs) {
+        weights[j * WORKGROUP + lane] = x.lo;
+        weights[(j + 1u) * WORKGROUP + lane] = x.hi;
+    }
+}
+
+fn weights_at(lane: u32, j: u32) -> Eight {
+    @if(pairs) return eight_numbers(weights[j / 2u * WORKGROUP + lane]);
+    @if(!pairs) return Eight(weights[j * WORKGROUP + lane], weights[(j + 1u) * WORKGROUP + lane]);
 }
 
 // Makes weights of the stored products of four times `fours` keys, from key `key` on. A key
@@ -69,29 +87,29 @@ fn weigh_stored(
 ) {
     var peak = (*known).peak;
     for (var i = 0u; i < fours; i++) {
-        let at = (to + i * 4u) * WORKGROUP + lane;
+        let at = to + i * 4u;
         let j = key + i * 4u;
-        let s0 = own_scores(weight_at(at), rows, j);
-        let s1 = own_scores(weight_at(at + WORKGROUP), rows, j + 1u);
-        let s2 = own_scores(weight_at(at + 2u * WORKGROUP), rows, j + 2u);
-        let s3 = own_scores(weight_at(at + 3u * WORKGROUP), rows, j + 3u);
-        weights[at] = stored(s0);
-        weights[at + WORKGROUP] = stored(s1);
-        weights[at + 2u * WORKGROUP] = stored(s2);
-        weights[at + 3u * WORKGROUP] = stored(s3);
+        let near = weights_at(lane, at);
+        let far = weights_at(lane, at + 2u);
+        let s0 = own_scores(near.lo, rows, j);
+        let s1 = own_scores(near.hi, rows, j + 1u);
+        let s2 = own_scores(far.lo, rows, j + 2u);
+        let s3 = own_scores(far.hi, rows, j + 3u);
+        set_weights(lane, at, Eight(s0, s1));
+        set_weights(lane, at + 2u, Eight(s2, s3));
         peak = max(peak, max(max(s0, s1), max(s2, s3)));
     }
     var sums = (*known).sums * exp((*known).peak - peak);
     for (var i = 0u; i < fours; i++) {
-        let at = (to + i * 4u) * WORKGROUP + lane;
-        let w0 = weights_of(weight_at(at), peak);
-        let w1 = weights_of(weight_at(at + WORKGROUP), peak);
-        let w2 = weights_of(weight_at(at + 2u * WORKGROUP), peak);
-        let w3 = weights_of(weight_at(at + 3u * WORKGROUP), peak);
-        weights[at] = stored(w0);
-        weights[at + WORKGROUP] = stored(w1);
-        weights[at + 2u * WORKGROUP] = stored(w2);
-        weights[at + 3u * WORKGROUP] = stored(w3);
+        let at = to + i * 4u;
+        let near = weights_at(lane, at);
+        let far = weights_at(lane, at + 2u);
+        let w0 = weights_of(near.lo, peak);
+        let w1 = weights_of(near.hi, peak);
+        let w2 = weights_of(far.lo, peak);
+        let w3 = weights_of(far.hi, peak);
+        set_weights(lane, at, Eight(w0, w1));
+        set_weights(lane, at + 2u, Eight(w2, w3));
         sums += (w0 + w1) + (w2 + w3);
     }
     (*known).peak = peak;
@@ -123,11 +141,19 @@ fn add(part: Part, row: u32, column: u32, sums: vec4<f32>, keep: f32, share: f32
     let query = part.batch * params.queries + i / share_of();
     let to = (query * params.heads + part.group * share_of() + i % share_of()) * VALUE + column * 4u;
     var all = sums;
-    if part.resumed {
-        all = fma(vec4(keep), vec4(y[to], y[to + 1u], y[to + 2u], y[to + 3u]), sums);
+    @if(pairs) {
+        if part.resumed {
+            all = fma(vec4(keep), four_numbers(y[to / 4u]), sums);
+        }
+        y[to / 4u] = joined_four(all * share);
     }
-    y[to] = all.x * share;
-    y[to + 1u] = all.y * share;
-    y[to + 2u] = all.z * share;
-    y[to + 3u] = all.w * share;
+    @if(!pairs) {
+        if part.resumed {
+            all = fma(vec4(keep), vec4(y[to], y[to + 1u], y[to + 2u], y[to + 3u]), sums);
+        }
+        y[to] = all.x * share;
+        y[to + 1u] = all.y * share;
+        y[to + 2u] = all.z * share;
+        y[to + 3u] = all.w * share;
+    }
 }

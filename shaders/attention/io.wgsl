@@ -1,4 +1,6 @@
 import package::common::f16::{half_to_f32, words_to_half4};
+@if(pairs) import package::common::eight::Eight;
+@if(pairs) import package::common::pairs::eight_numbers;
 @if(pairs && !half) import package::common::pairs::four_numbers;
 import package::config::{HEAD, VALUE};
 
@@ -9,7 +11,8 @@ import package::config::{HEAD, VALUE};
 //
 // `wide`: keys and values are read by fours, of which HEAD and VALUE are multiples.
 //
-// `pairs`, with `wide`: by words of 64 bits (`common/pairs`).
+// `pairs`, with `wide`: words of 64 bits (`common/pairs`), queries and keys by eights, of
+// which HEAD is a multiple. Some drivers go through the lanes for each load, whatever its width.
 //
 // `split`: a part of the rows of the caches, of the elements of the mask and of
 // the sequences of `past` is bound. A query takes the keys that are there and
@@ -40,21 +43,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<f32>;
-@if(half && wide && pairs) @group(0) @binding(2) var<storage, read> k: array<u64>;
+@if(!pairs) @group(0) @binding(1) var<storage, read> q: array<f32>;
+@if(pairs) @group(0) @binding(1) var<storage, read> q: array<vec4<u64>>;
+@if(half && pairs) @group(0) @binding(2) var<storage, read> k: array<vec2<u64>>;
+@elif(pairs) @group(0) @binding(2) var<storage, read> k: array<vec4<u64>>;
 @elif(half && wide) @group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
 @elif(half) @group(0) @binding(2) var<storage, read> k: array<u32>;
-@elif(wide && pairs) @group(0) @binding(2) var<storage, read> k: array<vec2<u64>>;
 @elif(wide) @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @else @group(0) @binding(2) var<storage, read> k: array<f32>;
-@if(half && wide && pairs) @group(0) @binding(3) var<storage, read> v: array<u64>;
+@if(half && pairs) @group(0) @binding(3) var<storage, read> v: array<u64>;
+@elif(pairs) @group(0) @binding(3) var<storage, read> v: array<vec2<u64>>;
 @elif(half && wide) @group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
 @elif(half) @group(0) @binding(3) var<storage, read> v: array<u32>;
-@elif(wide && pairs) @group(0) @binding(3) var<storage, read> v: array<vec2<u64>>;
 @elif(wide) @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
 @else @group(0) @binding(3) var<storage, read> v: array<f32>;
 @group(0) @binding(4) var<storage, read> past: array<i32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@if(!pairs) @group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@if(pairs) @group(0) @binding(5) var<storage, read_write> y: array<vec2<u64>>;
 @if(masked) @group(0) @binding(6) var<storage, read> mask: array<f32>;
 // The maximum and the sum of each query and head, while more keys follow.
 @if(split) @group(0) @binding(7) var<storage, read_write> carried: array<f32>;
@@ -169,29 +174,34 @@ fn row_of(batch: u32, query: u32, head: u32) -> Row {
     carried[row * 2u + 1u] = sum;
 }
 
-@if(pairs && half) fn words_of(pair: u64) -> vec2<u32> {
-    return vec2<u32>(u32(pair), u32(pair >> 32u));
-}
-
 // Four elements of the keys and of the values, by number of fours.
-@if(wide && half) fn keys4_at(i: u32) -> vec4<f32> {
-    @if(pairs) return words_to_half4(words_of(k[i]));
-    @else return words_to_half4(k[i]);
-}
-
-@if(wide && half) fn values4_at(i: u32) -> vec4<f32> {
-    @if(pairs) return words_to_half4(words_of(v[i]));
-    @else return words_to_half4(v[i]);
-}
-
-@if(wide && !half) fn keys4_at(i: u32) -> vec4<f32> {
-    @if(pairs) return four_numbers(k[i]);
+@if(wide && !pairs) fn keys4_at(i: u32) -> vec4<f32> {
+    @if(half) return words_to_half4(k[i]);
     @else return k[i];
 }
 
-@if(wide && !half) fn values4_at(i: u32) -> vec4<f32> {
-    @if(pairs) return four_numbers(v[i]);
+@if(wide) fn values4_at(i: u32) -> vec4<f32> {
+    @if(half && pairs) return words_to_half4(words_of(v[i]));
+    @elif(half) return words_to_half4(v[i]);
+    @elif(pairs) return four_numbers(v[i]);
     @else return v[i];
+}
+
+// Eight elements of the queries and of the keys, by number of eights.
+@if(pairs) fn queries8_at(i: u32) -> Eight {
+    return eight_numbers(q[i]);
+}
+
+@if(pairs) fn keys8_at(i: u32) -> Eight {
+    @if(!half) return eight_numbers(k[i]);
+    @if(half) {
+        let words = k[i];
+        return Eight(words_to_half4(words_of(words.x)), words_to_half4(words_of(words.y)));
+    }
+}
+
+@if(pairs && half) fn words_of(pair: u64) -> vec2<u32> {
+    return vec2<u32>(u32(pair), u32(pair >> 32u));
 }
 
 // What the weighted sum of values is multiplied with at the end. A query that sees

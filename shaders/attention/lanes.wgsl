@@ -1,10 +1,13 @@
+import package::common::eight::Eight;
 import package::attention::grouped::{
-    Known, Part, ROWS, Rows, VALUE_FOURS, add, kept, queries, shares, stored, weigh_stored,
+    Known, Part, ROWS, Rows, VALUE_FOURS, add, kept, set_queries, shares, weigh_stored,
 };
 @if(slabs) import package::attention::grouped::SLAB;
 import package::attention::io::{
-    LEAST_SCORE, final_share, grouped_row, number_of, params, q, share_of,
+    LEAST_SCORE, final_share, grouped_row, number_of, params, share_of,
 };
+@if(!pairs) import package::attention::io::q;
+@if(pairs) import package::attention::io::queries8_at;
 @if(!slabs) import package::attention::pairs::{score, sum};
 @if(slabs) import package::attention::slab_scores::weigh_slab;
 @if(slabs) import package::attention::slab_sums::sum_slab;
@@ -51,8 +54,26 @@ fn main(
     let q1 = number_of(r1) * HEAD;
     let q2 = number_of(r2) * HEAD;
     let q3 = number_of(r3) * HEAD;
-    for (var d = 0u; d < HEAD; d++) {
-        queries[d * WORKGROUP + lane] = stored(vec4(q[q0 + d], q[q1 + d], q[q2 + d], q[q3 + d]));
+    @if(!pairs) {
+        for (var d = 0u; d < HEAD; d += 2u) {
+            let one = vec4(q[q0 + d], q[q1 + d], q[q2 + d], q[q3 + d]);
+            let e = d + 1u;
+            set_queries(lane, d, Eight(one, vec4(q[q0 + e], q[q1 + e], q[q2 + e], q[q3 + e])));
+        }
+    }
+    @if(pairs) {
+        for (var d = 0u; d < HEAD; d += 8u) {
+            let a = queries8_at((q0 + d) / 8u);
+            let b = queries8_at((q1 + d) / 8u);
+            let c = queries8_at((q2 + d) / 8u);
+            let e = queries8_at((q3 + d) / 8u);
+            let near = transpose(mat4x4<f32>(a.lo, b.lo, c.lo, e.lo));
+            let far = transpose(mat4x4<f32>(a.hi, b.hi, c.hi, e.hi));
+            set_queries(lane, d, Eight(near[0], near[1]));
+            set_queries(lane, d + 2u, Eight(near[2], near[3]));
+            set_queries(lane, d + 4u, Eight(far[0], far[1]));
+            set_queries(lane, d + 6u, Eight(far[2], far[3]));
+        }
     }
     // Not of this lane's rows, so that drivers see that it is the same for all. Later rows
     // begin and end no earlier.

@@ -1,5 +1,5 @@
 import package::attention::grouped::{
-    FOURS, Part, VALUE_FOURS, add, done, kept, query_at, shares, stored, weight_at, weights,
+    FOURS, Part, VALUE_FOURS, add, done, kept, queries, shares, weights,
 };
 import package::attention::io::{keys4_at, values4_at};
 import package::config::WORKGROUP;
@@ -42,7 +42,7 @@ fn with_four(scores: Scores, keys: Keys, lane: u32, at: u32) -> Scores {
     let k6 = keys4_at(keys.k6 + at);
     let k7 = keys4_at(keys.k7 + at);
     let base = at * 4u * WORKGROUP + lane;
-    let a = query_at(base);
+    let a = queries[base];
     s.s0 = fma(a, vec4(k0.x), s.s0);
     s.s1 = fma(a, vec4(k1.x), s.s1);
     s.s2 = fma(a, vec4(k2.x), s.s2);
@@ -51,7 +51,7 @@ fn with_four(scores: Scores, keys: Keys, lane: u32, at: u32) -> Scores {
     s.s5 = fma(a, vec4(k5.x), s.s5);
     s.s6 = fma(a, vec4(k6.x), s.s6);
     s.s7 = fma(a, vec4(k7.x), s.s7);
-    let b = query_at(base + WORKGROUP);
+    let b = queries[base + WORKGROUP];
     s.s0 = fma(b, vec4(k0.y), s.s0);
     s.s1 = fma(b, vec4(k1.y), s.s1);
     s.s2 = fma(b, vec4(k2.y), s.s2);
@@ -60,7 +60,7 @@ fn with_four(scores: Scores, keys: Keys, lane: u32, at: u32) -> Scores {
     s.s5 = fma(b, vec4(k5.y), s.s5);
     s.s6 = fma(b, vec4(k6.y), s.s6);
     s.s7 = fma(b, vec4(k7.y), s.s7);
-    let c = query_at(base + 2u * WORKGROUP);
+    let c = queries[base + 2u * WORKGROUP];
     s.s0 = fma(c, vec4(k0.z), s.s0);
     s.s1 = fma(c, vec4(k1.z), s.s1);
     s.s2 = fma(c, vec4(k2.z), s.s2);
@@ -69,7 +69,7 @@ fn with_four(scores: Scores, keys: Keys, lane: u32, at: u32) -> Scores {
     s.s5 = fma(c, vec4(k5.z), s.s5);
     s.s6 = fma(c, vec4(k6.z), s.s6);
     s.s7 = fma(c, vec4(k7.z), s.s7);
-    let d = query_at(base + 3u * WORKGROUP);
+    let d = queries[base + 3u * WORKGROUP];
     s.s0 = fma(d, vec4(k0.w), s.s0);
     s.s1 = fma(d, vec4(k1.w), s.s1);
     s.s2 = fma(d, vec4(k2.w), s.s2);
@@ -103,14 +103,14 @@ fn score(lane: u32, to: u32, first: u32, last: u32) {
         s = with_four(s, keys, lane, FOURS - 1u);
     }
     let place = to * WORKGROUP + lane;
-    weights[place] = stored(s.s0);
-    weights[place + WORKGROUP] = stored(s.s1);
-    weights[place + 2u * WORKGROUP] = stored(s.s2);
-    weights[place + 3u * WORKGROUP] = stored(s.s3);
-    weights[place + 4u * WORKGROUP] = stored(s.s4);
-    weights[place + 5u * WORKGROUP] = stored(s.s5);
-    weights[place + 6u * WORKGROUP] = stored(s.s6);
-    weights[place + 7u * WORKGROUP] = stored(s.s7);
+    weights[place] = s.s0;
+    weights[place + WORKGROUP] = s.s1;
+    weights[place + 2u * WORKGROUP] = s.s2;
+    weights[place + 3u * WORKGROUP] = s.s3;
+    weights[place + 4u * WORKGROUP] = s.s4;
+    weights[place + 5u * WORKGROUP] = s.s5;
+    weights[place + 6u * WORKGROUP] = s.s6;
+    weights[place + 7u * WORKGROUP] = s.s7;
 }
 
 // Sums for eight rows: of four elements, and of four more.
@@ -144,8 +144,8 @@ fn columns_of(part: Part) -> vec2<u32> {
 fn with_key(sums: Sums, columns: vec2<u32>, row: u32, j: u32, pair: u32) -> Sums {
     var s = sums;
     let at = row * VALUE_FOURS;
-    let w = weight_at(j * WORKGROUP + pair);
-    let z = weight_at(j * WORKGROUP + pair + 1u);
+    let w = weights[j * WORKGROUP + pair];
+    let z = weights[j * WORKGROUP + pair + 1u];
     let a = values4_at(at + columns.x);
     s.a0 = fma(vec4(w.x), a, s.a0);
     s.a1 = fma(vec4(w.y), a, s.a1);

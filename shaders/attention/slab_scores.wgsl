@@ -1,7 +1,10 @@
 import package::attention::grouped::{
-    FOURS, Four, Known, ROWS, Rows, SLAB, kept_of_slab, query_at, stored, weigh_stored, weights,
+    FOURS, Four, Known, ROWS, Rows, SLAB, kept_of_slab, queries_at, set_weights, weigh_stored,
 };
-import package::attention::io::{LEAST_SCORE, keys4_at, params};
+@if(!pairs) import package::attention::io::keys4_at;
+@if(pairs) import package::attention::io::keys8_at;
+import package::attention::io::{LEAST_SCORE, params};
+import package::common::eight::Eight;
 import package::config::WORKGROUP;
 
 // Products of the workgroup's rows with 32 keys and what these weigh, as a product of
@@ -92,6 +95,44 @@ fn with_key(score: vec4<f32>, rows: Four, k: vec4<f32>) -> vec4<f32> {
     return fma(rows.d, vec4(k.w), fma(rows.c, vec4(k.z), first));
 }
 
+// Four elements of each of 32 keys, of which lanes have four keys each.
+@if(handed) fn with_keys(before: Scores, four: Four, mine: Four) -> Scores {
+    var s = before;
+    s.s0 = with_key(s.s0, four, subgroupBroadcast(mine.a, 0u));
+    s.s1 = with_key(s.s1, four, subgroupBroadcast(mine.a, 1u));
+    s.s2 = with_key(s.s2, four, subgroupBroadcast(mine.a, 2u));
+    s.s3 = with_key(s.s3, four, subgroupBroadcast(mine.a, 3u));
+    s.s4 = with_key(s.s4, four, subgroupBroadcast(mine.a, 4u));
+    s.s5 = with_key(s.s5, four, subgroupBroadcast(mine.a, 5u));
+    s.s6 = with_key(s.s6, four, subgroupBroadcast(mine.a, 6u));
+    s.s7 = with_key(s.s7, four, subgroupBroadcast(mine.a, 7u));
+    s.s8 = with_key(s.s8, four, subgroupBroadcast(mine.b, 0u));
+    s.s9 = with_key(s.s9, four, subgroupBroadcast(mine.b, 1u));
+    s.s10 = with_key(s.s10, four, subgroupBroadcast(mine.b, 2u));
+    s.s11 = with_key(s.s11, four, subgroupBroadcast(mine.b, 3u));
+    s.s12 = with_key(s.s12, four, subgroupBroadcast(mine.b, 4u));
+    s.s13 = with_key(s.s13, four, subgroupBroadcast(mine.b, 5u));
+    s.s14 = with_key(s.s14, four, subgroupBroadcast(mine.b, 6u));
+    s.s15 = with_key(s.s15, four, subgroupBroadcast(mine.b, 7u));
+    s.s16 = with_key(s.s16, four, subgroupBroadcast(mine.c, 0u));
+    s.s17 = with_key(s.s17, four, subgroupBroadcast(mine.c, 1u));
+    s.s18 = with_key(s.s18, four, subgroupBroadcast(mine.c, 2u));
+    s.s19 = with_key(s.s19, four, subgroupBroadcast(mine.c, 3u));
+    s.s20 = with_key(s.s20, four, subgroupBroadcast(mine.c, 4u));
+    s.s21 = with_key(s.s21, four, subgroupBroadcast(mine.c, 5u));
+    s.s22 = with_key(s.s22, four, subgroupBroadcast(mine.c, 6u));
+    s.s23 = with_key(s.s23, four, subgroupBroadcast(mine.c, 7u));
+    s.s24 = with_key(s.s24, four, subgroupBroadcast(mine.d, 0u));
+    s.s25 = with_key(s.s25, four, subgroupBroadcast(mine.d, 1u));
+    s.s26 = with_key(s.s26, four, subgroupBroadcast(mine.d, 2u));
+    s.s27 = with_key(s.s27, four, subgroupBroadcast(mine.d, 3u));
+    s.s28 = with_key(s.s28, four, subgroupBroadcast(mine.d, 4u));
+    s.s29 = with_key(s.s29, four, subgroupBroadcast(mine.d, 5u));
+    s.s30 = with_key(s.s30, four, subgroupBroadcast(mine.d, 6u));
+    s.s31 = with_key(s.s31, four, subgroupBroadcast(mine.d, 7u));
+    return s;
+}
+
 // What 32 keys weigh for a lane's rows, from row `first` of the cache on, where `last` is
 // the last one there is, and from key `key` on. Where all rows see all of them, scores stay
 // in registers until they are weights: drivers that run on a CPU store for one lane after
@@ -140,47 +181,24 @@ fn weigh_slab(
     @if(!handed) keys.k31 = min(first + 31u, last) * FOURS;
     var s = Scores();
     for (var at = 0u; at < FOURS; at++) {
-        let base = at * 4u * WORKGROUP + lane;
-        let four = Four(
-            query_at(base), query_at(base + WORKGROUP),
-            query_at(base + 2u * WORKGROUP), query_at(base + 3u * WORKGROUP),
-        );
-        @if(handed) {
-            let mine = Four(
+        let near = queries_at(lane, at * 4u);
+        let far = queries_at(lane, at * 4u + 2u);
+        let four = Four(near.lo, near.hi, far.lo, far.hi);
+        @if(handed && !pairs) {
+            s = with_keys(s, four, Four(
                 keys4_at(own.a + at), keys4_at(own.b + at), keys4_at(own.c + at), keys4_at(own.d + at),
-            );
-            s.s0 = with_key(s.s0, four, subgroupBroadcast(mine.a, 0u));
-            s.s1 = with_key(s.s1, four, subgroupBroadcast(mine.a, 1u));
-            s.s2 = with_key(s.s2, four, subgroupBroadcast(mine.a, 2u));
-            s.s3 = with_key(s.s3, four, subgroupBroadcast(mine.a, 3u));
-            s.s4 = with_key(s.s4, four, subgroupBroadcast(mine.a, 4u));
-            s.s5 = with_key(s.s5, four, subgroupBroadcast(mine.a, 5u));
-            s.s6 = with_key(s.s6, four, subgroupBroadcast(mine.a, 6u));
-            s.s7 = with_key(s.s7, four, subgroupBroadcast(mine.a, 7u));
-            s.s8 = with_key(s.s8, four, subgroupBroadcast(mine.b, 0u));
-            s.s9 = with_key(s.s9, four, subgroupBroadcast(mine.b, 1u));
-            s.s10 = with_key(s.s10, four, subgroupBroadcast(mine.b, 2u));
-            s.s11 = with_key(s.s11, four, subgroupBroadcast(mine.b, 3u));
-            s.s12 = with_key(s.s12, four, subgroupBroadcast(mine.b, 4u));
-            s.s13 = with_key(s.s13, four, subgroupBroadcast(mine.b, 5u));
-            s.s14 = with_key(s.s14, four, subgroupBroadcast(mine.b, 6u));
-            s.s15 = with_key(s.s15, four, subgroupBroadcast(mine.b, 7u));
-            s.s16 = with_key(s.s16, four, subgroupBroadcast(mine.c, 0u));
-            s.s17 = with_key(s.s17, four, subgroupBroadcast(mine.c, 1u));
-            s.s18 = with_key(s.s18, four, subgroupBroadcast(mine.c, 2u));
-            s.s19 = with_key(s.s19, four, subgroupBroadcast(mine.c, 3u));
-            s.s20 = with_key(s.s20, four, subgroupBroadcast(mine.c, 4u));
-            s.s21 = with_key(s.s21, four, subgroupBroadcast(mine.c, 5u));
-            s.s22 = with_key(s.s22, four, subgroupBroadcast(mine.c, 6u));
-            s.s23 = with_key(s.s23, four, subgroupBroadcast(mine.c, 7u));
-            s.s24 = with_key(s.s24, four, subgroupBroadcast(mine.d, 0u));
-            s.s25 = with_key(s.s25, four, subgroupBroadcast(mine.d, 1u));
-            s.s26 = with_key(s.s26, four, subgroupBroadcast(mine.d, 2u));
-            s.s27 = with_key(s.s27, four, subgroupBroadcast(mine.d, 3u));
-            s.s28 = with_key(s.s28, four, subgroupBroadcast(mine.d, 4u));
-            s.s29 = with_key(s.s29, four, subgroupBroadcast(mine.d, 5u));
-            s.s30 = with_key(s.s30, four, subgroupBroadcast(mine.d, 6u));
-            s.s31 = with_key(s.s31, four, subgroupBroadcast(mine.d, 7u));
+            ));
+        }
+        @if(pairs) {
+            let a = keys8_at((own.a + at) / 2u);
+            let b = keys8_at((own.b + at) / 2u);
+            let c = keys8_at((own.c + at) / 2u);
+            let d = keys8_at((own.d + at) / 2u);
+            s = with_keys(s, four, Four(a.lo, b.lo, c.lo, d.lo));
+            at++;
+            let near = queries_at(lane, at * 4u);
+            let far = queries_at(lane, at * 4u + 2u);
+            s = with_keys(s, Four(near.lo, near.hi, far.lo, far.hi), Four(a.hi, b.hi, c.hi, d.hi));
         }
         @if(!handed) {
             s.s0 = with_key(s.s0, four, keys4_at(keys.k0 + at));
@@ -258,10 +276,9 @@ fn weigh_slab(
     all[29] = s.s29;
     all[30] = s.s30;
     all[31] = s.s31;
-    let place = to * WORKGROUP + lane;
     let here = select(SLAB, 0u, first > last);
-    for (var i = 0u; i < here; i++) {
-        weights[place + i * WORKGROUP] = stored(all[i]);
+    for (var i = 0u; i < here; i += 2u) {
+        set_weights(lane, to + i, Eight(all[i], all[i + 1u]));
     }
     @if(masked || softcap) let hidden = true;
     @else let hidden = !seen;

@@ -1,3 +1,5 @@
+import package::common::eight::Eight;
+
 // Eight neighbouring words, read and written as four of 64 bits: a device that
 // goes to memory for each invocation by itself goes half as often.
 
@@ -25,6 +27,15 @@ fn four_numbers(x: vec2<u64>) -> vec4<f32> {
 fn joined_four(x: vec4<f32>) -> vec2<u64> {
     let words = bitcast<vec4<u32>>(x);
     return vec2<u64>(words.xz) | (vec2<u64>(words.yw) << vec2(32u));
+}
+
+// Eight neighbouring numbers.
+fn eight_numbers(x: vec4<u64>) -> Eight {
+    return Eight(four_numbers(x.xy), four_numbers(x.zw));
+}
+
+fn joined_eight(x: Eight) -> vec4<u64> {
+    return vec4<u64>(joined_four(x.lo), joined_four(x.hi));
 }
 
 // The same of numbers.

@@ -43,7 +43,9 @@ pub(super) fn fits(cx: &GpuCx<'_>, sizes: &Heads, variant: &Variant) -> Result<b
     let lanes = is_lanes(variant);
     let most = if lanes { LANES_HEAD } else { PIECES_HEAD };
     let room = lanes || partial_bytes(cx, sizes, variant)? <= cx.caps.max_binding();
-    let whole = sizes.head.is_multiple_of(4) && sizes.value.is_multiple_of(4);
+    // By words of 64 bits keys are read by eights.
+    let by = if variant.features.contains(&"pairs") { 8 } else { 4 };
+    let whole = sizes.head.is_multiple_of(by) && sizes.value.is_multiple_of(4);
     Ok(whole && sizes.head <= most && room)
 }
 
@@ -120,7 +122,7 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let rich = Attention { window: Some(4), softcap: Some(30.0), ..Attention::default() };
     let mut requests = Vec::new();
     for (op, mask) in [(plain, false), (rich, true), (Attention::default(), false)] {
-        for sizes in [(64, 64), (20, 8), (128, 128)] {
+        for sizes in [(64, 64), (24, 8), (128, 128)] {
             for half in [false, true] {
                 requests.push(request(variant, &op, [half, mask, false, mask], sizes));
                 if !is_lanes(variant) {
