@@ -35,6 +35,11 @@ use wginfer::{Backend, DType, Tensor};
 const F32_LOGITS: f64 = 1e-3;
 /// The same with an f16 cache or f16 arithmetic.
 const F16_LOGITS: f64 = 1e-2;
+/// The same with rows of products rounded to eight bits. The largest of 32 normal numbers
+/// is about 2.1 deviations, so a step is 2.1 / 127 of one and its rounding 0.48 % (a step
+/// over the root of 12); four products after one another in 30 blocks, as if none of it
+/// were lost in sums: 0.48 % times the root of 120.
+const INT8_LOGITS: f64 = 5.3e-2;
 /// Arg-max must agree where the best two logits are further apart.
 const MARGIN: f64 = 0.05;
 /// Relative difference of perplexity in the f32 path.
@@ -52,6 +57,9 @@ const FORCED: &[(&[(&str, &str)], f64)] = &[
     (&[("matmul", "matvec_workgroup")], F32_LOGITS),
     (&[("matmul", "tiled_64_f16")], F16_LOGITS),
     (&[("matmul", "coop_8")], F16_LOGITS),
+    (&[("matmul", "tiled_128")], F32_LOGITS),
+    (&[("matmul", "coop_wide_8"), ("attention", "coop_8")], F16_LOGITS),
+    (&[("matmul", "int8_32")], INT8_LOGITS),
 ];
 
 fn main() {

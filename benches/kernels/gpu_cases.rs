@@ -83,6 +83,7 @@ fn edition(sizes: &Edition) -> Vec<Bench> {
         if dtype.is_quantised() {
             let mut rounded = whole().eights();
             rounded.name = rounded.name.replacen("gpu/", "gpu/int8_", 1);
+            rounded.policy.force.insert("matmul".into(), "int8_64".into());
             benches.push(rounded);
         }
     }

@@ -301,6 +301,7 @@ fn main(
         workgroupBarrier();
     }
     found[index] = sum;
+    coopStoreT(o0, &scores[quarter * ONE], SIZE);
     workgroupBarrier();
     if index < ROWS {
         for (var i = mine + ROWS; i < THREADS; i += ROWS) {
@@ -308,7 +309,6 @@ fn main(
         }
         kept[mine] = final_share(peak, sum, row.head);
     }
-    coopStoreT(o0, &scores[quarter * ONE], SIZE);
     workgroupBarrier();
     write(batch, group, first, last, 0u, index);
     workgroupBarrier();

@@ -13,7 +13,6 @@ enable wgpu_cooperative_matrix;
 // tile of 4 SIZE rows and columns; each computes a quarter, as 2 by 2 matrices.
 
 var<workgroup> tile_c: array<f32, SIDE * SIDE>;
-@if(experts) var<workgroup> has_work: u32;
 
 @compute @workgroup_size(4 * LANES)
 fn main(
@@ -28,11 +27,12 @@ fn main(
     }
     let tile = tile_of(number, SIDE, WIDTH);
     @if(experts) {
-        // Cooperative matrices need to be told that all invocations agree.
+        // Cooperative matrices need to be told that all invocations agree. In the tile's
+        // memory, as what lies behind a word of its own is not aligned for them.
         if index == 0u {
-            has_work = u32(tile.here);
+            tile_c[0] = f32(tile.here);
         }
-        if workgroupUniformLoad(&has_work) == 0u {
+        if workgroupUniformLoad(&tile_c[0]) == 0.0 {
             return;
         }
     }

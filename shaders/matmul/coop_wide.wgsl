@@ -17,7 +17,6 @@ const STRIP: u32 = SIZE * ACROSS;
 
 // One row of matrices of each subgroup.
 var<workgroup> tile_c: array<f32, 4u * STRIP>;
-@if(experts) var<workgroup> has_work: u32;
 
 // Writes the rows of C that are in `tile_c`, from row `down` of each quarter on.
 fn write(tile: Tile, down: u32, index: u32) {
@@ -52,11 +51,12 @@ fn main(
     }
     let tile = tile_of(number, SIDE, WIDTH);
     @if(experts) {
-        // Cooperative matrices need to be told that all invocations agree.
+        // Cooperative matrices need to be told that all invocations agree. In the tile's
+        // memory, as what lies behind a word of its own is not aligned for them.
         if index == 0u {
-            has_work = u32(tile.here);
+            tile_c[0] = f32(tile.here);
         }
-        if workgroupUniformLoad(&has_work) == 0u {
+        if workgroupUniformLoad(&tile_c[0]) == 0.0 {
             return;
         }
     }

@@ -35,7 +35,7 @@ var<workgroup> quants_b: array<u32, COLUMNS * LINE>;
 var<workgroup> scales_a: array<vec3<f32>, ROWS>;
 var<workgroup> scales_b: array<vec4<f32>, COLUMNS>;
 
-// The words of 32 elements of A from `k` on, a row and three words at a time.
+// The 32 elements from `k` on of the tile's rows.
 fn load_a(row: u32, k: u32, index: u32) {
     for (var i = index; i < ROWS * 8u; i += THREADS) {
         let line = i >> 3u;

@@ -214,6 +214,17 @@ impl DeviceCaps {
         self.software
     }
 
+    /// Invocations of a subgroup that workgroups with cooperative matrices are laid out for:
+    /// the most there can be, 32 where the device does not say. Metal's groups have 32 where
+    /// it has such matrices, though `wgpu` reports up to 64.
+    pub(crate) fn coop_lanes(&self) -> u32 {
+        match self.max_subgroup_size {
+            0 => 32,
+            size if self.backend == wgpu::Backend::Metal => size.min(32),
+            size => size,
+        }
+    }
+
     /// The configuration with these element types and sizes, if the device has it.
     pub fn coop_shape(
         &self,

@@ -144,9 +144,14 @@ pub struct Gpu {
     /// Pipelines that the stored cache knows of.
     pub(crate) kept_pipelines: Mutex<u64>,
     beside: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    /// The same for this device and those that are opened in its place.
+    lasting: Lasting,
     /// The submission a pending future waits for; a hint for [`Gpu::block_on`].
     pub(crate) awaited: Mutex<Option<wgpu::SubmissionIndex>>,
 }
+
+/// Values by their types, shared by a device and those that are opened in its place.
+type Lasting = Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>;
 
 /// An open device without books.
 #[derive(Debug, Clone)]
@@ -166,6 +171,14 @@ impl Gpu {
     /// `Limit` when `options.limits` asks for more than the adapter has,
     /// `Device` when the driver refuses.
     pub async fn open(adapter: &Adapter, options: DeviceOptions) -> Result<Arc<Gpu>> {
+        Gpu::open_with(adapter, options, Lasting::default()).await
+    }
+
+    async fn open_with(
+        adapter: &Adapter,
+        options: DeviceOptions,
+        lasting: Lasting,
+    ) -> Result<Arc<Gpu>> {
         let info = adapter.info.clone();
         let doing = format!("opening {}", info.title());
         let wanted = FEATURES.iter().fold(wgpu::Features::empty(), |all, one| all | one.all());
@@ -197,7 +210,8 @@ impl Gpu {
         let caps = DeviceCaps::new(&info, features, limits, options.max_binding);
         let raw = Raw { device, queue, info, caps, faults };
         let exact_unpack = super::halves::unpacks_exactly(&raw, &options).await;
-        let gpu = Gpu::over(raw, options, exact_unpack);
+        let mut gpu = Gpu::over(raw, options, exact_unpack);
+        gpu.lasting = lasting;
         gpu.check(doing)?;
         Ok(Arc::new(gpu))
     }
@@ -215,6 +229,7 @@ impl Gpu {
             kept: Mutex::default(),
             kept_pipelines: Mutex::default(),
             beside: Mutex::default(),
+            lasting: Lasting::default(),
             programs: Mutex::default(),
             linked: Mutex::default(),
             device,
@@ -274,7 +289,9 @@ impl Gpu {
             .find(same)
             .or_else(|| all.iter().find(same));
         match found {
-            Some(adapter) => Gpu::open(adapter, self.options.clone()).await,
+            Some(adapter) => {
+                Gpu::open_with(adapter, self.options.clone(), self.lasting.clone()).await
+            }
             None => Err(Error::NoAdapter {
                 what: format!("{} is gone", self.info.title()),
                 available: all.iter().map(|a| a.info.title()).collect(),
@@ -295,8 +312,20 @@ impl Gpu {
     /// What another room keeps beside this device, made at the first call. One value
     /// of each type.
     pub(crate) fn beside<T: Any + Send + Sync>(&self, make: &dyn Fn() -> T) -> Arc<T> {
-        let mut beside = lock(&self.beside);
-        let kept = beside.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make()));
+        Gpu::kept_in(&self.beside, make)
+    }
+
+    /// As `beside`, but what is there stays when the device is lost and opened again.
+    pub(crate) fn lasting<T: Any + Send + Sync>(&self, make: &dyn Fn() -> T) -> Arc<T> {
+        Gpu::kept_in(&self.lasting, make)
+    }
+
+    fn kept_in<T: Any + Send + Sync>(
+        place: &Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+        make: &dyn Fn() -> T,
+    ) -> Arc<T> {
+        let mut place = lock(place);
+        let kept = place.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make()));
         // The key is the type.
         kept.clone().downcast().unwrap_or_else(|_| Arc::new(make()))
     }

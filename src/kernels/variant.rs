@@ -25,6 +25,17 @@ pub struct Variant {
     pub executed_on: &'static [&'static str],
 }
 
+impl Variant {
+    /// A constant, which is a whole number; `None` if it has none of that name.
+    pub(crate) fn constant(&self, name: &str) -> Option<u32> {
+        let found = self.consts.iter().find(|(own, _)| *own == name);
+        found.and_then(|(_, value)| match value {
+            ConstValue::U32(number) => Some(*number),
+            _ => None,
+        })
+    }
+}
+
 /// What a variant needs of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Needs {
@@ -135,7 +146,9 @@ pub struct Policy {
     /// Allow variants that round operands or results of inner products to f16.
     pub allow_f16: bool,
     /// Allow products of quantised weights whose other operand is rounded to whole
-    /// numbers of eight bits, 32 with one scale.
+    /// numbers of eight bits, 32 with one scale. What that gains depends on how a device
+    /// multiplies them; it was measured on none. Cooperative matrices come first where
+    /// `allow_f16` has them.
     pub allow_int8: bool,
     /// Use variants that have not given right answers on the adapter, and none of
     /// what was measured there: for those who judge kernels themselves. Variants

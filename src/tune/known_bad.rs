@@ -2,9 +2,11 @@
 //! most of what is wrong; here is what a probe cannot risk, or finds only sometimes.
 
 use crate::error::{Error, Result};
-use crate::gpu::AdapterInfo;
+use crate::gpu::errors::lock;
+use crate::gpu::{AdapterInfo, Gpu};
 use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 const LIST: &str = include_str!("known_bad.json");
 
@@ -51,6 +53,23 @@ pub fn known_bad() -> Result<Vec<KnownBad>> {
 }
 
 impl KnownBad {
+    /// Whether all patterns can be read.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the first that cannot.
+    pub(super) fn check(&self) -> Result<()> {
+        let named =
+            [("adapter", &self.adapter), ("driver", &self.driver), ("versions", &self.versions)];
+        let variants = self.variants.iter().map(|pattern| ("variants", pattern));
+        for (name, pattern) in named.into_iter().chain(variants) {
+            let unread = |_| {
+                Error::input(format!("the pattern of {name}"), "a pattern with * and ?", pattern)
+            };
+            Pattern::new(pattern).map_err(unread)?;
+        }
+        Ok(())
+    }
+
     /// Whether an adapter with its driver is among those meant.
     pub fn concerns(&self, info: &AdapterInfo) -> bool {
         fits(&self.adapter, &info.name)
@@ -61,6 +80,21 @@ impl KnownBad {
     /// Whether a variant is.
     pub fn bars(&self, variant: &str) -> bool {
         self.variants.iter().any(|pattern| fits(pattern, variant))
+    }
+}
+
+/// Rows of an application, for a device and those that are opened in its place.
+#[derive(Debug, Default)]
+pub(super) struct Added(Mutex<Vec<KnownBad>>);
+
+impl Added {
+    /// Those of a device.
+    pub(super) fn to(gpu: &Gpu) -> Arc<Added> {
+        gpu.lasting(&Added::default)
+    }
+
+    pub(super) fn rows(&self) -> MutexGuard<'_, Vec<KnownBad>> {
+        lock(&self.0)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is known of one adapter under one version of its driver.
 
-use super::known_bad::{KnownBad, known_bad};
+use super::known_bad::{Added, KnownBad, known_bad};
 use super::spot::Spot;
 use crate::gpu::errors::lock;
 use crate::gpu::{AdapterInfo, Gpu, library_fingerprint};
@@ -107,7 +107,9 @@ pub(crate) struct Ledger {
     key: String,
     store: Option<Arc<dyn Store>>,
     adapter: String,
-    barred: Mutex<Vec<KnownBad>>,
+    barred: Vec<KnownBad>,
+    /// What an application added to them.
+    added: Arc<Added>,
     findings: Mutex<(Findings, Fresh)>,
     /// What this process uses though it could not be tried.
     untried: Mutex<BTreeSet<String>>,
@@ -117,7 +119,10 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// The ledger of a device.
     pub(crate) fn of(gpu: &Gpu) -> Arc<Ledger> {
-        gpu.beside(&|| Ledger::open(gpu.info(), gpu.store().cloned()))
+        gpu.beside(&|| {
+            let ledger = Ledger::open(gpu.info(), gpu.store().cloned());
+            Ledger { added: Added::to(gpu), ..ledger }
+        })
     }
 
     /// The ledger of an adapter, with what the store has.
@@ -146,7 +151,8 @@ impl Ledger {
             key,
             store,
             adapter,
-            barred: Mutex::new(barred),
+            barred,
+            added: Arc::default(),
             findings: Mutex::new((findings, None)),
             untried: Mutex::default(),
             spots: Mutex::default(),
@@ -203,14 +209,9 @@ impl Ledger {
 
     /// Why a variant is never used with this driver.
     pub(super) fn barred(&self, variant: &str) -> Option<String> {
-        let rows = lock(&self.barred);
-        let row = rows.iter().find(|row| row.bars(variant))?;
+        let added = self.added.rows();
+        let row = self.barred.iter().chain(&*added).find(|row| row.bars(variant))?;
         Some(format!("{} ({})", row.reason, row.source))
-    }
-
-    /// Bars what rows concern from now on.
-    pub(super) fn bar(&self, rows: impl Iterator<Item = KnownBad>) {
-        lock(&self.barred).extend(rows);
     }
 
     /// Why a variant was not used: what was found, or is known.

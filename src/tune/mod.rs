@@ -67,10 +67,17 @@ pub fn known(gpu: &Gpu) -> Findings {
 /// Adds rows to the list of variants that are known to be bad ([`known_bad`]): what
 /// concerns the device's adapter and driver is not used in plans made from now on, nor
 /// tried or timed. For drivers that an application knows more of than this crate. Kept
-/// with the device, not in its store.
-pub fn add_known_bad(gpu: &Gpu, rows: impl IntoIterator<Item = KnownBad>) {
-    let concerns = |row: &KnownBad| row.concerns(gpu.info());
-    Ledger::of(gpu).bar(rows.into_iter().filter(concerns));
+/// with the device and those that are opened in its place, not in its store: a program
+/// that is started to try variants ([`supervised`]) adds them too, before its first plan.
+///
+/// # Errors
+/// [`Error::Input`](crate::Error::Input) if a pattern cannot be read; then no row is added.
+pub fn add_known_bad(gpu: &Gpu, rows: impl IntoIterator<Item = KnownBad>) -> Result<()> {
+    let rows: Vec<KnownBad> = rows.into_iter().collect();
+    rows.iter().try_for_each(KnownBad::check)?;
+    let concerns = rows.into_iter().filter(|row| row.concerns(gpu.info()));
+    known_bad::Added::to(gpu).rows().extend(concerns);
+    Ok(())
 }
 
 /// Times the variants that could compute what was noted since [`record`], and keeps

@@ -25,6 +25,13 @@ pub fn gamma(n: usize, unit: f64) -> f64 {
     (LAMBDA * n.sqrt() * unit + n * unit * unit / (1.0 - unit)).exp_m1()
 }
 
+/// How far a sum of errors is off that are independent and of mean zero, given the sum of
+/// the squares of their largest amounts: exceeded with the same small probability as
+/// [`gamma`] (Hoeffding's inequality).
+pub(crate) fn independent(squares: f64) -> f64 {
+    LAMBDA * squares.sqrt()
+}
+
 /// A binary floating-point format, as far as rounding goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Format {

@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("what_is_barred_is_neither_used_nor_tried", not_used),
     ("a_barred_product_is_computed_by_another_variant", another),
     ("where_all_is_barred_the_error_says_why", all_barred),
+    ("what_is_barred_stays_so_when_the_device_is_opened_again", lasts),
 ];
 
 /// A row for this adapter with its driver.
@@ -39,11 +40,11 @@ fn not_used(adapter: &Adapter) -> Result<(), Failed> {
     // Rows for others change nothing.
     let other = KnownBad { adapter: "Another One".into(), ..row(&gpu, &["triple/*"]) };
     let older = KnownBad { versions: "0.0.1".into(), ..row(&gpu, &["triple/*"]) };
-    tune::add_known_bad(&gpu, [other, older]);
+    tune::add_known_bad(&gpu, [other, older])?;
     let (_, variants) = Triple::new(SLOW).run(&gpu)?;
     check(variants == ["triple/slow"], format!("{variants:?}"))?;
     // Known to be right, and barred all the same.
-    tune::add_known_bad(&gpu, [row(&gpu, &["triple/sl?w"])]);
+    tune::add_known_bad(&gpu, [row(&gpu, &["triple/sl?w"])])?;
     let triple = Triple::new(SLOW);
     let (y, variants) = triple.run(&gpu)?;
     let right = y.iter().enumerate().all(|(i, y)| *y == 3.0 * i as f32);
@@ -60,7 +61,7 @@ fn another(adapter: &Adapter) -> Result<(), Failed> {
     let first = product(&gpu)?;
     let names: Vec<&str> = first.iter().map(String::as_str).collect();
     check(!names.is_empty(), "nothing was executed")?;
-    tune::add_known_bad(&gpu, [row(&gpu, &names)]);
+    tune::add_known_bad(&gpu, [row(&gpu, &names)])?;
     let second = product(&gpu)?;
     let none_of_them = !second.is_empty() && second.is_disjoint(&first);
     check(none_of_them, format!("{first:?} was barred, {second:?} took part"))
@@ -91,8 +92,22 @@ fn product(gpu: &Arc<Gpu>) -> Result<BTreeSet<String>, Failed> {
 fn all_barred(adapter: &Adapter) -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let gpu = open(adapter, dir.path())?;
-    tune::add_known_bad(&gpu, [row(&gpu, &["triple/*"])]);
+    tune::add_known_bad(&gpu, [row(&gpu, &["triple/*"])])?;
     let error = Triple::new(SLOW).run(&gpu).map(|_| ()).unwrap_err().to_string();
     let told = error.contains("tests say so") && error.contains("https://example.org/1");
     check(told && error.contains("Triple"), error)
+}
+
+fn lasts(adapter: &Adapter) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let gpu = open(adapter, dir.path())?;
+    // A row that cannot be read bars nothing, and says so.
+    let unread = row(&gpu, &["triple/[plain"]);
+    let error = tune::add_known_bad(&gpu, [row(&gpu, &["triple/*"]), unread]).unwrap_err();
+    check(error.to_string().contains("triple/[plain"), &error)?;
+    tune::add_known_bad(&gpu, [row(&gpu, &["triple/slow"])])?;
+    gpu.lose_for_test();
+    let again = pollster::block_on(gpu.reopen())?;
+    let (_, variants) = Triple::new(SLOW).run(&again)?;
+    check(variants == ["triple/plain"], format!("{variants:?}"))
 }

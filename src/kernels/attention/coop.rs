@@ -94,17 +94,9 @@ impl Layout {
     }
 }
 
-/// Invocations of a subgroup that a workgroup is laid out for.
-fn lanes(caps: &DeviceCaps) -> u64 {
-    match caps.max_subgroup_size {
-        0 => 32,
-        size => size.into(),
-    }
-}
-
 /// Whether heads of these sizes are computed by the variant on the device.
 pub(super) fn fits(caps: &DeviceCaps, sizes: &Heads, variant: &Variant) -> bool {
-    let layout = Layout::of(variant, lanes(caps), (sizes.head, sizes.value));
+    let layout = Layout::of(variant, caps.coop_lanes().into(), (sizes.head, sizes.value));
     layout.is_some_and(|layout| layout.fits(caps))
 }
 
@@ -173,7 +165,7 @@ pub(super) fn dispatches(
     let ([bound], [part]) = (bounds, parts) else {
         return Err(Error::internal("attention by matrices over parts of its operands"));
     };
-    let layout = Layout::of(variant, lanes(cx.caps), (sizes.head, sizes.value))
+    let layout = Layout::of(variant, cx.caps.coop_lanes().into(), (sizes.head, sizes.value))
         .ok_or_else(|| Error::internal("attention by matrices over too wide values"))?;
     let (q, k) = (cx.input(0)?, cx.input(1)?);
     let (batch, capacity) = (&q.shape[0], &k.shape[2]);

@@ -91,11 +91,7 @@ pub struct AttentionKernel {
 
 /// A constant of a variant; 1 if it has none of that name.
 fn number(variant: &Variant, name: &str) -> u64 {
-    let found = variant.consts.iter().find(|(own, _)| *own == name);
-    found.map_or(1, |(_, value)| match value {
-        ConstValue::U32(n) => u64::from(*n),
-        _ => 1,
-    })
+    variant.constant(name).unwrap_or(1).into()
 }
 
 /// Sizes that are constants by the shape rule.

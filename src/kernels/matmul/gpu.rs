@@ -29,6 +29,7 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
     let plain = !kernel.gated && g.batch.is_empty() && g.k.as_const().is_some();
     // Rows of A in whole blocks, by one matrix.
     let whole_rows = g.batch.is_empty() && !g.trans_a && g.k.is_multiple_of(int8::BLOCK);
+    let rounded = int8::bytes(bounds.m, bounds.k);
     let together = cx.together(1)?;
     let fits = split::fit(&g, bounds, &layout, cx.caps, matrices);
     let shape = Shape {
@@ -41,7 +42,8 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         weight: layout.dtype,
         buffers: 0,
         grouping: None,
-        int8: whole_rows && fits && int8::bytes(bounds.m, bounds.k) <= cx.caps.max_binding(),
+        int8: whole_rows && fits && rounded <= cx.caps.max_binding(),
+        int8_cheap: rounded <= cx.room,
         splits: (plain && fits)
             .then(|| Splittable::new(bounds.k, &layout, bounds.m * bounds.n, cx.caps, cx.room)),
     };
@@ -50,7 +52,7 @@ pub(super) fn dispatches(kernel: &MatMulKernel, cx: &GpuCx<'_>) -> Result<Vec<Di
         variant: variants::choose(cx, &shape)?,
         align: u64::from(cx.caps.storage_alignment()),
         bias: !kernel.gated && cx.inputs.get(2).is_some_and(Option::is_some),
-        lanes: variants::coop_lanes(cx),
+        lanes: cx.caps.coop_lanes(),
         together,
         g,
         layout,

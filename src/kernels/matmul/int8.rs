@@ -12,7 +12,7 @@ use crate::graph::Dim;
 use crate::kernels::{Dispatch, Grid, Place, View};
 
 /// Elements of A that are rounded with one scale.
-pub(super) const BLOCK: u64 = 32;
+pub(super) const BLOCK: u64 = crate::ops::matmul::INT8_BLOCK as u64;
 /// Bytes of such a block: `RECORD` of `matmul/int8_left`.
 const RECORD: u64 = 44;
 /// Invocations of a workgroup that rounds rows.

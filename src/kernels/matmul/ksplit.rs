@@ -17,11 +17,7 @@ const JOINING: u32 = 64;
 
 /// In how many parts a variant sums over k.
 pub(super) fn ways(variant: &Variant) -> u64 {
-    let found = variant.consts.iter().find(|(name, _)| *name == "SPLIT");
-    found.map_or(1, |(_, value)| match value {
-        ConstValue::U32(ways) => u64::from(*ways),
-        _ => 1,
-    })
+    variant.constant("SPLIT").unwrap_or(1).into()
 }
 
 /// What decides whether a product can be summed in parts.

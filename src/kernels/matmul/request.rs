@@ -151,11 +151,8 @@ fn direct_tile(variant: &Variant) -> (u32, u32) {
 }
 
 fn constant(variant: &Variant, name: &str) -> Result<u32> {
-    let found = variant.consts.iter().find(|(other, _)| *other == name);
-    match found {
-        Some((_, crate::gpu::ConstValue::U32(value))) => Ok(*value),
-        _ => Err(Error::internal(format!("variant '{}' lacks {name}", variant.name))),
-    }
+    let lacks = || Error::internal(format!("variant '{}' lacks {name}", variant.name));
+    variant.constant(name).ok_or_else(lacks)
 }
 
 /// Every shader of a variant that differs in more than a number: each weight

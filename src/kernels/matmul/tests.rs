@@ -287,6 +287,47 @@ fn the_choice_follows_how_many_tiles_there_are() {
 }
 
 #[test]
+fn eight_bits_are_used_only_where_they_are_asked_for() {
+    let chosen = |m: u64, weight: DType, caps: &DeviceCaps, [half, eight]: [bool; 2], room: u64| {
+        let policy = Policy { allow_f16: half, allow_int8: eight, ..Policy::default() };
+        let inputs = [Some(ty(DType::F32, &[m, 256])), Some(ty(weight, &[512, 256])), None];
+        let outputs = [ty(DType::F32, &[m, 512])];
+        let bounds = &Bindings::new(0);
+        let cx = GpuCx { inputs: &inputs, outputs: &outputs, bounds, caps, policy: &policy, room };
+        let variant = LINEAR.gpu(&cx).unwrap()[0].variant.clone();
+        variant.strip_prefix("matmul/").unwrap().to_string()
+    };
+    let gpu = DeviceCaps {
+        device_type: wgpu::DeviceType::DiscreteGpu,
+        subgroups: true,
+        f16: true,
+        ..DeviceCaps::webgpu_minimum()
+    };
+    let asked = [false, true];
+    assert_eq!(chosen(64, DType::Q4_K, &gpu, asked, u64::MAX), "int8_32");
+    assert_eq!(chosen(512, DType::Q4_K, &gpu, asked, u64::MAX), "int8_64");
+    assert_eq!(chosen(64, DType::Q4_K, &gpu, [false, false], u64::MAX), "tiled_32");
+    // Nothing is rounded for a few rows, where there is no room, where weights are no whole
+    // numbers or where their offsets change within sixteen.
+    assert_eq!(chosen(4, DType::Q4_K, &gpu, asked, u64::MAX), "matvec_subgroup");
+    assert_eq!(chosen(64, DType::Q4_K, &gpu, asked, 1000), "tiled_32");
+    assert_eq!(chosen(64, DType::F16, &gpu, asked, u64::MAX), "tiled_32");
+    assert_eq!(chosen(64, DType::IQ1_M, &gpu, asked, u64::MAX), "tiled_32");
+    let soft = DeviceCaps { software: true, ..gpu.clone() };
+    assert!(!chosen(64, DType::Q4_K, &soft, asked, u64::MAX).starts_with("int8"));
+    let matrices = |size| CoopShape {
+        m: size,
+        n: size,
+        k: size,
+        ab: CoopScalar::F16,
+        cr: CoopScalar::F32,
+        saturating: false,
+    };
+    let coop = DeviceCaps { coop: vec![matrices(8)], max_subgroup_size: 32, ..gpu };
+    assert_eq!(chosen(512, DType::Q4_K, &coop, [true, true], u64::MAX), "coop_wide_8");
+}
+
+#[test]
 fn what_is_forbidden_is_not_chosen() {
     let caps = DeviceCaps::webgpu_minimum();
     let chosen = |policy: &Policy| {

@@ -199,6 +199,65 @@ pub static VARIANTS: &[Variant] = &[
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
     Variant {
+        name: "coop_wide_16",
+        shader: "matmul/coop_wide",
+        consts: &[("SIZE", U32(16))],
+        features: &["size_16", "wide"],
+        needs: Needs { invocations: 128, workgroup_bytes: 32768, ..by_matrices(16) },
+        languages: &[Spirv, Msl],
+        executed_on: &[],
+    },
+    // `coop_16` with sums in parts at once, for few tiles.
+    Variant {
+        name: "coop_16_split",
+        shader: "matmul/coop",
+        consts: &[("SIZE", U32(16)), ("SPLIT", U32(4))],
+        features: &["size_16"],
+        needs: Needs { invocations: 128, workgroup_bytes: 24576, ..by_matrices(16) },
+        languages: &[Spirv, Msl],
+        executed_on: &[],
+    },
+    Variant {
+        name: "coop_16",
+        shader: "matmul/coop",
+        consts: &[("SIZE", U32(16))],
+        features: &["size_16"],
+        needs: Needs { invocations: 128, workgroup_bytes: 24576, ..by_matrices(16) },
+        // HLSL has no cooperative matrices. naga writes these for Metal, whose
+        // devices report only 8 by 8, so `needs` keeps them off there.
+        languages: &[Spirv, Msl],
+        executed_on: &[],
+    },
+    Variant {
+        name: "coop_wide_8",
+        shader: "matmul/coop_wide",
+        consts: &[("SIZE", U32(8))],
+        features: &["wide"],
+        needs: Needs { invocations: 32, workgroup_bytes: 12288, ..by_matrices(8) },
+        languages: &[Spirv, Msl],
+        executed_on: &["lavapipe"],
+    },
+    // `coop_8` in the same way.
+    Variant {
+        name: "coop_8_split",
+        shader: "matmul/coop",
+        consts: &[("SIZE", U32(8)), ("SPLIT", U32(4))],
+        features: &[],
+        needs: Needs { invocations: 64, workgroup_bytes: 8192, ..by_matrices(8) },
+        languages: &[Spirv, Msl],
+        executed_on: &["lavapipe"],
+    },
+    Variant {
+        name: "coop_8",
+        shader: "matmul/coop",
+        consts: &[("SIZE", U32(8))],
+        features: &[],
+        needs: Needs { invocations: 32, workgroup_bytes: 8192, ..by_matrices(8) },
+        // HLSL has no cooperative matrices.
+        languages: &[Spirv, Msl],
+        executed_on: &["lavapipe"],
+    },
+    Variant {
         name: "int8_64",
         shader: "matmul/int8",
         consts: &[("TX", U32(16)), ("TY", U32(16))],
@@ -215,65 +274,6 @@ pub static VARIANTS: &[Variant] = &[
         needs: Needs { int8: true, invocations: 64, workgroup_bytes: 3328, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
-    Variant {
-        name: "coop_wide_16",
-        shader: "matmul/coop_wide",
-        consts: &[("SIZE", U32(16))],
-        features: &["size_16", "wide"],
-        needs: Needs { invocations: 128, workgroup_bytes: 32784, ..by_matrices(16) },
-        languages: &[Spirv, Msl],
-        executed_on: &[],
-    },
-    // The same with sums in parts at once, for few tiles.
-    Variant {
-        name: "coop_16_split",
-        shader: "matmul/coop",
-        consts: &[("SIZE", U32(16)), ("SPLIT", U32(4))],
-        features: &["size_16"],
-        needs: Needs { invocations: 128, workgroup_bytes: 24592, ..by_matrices(16) },
-        languages: &[Spirv, Msl],
-        executed_on: &[],
-    },
-    Variant {
-        name: "coop_16",
-        shader: "matmul/coop",
-        consts: &[("SIZE", U32(16))],
-        features: &["size_16"],
-        needs: Needs { invocations: 128, workgroup_bytes: 24592, ..by_matrices(16) },
-        // HLSL has no cooperative matrices. naga writes these for Metal, whose
-        // devices report only 8 by 8, so `needs` keeps them off there.
-        languages: &[Spirv, Msl],
-        executed_on: &[],
-    },
-    Variant {
-        name: "coop_wide_8",
-        shader: "matmul/coop_wide",
-        consts: &[("SIZE", U32(8))],
-        features: &["wide"],
-        needs: Needs { invocations: 32, workgroup_bytes: 12304, ..by_matrices(8) },
-        languages: &[Spirv, Msl],
-        executed_on: &["lavapipe"],
-    },
-    // The same with sums in parts at once, for few tiles.
-    Variant {
-        name: "coop_8_split",
-        shader: "matmul/coop",
-        consts: &[("SIZE", U32(8)), ("SPLIT", U32(4))],
-        features: &[],
-        needs: Needs { invocations: 64, workgroup_bytes: 8208, ..by_matrices(8) },
-        languages: &[Spirv, Msl],
-        executed_on: &["lavapipe"],
-    },
-    Variant {
-        name: "coop_8",
-        shader: "matmul/coop",
-        consts: &[("SIZE", U32(8))],
-        features: &[],
-        needs: Needs { invocations: 32, workgroup_bytes: 8208, ..by_matrices(8) },
-        // HLSL has no cooperative matrices.
-        languages: &[Spirv, Msl],
-        executed_on: &["lavapipe"],
     },
     Variant {
         name: "tiled_128",
@@ -302,7 +302,7 @@ pub static VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
-    // The same with sums in parts at once, for few tiles.
+    // `tiled_32` in the same way.
     Variant {
         name: "tiled_32_split",
         shader: "matmul/tiled",
@@ -349,8 +349,9 @@ pub(super) struct Shape {
     pub(super) grouping: Option<u64>,
     /// What decides in how many parts sums can be; `None` if only in one.
     pub(super) splits: Option<Splittable>,
-    /// Whether rows of A can be rounded to eight bits.
+    /// Whether rows of A can be rounded to eight bits, and what that leaves costs little.
     pub(super) int8: bool,
+    pub(super) int8_cheap: bool,
 }
 
 impl Shape {
@@ -373,7 +374,7 @@ pub(super) const FEW: u64 = 8;
 /// Picks the variant for a product: the best suited one; where policy or device
 /// leave none of those, the first that can compute it at all.
 pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> {
-    let lanes = coop_lanes(cx);
+    let lanes = cx.caps.coop_lanes();
     let can = |v: &Variant| {
         cx.caps.loops_fit(iterations(v, shape.k))
             && shape.grouping.is_none_or(|loops| match meeting(v) {
@@ -407,7 +408,7 @@ fn iterations(variant: &Variant, k: u64) -> u64 {
     match variant.shader {
         // 8 at a time, a workgroup to a row.
         "matmul/matvec" => k.div_ceil(64),
-        // Steps of 32: to load, 8 quarters or more, and to multiply.
+        // Steps of 16 or 32: to load, 8 quarters or more, and to multiply.
         "matmul/tiled" | "matmul/int8" | "matmul/tiled_128" | "matmul/coop"
         | "matmul/coop_wide" => k,
         // 4 or 8 at a time.
@@ -472,20 +473,12 @@ fn suits(variant: &Variant, shape: &Shape, direct: Option<&str>) -> bool {
             let side = if variant.needs.coop == Some(16) { 128 } else { 64 };
             shape.m > side / 2 && tiles(side) >= BUSY
         }
+        "matmul/int8" if !shape.int8_cheap => false,
         "matmul/int8" if variant.name == "int8_64" => shape.m > 32 && tiles(64) >= BUSY,
         "matmul/int8" => shape.m > FEW,
         "matmul/coop" => shape.m > FEW,
         "matmul/tiled_128" => shape.m > 64 && tiles(128) >= BUSY,
         "matmul/tiled" if variant.name != "tiled_32" => shape.m > 32 && tiles(64) >= BUSY,
         _ => true,
-    }
-}
-
-/// The largest subgroup of the device: a quarter of a workgroup with
-/// cooperative matrices. 32 where the device does not say.
-pub(super) fn coop_lanes(cx: &GpuCx<'_>) -> u32 {
-    match cx.caps.max_subgroup_size {
-        0 => 32,
-        size => size,
     }
 }

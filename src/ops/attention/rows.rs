@@ -219,8 +219,8 @@ const HIDDEN: f64 = 88.0;
 /// most its `halved`, which is part of `d`. Weights are rounded once they are computed
 /// against a running maximum that is no larger than the row's, so that the rounding of
 /// one whose final `exp(s - m)` is normal in f16 is relative: `t` grows by 2^-11. One that
-/// may be smaller may be lost: it moves the output by `w (|v| + |o|)`, and has no share of
-/// `t_max`. Rounding a value adds `w` times what it moves.
+/// may be smaller may be lost: it moves the output by `w (|v| + |o|)`, and `t_max` has only
+/// its `w`. Rounding a value adds `w` times what it moves.
 ///
 /// Wherever the weights are that uncertain that t exceeds 1/2, the output is
 /// only known to be a mean of the values: the bound is twice the largest.
@@ -338,6 +338,9 @@ fn row_bound(
 ) {
     let keys = row.weights.len() + 1;
     let most_wrong = wrong.iter().map(|wrong| wrong.shared()).fold(0.0, f64::max);
+    // What is lost is missing in the sum of weights as well.
+    let lost = row.weights.iter().zip(wrong).filter(|(_, wrong)| matches!(wrong, Wrong::Lost(_)));
+    let most_wrong = most_wrong + lost.map(|(weight, _)| weight).sum::<f64>();
     let (sums, smallest) = (gamma(3 * keys, unit), smallest_normal(DType::F32));
     for (d, (bound, out)) in bound.iter_mut().zip(output).enumerate() {
         let out = out.abs();

@@ -31,7 +31,7 @@ use crate::kernels::matmul::MatMulKernel;
 use crate::quant::DeviceLayout;
 use crate::tensor::DType;
 use geometry::Geometry;
-pub(crate) use reference::{Product, Sum};
+pub(crate) use reference::{INT8_BLOCK, Product, Sum};
 
 /// `y = activation(a · b + bias)`, in f32.
 ///

@@ -6,7 +6,7 @@ use crate::graph::{Dim, TensorType};
 use crate::ops::elementwise::Unary;
 use crate::ops::{Arithmetic, BoundCx, RefTensor};
 use crate::tensor::DType;
-use crate::validate::error_model::{gamma, half_rounding};
+use crate::validate::error_model::{gamma, half_rounding, independent};
 
 /// A sum of products and what its error is made of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,7 +17,8 @@ pub(crate) struct Sum {
     magnitude: f64,
     /// How far the sum moves when the operands are rounded to f16.
     halved: f64,
-    /// How far it moves when rows of the first one are rounded to eight bits.
+    /// The sum of squares of how far each product moves when rows of the first one are
+    /// rounded to eight bits.
     eighth: f64,
 }
 
@@ -83,7 +84,7 @@ impl Product {
 
     pub(super) fn sum(&self, a: &[f64], b: &[f64], row: usize, column: usize) -> Sum {
         let mut sum = Sum::default();
-        let (mut largest, mut weight) = (0.0f64, 0.0);
+        let (mut largest, mut squares) = (0.0f64, 0.0);
         for i in 0..self.k {
             let x = if self.geometry.trans_a { a[i * self.m + row] } else { a[row * self.k + i] };
             let w =
@@ -92,10 +93,10 @@ impl Product {
             sum.magnitude += (x * w).abs();
             let (dx, dw) = (half_rounding(x), half_rounding(w));
             sum.halved += dx * w.abs() + x.abs() * dw + dx * dw;
-            (largest, weight) = (largest.max(x.abs()), weight + w.abs());
+            (largest, squares) = (largest.max(x.abs()), squares + w * w);
             if (i + 1) % INT8_BLOCK == 0 {
-                sum.eighth += eighth_rounding(largest) * weight;
-                (largest, weight) = (0.0, 0.0);
+                sum.eighth += eighth_rounding(largest).powi(2) * squares;
+                (largest, squares) = (0.0, 0.0);
             }
         }
         sum
@@ -108,7 +109,10 @@ impl Product {
         let accumulated = gamma(self.k, Arithmetic::F32.unit());
         match arithmetic {
             Arithmetic::F32 => accumulated * sum.magnitude,
-            Arithmetic::Int8In => sum.eighth + accumulated * (sum.magnitude + sum.eighth),
+            Arithmetic::Int8In => {
+                let rounded = independent(sum.eighth);
+                rounded + accumulated * (sum.magnitude + rounded)
+            }
             // Sums are in f32 even where elementwise work is in f16.
             Arithmetic::F16In | Arithmetic::F16 => {
                 sum.halved + accumulated * (sum.magnitude + sum.halved)
@@ -118,7 +122,7 @@ impl Product {
 }
 
 /// Elements that are rounded to eight bits with one scale.
-const INT8_BLOCK: usize = 32;
+pub(crate) const INT8_BLOCK: usize = 32;
 
 /// How far an element moves when it is rounded to a whole number of eight bits with the
 /// scale `largest / 127` of its block: half a step, and what dividing by the scale in f32

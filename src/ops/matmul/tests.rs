@@ -77,6 +77,17 @@ fn bounds_grow_with_the_data_and_with_coarser_arithmetic() {
     // Both operands are rounded: 2 · 2^-11 Σ|a||b|, and little more.
     let half = bound(1.0, Arithmetic::F16In) / (2.0 * f64::powi(2.0, -11) * 4.5);
     assert!((1.0..1.01).contains(&half), "{half}");
+    // A block of 32 by ones: 5 times the root of 32 squares of half a step each.
+    let eighth = |scale: f64| {
+        let a = real(&[1, 32], &[scale; 32]);
+        let b = real(&[32, 1], &[1.0; 32]);
+        let inputs = [Some(&a), Some(&b)];
+        let outputs = MatMul::default().reference(&inputs).unwrap();
+        let cx = BoundCx { inputs: &inputs, outputs: &outputs, arithmetic: Arithmetic::Int8In };
+        MatMul::default().bound(&cx).unwrap()[0][0]
+    };
+    let steps = eighth(2.0) / (5.0 * 32f64.sqrt() * 2.0 / 254.0);
+    assert!((1.0..1.01).contains(&steps), "{steps}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::Dim;
 use crate::kernels::matmul::request::{Meeting, Options, grouping, meeting};
 use crate::kernels::matmul::split::weight_bytes;
-use crate::kernels::matmul::variants::{self, FAMILY, Shape, coop_lanes};
+use crate::kernels::matmul::variants::{self, FAMILY, Shape};
 use crate::kernels::parts::{self, Part};
 use crate::kernels::{Dispatch, Fault, GpuCx, Grid, Param, Place, Variant, View};
 use crate::quant::DeviceLayout;
@@ -43,6 +43,7 @@ pub(super) fn dispatches(kernel: &ExpertsKernel, cx: &GpuCx<'_>) -> Result<Vec<D
         grouping: Some(pairs.max(experts) + 1),
         splits: None,
         int8: false,
+        int8_cheap: false,
     };
     let variant = variants::choose(cx, &shape)?;
     let options = options(kernel, cx, &layout, &extents, variant)?;
@@ -89,7 +90,7 @@ fn options(
         k_tail: !multiple(8) && !layout.dtype.is_quantised(),
         // Rows that come one by one are alone in their tile.
         m: 1,
-        lanes: coop_lanes(cx),
+        lanes: cx.caps.coop_lanes(),
         together: cx.together(2)?,
     })
 }
