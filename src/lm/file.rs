@@ -63,10 +63,13 @@ impl ModelFile {
     pub fn new(gguf: GgufFile) -> Result<Self> {
         let spec = DecoderSpec::from_gguf(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
-        if tokenizer.vocab_len() > spec.vocabulary {
+        // A row without a token could be chosen, and would be no text. llama.cpp wants as
+        // many of both as well.
+        if tokenizer.vocab_len() != spec.vocabulary {
             let what = format!(
-                "{} tokens, but tensor 'token_embd.weight' has {} rows",
+                "{} tokens, but tensor '{}' has {} rows",
                 tokenizer.vocab_len(),
+                spec.embedding,
                 spec.vocabulary
             );
             return Err(Error::format(gguf.name(), "key 'tokenizer.ggml.tokens'", what));

@@ -50,6 +50,14 @@ const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' +
     '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}\
     {% endif %}";
 
+/// What files of RWKV have in the place of a template, and what is meant by it.
+const RWKV_NAME: &str = "rwkv-world";
+const RWKV: &str = "{% for m in messages %}{% set text = m.content | trim %}\
+    {% if m.role == 'system' %}{{ 'System: ' + text + '\n\n' }}\
+    {% elif m.role == 'user' %}{{ 'User: ' + text + '\n\n' }}\
+    {% elif m.role == 'assistant' %}{{ 'Assistant: ' + text + '\n\n' }}{% endif %}\
+    {% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
+
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ChatMessage {
@@ -120,6 +128,7 @@ impl ChatTemplate {
             let what = "missing: the file has no chat template; choose one, such as ChatML";
             return Err(meta.error(KEY, what));
         };
+        let source = if source == RWKV_NAME { RWKV } else { source };
         let mut template = Self::of_model(source, file.name(), tokenizer)?;
         if let Some(source) = meta.opt_str(TOOL_KEY)? {
             template.with_tools = Some(template.checked(&plain_blocks(source))?.into());
