@@ -1,6 +1,7 @@
 //! The tokenizer of RWKV: at each place of a text the longest token that stands there.
 //! Tokens are bytes, which files spell as Python does between quotes.
 
+use super::TokenKind;
 use super::vocab::{TokenIds, Vocab};
 use crate::error::{Error, Result};
 use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind};
@@ -19,7 +20,10 @@ impl Longest {
     /// # Errors
     /// [`Error::Internal`] if they are more than can be looked for.
     pub(super) fn new(ids: TokenIds, vocab: &Vocab) -> Result<Self> {
-        let all = (0..vocab.len() as u32).filter_map(|id| Some((id, vocab.bytes(id)?)));
+        // What is structure is no text that begins like it; llama.cpp does not tell them apart.
+        let text = |id: &u32| vocab.kind(*id) != Some(TokenKind::Control);
+        let all = (0..vocab.len() as u32).filter(text);
+        let all = all.filter_map(|id| Some((id, vocab.bytes(id)?)));
         let (tokens, patterns): (Vec<u32>, Vec<&[u8]>) =
             all.filter(|(_, bytes)| !bytes.is_empty()).unzip();
         let finder = AhoCorasick::builder()

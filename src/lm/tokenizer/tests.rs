@@ -244,7 +244,7 @@ fn whole_pieces_are_tokens_where_merges_are_ignored() {
 fn broken_vocabularies_name_their_key() {
     let long: Vec<u32> = vec![1; 300];
     let table: Vec<(&str, MetaValue, ErrorKind, &str)> = vec![
-        ("model", "rwkv".into(), ErrorKind::Unsupported, "known: gpt2"),
+        ("model", "plamo2".into(), ErrorKind::Unsupported, "known: gpt2"),
         ("model", 1u32.into(), ErrorKind::Format, "a string is needed"),
         ("pre", "unheard-of".into(), ErrorKind::Unsupported, "smollm"),
         ("tokens", vec!["a", "b", "a"].into(), ErrorKind::Format, "types for 3 tokens"),
