@@ -366,9 +366,7 @@ impl<'a> Blocks<'a> {
             let told = self.told(index, x, input)?;
             x = self.g.add(x, told)?;
         }
-        if self.spec.halved_each.is_some_and(|each| (index + 1).is_multiple_of(each)) {
-            x = self.scaled("stream.half", x, Some(0.5))?;
-        }
+        x = self.halved(index, x)?;
         match self.optional(index, "layer_output_scale.weight", &[1])? {
             Some(scale) => self.g.mul(x, scale),
             None => Ok(x),

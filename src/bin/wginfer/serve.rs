@@ -233,6 +233,6 @@ impl Args {
                 safe(host)
             )));
         }
-        Ok(TcpListener::bind(&all[..]).map_err(failed)?)
+        TcpListener::bind(&all[..]).map_err(failed)
     }
 }

@@ -120,6 +120,13 @@ impl Blocks<'_> {
         self.g.mul(r, y)
     }
 
+    /// The residual stream, halved behind some blocks.
+    pub(super) fn halved(&mut self, block: usize, x: ValueId) -> Result<ValueId> {
+        let due = |each: usize| (block + 1).is_multiple_of(each);
+        let half = self.spec.halved_each.is_some_and(due).then_some(0.5);
+        self.scaled("stream.half", x, half)
+    }
+
     /// From each token to the one before it: `before - x`.
     fn stepped(&mut self, block: usize, name: &str, x: ValueId) -> Result<ValueId> {
         self.neighbours((block, name), x, self.spec.width, [1.0, -1.0])
