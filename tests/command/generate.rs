@@ -438,3 +438,12 @@ fn a_template_can_be_another_and_is_told_values() {
     fails(&own, 1, "the chat template that was given");
     fails(&["--template-values", r#"{"messages": 1}"#], 1, "messages");
 }
+
+/// Files of RWKV have a name in the place of a template.
+#[test]
+fn the_template_of_rwkv_is_known_by_name() {
+    let model = Model::new(&TinyModel { template: Some("rwkv-world"), ..TinyModel::default() });
+    let run = on_cpu(&model, &["--json", "--system", " be brief\n", "--prompt", "x"]);
+    let text = "System: be brief\n\nUser: x\n\nAssistant:";
+    assert_eq!(run.json()["stats"]["prompt_tokens"], text.len(), "{run:?}");
+}
