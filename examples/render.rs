@@ -4,7 +4,7 @@
 //! cargo run --example render -- CONVERSATION.json TEMPLATE.jinja...
 //! ```
 //!
-//! `CONVERSATION.json` has `messages`, and may have `tools`; the texts of the first and
+//! `CONVERSATION.json` has `messages`, and may have `tools` and `values`; the texts of the first and
 //! last token are `<s>` and `</s>`. `scripts/compare_templates.py` compares what this
 //! writes with what Hugging Face transformers makes of the same.
 
@@ -17,6 +17,8 @@ struct Conversation {
     messages: Vec<Value>,
     #[serde(default)]
     tools: Vec<Value>,
+    #[serde(default)]
+    values: Map<String, Value>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,8 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut all = Map::new();
     for path in arguments {
         let source = std::fs::read_to_string(&path)?;
+        let Conversation { messages, tools, values } = &given;
         let made = ChatTemplate::new(&source, &path, "<s>", "</s>")
-            .and_then(|template| template.render_values(&given.messages, &given.tools, true));
+            .and_then(|template| template.render_values(messages, tools, values, true));
         let made = match made {
             Ok(text) => json!({ "text": text }),
             Err(error) => json!({ "error": error.to_string() }),

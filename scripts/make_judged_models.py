@@ -610,7 +610,64 @@ def recurrent():
     yield "nemotron_h_moe", experts.without("blk.1.ffn_gate_exps.weight", "blk.1.ffn_gate_shexp.weight")
     jamba = Model(blocks=3).norms("attn_norm", "ffn_norm").mamba([0, 2], norms=True).attends(
         [1]).gated(blocks=[0, 2]).experts(inner=FEED, blocks=[1])
+    for name in ["rwkv7", "arwkv7", "rwkv6", "rwkv6--apart", "rwkv6qwen2"]:
+        yield name, rwkv(name)
     yield "jamba", jamba.without("rope.freq_base", "rope.dimension_count").key(**heads)
+
+
+def rwkv(name):
+    """RWKV-6 and RWKV-7: each token reads the one before it, by shares of each channel. The
+    judge reads heads 64 elements at a time, whatever they have."""
+    seventh, of_qwen = "wkv7" in name, name.startswith("arwkv7") or name.endswith("qwen2")
+    blocks, rank, head = 2, 6, 64
+    model = Model(blocks=blocks, width=max(WIDTH, 2 * head)).norms("attn_norm")
+    width, square = model.width, (model.width, model.width)
+    names = ["receptance", "key", "value", "output"]
+    model.each(**{f"time_mix_{name}": square for name in names})
+    if seventh:
+        for letter in "wavg":
+            model.each(**{f"time_mix_{letter}1": (rank, width), f"time_mix_{letter}2": (width, rank)})
+        model.each(**{f"time_mix_{letter}0": (width,) for letter in "wav"},
+                   **{f"time_mix_{two}": (width,) for two in ["k_k", "k_a", "r_k"]},
+                   time_mix_lerp_fused=(6, 1, 1, width))
+        model.key(attention__decay_lora_rank=rank, attention__iclr_lora_rank=rank,
+                  attention__value_residual_mix_lora_rank=rank,
+                  attention__gate_lora_rank=rank)
+    else:
+        model.each(time_mix_w1=(5 * rank, width), time_mix_w2=(5, width, rank),
+                   time_mix_lerp_x=(1, 1, width), time_mix_decay=(width,),
+                   time_mix_decay_w1=(rank, width), time_mix_decay_w2=(width, rank),
+                   time_mix_gate=square)
+        if name.endswith("apart"):
+            model.each(**{f"time_mix_lerp_{letter}": (1, 1, width) for letter in "wkvrg"})
+        else:
+            model.each(time_mix_lerp_fused=(5, 1, 1, width))
+        model.key(time_mix_extra_dim=rank, time_decay_extra_dim=rank)
+    if of_qwen:
+        model.norms("ffn_norm").gated()
+        if not seventh:
+            # Two heads share keys and values.
+            model.each(time_mix_key=(width // 2, width), time_mix_value=(width // 2, width))
+            model.biases("time_mix_receptance", "time_mix_key", "time_mix_value")
+            model.key(attention__head_count=width // head,
+                      attention__head_count_kv=width // head // 2)
+        else:
+            model.norms("time_mix_ln", bias=True)
+    else:
+        model.norms("attn_norm_2", bias=True).norm("token_embd_norm", width)
+        model.each(channel_mix_key=(FEED, width), channel_mix_value=(width, FEED),
+                   channel_mix_lerp_k=(1, 1, width))
+        model.layer_norms().norms("time_mix_ln", bias=True)
+        if not seventh:
+            model.each(time_mix_first=(width // head, head), channel_mix_receptance=square,
+                       channel_mix_lerp_r=(1, 1, width))
+            model.key(rescale_every_n_layers=2)
+    unused = ["rope.freq_base", "rope.dimension_count"]
+    if seventh or not of_qwen:
+        unused.append("attention.head_count_kv")
+        model.key(attention__head_count=0)
+    return model.without(*unused).key(
+        wkv__head_size=head, token_shift_count=1 if of_qwen else 2)
 
 
 def tokenizer(writer):
@@ -631,7 +688,7 @@ def tokenizer(writer):
 def values(name, shape, rng):
     """Weights large enough for every part to count."""
     normal = rng.standard_normal(shape, np.float32)
-    if "norm" in name:
+    if "norm" in name or "time_mix_ln" in name:
         return np.float32(0.3) * normal + np.float32(not name.endswith("bias"))
     if name.endswith("ssm_a"):
         # What remains of a state after a token, as an exponent.
@@ -642,6 +699,10 @@ def values(name, shape, rng):
         return np.float32(0.5) * normal
     if name.endswith("scale"):
         return np.float32(0.2) * normal + np.float32(1)
+    if "lerp" in name or name.split(".")[2:3] and name.split(".")[2].endswith(("_k_k", "_k_a")):
+        return np.float32(0.5) + np.float32(0.3) * normal
+    if name.endswith("time_mix_decay.weight"):
+        return np.float32(0.5) * normal - np.float32(1)
     if name.endswith(("bias", "exp_probs_b")):
         return np.float32(0.3) * normal
     return np.float32(1.6 / shape[-1] ** 0.5) * normal

@@ -53,9 +53,12 @@ MIXES = [
     ("NVFP4", "F16", "NVFP4", "Q8_0", "IQ4_NL"),
     ("TQ2_0", "TQ1_0", "TQ1_0", "Q4_K", "Q6_K"),
 ]
+# Turns of architectures that came later, so that the others keep theirs.
+LATER = {"arwkv7": 9, "rwkv6": 3, "rwkv6qwen2": 5, "rwkv7": 0}
 # What llama.cpp does not quantise.
 LEFT = ("norm", "ffn_gate_inp", "altup", "laurel", "per_layer_model_proj", "position_embd",
-        "ssm_conv1d", "shortconv.conv", "rope", "sinks")
+        "ssm_conv1d", "shortconv.conv", "rope", "sinks", "lerp", "time_mix_first", "time_mix_decay",
+        *(f"time_mix_{letter}{number}" for letter in "wavg" for number in (1, 2)))
 SMALLER = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "TQ1_0": "Q4_0", "TQ2_0": "Q4_0"}
 # What the second scale of a block is to the first, where values would else all be positive.
 SHIFTS = {"Q4_1": -7.5, "Q5_1": -15.5}
@@ -94,7 +97,7 @@ def words(number, count):
 def spread_of(name, shape):
     """(middle, standard deviation) of a tensor's values; weights large enough for every
     part to count."""
-    if "norm" in name:
+    if "norm" in name or "time_mix_ln" in name:
         return float(not name.endswith("bias")), 0.3
     if name.endswith("ssm_a"):
         return -0.6, 0.25
@@ -102,6 +105,10 @@ def spread_of(name, shape):
         return 1.8, 0.4
     if name.endswith("ssm_d"):
         return 0.0, 0.5
+    if "lerp" in name or name.endswith(("_k_k.weight", "_k_a.weight")):
+        return 0.5, 0.3
+    if name.endswith("time_mix_decay.weight"):
+        return -1.0, 0.5
     if "scale" in name:
         return 1.0, 0.2
     if name.endswith("bias"):
@@ -275,13 +282,14 @@ def main():
     models = {name: (of_transformers, (config, keys))
               for name, config, keys in configurations() if first(name)}
     models |= {name: (of_llama, (model,)) for name, model in by_llama.models() if first(name)}
-    for i, (name, (make, what)) in enumerate(sorted(models.items())):
+    turns = {name: i for i, name in enumerate(sorted(models.keys() - LATER.keys()))} | LATER
+    for name, (make, what) in sorted(models.items()):
         if given.names and name not in given.names:
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "model.gguf"
             more = (given.modules,) if make is of_llama else ()
-            recipe = make(name, *what, MIXES[i % len(MIXES)], path, *more)
+            recipe = make(name, *what, MIXES[turns[name] % len(MIXES)], path, *more)
             recipe = {"keys": list(keys_of(path)), **recipe}
         largest = float(np.abs(recipe["logits"]).max())
         recipe["logits"] = [float(f"{x:.7g}") for x in recipe["logits"]]

@@ -20,7 +20,7 @@ use support::recipe::Recipe;
 use wginfer::formats::gguf::{GgufFile, GgufWriter, MetaValue};
 use wginfer::lm::spec::{DecoderSpec, architectures};
 use wginfer::lm::tokenizer::{EncodeOptions, Tokenizer};
-use wginfer::lm::{LanguageModel, ModelOptions};
+use wginfer::lm::{LanguageModel, ModelFile, ModelOptions};
 use wginfer::{DType, Error, Tensor};
 
 /// The largest relative L2 of logits in f32.
@@ -61,6 +61,7 @@ fn main() {
         ("wordpiece", false),
         ("wordpiece_cased", false),
         ("lines", true),
+        ("longest", true),
     ];
     let judge = |(name, whole): (&'static str, bool)| {
         Trial::test(format!("decoders::tokenizer::{name}"), move || tokenises(name, whole))
@@ -105,6 +106,7 @@ fn main() {
     trials.push(Trial::test("decoders::every_type_is_in_a_mix", every_type_is_in_a_mix));
     trials.push(Trial::test("decoders::what_is_no_language_model_is_told", refuses));
     trials.push(Trial::test("decoders::rows_may_be_matrices_of_one", rows_of_one));
+    trials.push(Trial::test("decoders::rows_and_tokens_are_as_many", rows_of_tokens));
     trials.push(Trial::test("decoders::old_files_have_the_published_scales", old_scales));
     trials.push(Trial::test("decoders::blocks_that_look_ahead_are_left_out", looks_ahead));
     backends::conclude(&arguments, trials);
@@ -279,6 +281,31 @@ fn rows_of_one() -> Result<(), Failed> {
         Ok(vec![(name.to_string(), tensor)])
     })?;
     agrees_as(&any_backend()?, "qwen2moe", file, None)
+}
+
+/// A row that no token has could be chosen and would be no text; llama.cpp refuses such a
+/// file as well.
+fn rows_of_tokens() -> Result<(), Failed> {
+    for rows in [263, 265] {
+        let file = rewritten("llama", &[], |name, tensor| {
+            let tensor = match name {
+                "token_embd.weight" | "output.weight" => {
+                    let width = tensor.extents()[1];
+                    let mut values = tensor.to_f32()?;
+                    values.resize(rows * width, 0.5);
+                    Tensor::from_f32(&[rows, width], &values)?
+                }
+                _ => tensor,
+            };
+            Ok(vec![(name.to_string(), tensor)])
+        })?;
+        let error = ModelFile::new(file).err().ok_or("it was taken")?;
+        let told = error.to_string();
+        for part in ["token_embd.weight", &format!("{rows} rows"), "264 tokens"] {
+            assert!(matches!(error, Error::Format { .. }) && told.contains(part), "{told}");
+        }
+    }
+    Ok(())
 }
 
 /// Old files of MiniCPM leave scales to the program: 12, 1.4 and 256 in the published

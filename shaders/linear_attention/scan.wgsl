@@ -40,6 +40,9 @@ struct Params {
 @if(beta) @group(0) @binding(8) var<storage, read> beta: array<f32>;
 // For each sequence, tokens before this step, and rows of padding before its tokens in it.
 @if(span) @group(0) @binding(9) var<storage, read> span: array<i32>;
+// For each token a vector of each state that is read, and behind all of them one of each
+// state that what was read is written at.
+@if(erase) @group(0) @binding(10) var<storage, read> erase: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -94,6 +97,17 @@ fn main(
                 for (var i = 0u; i < HEAD; i++) {
                     state[i] *= factor;
                 }
+            }
+        }
+        @if(erase) {
+            let read = (token * 2u * params.groups + g) * HEAD;
+            let write = read + params.groups * HEAD;
+            var held = 0.0;
+            for (var i = 0u; i < HEAD; i++) {
+                held = fma(state[i], erase[read + i], held);
+            }
+            for (var i = 0u; i < HEAD; i++) {
+                state[i] = fma(erase[write + i], held, state[i]);
             }
         }
         @if(beta) {

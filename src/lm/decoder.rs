@@ -7,6 +7,7 @@ mod convolution;
 mod feed;
 mod latent;
 mod recurrent;
+mod rwkv;
 mod slots;
 mod streams;
 mod told;
@@ -202,6 +203,8 @@ pub(super) struct Blocks<'a> {
     windowed: Option<ValueId>,
     /// What queries are multiplied with.
     temperature: Option<ValueId>,
+    /// The values of the first block (RWKV-7).
+    first_values: Option<ValueId>,
     /// The keys and values of the blocks so far that have some.
     caches: Vec<(ValueId, ValueId)>,
     /// How often tokens went through all blocks.
@@ -246,6 +249,7 @@ impl<'a> Blocks<'a> {
             chunks: None,
             windowed: None,
             temperature: None,
+            first_values: None,
             caches: Vec::new(),
             round: 0,
             shared: HashMap::new(),
@@ -307,7 +311,7 @@ impl<'a> Blocks<'a> {
         let done = spec.sees_behind && index == 0 && !self.has(index, "attn_norm.weight")?;
         let normed = if spec.pre_norms && !done { self.norm(index, "attn_norm", x)? } else { x };
         // Some have a norm for attention beside the one that both share.
-        let read = match self.has(index, "attn_norm_2.weight")? {
+        let read = match !spec.is_rwkv() && self.has(index, "attn_norm_2.weight")? {
             true => self.norm(index, "attn_norm_2", x)?,
             false => normed,
         };
@@ -362,6 +366,7 @@ impl<'a> Blocks<'a> {
             let told = self.told(index, x, input)?;
             x = self.g.add(x, told)?;
         }
+        x = self.halved(index, x)?;
         match self.optional(index, "layer_output_scale.weight", &[1])? {
             Some(scale) => self.g.mul(x, scale),
             None => Ok(x),
@@ -398,6 +403,7 @@ impl<'a> Blocks<'a> {
     fn fed(&mut self, index: usize, x: ValueId, input: ValueId) -> Result<ValueId> {
         match self.has_experts(index)? {
             true => self.experts(index, x, input),
+            false if self.has(index, "channel_mix_key.weight")? => self.channel_mix(index, x),
             false => self.feed_forward(index, x),
         }
     }
@@ -408,6 +414,7 @@ impl<'a> Blocks<'a> {
         let other = !spec.post_norms && self.has(block, "post_attention_norm.weight")?;
         Ok(match self.has(block, "ffn_norm.weight")? {
             true => Some("ffn_norm"),
+            false if spec.is_rwkv() => Some("attn_norm_2"),
             false if self.has(block, "attn_output_norm.weight")? => Some("attn_output_norm"),
             false if other => Some("post_attention_norm"),
             false if !spec.pre_norms || spec.parallel => None,

@@ -1,6 +1,6 @@
 //! A language model's file: sizes, tokenizer, template, and where weights are.
 
-use super::chat::{ChatMessage, ChatTemplate, FINAL};
+use super::chat::{ChatMessage, ChatOptions, ChatTemplate, FINAL};
 use super::decoder::{self, DecoderOptions, Layout, names};
 use super::encoder::DENSE;
 use super::engine::Work;
@@ -21,6 +21,12 @@ use std::sync::OnceLock;
 /// The longest context taken without being asked for, in tokens: caches and
 /// tables grow with it.
 const DEFAULT_CONTEXT: usize = 8192;
+
+/// What errors call a template that is not the file's.
+const GIVEN_TEMPLATE: &str = "the chat template that was given";
+
+/// Tokens at the end of a prompt that may spell what thoughts begin with.
+const LAST_TOKENS: usize = 32;
 
 /// What a GGUF file says of a language model. Everything here can be asked
 /// without a backend, and from several threads.
@@ -57,10 +63,13 @@ impl ModelFile {
     pub fn new(gguf: GgufFile) -> Result<Self> {
         let spec = DecoderSpec::from_gguf(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
-        if tokenizer.vocab_len() > spec.vocabulary {
+        // A row without a token could be chosen, and would be no text. llama.cpp wants as
+        // many of both as well.
+        if tokenizer.vocab_len() != spec.vocabulary {
             let what = format!(
-                "{} tokens, but tensor 'token_embd.weight' has {} rows",
+                "{} tokens, but tensor '{}' has {} rows",
                 tokenizer.vocab_len(),
+                spec.embedding,
                 spec.vocabulary
             );
             return Err(Error::format(gguf.name(), "key 'tokenizer.ggml.tokens'", what));
@@ -68,6 +77,25 @@ impl ModelFile {
         let template = template(&gguf, &tokenizer);
         let ranks = ranks(&gguf, &spec.architecture)?;
         Ok(ModelFile { gguf, spec, tokenizer, template, grammars: OnceLock::new(), ranks })
+    }
+
+    /// As [`ModelFile::new`], with another chat template, or with what it is told.
+    ///
+    /// # Errors
+    /// As [`ModelFile::new`]; [`Error::Format`] if the template is none, [`Error::Input`]
+    /// for values with names that it is given anyway, or without a template.
+    pub fn with_chat(gguf: GgufFile, chat: &ChatOptions) -> Result<Self> {
+        let mut file = ModelFile::new(gguf)?;
+        if let Some(source) = &chat.template {
+            let own = ChatTemplate::of_model(source, GIVEN_TEMPLATE, &file.tokenizer)?;
+            file.template = Some(own);
+        }
+        if !chat.values.is_empty() {
+            let none = || Error::input("values of the chat template", "a template", "none");
+            let template = file.template.take().ok_or_else(none)?;
+            file.template = Some(template.with_values(chat.values.clone())?);
+        }
+        Ok(file)
     }
 
     /// The parsed file.
@@ -128,8 +156,8 @@ impl ModelFile {
             Prompt::Chat(messages) if messages.is_empty() => Err(empty()),
             Prompt::Chat(messages) => self.rendered(messages),
             Prompt::Values { messages, .. } if messages.is_empty() => Err(empty()),
-            Prompt::Values { messages, tools } => {
-                let text = self.usable_template()?.render_values(messages, tools, true)?;
+            Prompt::Values { messages, tools, values } => {
+                let text = self.usable_template()?.render_values(messages, tools, values, true)?;
                 self.tokenizer.encode(&text, EncodeOptions::PROMPT)
             }
             Prompt::Tokens(tokens) if tokens.is_empty() => Err(empty()),
@@ -150,19 +178,48 @@ impl ModelFile {
         }
     }
 
-    /// What follows a prompt where an answer is to have a form: in a model that answers
-    /// in channels, the header of what it says; otherwise nothing.
+    /// How a prompt ends, as text: as much as tells whether it begins thoughts.
     ///
     /// # Errors
-    /// If the vocabulary cannot spell it.
-    pub fn opening_of_answer(&self) -> Result<Vec<u32>> {
-        match self.template.as_ref().is_some_and(ChatTemplate::has_channels) {
-            true => {
-                let options = EncodeOptions { special: true, ..EncodeOptions::PART };
-                self.tokenizer.encode(FINAL, options)
-            }
-            false => Ok(Vec::new()),
-        }
+    /// If an id is no token.
+    pub fn end_of(&self, prompt: &[u32]) -> Result<String> {
+        let last = prompt.len().saturating_sub(LAST_TOKENS);
+        self.tokenizer.decode(&prompt[last..], true)
+    }
+
+    /// What follows a prompt where an answer is to have a form: in a model that answers
+    /// in channels, the header of what it says; the end of the thoughts that the prompt
+    /// begins; otherwise nothing.
+    ///
+    /// # Errors
+    /// If the vocabulary cannot spell it, or an id of the prompt is no token.
+    pub fn opening_of_answer(&self, prompt: &[u32]) -> Result<Vec<u32>> {
+        let Some(template) = &self.template else { return Ok(Vec::new()) };
+        let opening = match template.has_channels() {
+            true => Some(FINAL.into()),
+            false => self.end_of_thoughts(prompt)?,
+        };
+        self.part(opening)
+    }
+
+    /// As [`ModelFile::opening_of_answer`], where the form is that of a call of a tool,
+    /// which has a channel of its own.
+    ///
+    /// # Errors
+    /// As [`ModelFile::opening_of_answer`].
+    pub fn opening_of_call(&self, prompt: &[u32]) -> Result<Vec<u32>> {
+        self.part(self.end_of_thoughts(prompt)?)
+    }
+
+    fn end_of_thoughts(&self, prompt: &[u32]) -> Result<Option<String>> {
+        let Some(template) = &self.template else { return Ok(None) };
+        Ok(template.end_of_thoughts(&self.end_of(prompt)?))
+    }
+
+    /// The tokens of a text of structure.
+    fn part(&self, text: Option<String>) -> Result<Vec<u32>> {
+        let options = EncodeOptions { special: true, ..EncodeOptions::PART };
+        text.map_or(Ok(Vec::new()), |text| self.tokenizer.encode(&text, options))
     }
 
     fn rendered(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {

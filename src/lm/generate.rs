@@ -1,6 +1,6 @@
 //! Generating text, piece by piece.
 
-use super::chat::ChatMessage;
+use super::chat::{ChatMessage, Values};
 use super::continuation::{Continuation, Piece};
 use super::draft::Ahead;
 pub use super::draft::Draft;
@@ -35,6 +35,8 @@ pub enum Prompt {
         messages: Vec<serde_json::Value>,
         /// The tools, in OpenAI's form.
         tools: Vec<serde_json::Value>,
+        /// What else the template is told, by name.
+        values: Values,
     },
     /// Tokens to continue.
     Tokens(Vec<u32>),

@@ -1,6 +1,6 @@
 //! A language model on a backend: weights, caches, tokenizer, template.
 
-use super::chat::ChatTemplate;
+use super::chat::{ChatOptions, ChatTemplate};
 use super::decoder::{Layout, names};
 use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
 use super::known::{Asked, Known, Rows, Wanted};
@@ -37,6 +37,8 @@ pub struct ModelOptions {
     pub disabled_passes: BTreeSet<String>,
     /// As [`SessionOptions::submission_ms`].
     pub submission_ms: f64,
+    /// How conversations are put to the model.
+    pub chat: ChatOptions,
 }
 
 impl Default for ModelOptions {
@@ -49,6 +51,7 @@ impl Default for ModelOptions {
             policy: Policy::default(),
             disabled_passes: BTreeSet::new(),
             submission_ms: SessionOptions::default().submission_ms,
+            chat: ChatOptions::default(),
         }
     }
 }
@@ -94,7 +97,7 @@ impl LanguageModel {
         options: &ModelOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let file = ModelFile::new(file)?;
+        let file = ModelFile::with_chat(file, &options.chat)?;
         let context = file.context(options)?;
         let capacity = LEAST_CAPACITY.min(context);
         let chunk = chunk_for(backend);

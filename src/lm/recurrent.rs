@@ -40,6 +40,10 @@ pub enum Recurrence {
     Mamba2,
     /// Mamba (arXiv 2312.00752).
     Mamba,
+    /// RWKV-6 (arXiv 2404.05892).
+    Rwkv6,
+    /// RWKV-7 (arXiv 2503.14456).
+    Rwkv7,
 }
 
 /// Which blocks have a recurrent state.
@@ -69,6 +73,9 @@ impl Recurrent {
     /// impossible.
     pub(super) fn read(keys: &Keys<'_>, architecture: &Architecture) -> Result<Option<Self>> {
         let Some((kind, _)) = architecture.recurrence else { return Ok(None) };
+        if matches!(kind, Recurrence::Rwkv6 | Recurrence::Rwkv7) {
+            return Self::of_rwkv(keys, kind).map(Some);
+        }
         let taps = keys.size("ssm.conv_kernel", MOST_TAPS)?;
         if taps < 2 {
             return Err(keys.wrong("ssm.conv_kernel", format!("{taps} is not at least 2")));
@@ -103,6 +110,18 @@ impl Recurrent {
             keys: groups,
             bare_norms,
         }))
+    }
+
+    /// Heads make up the width, and each token reads the one before it.
+    fn of_rwkv(keys: &Keys<'_>, kind: Recurrence) -> Result<Self> {
+        let inner = keys.size("embedding_length", MOST)?;
+        let rows = keys.size("wkv.head_size", 1 << 10)?;
+        if !inner.is_multiple_of(rows) {
+            let what = format!("{rows} does not divide the width of {inner}");
+            return Err(keys.wrong("wkv.head_size", what));
+        }
+        let heads = inner / rows;
+        Ok(Recurrent { kind, taps: 2, inner, rows, heads, keys: heads, bare_norms: false })
     }
 
     /// Heads of queries, keys and values are as many as attention has, all of one size.

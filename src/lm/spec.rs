@@ -9,7 +9,7 @@ use super::keys::Keys;
 use super::latent::Latent;
 pub use super::layers::{Layer, Mixer, Rotation};
 pub use super::limits::Limits;
-use super::recurrent::Recurrent;
+use super::recurrent::{Recurrence, Recurrent};
 use super::streams::{Streams, Told};
 use super::xielu::Xielu;
 use crate::error::{Error, Result};
@@ -102,6 +102,9 @@ pub struct DecoderSpec {
     pub values_normed: bool,
     /// Several residual streams, where there are some.
     pub streams: Option<Streams>,
+    /// Behind each block of so many the residual stream is halved (RWKV-6, whose files have
+    /// weights for that).
+    pub halved_each: Option<usize>,
     /// Sizes of blocks with a recurrent state, where there are some.
     pub recurrent: Option<Recurrent>,
     /// Whether queries come with a gate for what attention gives.
@@ -198,6 +201,12 @@ impl DecoderSpec {
     /// a row for each. Recurrent blocks keep one state, which only goes on.
     pub fn goes_back(&self) -> bool {
         self.recurrent.is_none()
+    }
+
+    /// Whether blocks are RWKV's, whose second norm has a name of its own.
+    pub(super) fn is_rwkv(&self) -> bool {
+        let rwkv = |kind| matches!(kind, Recurrence::Rwkv6 | Recurrence::Rwkv7);
+        self.recurrent.is_some_and(|sizes| rwkv(sizes.kind))
     }
 
     fn check_heads(&self, keys: &Keys<'_>, layer: &Layer) -> Result<()> {

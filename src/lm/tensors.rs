@@ -139,6 +139,50 @@ const OTHERS_RECURRENT: [&str; 12] = [
     "ssm_norm.weight",
 ];
 
+/// Matrices of blocks of RWKV, with `.weight`, `.bias` and `.scale`.
+const RWKV: [&str; 21] = [
+    "time_mix_receptance",
+    "time_mix_key",
+    "time_mix_value",
+    "time_mix_gate",
+    "time_mix_output",
+    "time_mix_decay_w1",
+    "time_mix_decay_w2",
+    "time_mix_w1",
+    "time_mix_w2",
+    "time_mix_a1",
+    "time_mix_a2",
+    "time_mix_v1",
+    "time_mix_v2",
+    "time_mix_g1",
+    "time_mix_g2",
+    "channel_mix_key",
+    "channel_mix_value",
+    "channel_mix_receptance",
+    "time_mix_decay",
+    "time_mix_first",
+    "time_mix_ln",
+];
+
+/// What else they may have.
+const OTHERS_RWKV: [&str; 15] = [
+    "time_mix_w0.weight",
+    "time_mix_a0.weight",
+    "time_mix_v0.weight",
+    "time_mix_k_k.weight",
+    "time_mix_k_a.weight",
+    "time_mix_r_k.weight",
+    "time_mix_lerp_fused.weight",
+    "time_mix_lerp_x.weight",
+    "time_mix_lerp_w.weight",
+    "time_mix_lerp_k.weight",
+    "time_mix_lerp_v.weight",
+    "time_mix_lerp_r.weight",
+    "time_mix_lerp_g.weight",
+    "channel_mix_lerp_k.weight",
+    "channel_mix_lerp_r.weight",
+];
+
 /// What nothing that is computed depends on: frequencies that the keys give too.
 const PASSED_OVER: [&str; 2] = ["attn_rot_embd.weight", "rope_freqs.weight"];
 
@@ -147,6 +191,7 @@ const PASSED_OVER: [&str; 2] = ["attn_rot_embd.weight", "rope_freqs.weight"];
 struct Kind {
     norm: Norm,
     recurrent: bool,
+    rwkv: bool,
     encoder: bool,
     ranks: bool,
 }
@@ -160,6 +205,7 @@ pub(super) fn check(file: &GgufFile, spec: &DecoderSpec) -> Result<()> {
     let kind = Kind {
         norm: spec.norm,
         recurrent: spec.recurrent.is_some(),
+        rwkv: spec.is_rwkv(),
         encoder: spec.sees_behind,
         ranks: ranker::ranks(file, &spec.architecture)?,
     };
@@ -191,8 +237,13 @@ fn known(name: &str, kind: Kind, blocks: usize) -> bool {
     if kind.recurrent && OTHERS_RECURRENT.contains(&part) {
         return true;
     }
+    if kind.rwkv && OTHERS_RWKV.contains(&part) {
+        return true;
+    }
     let (stem, end) = part.rsplit_once('.').unwrap_or((part, ""));
-    let matrix = MATRICES.contains(&stem) || (kind.recurrent && RECURRENT.contains(&stem));
+    let matrix = MATRICES.contains(&stem)
+        || (kind.recurrent && RECURRENT.contains(&stem))
+        || (kind.rwkv && RWKV.contains(&stem));
     let both = |names: &[&str]| names.contains(&stem) && (end == "weight" || end == "bias");
     // A norm by the mean square adds nothing.
     let normed = both(&NORMS) && (end == "weight" || kind.norm != Norm::Rms);
@@ -211,7 +262,8 @@ mod tests {
 
     #[test]
     fn what_the_decoder_reads_is_known_and_nothing_else() {
-        let kind = |norm| Kind { norm, recurrent: false, encoder: false, ranks: false };
+        let kind =
+            |norm| Kind { norm, recurrent: false, rwkv: false, encoder: false, ranks: false };
         let known = |name: &str| known(name, kind(Norm::Rms), 2);
         let there = [
             "token_embd.weight",

@@ -6,6 +6,7 @@ use super::shape::{Shape, THOUGHT};
 use super::tools::Tools;
 use super::{App, body, completions};
 use crate::lm::Prompt;
+use crate::lm::chat::Values;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
@@ -14,6 +15,9 @@ use std::sync::Arc;
 
 /// The most likely tokens told of each, at most.
 const MOST_TOP: usize = 20;
+
+/// What most templates call whether the model is to think.
+const THINKING: &str = "enable_thinking";
 
 #[derive(Debug, Deserialize)]
 struct Chat {
@@ -24,8 +28,25 @@ struct Chat {
     tool_choice: Option<Value>,
     /// Whether an answer may call more than one tool.
     parallel_tool_calls: Option<bool>,
+    /// What the template is told beside the conversation.
+    chat_template_kwargs: Option<Values>,
+    /// The same of one name; `none` also says not to think.
+    reasoning_effort: Option<String>,
+    /// Where thoughts are told, as in llama.cpp's server.
+    reasoning_format: Option<ReasoningFormat>,
     #[serde(flatten)]
     common: Common,
+}
+
+/// Where thoughts are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ReasoningFormat {
+    /// In `content`, as the model writes them.
+    None,
+    /// In `reasoning_content`.
+    #[serde(alias = "deepseek")]
+    Auto,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,6 +80,9 @@ pub(super) async fn answer(
 ) -> Result<Response, ApiError> {
     let chat: Chat = body::json(&app, request).await?;
     app.engine.file().writes()?;
+    if chat.messages.is_empty() {
+        return Err(ApiError::param("messages", "messages must have at least one message"));
+    }
     let messages = chat.messages.into_iter().enumerate();
     let messages = messages.map(|(i, one)| message(i, one)).collect::<Result<Vec<_>, _>>()?;
     let template = app.engine.file().template();
@@ -78,8 +102,29 @@ pub(super) async fn answer(
         return Err(ApiError::param("top_logprobs", message));
     }
     let told = tools.as_ref().map(|tools| tools.told.clone()).unwrap_or_default();
-    let prompts = vec![Prompt::Values { messages, tools: told }];
-    completions::complete(app, Shape::Chat(tools), prompts, chat.common, probabilities).await
+    let values = values(chat.chat_template_kwargs, chat.reasoning_effort);
+    let prompts = vec![Prompt::Values { messages, tools: told, values }];
+    let whole = match chat.reasoning_format {
+        None => app.options.thoughts_in_text,
+        Some(format) => format == ReasoningFormat::None,
+    };
+    completions::complete(app, Shape::Chat { tools, whole }, prompts, chat.common, probabilities)
+        .await
+}
+
+/// What the template is told.
+fn values(given: Option<Values>, effort: Option<String>) -> Values {
+    let mut values = given.unwrap_or_default();
+    match effort {
+        Some(effort) if effort == "none" => {
+            values.entry(THINKING).or_insert(false.into());
+        }
+        Some(effort) => {
+            values.insert("reasoning_effort".into(), effort.into());
+        }
+        None => (),
+    }
+    values
 }
 
 /// A message, by its number, as templates look at it.

@@ -138,6 +138,23 @@ async fn grammar(app: &Arc<App>, source: GrammarSource) -> Result<Grammar, ApiEr
     Ok(made.await.map_err(internal)??)
 }
 
+/// What follows a prompt.
+type Opening = fn(&ModelFile, &[u32]) -> LibraryResult<Vec<u32>>;
+
+/// What an answer must follow, and where it begins: a form is that of what is said, not
+/// of thoughts before it.
+fn form(shape: &Shape, common: &Common) -> Result<(Option<GrammarSource>, Opening), ApiError> {
+    if let Shape::Chat { tools: Some(tools), .. } = shape
+        && let Some(source) = tools.source()?
+    {
+        return Ok((Some(source), ModelFile::opening_of_call));
+    }
+    match (common.response_format.as_ref().and_then(ResponseFormat::source), shape) {
+        (Some(source), Shape::Chat { .. }) => Ok((Some(source), ModelFile::opening_of_answer)),
+        (source, _) => Ok((source, |_, _| Ok(Vec::new()))),
+    }
+}
+
 pub(super) async fn complete(
     app: Arc<App>,
     shape: Shape,
@@ -151,27 +168,21 @@ pub(super) async fn complete(
     // A wrong parameter is found out before anything is worked on.
     let mut options = common.generate(app.engine.context())?;
     options.log_probabilities = log_probabilities;
-    let forced = match &shape {
-        Shape::Chat(Some(tools)) => tools.source()?,
-        Shape::Chat(None) | Shape::Text(_) => None,
-    };
-    let format = || common.response_format.as_ref().and_then(ResponseFormat::source);
-    let formed = forced.is_none() && format().is_some();
-    if let Some(source) = forced.or_else(format) {
+    let (form, opening) = form(&shape, &common)?;
+    if let Some(source) = form {
         options.grammar = Some(grammar(&app, source).await?);
     }
-    // A form is that of what is said, not of thoughts before it.
-    let opening = match formed {
-        true => app.engine.file().opening_of_answer()?,
-        false => Vec::new(),
-    };
     if prompts.len() * choices > MOST_PROMPTS {
         let message = format!("at most {MOST_PROMPTS} answers, not {}", prompts.len() * choices);
         return Err(ApiError::param("n", message));
     }
-    let mut sequences = Vec::new();
+    let (mut sequences, mut asked) = (Vec::new(), String::new());
     for mut tokens in tokens(&app, prompts, ModelFile::prompt_tokens).await? {
-        tokens.extend_from_slice(&opening);
+        tokens.extend(opening(app.engine.file(), &tokens)?);
+        // A chat has one prompt, and a text needs none.
+        if let Shape::Chat { .. } = shape {
+            asked = app.engine.file().end_of(&tokens)?;
+        }
         for choice in 0..choices {
             let mut options = options.clone();
             options.sampler.seed = options.sampler.seed.wrapping_add(choice as u64);
@@ -181,7 +192,7 @@ pub(super) async fn complete(
     }
     let count = sequences.len();
     let run = Run::start(&app, sequences)?;
-    let head = Head::new(shape, &app.options.model);
+    let head = Head::new(shape, &app.options.model, asked);
     if common.stream.unwrap_or(false) {
         let telling = Telling { head, choices, usage: common.streams_usage() };
         return stream::answer(app, run, count, telling).await;

@@ -1,4 +1,5 @@
-//! Connections: how many, how long, and their end.
+//! Connections: how many, how long, and their end. A client that reads nothing is cut off:
+//! its answer, and with it its slots, would wait for it for ever.
 
 use super::ServeOptions;
 use axum::Router;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
 /// Takes connections until `stop` is ready, then waits for those that are still
 /// being answered, as long as they may.
@@ -36,7 +38,10 @@ pub(super) async fn accept(
             next = next => next,
         };
         let service = TowerToHyperService::new(router.clone());
-        let served = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(options.stall));
+        let stream = TokioIo::new(Box::pin(stream));
+        let served = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = served.await {
                 log::debug!("a connection ended: {error}");

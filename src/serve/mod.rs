@@ -7,6 +7,7 @@ mod connections;
 mod embeddings;
 mod error;
 mod guard;
+mod hosts;
 mod metrics;
 mod models;
 mod options;
@@ -50,6 +51,14 @@ pub struct ServeOptions {
     pub grace: Duration,
     /// The most connections at one time; more wait.
     pub connections: usize,
+    /// How long a client may read nothing of what is written to it before it is cut off.
+    pub stall: Duration,
+    /// Names under which the server may be asked beside those of this machine; `*` is any.
+    /// Looked at only where no other machine can reach it and no key is asked for.
+    pub hosts: Vec<String>,
+    /// Whether thoughts are told in `content`, as the model writes them, unless a request
+    /// says otherwise; else in `reasoning_content`.
+    pub thoughts_in_text: bool,
 }
 
 impl Default for ServeOptions {
@@ -62,6 +71,9 @@ impl Default for ServeOptions {
             answer: Duration::from_secs(600),
             grace: Duration::from_secs(30),
             connections: 512,
+            stall: Duration::from_secs(60),
+            hosts: Vec::new(),
+            thoughts_in_text: false,
         }
     }
 }
@@ -72,6 +84,8 @@ struct App {
     engine: EngineHandle,
     options: ServeOptions,
     metrics: Metrics,
+    /// Whether only this machine can reach it.
+    local: bool,
     /// In seconds since 1970.
     started: u64,
 }
@@ -87,7 +101,9 @@ pub fn serve(
     options: ServeOptions,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let name = listener.local_addr().map_or_else(|_| "listener".into(), |at| at.to_string());
+    let address = listener.local_addr();
+    let local = address.as_ref().is_ok_and(is_local);
+    let name = address.map_or_else(|_| "listener".into(), |at| at.to_string());
     let failed = |source| Error::Io { path: name.clone().into(), source };
     listener.set_nonblocking(true).map_err(failed)?;
     // Requests are small beside what the engine does on its own thread.
@@ -102,6 +118,7 @@ pub fn serve(
         let app = App {
             metrics: Metrics::new(engine.clone()),
             engine,
+            local,
             started: now(),
             options: options.clone(),
         };
@@ -164,6 +181,7 @@ fn router(app: Arc<App>) -> Router {
     // Panics are caught inside of what counts answers.
     guard::catch_panics(routes)
         .layer(middleware::from_fn_with_state(app.clone(), guard::check_key))
+        .layer(middleware::from_fn_with_state(app.clone(), hosts::check))
         .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .with_state(app)
 }

@@ -26,8 +26,9 @@ const DEFAULTS: &[(&str, &str)] =
 pub(super) struct Common {
     /// The one there is, if it is not named.
     pub(super) model: Option<String>,
-    max_tokens: Option<usize>,
-    max_completion_tokens: Option<usize>,
+    /// As in llama.cpp's server, -1 is as many as there is room for.
+    max_tokens: Option<i64>,
+    max_completion_tokens: Option<i64>,
     min_tokens: Option<usize>,
     temperature: Option<f32>,
     top_p: Option<f32>,
@@ -129,10 +130,7 @@ impl Common {
 
     /// What the generator is told; `most` is how many tokens there can be.
     pub(super) fn generate(&self, most: usize) -> Result<GenerateOptions, ApiError> {
-        let asked = self.max_completion_tokens.or(self.max_tokens);
-        if asked == Some(0) {
-            return Err(ApiError::param("max_tokens", "max_tokens must be at least 1"));
-        }
+        let asked = self.asked_tokens()?;
         let range = |name: &str, value: Option<f32>, most: f32| match value {
             Some(value) if !(0.0..=most).contains(&value) => {
                 Err(ApiError::param(name, format!("{name} must be 0 to {most}, not {value}")))
@@ -188,6 +186,15 @@ impl Common {
         })
     }
 
+    /// How many tokens are asked for, if that is said.
+    fn asked_tokens(&self) -> Result<Option<usize>, ApiError> {
+        match self.max_completion_tokens.or(self.max_tokens) {
+            None | Some(-1) => Ok(None),
+            Some(count @ 1..) => Ok(Some(usize::try_from(count).unwrap_or(usize::MAX))),
+            Some(_) => Err(ApiError::param("max_tokens", "max_tokens must be at least 1, or -1")),
+        }
+    }
+
     fn stops(&self) -> Result<Vec<String>, ApiError> {
         let stops = match &self.stop {
             None => Vec::new(),
@@ -237,6 +244,7 @@ mod tests {
         assert_ne!(options.sampler.seed, common("").generate(100).unwrap().sampler.seed);
         let options = common(r#","max_tokens":7,"seed":5,"temperature":0"#).generate(100).unwrap();
         assert_eq!((options.max_tokens, options.sampler.seed), (7, 5));
+        assert_eq!(common(r#","max_tokens":-1"#).generate(100).unwrap().max_tokens, 100);
         assert_eq!(common(r#","max_tokens":700"#).generate(100).unwrap().max_tokens, 100);
         let options = common(r#","logit_bias":{"3":-100,"4":1.5},"stop":"x""#).generate(9).unwrap();
         assert_eq!(options.logit_bias, [(3, f32::NEG_INFINITY), (4, 1.5)]);
@@ -250,6 +258,7 @@ mod tests {
             (r#","top_p":-1"#, "top_p"),
             (r#","presence_penalty":2.5"#, "presence_penalty"),
             (r#","max_tokens":0"#, "max_tokens"),
+            (r#","max_tokens":-2"#, "max_tokens"),
             (r#","logit_bias":{"x":1}"#, "logit_bias"),
             (r#","logit_bias":{"1":101}"#, "logit_bias"),
         ] {

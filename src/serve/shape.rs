@@ -16,8 +16,12 @@ pub(super) const THOUGHT: &str = "reasoning_content";
 /// Which form.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Shape {
-    /// Perhaps with tools that may be called.
-    Chat(Option<Tools>),
+    Chat {
+        /// What may be called.
+        tools: Option<Tools>,
+        /// Whether thoughts are told as text.
+        whole: bool,
+    },
     /// With what is told before each answer, where something is: its prompt.
     Text(Vec<Arc<str>>),
 }
@@ -29,22 +33,24 @@ pub(super) struct Head {
     id: String,
     created: u64,
     model: String,
+    /// How the prompt of a chat ends.
+    asked: String,
 }
 
 impl Head {
-    pub(super) fn new(shape: Shape, model: &str) -> Self {
+    pub(super) fn new(shape: Shape, model: &str, asked: String) -> Self {
         let kind = match shape {
-            Shape::Chat(_) => "chatcmpl",
+            Shape::Chat { .. } => "chatcmpl",
             Shape::Text(_) => "cmpl",
         };
         let id = format!("{kind}-{:016x}{:016x}", random(), random());
-        Head { shape, id, created: now(), model: model.into() }
+        Head { shape, id, created: now(), model: model.into(), asked }
     }
 
     fn object(&self, streamed: bool) -> &'static str {
         match (&self.shape, streamed) {
-            (Shape::Chat(_), false) => "chat.completion",
-            (Shape::Chat(_), true) => "chat.completion.chunk",
+            (Shape::Chat { .. }, false) => "chat.completion",
+            (Shape::Chat { .. }, true) => "chat.completion.chunk",
             (Shape::Text(_), _) => "text_completion",
         }
     }
@@ -67,11 +73,14 @@ impl Head {
     /// What takes an answer apart into what is said, thoughts and calls of tools.
     pub(super) fn parts(&self, template: Option<&ChatTemplate>) -> AnswerStream {
         match &self.shape {
-            Shape::Chat(tools) => {
+            Shape::Chat { tools, whole } => {
                 let tools = tools.as_ref().map(|tools| (tools.style, &tools.told[..]));
-                AnswerStream::new(template, tools)
+                match whole {
+                    true => AnswerStream::with_thoughts(tools),
+                    false => AnswerStream::new(template, tools, &self.asked),
+                }
             }
-            Shape::Text(_) => AnswerStream::new(None, None),
+            Shape::Text(_) => AnswerStream::with_thoughts(None),
         }
     }
 
@@ -79,7 +88,7 @@ impl Head {
     pub(super) fn finish(&self, parts: &mut AnswerStream) -> (Told, Vec<ToolCall>) {
         let (rest, calls) = parts.finish();
         match &self.shape {
-            Shape::Chat(tools) => (rest, tools::wanted(tools.as_ref(), calls)),
+            Shape::Chat { tools, .. } => (rest, tools::wanted(tools.as_ref(), calls)),
             Shape::Text(_) => (rest, calls),
         }
     }
@@ -89,7 +98,7 @@ impl Head {
         let probabilities = self.probabilities(&one.placed, file.tokenizer());
         let finish = one.reason.map(finish_reason);
         match &self.shape {
-            Shape::Chat(_) => {
+            Shape::Chat { .. } => {
                 let mut parts = self.parts(file.template());
                 let begun = parts.push(&one.text);
                 let (rest, calls) = self.finish(&mut parts);
@@ -134,7 +143,7 @@ impl Head {
     fn before(&self, index: usize) -> Option<&str> {
         match &self.shape {
             Shape::Text(before) => before.get(index).map(|text| &**text),
-            Shape::Chat(_) => None,
+            Shape::Chat { .. } => None,
         }
     }
 
@@ -164,7 +173,7 @@ impl Head {
     pub(super) fn ending(&self, index: usize, reason: FinishReason, called: bool) -> Value {
         let reason = if called { "tool_calls" } else { finish_reason(reason) }.into();
         match self.shape {
-            Shape::Chat(_) => json!({
+            Shape::Chat { .. } => json!({
                 "index": index, "delta": {}, "logprobs": null, "finish_reason": reason,
             }),
             Shape::Text(_) => self.delta(index, "", Value::Null, reason),
@@ -173,7 +182,7 @@ impl Head {
 
     fn delta(&self, index: usize, text: &str, logprobs: Value, finish: Value) -> Value {
         match self.shape {
-            Shape::Chat(_) => json!({
+            Shape::Chat { .. } => json!({
                 "index": index,
                 "delta": { "content": text },
                 "logprobs": logprobs,
@@ -195,7 +204,7 @@ impl Head {
             return Value::Null;
         }
         match self.shape {
-            Shape::Chat(_) => {
+            Shape::Chat { .. } => {
                 let content: Vec<Value> =
                     with.iter().map(|(_, token, p)| of_chat(*token, p, tokenizer)).collect();
                 json!({ "content": content, "refusal": null })

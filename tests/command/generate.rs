@@ -383,3 +383,67 @@ fn an_interrupt_keeps_what_was_printed() {
     assert!(run.stderr.contains("interrupted") && run.stderr.contains("tokens/s"), "{run:?}");
     assert!(run.stdout.ends_with('\n'), "{run:?}");
 }
+
+#[test]
+fn tokens_are_barred_wanted_and_ends() {
+    let model = tiny();
+    let tokens = |options: &[&str]| -> Vec<u64> {
+        let common = ["--json", "--prompt", "a", "--ignore-end"];
+        let report = on_cpu(&model, &[&common, options].concat()).json();
+        report["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
+    };
+    let plain = tokens(&[]);
+    assert_eq!(tokens(&["--logit-bias", "120=+1000"]), [120; 12]);
+    let barred = tokens(&["--logit-bias", &format!("{}=-inf", plain[0])]);
+    assert!(!barred.contains(&plain[0]), "{barred:?}");
+    let first = plain.iter().position(|id| *id == plain[5]).unwrap();
+    assert_eq!(tokens(&["--stop-token", &plain[5].to_string()]), plain[..first]);
+    for wrong in ["120", "x=1", "120=much"] {
+        let run = on_cpu(&model, &["--prompt", "a", "--logit-bias", wrong]);
+        assert_eq!(run.code, Some(2), "{run:?}");
+    }
+}
+
+#[test]
+fn a_template_can_be_another_and_is_told_values() {
+    let model = tiny();
+    let count = |options: &[&str]| {
+        let run = on_cpu(&model, &[&["--json", "--prompt", "x"], options].concat());
+        run.json()["stats"]["prompt_tokens"].as_u64().unwrap()
+    };
+    let file = model.dir.path().join("own.jinja");
+    let source = "{{ messages[0].content }}{{ reasoning_effort }}{{ more }}\
+                  {% if enable_thinking is false and thinking is false %}??{% endif %}";
+    std::fs::write(&file, source).unwrap();
+    let own = ["--chat-template", file.to_str().unwrap()];
+    assert_eq!(count(&own), 1);
+    for (more, tokens) in [
+        (&["--no-thinking"][..], 3),
+        (&["--reasoning-effort", "high"], 5),
+        (&["--template-values", r#"{"more": "xyz"}"#], 4),
+        (&["--chat-template-kwargs", r#"{"reasoning_effort": "xyz"}"#], 4),
+    ] {
+        assert_eq!(count(&[&own, more].concat()), tokens, "{more:?}");
+    }
+    // The tiny model's own is ChatML.
+    assert_eq!(count(&["--chat-template", "chatml"]), count(&[]));
+    let fails = |options: &[&str], code: i32, part: &str| {
+        let run = on_cpu(&model, &[&["--prompt", "x"], options].concat());
+        assert_eq!(run.code, Some(code), "{run:?}");
+        assert!(run.stderr.contains(part), "{run:?}");
+    };
+    fails(&["--template-values", "{"], 2, "--template-values");
+    fails(&["--chat-template", "nowhere.jinja"], 1, "nowhere.jinja");
+    std::fs::write(&file, "{% if %}").unwrap();
+    fails(&own, 1, "the chat template that was given");
+    fails(&["--template-values", r#"{"messages": 1}"#], 1, "messages");
+}
+
+/// Files of RWKV have a name in the place of a template.
+#[test]
+fn the_template_of_rwkv_is_known_by_name() {
+    let model = Model::new(&TinyModel { template: Some("rwkv-world"), ..TinyModel::default() });
+    let run = on_cpu(&model, &["--json", "--system", " be brief\n", "--prompt", "x"]);
+    let text = "System: be brief\n\nUser: x\n\nAssistant:";
+    assert_eq!(run.json()["stats"]["prompt_tokens"], text.len(), "{run:?}");
+}

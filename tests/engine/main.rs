@@ -45,6 +45,7 @@ const BODIES: &[(&str, Body)] = &[
     ("a_prefix_is_not_computed_again", sharing::prefixes),
     ("a_beginning_that_prompts_share_stays", sharing::systems),
     ("vectors_leave_chats_alone", sharing::vectors_beside_chats),
+    ("a_short_text_waits_for_no_others", sharing::short_texts),
     ("a_full_slot_is_left_alone", sharing::full_slots),
     ("a_model_keeps_its_last_sequence", sharing::one_after_another),
     ("stops_end_a_text", endings::stops),

@@ -1,7 +1,10 @@
 //! What is in a slot's caches already, and what else the model knows of tokens.
 
 use crate::support::backends::Named;
+use crate::support::recipe::Recipe;
 use crate::*;
+use std::path::Path;
+use wginfer::formats::gguf;
 
 /// A prompt that begins as an earlier sequence is computed from where it
 /// differs, and gets the same tokens.
@@ -128,4 +131,28 @@ pub fn hidden_states(backend: &Named) -> Result<(), Failed> {
         assert!((got - wanted).abs() < 1e-4, "token {id}: {got}, expected {wanted}");
     }
     Ok(())
+}
+
+/// An encoder's step has room for two long texts, and there are always two: a short one
+/// beside them still gets its turn.
+pub fn short_texts(backend: &Named) -> Result<(), Failed> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let recipe: Recipe = serde_json::from_slice(&std::fs::read(data.join("encoders/bert.json"))?)?;
+    let vocabulary = gguf::open(data.join("tokenizers/wordpiece.gguf"))?;
+    let mut engine = engine_of(backend, recipe.file("bert", &vocabulary)?, &options(3))?;
+    let text = |length| Request { tokens: vec![200; length], work: Work::Embed };
+    let short = engine.submit(text(5))?;
+    let mut long = vec![engine.submit(text(64))?, engine.submit(text(64))?];
+    for _ in 0..4 {
+        let events = backend.backend.block_on(engine.step())?;
+        for (id, event) in events {
+            assert!(matches!(event, Event::Embedded(_)), "{event:?}");
+            if id == short {
+                return Ok(());
+            }
+            assert!(long.contains(&id));
+            long.push(engine.submit(text(64))?);
+        }
+    }
+    Err("the short text waits for as long as others come".into())
 }

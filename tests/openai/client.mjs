@@ -16,6 +16,32 @@ const chat = (more) =>
     ...more,
   });
 
+const only = (properties) => ({
+  type: "object",
+  properties,
+  required: Object.keys(properties),
+  additionalProperties: false,
+});
+const cities = { city: { enum: ["Paris", "Rome"] } };
+if (process.env.WITH_TOOLS) {
+  // Another server, with a template that knows of tools.
+  const tool = (name) => ({ type: "function", function: { name, parameters: only(cities) } });
+  const tools = [tool("weather"), tool("people")];
+  const named = { type: "function", function: { name: "people" } };
+  const called = await chat({ tools, tool_choice: named, max_tokens: 60 });
+  assert.equal(called.choices[0].finish_reason, "tool_calls");
+  const [call] = called.choices[0].message.tool_calls;
+  assert.equal(call.function.name, "people");
+  assert.deepEqual(Object.keys(JSON.parse(call.function.arguments)), ["city"]);
+  let text = "";
+  const parts = await chat({ tools, tool_choice: "required", max_tokens: 60, stream: true });
+  for await (const part of parts) {
+    for (const piece of part.choices[0].delta.tool_calls ?? []) text += piece.function.arguments;
+  }
+  assert.deepEqual(Object.keys(JSON.parse(text)), ["city"]);
+  process.exit(0);
+}
+
 const models = [];
 for await (const model of client.models.list()) models.push(model.id);
 assert.deepEqual(models, ["demo"]);
@@ -33,6 +59,30 @@ for await (const part of await chat({ stream: true })) {
   streamed += part.choices[0]?.delta?.content ?? "";
 }
 assert.equal(streamed, text);
+
+let usage = null;
+const counted = await chat({ stream: true, stream_options: { include_usage: true } });
+for await (const part of counted) usage = part.usage ?? usage;
+assert.equal(usage.completion_tokens, answer.usage.completion_tokens);
+
+// Few tokens, so that rounding does not decide.
+const drawn = { n: 2, seed: 5, temperature: 1.5, top_k: 4 };
+const several = await chat(drawn);
+assert.deepEqual(several.choices.map((choice) => choice.index), [0, 1]);
+const again = await chat(drawn);
+assert.deepEqual(
+  several.choices.map((choice) => choice.message.content),
+  again.choices.map((choice) => choice.message.content),
+);
+
+const formed = await chat({
+  max_tokens: 40,
+  response_format: {
+    type: "json_schema",
+    json_schema: { name: "answer", strict: true, schema: only(cities) },
+  },
+});
+assert.deepEqual(Object.keys(JSON.parse(formed.choices[0].message.content)), ["city"]);
 
 // A client that has heard enough.
 const long = await chat({ stream: true, max_tokens: 500 });

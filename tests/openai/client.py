@@ -1,5 +1,6 @@
 """OpenAI's Python client against a running server; see main.rs."""
 
+import json
 import math
 import os
 
@@ -11,7 +12,7 @@ MESSAGES = [{"role": "user", "content": "What is the capital of France? Answer i
 
 def chat(**more):
     return client.chat.completions.create(
-        model="demo", messages=MESSAGES, temperature=0, max_tokens=16, **more
+        model="demo", messages=MESSAGES, temperature=0, **{"max_tokens": 16} | more
     )
 
 
@@ -22,6 +23,48 @@ def refused(kind, call):
         return error
     raise AssertionError(f"no {kind.__name__}")
 
+
+if os.environ.get("FULL"):
+    # A server with one place, which this stream has.
+    stream = chat(stream=True, max_tokens=500, extra_body={"ignore_eos": True})
+    next(iter(stream))
+    error = refused(openai.RateLimitError, lambda: chat(max_tokens=1))
+    assert error.code == "engine_full" and error.response.headers["retry-after"], error
+    stream.close()
+    patient = client.with_options(max_retries=20)
+    assert patient.chat.completions.create(model="demo", messages=MESSAGES, max_tokens=1).choices
+    raise SystemExit(0)
+
+if os.environ.get("WITH_TOOLS"):
+    # Another server, with a template that knows of tools.
+    tool = lambda name: {"type": "function", "function": {
+        "name": name, "description": "Looks it up.", "parameters": {
+            "type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}},
+            "required": ["city"], "additionalProperties": False}}}
+    tools = [tool("weather"), tool("people")]
+    named = {"type": "function", "function": {"name": "people"}}
+    for choice in ["required", named]:
+        called = chat(tools=tools, tool_choice=choice, max_tokens=60).choices[0]
+        assert called.finish_reason == "tool_calls", called
+        [call] = called.message.tool_calls
+        assert call.type == "function" and call.id and called.message.content is None
+        assert choice == "required" or call.function.name == "people", call
+        assert set(json.loads(call.function.arguments)) == {"city"}, call
+    # The answer of the tool goes back.
+    turns = [*MESSAGES, called.message.model_dump(exclude_none=True),
+             {"role": "tool", "tool_call_id": call.id, "content": "2 million"}]
+    told = client.chat.completions.create(
+        model="demo", messages=turns, tools=tools, tool_choice="auto", max_tokens=8, temperature=0)
+    assert told.choices[0].finish_reason in ("stop", "length", "tool_calls")
+    names, arguments, reasons = [], "", []
+    for part in chat(tools=tools, tool_choice=named, max_tokens=60, stream=True):
+        for piece in part.choices[0].delta.tool_calls or []:
+            names.append(piece.function.name)
+            arguments += piece.function.arguments
+        reasons.append(part.choices[0].finish_reason)
+    assert names == ["people"] and set(json.loads(arguments)) == {"city"}, arguments
+    assert reasons[-1] == "tool_calls", reasons
+    raise SystemExit(0)
 
 assert [model.id for model in client.models.list()] == ["demo"]
 
@@ -42,6 +85,28 @@ for part in chat(stream=True, stream_options={"include_usage": True}):
         streamed += part.choices[0].delta.content or ""
 assert streamed == text, (streamed, text)
 assert usage.completion_tokens == answer.usage.completion_tokens
+
+# Few tokens, so that rounding does not decide.
+drawn = dict(model="demo", messages=MESSAGES, temperature=1.5, seed=7, n=3, max_tokens=12)
+several = client.chat.completions.create(**drawn, extra_body={"top_k": 4})
+again = client.chat.completions.create(**drawn, extra_body={"top_k": 4})
+texts = [choice.message.content for choice in several.choices]
+assert [choice.index for choice in several.choices] == [0, 1, 2]
+assert len(set(texts)) > 1 and texts == [choice.message.content for choice in again.choices]
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Paris", "Rome"]}, "sure": {"type": "boolean"}},
+    "required": ["city", "sure"],
+    "additionalProperties": False,
+}
+formed = client.chat.completions.create(
+    model="demo", messages=MESSAGES, temperature=0, max_tokens=40,
+    response_format={"type": "json_schema",
+                     "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}},
+)
+value = json.loads(formed.choices[0].message.content)
+assert set(value) == {"city", "sure"} and isinstance(value["sure"], bool), value
 
 stopped = chat(stop=["Par"])
 assert stopped.choices[0].message.content == text.split("Par")[0]

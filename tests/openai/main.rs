@@ -36,10 +36,14 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Server::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let model = demo_model::path().expect("the demonstration model");
         let mut command = Command::new(env!("CARGO_BIN_EXE_wginfer"));
         command.arg("serve").arg(model).args(["--adapter", "cpu", "--port", "0"]);
-        command.args(["--name", "demo", "--context", "1024"]);
+        command.args(["--name", "demo", "--context", "1024"]).args(more);
         command.env("WGINFER_API_KEY", "secret").stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
@@ -82,27 +86,64 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/openai").join(name)
 }
 
+/// A template that tells of tools as Hermes and Qwen do; that of the model knows of none.
+const WITH_TOOLS: &str = "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}\nCall \
+    one in <tool_call></tool_call>.<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>\
+    {{ m.role }}\n{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>\
+    {{ c.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}\
+    <|im_start|>assistant\n";
+
+fn python() -> Command {
+    let mut python = Command::new("python3");
+    python.arg(script("client.py")).env("PYTHONPATH", clients().join("python"));
+    python
+}
+
+/// Modules are looked for from where the script is, which is in `folder`.
+fn node(folder: &Path) -> Command {
+    let copy = folder.join("client.mjs");
+    std::fs::copy(script("client.mjs"), &copy).unwrap();
+    let modules = clients().join("node/node_modules");
+    std::os::unix::fs::symlink(modules, folder.join("node_modules")).unwrap();
+    let mut node = Command::new("node");
+    node.arg(copy);
+    node
+}
+
 #[test]
 fn the_python_client_is_answered() {
-    let clients = clients();
     let server = Server::start();
-    let mut python = Command::new("python3");
-    python.arg(script("client.py")).env("PYTHONPATH", clients.join("python"));
-    server.answers(python);
+    server.answers(python());
     server.stop();
 }
 
-/// Modules are looked for from where the script is.
+#[test]
+fn both_clients_call_tools() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("tools.jinja");
+    std::fs::write(&template, WITH_TOOLS).unwrap();
+    let server = Server::start_with(&["--chat-template", template.to_str().unwrap()]);
+    for mut client in [python(), node(folder.path())] {
+        client.env("WITH_TOOLS", "1");
+        server.answers(client);
+    }
+    server.stop();
+}
+
+/// One place and nobody may wait: the second of two at a time is told to come again.
+#[test]
+fn a_full_server_is_told_to_the_python_client() {
+    let server = Server::start_with(&["--slots", "1", "--queue", "0"]);
+    let mut client = python();
+    client.env("FULL", "1");
+    server.answers(client);
+    server.stop();
+}
+
 #[test]
 fn the_javascript_client_is_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("client.mjs");
-    std::fs::copy(script("client.mjs"), &copy).unwrap();
-    let modules = clients().join("node/node_modules");
-    std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).unwrap();
     let server = Server::start();
-    let mut node = Command::new("node");
-    node.arg(copy);
-    server.answers(node);
+    server.answers(node(folder.path()));
     server.stop();
 }

@@ -16,6 +16,7 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 mod survival;
+mod thinking;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use support::backends::{self, Named};
@@ -32,17 +33,22 @@ const BODIES: &[(&str, Body)] = &[
     ("answers_call_tools", guided::calls),
     ("answers_call_tools_in_other_forms", guided::forms),
     ("answers_in_channels", guided::channels),
+    ("thoughts_are_told_apart", thinking::opened),
+    ("a_form_is_not_that_of_thoughts", thinking::formed),
+    ("templates_are_told_of_thoughts", thinking::told),
     ("embeddings_have_length_one", answers::embeddings),
     ("an_encoder_gives_vectors_alone", answers::encoder),
     ("what_is_around_it_answers", answers::around),
     ("malformed_requests_are_explained", refusals::malformed),
     ("bodies_have_limits", refusals::bodies),
     ("keys_are_asked_for", refusals::keys),
+    ("strange_names_are_refused", refusals::names),
     ("a_full_engine_says_so", refusals::full),
     ("a_slow_answer_ends", refusals::late),
     ("a_draft_runs_ahead_of_a_server", answers::ahead),
     ("sixty_four_clients_on_four_slots", survival::crowd),
     ("clients_that_vanish_free_their_slots", survival::vanishing),
+    ("clients_that_read_nothing_are_cut_off", survival::stalled),
     ("a_lost_device_gives_503_and_comes_back", survival::lost),
     ("an_encoders_lost_device_comes_back", survival::lost_encoder),
     ("documents_are_ranked", answers::ranked),

@@ -1,7 +1,7 @@
 //! What is refused, and how.
 
 use crate::client::{self, connect, read, request};
-use crate::server::{Setup, chat, until};
+use crate::server::{Server, Setup, chat, until};
 use crate::support::backends::Named;
 use crate::support::tiny_model::TinyModel;
 use libtest_mimic::Failed;
@@ -25,7 +25,7 @@ pub fn malformed(backend: &Named) -> Result<(), Failed> {
         let message = server.chat("x", more).error(status);
         assert!(message.contains(word), "{message}");
     };
-    bad(json!({ "messages": [] }), 400, "prompt");
+    bad(json!({ "messages": [] }), 400, "at least one message");
     bad(json!({ "messages": [{ "role": "wizard", "content": "x" }] }), 400, "wizard");
     let image = json!([{ "type": "image_url", "image_url": { "url": "x" } }]);
     bad(json!({ "messages": [{ "role": "user", "content": image }] }), 400, "image_url");
@@ -46,6 +46,7 @@ pub fn malformed(backend: &Named) -> Result<(), Failed> {
     bad(json!({ "model": "other" }), 404, "other");
     bad(json!({ "temperature": 9 }), 400, "temperature");
     bad(json!({ "max_tokens": 0 }), 400, "max_tokens");
+    bad(json!({ "max_tokens": -2 }), 400, "max_tokens");
     bad(json!({ "n": 1000 }), 400, "n must be");
     bad(json!({ "presence_penalty": 3 }), 400, "presence_penalty");
     bad(json!({ "tools": [{ "type": "function" }] }), 400, "tools");
@@ -84,7 +85,7 @@ pub fn bodies(backend: &Named) -> Result<(), Failed> {
     // In pieces that do not say how many there are.
     let piece = format!("3e8\r\n{}\r\n", "x".repeat(1000)).repeat(20);
     let sent = format!(
-        "POST {CHAT} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Transfer-Encoding: chunked\r\n\r\n{piece}0\r\n\r\n"
     );
     assert_eq!(client::send(server.address, &sent).status, 413);
@@ -119,6 +120,34 @@ pub fn keys(backend: &Named) -> Result<(), Failed> {
     Ok(server.join()?)
 }
 
+/// A page in a browser that has a name of its own stand for this machine still asks under
+/// that name.
+pub fn names(backend: &Named) -> Result<(), Failed> {
+    let body = chat("x", json!({})).to_string();
+    let ask = |server: &Server, host: &str| {
+        client::post(server.address, CHAT, &body, &format!("Host: {host}\r\n"))
+    };
+    let server = Setup::default().start(backend)?;
+    for own in ["localhost", "localhost:8080", "127.0.0.1:1", "[::1]:9"] {
+        ask(&server, own).good();
+    }
+    let message = ask(&server, "evil.example").error(403);
+    assert!(message.contains("evil.example") && message.contains("--allow-host"), "{message}");
+    assert_eq!(client::get(server.address, "/health", "Host: evil.example\r\n").status, 403);
+    server.join()?;
+    // One that was allowed, and one for whoever knows the key.
+    let serve = ServeOptions { hosts: vec!["box.example".into()], ..options() };
+    let server = Setup { serve, ..Setup::default() }.start(backend)?;
+    ask(&server, "box.example:80").good();
+    ask(&server, "evil.example").error(403);
+    server.join()?;
+    let serve = ServeOptions { api_key: Some("right".into()), ..options() };
+    let server = Setup { serve, ..Setup::default() }.start(backend)?;
+    ask(&server, "box.example").error(401);
+    ask(&server, "box.example\r\nAuthorization: Bearer right").good();
+    Ok(server.join()?)
+}
+
 /// One place: whoever comes second is told to come again.
 pub fn full(backend: &Named) -> Result<(), Failed> {
     let tiny = TinyModel { context: 8192, ..TinyModel::default() };
@@ -145,7 +174,9 @@ pub fn late(backend: &Named) -> Result<(), Failed> {
     let serve = ServeOptions { answer: Duration::from_millis(60), ..options() };
     let tiny = TinyModel { context: 8192, ..TinyModel::default() };
     let server = Setup { tiny, serve, ..Setup::default() }.start(backend)?;
-    server.chat("x", json!({ "max_tokens": 8000 })).error(408);
+    let answer = server.chat("x", json!({ "max_tokens": 8000 }));
+    answer.error(408);
+    assert_eq!(answer.json()["error"]["type"], "timeout_error");
     until("its slot is free", || server.engine.unfinished() == 0);
     Ok(server.join()?)
 }

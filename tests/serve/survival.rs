@@ -73,6 +73,23 @@ pub fn vanishing(backend: &Named) -> Result<(), Failed> {
     Ok(server.join()?)
 }
 
+/// A text that would go on for ever, to somebody who never reads it.
+pub fn stalled(backend: &Named) -> Result<(), Failed> {
+    let tiny = TinyModel { context: 512, ..TinyModel::default() };
+    let serve = ServeOptions { stall: Duration::from_millis(500), ..Setup::default().serve };
+    let server = Setup { tiny, serve, ..Setup::default() }.start(backend)?;
+    // Much is told of each token, so that what waits on the way is soon full.
+    let endless = json!({ "max_tokens": 1_000_000, "context_shift": true, "stream": true,
+        "n": 4, "logprobs": true, "top_logprobs": 20 });
+    let mut client = connect(server.address);
+    client.write_all(request(CHAT, &chat("x", endless).to_string(), "").as_bytes())?;
+    until("it runs", || server.engine.unfinished() == 4);
+    until("its slots are free", || server.engine.unfinished() == 0);
+    server.chat("x", json!({})).good();
+    drop(client);
+    Ok(server.join()?)
+}
+
 pub fn lost(backend: &Named) -> Result<(), Failed> {
     if !backend.is_gpu() {
         return Ok(());

@@ -5,6 +5,7 @@ use crate::generate::{Guides, Sampling};
 use crate::interrupt;
 use crate::model_args::ModelArgs;
 use crate::output::{count_noun, note, safe, safe_lines};
+use crate::template_args::TemplateArgs;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use std::io::{self, IsTerminal, Write};
@@ -39,19 +40,23 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     guides: Guides,
+
+    #[command(flatten)]
+    template: TemplateArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.sampling.options();
     Sampler::new(options.sampler.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
     let source = args.guides.source()?;
+    let told = args.template.options()?;
     interrupt::listen();
-    let model = args.model.load()?;
+    let model = args.model.load(told)?;
     let options = args.guides.applied(options, source.as_ref(), &model)?;
     if model.template().is_none() {
         return Err(wginfer::Error::Unsupported {
             at: "chat".into(),
-            what: "the model's file has no usable chat template; see generate --raw".into(),
+            what: "the model's file has no usable chat template; see --chat-template and generate --raw".into(),
         }
         .into());
     }
@@ -140,7 +145,10 @@ impl Chat<'_> {
 
     fn generate(&mut self) -> Result<String, Failure> {
         let prompt = Prompt::Chat(self.messages.clone());
-        let mut answer = AnswerStream::new(self.model.template(), None);
+        let prompt = self.model.prompt_tokens(&prompt)?;
+        let asked = self.model.file().end_of(&prompt)?;
+        let mut answer = AnswerStream::new(self.model.template(), None, &asked);
+        let prompt = Prompt::Tokens(prompt);
         let mut generation =
             self.guides.generate(&mut self.model, self.draft.as_mut(), prompt, &self.options)?;
         interrupt::ends(generation.canceller());

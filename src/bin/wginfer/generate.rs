@@ -19,8 +19,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Instant;
 use wginfer::Result;
-use wginfer::lm::chat::{AnswerStream, Told};
-use wginfer::lm::{ChatMessage, Generation, LanguageModel, Prompt, Sampler};
+use wginfer::lm::chat::{AnswerStream, ChatOptions, Told};
+use wginfer::lm::{ChatMessage, Generation, LanguageModel, ModelOptions, Prompt, Sampler};
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.generate_options();
@@ -32,15 +32,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let prompt = prompt(args)?;
     let source = args.guides.source()?;
+    let told = args.template.options()?;
     interrupt::listen();
     let begun = Instant::now();
-    let (mut model, why) = load(args, &path)?;
+    let (mut model, why) = load(args, told, &path)?;
     let options = args.guides.applied(options, source.as_ref(), &model)?;
     let mut draft = args.guides.draft(&model, &args.model_options(), args.quiet)?;
     let load = begun.elapsed();
 
     // Thoughts are told apart where a model is asked by its template.
-    let answer = AnswerStream::new(if args.raw { None } else { model.template() }, None);
+    let prompt = model.prompt_tokens(&prompt)?;
+    let asked = model.file().end_of(&prompt)?;
+    let answer = AnswerStream::new(if args.raw { None } else { model.template() }, None, &asked);
+    let prompt = Prompt::Tokens(prompt);
     let mut generation = args.guides.generate(&mut model, draft.as_mut(), prompt, &options)?;
     let text = stream(args, &mut generation, answer)?;
     let stats = generation.stats().clone();
@@ -128,8 +132,8 @@ fn step_profile(model: &mut LanguageModel) -> Result<String, Failure> {
     Ok(format!("one step after {past} tokens\n{}", profile::lines(&measured)))
 }
 
-fn load(args: &Args, path: &Path) -> Result<(LanguageModel, String), Failure> {
-    let options = args.model_options();
+fn load(args: &Args, chat: ChatOptions, path: &Path) -> Result<(LanguageModel, String), Failure> {
+    let options = ModelOptions { chat, ..args.model_options() };
     model_args::load(path, &options, args.quiet, &mut |file, backend, told| {
         backend.block_on(LanguageModel::load(file, backend, &options, told))
     })

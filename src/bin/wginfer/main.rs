@@ -19,6 +19,7 @@ mod perplexity;
 mod profile;
 mod run;
 mod serve;
+mod template_args;
 mod tune;
 mod visualize;
 

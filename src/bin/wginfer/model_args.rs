@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
 use wginfer::formats::gguf::{self, GgufFile};
 use wginfer::kernels::Policy;
+use wginfer::lm::chat::ChatOptions;
 use wginfer::lm::{LanguageModel, ModelOptions};
 use wginfer::session::Progress;
 use wginfer::{Backend, BackendChoice, DType, Result};
@@ -104,8 +105,8 @@ impl ModelArgs {
     }
 
     /// Loads one sequence's model.
-    pub(crate) fn load(&self) -> Result<LanguageModel, Failure> {
-        let options = self.options();
+    pub(crate) fn load(&self, chat: ChatOptions) -> Result<LanguageModel, Failure> {
+        let options = ModelOptions { chat, ..self.options() };
         load(&self.path()?, &options, self.quiet, &mut |file, backend, told| {
             backend.block_on(LanguageModel::load(file, backend, &options, told))
         })

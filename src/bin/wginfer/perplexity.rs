@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use wginfer::lm::chat::ChatOptions;
 use wginfer::lm::{Perplexity, Prompt};
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = text(&args.text)?;
     interrupt::listen();
-    let mut model = args.model.load()?;
+    let mut model = args.model.load(ChatOptions::default())?;
     let tokens = model.prompt_tokens(&Prompt::Text(text))?;
     let window = args.window.min(model.context());
     let windows = (tokens.len() / window).max(1);

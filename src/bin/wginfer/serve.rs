@@ -7,11 +7,13 @@ use crate::input_text;
 use crate::interrupt;
 use crate::model_args::{self, ModelArgs};
 use crate::output::{note, safe};
+use crate::template_args::TemplateArgs;
 use std::env::VarError;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wginfer::formats::gguf;
+use wginfer::lm::ModelOptions;
 use wginfer::lm::engine::{Engine, EngineDraft, EngineHandle, EngineOptions};
 use wginfer::serve::{ServeOptions, asked_to_stop, is_local, serve};
 
@@ -28,6 +30,13 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     ahead: DraftArgs,
+
+    #[command(flatten)]
+    template: TemplateArgs,
+
+    /// Tell thoughts as text, in the model's own marks, and not in `reasoning_content`
+    #[arg(long)]
+    thoughts_in_text: bool,
 }
 
 /// A small model that runs ahead.
@@ -57,9 +66,15 @@ impl DraftArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 struct Place {
-    /// The address to listen on
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    host: IpAddr,
+    /// The address to listen on, or a name such as localhost
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: String,
+
+    /// Another name under which clients ask this server, as behind a proxy that keeps it; `*`
+    /// is any. Without a key, a local server refuses names that are not this machine's:
+    /// a web page could ask it under its own
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
 
     /// The port to listen on; 0 takes one that is free
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
@@ -100,6 +115,10 @@ struct Limits {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
 
+    /// How many seconds a client may read nothing of its answer before it is cut off
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    stall: u64,
+
     /// How many seconds answers may go on after Ctrl-C or SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     grace: u64,
@@ -110,9 +129,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.serve_options(&path)?;
     // A port that is taken is found out before the model is loaded.
     let listener = args.listener()?;
-    args.warn_of_openness(&options);
+    args.warn_of_openness(&listener, &options);
     let quiet = args.model.quiet;
-    let model = args.model.options();
+    let model = ModelOptions { chat: args.template.options()?, ..args.model.options() };
     let engine_options =
         EngineOptions { model, slots: args.limits.slots, queue: args.limits.queue };
     let mut draft = args.ahead.open(quiet)?;
@@ -159,6 +178,9 @@ impl Args {
             body_bytes: usize::try_from(self.limits.max_body).unwrap_or(usize::MAX),
             answer: Duration::from_secs(self.limits.timeout),
             grace: Duration::from_secs(self.limits.grace),
+            thoughts_in_text: self.thoughts_in_text,
+            stall: Duration::from_secs(self.limits.stall),
+            hosts: self.place.allow_host.clone(),
             ..ServeOptions::default()
         })
     }
@@ -189,26 +211,28 @@ impl Args {
         }
     }
 
-    fn warn_of_openness(&self, options: &ServeOptions) {
-        let local = is_local(&SocketAddr::new(self.place.host, self.place.port));
+    fn warn_of_openness(&self, listener: &TcpListener, options: &ServeOptions) {
+        let local = listener.local_addr().is_ok_and(|address| is_local(&address));
         if !local && options.api_key.is_none() {
             note(format_args!(
                 "warning: whoever can reach {} may use this server, as it asks for no key; \
                  WGINFER_API_KEY or --api-key-file gives it one",
-                self.place.host
+                safe(&self.place.host)
             ));
         }
     }
 
     fn listener(&self) -> Result<TcpListener, Failure> {
-        let address = SocketAddr::new(self.place.host, self.place.port);
-        if !is_local(&address) && !self.place.allow_remote {
+        let Place { host, port, allow_remote, .. } = &self.place;
+        let failed = |error| input_text::io_error(Path::new(&format!("{host}:{port}")), error);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let all: Vec<SocketAddr> = (bare, *port).to_socket_addrs().map_err(failed)?.collect();
+        if all.iter().any(|address| !is_local(address)) && !allow_remote {
             return Err(Failure::Usage(format!(
                 "other machines can reach {}; say --allow-remote if that is wanted",
-                self.place.host
+                safe(host)
             )));
         }
-        TcpListener::bind(address)
-            .map_err(|error| input_text::io_error(Path::new(&address.to_string()), error))
+        TcpListener::bind(&all[..]).map_err(failed)
     }
 }

@@ -10,6 +10,8 @@ pub(super) fn run(kernel: &LinearAttentionKernel, cx: &mut CpuCx<'_>) -> Result<
     let (q, k, v) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let (past, decay, beta) = (cx.optional(3), cx.optional(4), cx.optional(5));
     let span = cx.optional(6).map(|span| span.read::<i32>());
+    let erase = cx.optional(7);
+    let erase = erase.map(|erase| erase.read::<f32>());
     let [batch, tokens, hidden] = q.extents[..] else {
         return Err(Error::internal("linear attention over other than rank 3"));
     };
@@ -58,6 +60,17 @@ pub(super) fn run(kernel: &LinearAttentionKernel, cx: &mut CpuCx<'_>) -> Result<
                     let at = if each { g * head + i } else { g };
                     let factor = decay[token * widths[0] + at].exp();
                     row.iter_mut().for_each(|s| *s *= factor);
+                }
+            }
+            if let Some(erase) = &erase {
+                let all = groups * head;
+                let (read, write) = erase[token * 2 * all..][..2 * all].split_at(all);
+                held.fill(0.0);
+                for (row, read) in state.chunks(value).zip(&read[g * head..]) {
+                    held.iter_mut().zip(row).for_each(|(held, s)| *held += s * read);
+                }
+                for (row, write) in state.chunks_mut(value).zip(&write[g * head..]) {
+                    row.iter_mut().zip(&held).for_each(|(s, held)| *s += write * held);
                 }
             }
             if let Some(beta) = &beta {

@@ -77,8 +77,12 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
             for [past, resumed, span] in
                 [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 1]].map(|row| row.map(|on| on == 1))
             {
-                requests.push(request(variant, head, decay, [beta, past, resumed, span]));
+                let plain = [beta, past, resumed, span, false];
+                requests.push(request(variant, head, decay, plain));
             }
+        }
+        for decay in [None, Some(true)] {
+            requests.push(request(variant, head, decay, [false, false, true, true, true]));
         }
     }
     requests
@@ -89,7 +93,7 @@ fn request(
     variant: &Variant,
     head: u64,
     decay: Option<bool>,
-    [beta, past, resumed, span]: [bool; 4],
+    [beta, past, resumed, span, erase]: [bool; 5],
 ) -> ShaderRequest {
     let consts = variant.consts.iter();
     let request = ShaderRequest::new(variant.shader).with("HEAD", ConstValue::U32(head as u32));
@@ -101,13 +105,14 @@ fn request(
         (past, "past"),
         (resumed, "resumed"),
         (span, "span"),
+        (erase, "erase"),
     ];
     let wanted = wanted.into_iter().filter(|(on, _)| *on);
     wanted.fold(request, |request, (_, name)| request.feature(name))
 }
 
 /// Computes [`LinearAttention`](crate::ops::linear_attention::LinearAttention) and, with
-/// a seventh input, its stateful kind, with the inputs and outputs of these. The state
+/// a seventh input (and an eighth), its stateful kind, with the inputs and outputs of these. The state
 /// of the latter is absent where it is updated in place.
 #[derive(Debug, Clone, Copy)]
 pub struct LinearAttentionKernel {
@@ -132,7 +137,7 @@ impl Kernel for LinearAttentionKernel {
         // An iteration for each row of the state in each pass, and the end of each loop,
         // which drivers count as well.
         let share = self.heads.outputs / self.heads.states;
-        let passes = (sizes.head + 1) * (3 + share) + share + 4;
+        let passes = (sizes.head + 1) * (5 + share) + share + 4;
         let around = 2 * (sizes.head + 1) + 2;
         let can = |variant: &Variant| variant.shader == SCAN && cx.caps.loops_fit(passes + around);
         let software = cx.caps.is_software();
@@ -146,7 +151,7 @@ impl Kernel for LinearAttentionKernel {
         let all = cx.bound(tokens)?;
         let width =
             |index: usize| cx.inputs.get(index).and_then(Option::as_ref).map(|ty| ty.width());
-        let (decay, beta) = (width(4), width(5));
+        let (decay, beta, erase) = (width(4), width(5), width(7));
         let state = sizes.head * sizes.value * self.heads.states;
         let token = |width: u64| tokens * (width * 4);
         let mut row: Vec<Dim> = vec![
@@ -156,7 +161,9 @@ impl Kernel for LinearAttentionKernel {
             token(sizes.value * self.heads.outputs),
             (state * 4).into(),
         ];
-        row.extend([&decay, &beta].into_iter().flatten().map(|width| tokens * width * 4u64));
+        row.extend(
+            [&decay, &beta, &erase].into_iter().flatten().map(|width| tokens * width * 4u64),
+        );
         let has = |index: usize| cx.inputs.get(index).is_some_and(Option::is_some);
         let parts = parts::split(cx, "a sequence of LinearAttention", batch, &row)?;
         let mut dispatches = Vec::new();
@@ -192,7 +199,7 @@ impl LinearAttentionKernel {
         let sizes = self.heads.sizes(cx.input(0)?, cx.input(2)?)?;
         let (batch, tokens) = (&cx.input(0)?.shape[0], &cx.input(0)?.shape[1]);
         let present = |index: usize| cx.inputs.get(index).is_some_and(Option::is_some);
-        let (beta, span) = (present(5), present(6));
+        let (beta, span, erase) = (present(5), present(6), present(7));
         let past = present(3) && !span;
         let decay = cx
             .inputs
@@ -206,7 +213,7 @@ impl LinearAttentionKernel {
             ("y", Place::Output(0)),
             ("present", Place::Output(1)),
         ];
-        let optional = [(present(4), "decay", 4), (beta, "beta", 5)];
+        let optional = [(present(4), "decay", 4), (beta, "beta", 5), (erase, "erase", 7)];
         let optional = optional.into_iter().filter(|(on, ..)| *on);
         places.extend(optional.map(|(_, name, index)| (name, Place::Input(index))));
         let mut bindings = Vec::new();
@@ -250,7 +257,12 @@ impl LinearAttentionKernel {
             bindings.retain(|(name, _)| *name != "past");
         }
         Ok(Dispatch {
-            shader: request(variant, sizes.head, decay, [beta, past && !resumed, resumed, span]),
+            shader: request(
+                variant,
+                sizes.head,
+                decay,
+                [beta, past && !resumed, resumed, span, erase],
+            ),
             variant: format!("{FAMILY}/{}", variant.name),
             bindings,
             params,

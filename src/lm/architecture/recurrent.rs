@@ -3,6 +3,7 @@
 use super::known::{AS_THEY_ARE, GRANITE, HALVES, NORMALISED, SIGMOID};
 use super::{Architecture, HeadNorms, Unrotated};
 use crate::lm::recurrent::{Recurrence, Recurring};
+use crate::lm::spec::Norm;
 use crate::ops::elementwise::Unary;
 
 /// Gated delta nets with gated attention in each fourth block.
@@ -28,6 +29,24 @@ const NEMOTRON_H: Architecture = Architecture {
     squared: true,
     gated: false,
     ..MAMBA
+};
+
+/// RWKV-7, with a feed-forward layer of its own kind.
+const RWKV: Architecture = Architecture {
+    norm: Norm::Layer,
+    unrotated: Unrotated::Everywhere,
+    recurrence: Some((Recurrence::Rwkv7, Recurring::Everywhere)),
+    activation: Unary::Relu,
+    squared: true,
+    gated: false,
+    ..HALVES
+};
+
+/// RWKV-7 in the place of the attention of Qwen 2.
+const OF_QWEN: Architecture = Architecture {
+    unrotated: Unrotated::Everywhere,
+    recurrence: Some((Recurrence::Rwkv7, Recurring::Everywhere)),
+    ..HALVES
 };
 
 /// Those this version knows.
@@ -65,6 +84,7 @@ pub(in crate::lm) const RECURRENT: &[Architecture] = &[
     Architecture { name: "mamba2", ..MAMBA },
     Architecture { name: "nemotron_h", ..NEMOTRON_H },
     Architecture { name: "nemotron_h_moe", routing: Some(SIGMOID), ..NEMOTRON_H },
+    Architecture { name: "arwkv7", ..OF_QWEN },
     Architecture { name: "qwen35", ..DELTA },
     Architecture { name: "qwen35moe", routing: Some(NORMALISED), ..DELTA },
     Architecture {
@@ -73,4 +93,15 @@ pub(in crate::lm) const RECURRENT: &[Architecture] = &[
         routing: Some(NORMALISED),
         ..DELTA
     },
+    Architecture {
+        name: "rwkv6",
+        recurrence: Some((Recurrence::Rwkv6, Recurring::Everywhere)),
+        ..RWKV
+    },
+    Architecture {
+        name: "rwkv6qwen2",
+        recurrence: Some((Recurrence::Rwkv6, Recurring::Everywhere)),
+        ..OF_QWEN
+    },
+    Architecture { name: "rwkv7", ..RWKV },
 ];

@@ -9,7 +9,6 @@ const OTHERS: &[(&[&str], &str)] = &[
     ),
     (&["t5", "t5encoder"], "an encoder with a decoder"),
     (&["dream", "llada", "llada-moe", "rnd1"], "a model that denoises texts, not one that goes on"),
-    (&["rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"], "RWKV, whose states change by other rules"),
     (&["deepseek32", "deepseek4", "glm-dsa"], "attention to keys that an index chooses"),
     (
         &["eagle3", "dflash", "gemma4-assistant"],

@@ -8,6 +8,7 @@ mod guard;
 mod json;
 mod methods;
 mod percent;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -26,7 +27,7 @@ use crate::formats::gguf::GgufFile;
 use minijinja::machinery::ast::Stmt;
 use minijinja::machinery::{self, CodeGenerator};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
+use minijinja::{AutoEscape, Environment, ErrorKind, Value};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -48,6 +49,14 @@ const BYTES_PER_FUEL: u64 = 4;
 const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + \
     '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}\
     {% endif %}";
+
+/// What files of RWKV have in the place of a template, and what is meant by it.
+const RWKV_NAME: &str = "rwkv-world";
+const RWKV: &str = "{% for m in messages %}{% set text = m.content | trim %}\
+    {% if m.role == 'system' %}{{ 'System: ' + text + '\n\n' }}\
+    {% elif m.role == 'user' %}{{ 'User: ' + text + '\n\n' }}\
+    {% elif m.role == 'assistant' %}{{ 'Assistant: ' + text + '\n\n' }}{% endif %}\
+    {% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -79,7 +88,26 @@ pub struct ChatTemplate {
     name: String,
     bos: String,
     eos: String,
+    /// What every rendering is told beside its conversation.
+    values: Values,
 }
+
+/// Values that a template knows by name beside the conversation, such as
+/// `enable_thinking`.
+pub type Values = serde_json::Map<String, serde_json::Value>;
+
+/// What a model is asked with: its template, and what that is told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChatOptions {
+    /// The source of a template in the place of the file's.
+    pub template: Option<String>,
+    /// What the template is told whenever a conversation does not say otherwise.
+    pub values: Values,
+}
+
+/// What a rendering is about, and nobody else may name.
+const TAKEN: [&str; 6] =
+    ["messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"];
 
 impl fmt::Debug for ChatTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,14 +128,22 @@ impl ChatTemplate {
             let what = "missing: the file has no chat template; choose one, such as ChatML";
             return Err(meta.error(KEY, what));
         };
-        let text =
-            |id: Option<u32>| id.map_or(Ok(String::new()), |id| tokenizer.decode(&[id], true));
-        let mut template =
-            Self::new(source, file.name(), &text(tokenizer.bos())?, &text(tokenizer.eos())?)?;
+        let source = if source == RWKV_NAME { RWKV } else { source };
+        let mut template = Self::of_model(source, file.name(), tokenizer)?;
         if let Some(source) = meta.opt_str(TOOL_KEY)? {
             template.with_tools = Some(template.checked(&plain_blocks(source))?.into());
         }
         Ok(template)
+    }
+
+    /// A template from its source, for the model of a tokenizer.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn of_model(source: &str, name: &str, tokenizer: &Tokenizer) -> Result<Self> {
+        let text =
+            |id: Option<u32>| id.map_or(Ok(String::new()), |id| tokenizer.decode(&[id], true));
+        Self::new(source, name, &text(tokenizer.bos())?, &text(tokenizer.eos())?)
     }
 
     /// ChatML, which many models without a template follow. Nothing in a file
@@ -131,9 +167,21 @@ impl ChatTemplate {
             name: name.into(),
             bos: bos.into(),
             eos: eos.into(),
+            values: Values::new(),
         };
         template.source = template.checked(&plain_blocks(source))?.into();
         Ok(template)
+    }
+
+    /// The same, which tells the template these values whenever a conversation does not
+    /// say otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for the name of what the template is given anyway.
+    pub fn with_values(mut self, values: Values) -> Result<Self> {
+        check_names(&values)?;
+        self.values = values;
+        Ok(self)
     }
 
     /// A source that is a template.
@@ -160,21 +208,26 @@ impl ChatTemplate {
         let bytes = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
         let values = messages.iter().map(value).collect();
         let size = (messages.len(), bytes);
-        self.rendered(&self.source, values, size, Value::from(()), add_generation_prompt)
+        let told = [("messages", values), ("tools", Value::from(()))];
+        self.rendered(&self.source, told, size, &Values::new(), add_generation_prompt)
     }
 
     /// As [`ChatTemplate::render`], of messages with whatever a template may look at
-    /// (calls of tools, say), and of tools in OpenAI's form.
+    /// (calls of tools, say), of tools in OpenAI's form, and with further values by name.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`].
+    /// As [`ChatTemplate::render`]; [`Error::Input`] for a value with the name of what the
+    /// template is given anyway.
     pub fn render_values(
         &self,
         messages: &[serde_json::Value],
         tools: &[serde_json::Value],
+        further: &Values,
         add_generation_prompt: bool,
     ) -> Result<String> {
-        let bytes = messages.iter().chain(tools).map(|value| value.to_string().len()).sum();
+        check_names(further)?;
+        let given_all = messages.iter().chain(tools).chain(further.values());
+        let bytes = given_all.map(|value| value.to_string().len()).sum();
         let count = messages.len() + tools.len();
         let values = messages.iter().map(given).collect();
         let (source, tools) = match (tools, &self.with_tools) {
@@ -183,7 +236,8 @@ impl ChatTemplate {
                 (own.as_ref().unwrap_or(&self.source), tools.iter().map(given).collect())
             }
         };
-        self.rendered(source, values, (count, bytes), tools, add_generation_prompt)
+        let told = [("messages", values), ("tools", tools)];
+        self.rendered(source, told, (count, bytes), further, add_generation_prompt)
     }
 
     /// The template's source; a block that marks what the assistant says (`generation`,
@@ -200,9 +254,9 @@ impl ChatTemplate {
     fn rendered(
         &self,
         source: &str,
-        messages: Value,
+        conversation: [(&'static str, Value); 2],
         (count, bytes): (usize, usize),
-        tools: Value,
+        further: &Values,
         add_generation_prompt: bool,
     ) -> Result<String> {
         let fuel = FUEL + FUEL_PER_MESSAGE * count as u64 + bytes as u64 / BYTES_PER_FUEL;
@@ -212,14 +266,15 @@ impl ChatTemplate {
         let mut code = CodeGenerator::new(KEY, source);
         code.compile_stmt(&self.parse(source, &syntax)?);
         let (instructions, blocks) = code.finish();
-        let context = context! {
-            messages,
-            add_generation_prompt,
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-            tools,
-            documents => (),
-        };
+        let named = self.values.iter().chain(further).map(|(name, one)| (&**name, given(one)));
+        let fixed = [
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("bos_token", Value::from(&*self.bos)),
+            ("eos_token", Value::from(&*self.eos)),
+            ("documents", Value::from(())),
+        ];
+        // Of two with one name, the latter counts.
+        let context = Value::from_pairs(named.chain(conversation).chain(fixed));
         let mut text = String::new();
         let mut out = machinery::make_string_output(&mut text);
         let plain = AutoEscape::None;
@@ -327,6 +382,18 @@ fn syntax() -> Result<SyntaxConfig> {
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true);
     syntax.build().map_err(Error::internal)
+}
+
+/// Values may not stand in the place of the conversation.
+fn check_names(values: &Values) -> Result<()> {
+    match values.keys().find(|name| TAKEN.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::input(
+            "values of the chat template",
+            "other names than the conversation's own",
+            name,
+        )),
+    }
 }
 
 fn value(message: &ChatMessage) -> Value {

@@ -37,7 +37,8 @@ impl Blocks<'_> {
         let beta = self.by_sequence(beta, heads)?;
         let states = heads as u64;
         let op = StatefulLinearAttention { states, keys: states, tiled: false, scale: None };
-        let y = self.scanned(block, op, [q, k, v], [Some(decay), Some(beta)], [rows, rows])?;
+        let y =
+            self.scanned(block, op, [q, k, v], [Some(decay), Some(beta), None], [rows, rows])?;
         let y = self.gathered(y, inner)?;
         let y = self.as_heads(y, heads, rows)?;
         let y = self.normalised(&format!("blk.{block}.ssm_norm"), y, rows)?;
@@ -82,7 +83,7 @@ impl Blocks<'_> {
     }
 
     /// All values of a tensor of so many, in whatever extents.
-    fn values(&self, name: &str, count: usize) -> Result<Vec<f32>> {
+    pub(super) fn values(&self, name: &str, count: usize) -> Result<Vec<f32>> {
         let at = format!("tensor '{name}'");
         let tensor = (self.weights)(name)?;
         let tensor = tensor.ok_or_else(|| Error::format(&self.spec.file, &at, "missing"))?;

@@ -1,5 +1,6 @@
 //! Blocks whose tokens learn of each other through a state of fixed size: gated delta
-//! nets, Mamba-2 and Mamba; see [`Recurrent`]. Kimi's delta nets are in `channels.rs`.
+//! nets, Mamba-2 and Mamba; see [`Recurrent`]. Kimi's delta nets are in `channels.rs`, RWKV
+//! is in `rwkv.rs`.
 //!
 //! Their states are one value of each sequence, which every step brings forward in
 //! place. So a sequence can go on from where it is or begin anew, nothing else.
@@ -26,6 +27,8 @@ impl Blocks<'_> {
             Recurrence::ChannelDeltaNet => self.channel_delta_net(block, sizes, x),
             Recurrence::Mamba2 => self.mamba2(block, sizes, x),
             Recurrence::Mamba => self.mamba(block, sizes, x),
+            Recurrence::Rwkv6 => self.rwkv6(block, sizes, x),
+            Recurrence::Rwkv7 => self.rwkv7(block, sizes, x),
         }
     }
 
@@ -52,7 +55,8 @@ impl Blocks<'_> {
         let beta = self.by_sequence(beta, heads)?;
         let op =
             StatefulLinearAttention { states: heads as u64, keys: keys as u64, tiled, scale: None };
-        let y = self.scanned(block, op, [q, k, v], [Some(decay), Some(beta)], [rows, value])?;
+        let y =
+            self.scanned(block, op, [q, k, v], [Some(decay), Some(beta), None], [rows, value])?;
         let y = self.gathered(y, inner)?;
         let y = self.as_heads(y, heads, value)?;
         let y = self.normalised(&format!("blk.{block}.ssm_norm"), y, value)?;
@@ -141,7 +145,7 @@ impl Blocks<'_> {
             tiled: false,
             scale: Some(1.0),
         };
-        let y = self.scanned(block, op, [c, b, v], [Some(decay), None], [rows, head])?;
+        let y = self.scanned(block, op, [c, b, v], [Some(decay), None, None], [rows, head])?;
         let d = self.bare(block, "ssm_d", &[heads, 1], &[heads, 1])?;
         let straight = self.g.mul(x, d)?;
         let straight = self.joined(straight, inner)?;
@@ -203,7 +207,7 @@ impl Blocks<'_> {
             tiled: false,
             scale: Some(1.0),
         };
-        let y = self.scanned(block, op, [c, b, v], [Some(decay), None], [rows, 1])?;
+        let y = self.scanned(block, op, [c, b, v], [Some(decay), None, None], [rows, 1])?;
         let d = self.bare(block, "ssm_d", &[inner], &[inner])?;
         let straight = self.g.mul(x, d)?;
         let y = self.g.add(y, straight)?;
@@ -254,7 +258,7 @@ impl Blocks<'_> {
         block: usize,
         op: StatefulLinearAttention,
         [q, k, v]: [ValueId; 3],
-        rates: [Option<ValueId>; 2],
+        rates: [Option<ValueId>; 3],
         [rows, value]: [usize; 2],
     ) -> Result<ValueId> {
         let shape = [self.batch.into(), Dim::from(op.states), rows.into(), value.into()];
@@ -346,7 +350,7 @@ impl Blocks<'_> {
 
     /// Where the tokens of each sequence begin, in it and among the rows of a step, as
     /// [`StatefulLinearAttention`] has it: I32 `[batch, 2]`.
-    fn span(&mut self) -> Result<ValueId> {
+    pub(super) fn span(&mut self) -> Result<ValueId> {
         if let Some(span) = self.span {
             return Ok(span);
         }

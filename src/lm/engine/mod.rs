@@ -113,7 +113,7 @@ impl Engine {
         if !(1..=MOST_SLOTS).contains(&options.slots) {
             return Err(Error::input("slots", format!("1 to {MOST_SLOTS}"), options.slots));
         }
-        let file = Arc::new(ModelFile::new(file)?);
+        let file = Arc::new(ModelFile::with_chat(file, &options.model.chat)?);
         let context = file.context(&options.model)?;
         let capacity = LEAST_CAPACITY.min(context);
         let chunk = chunk_of(backend, options.slots);

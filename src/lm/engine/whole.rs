@@ -10,20 +10,11 @@ use crate::session::{Progress, Session};
 use std::sync::Arc;
 
 impl Engine {
-    /// Computes the texts of all slots together, as far as there is room for their tokens,
-    /// padding included: those that are longest first.
+    /// Computes the texts of slots together, as far as there is room for their tokens,
+    /// padding included.
     pub(super) async fn run_whole(&mut self, events: &mut Vec<(SequenceId, Event)>) {
-        let Some(reader) = &self.reader else { return };
-        let length = |slot: &Slot| slot.pending().len();
-        let all = self.slots.iter().enumerate().map(|(slot, place)| (slot, length(place)));
-        let mut shares: Vec<Share> = all
-            .filter(|&(_, tokens)| tokens > 0)
-            .map(|(slot, tokens)| Share { slot, tokens })
-            .collect();
-        shares.sort_by_key(|share| std::cmp::Reverse(share.tokens));
-        let Some(longest) = shares.first().map(|share| share.tokens) else { return };
-        let room = (self.chunk / longest).clamp(1, reader.room(longest));
-        shares.truncate(room);
+        let shares = self.whole_shares();
+        let Some(longest) = shares.iter().map(|share| share.tokens).max() else { return };
         let vectors = self.vectors(&shares, longest).await;
         let vectors = match vectors {
             Ok(vectors) => vectors,
@@ -36,6 +27,26 @@ impl Engine {
                 Err(error) => events.push((sequence.id, Event::Failed(Arc::new(error)))),
             }
         }
+    }
+
+    /// Who takes part in the next step: whoever has its slot for longest, so that nobody
+    /// waits for as long as others come, and whoever else fits beside, in that order.
+    fn whole_shares(&self) -> Vec<Share> {
+        let Some(reader) = &self.reader else { return Vec::new() };
+        let share = |(slot, place): (usize, &Slot)| Share { slot, tokens: place.pending().len() };
+        let all = self.slots.iter().enumerate().map(share);
+        let mut waiting: Vec<Share> = all.filter(|share| share.tokens > 0).collect();
+        waiting.sort_by_key(|share| self.slots[share.slot].used());
+        let (mut shares, mut longest) = (Vec::new(), 0);
+        for share in waiting {
+            let length = longest.max(share.tokens);
+            let room = (self.chunk / length).clamp(1, reader.room(length).max(1));
+            if shares.len() < room {
+                longest = length;
+                shares.push(share);
+            }
+        }
+        shares
     }
 
     async fn vectors(&mut self, shares: &[Share], length: usize) -> Result<Vec<Result<Vec<f32>>>> {

@@ -119,6 +119,7 @@ impl DecoderSpec {
             values_normed: architecture.unscaled,
             streams: Streams::read(&keys, architecture, blocks)?,
             recurrent: Recurrent::read(&keys, architecture)?,
+            halved_each: halved(&keys)?,
             gated_attention: architecture.gated_attention,
             gate: architecture.gate,
             convolution: match architecture.convolves {
@@ -313,6 +314,15 @@ fn embedding(file: &GgufFile) -> &'static str {
     match ["token_embd.weight", "output.weight"] {
         [own, head] if file.tensor_info(own).is_none() && file.tensor_info(head).is_some() => head,
         [own, _] => own,
+    }
+}
+
+/// Every how many blocks the residual stream is halved; 0 is never.
+fn halved(keys: &Keys<'_>) -> Result<Option<usize>> {
+    let name = "rescale_every_n_layers";
+    match keys.meta.opt_u64(&keys.key(name))?.filter(|&each| each > 0) {
+        Some(each) => keys.in_range(name, each, 1 << 12).map(Some),
+        None => Ok(None),
     }
 }
 

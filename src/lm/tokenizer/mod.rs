@@ -3,6 +3,7 @@
 mod bytes;
 mod charmap;
 mod lines;
+mod longest;
 mod pretokenize;
 mod sentencepiece;
 mod special;
@@ -17,6 +18,7 @@ pub use vocab::TokenKind;
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
 use lines::Lines;
+use longest::Longest;
 use pretokenize::{Family, PreTokenizer};
 use sentencepiece::SentencePiece;
 use special::{END_TEXTS, PLAIN_S, Specials};
@@ -27,8 +29,9 @@ use vocab::{Merging, Spelling, Vocab, no_token, token_id, token_id_if_there};
 use wordpiece::WordPiece;
 
 /// The values of `tokenizer.ggml.model` that are read: byte-level BPE,
-/// SentencePiece's BPE with scores, its unigrams, WordPiece, and BPE over lines.
-const MODELS: [&str; 5] = ["gpt2", "llama", "t5", "bert", "gemma4"];
+/// SentencePiece's BPE with scores, its unigrams, WordPiece, BPE over lines, and the
+/// longest tokens.
+const MODELS: [&str; 6] = ["gpt2", "llama", "t5", "bert", "gemma4", "rwkv"];
 
 /// Tokens of models whose `<|end|>` ends a part of a turn, not the turn.
 const ENDS_OF_TURNS: [[&str; 2]; 2] = [["<|return|>", "<|call|>"], ["<|calls|>", "<|flush|>"]];
@@ -61,6 +64,7 @@ enum Merger {
     Unigram(Unigram),
     Words(Box<WordPiece>),
     Lines(Box<Lines>),
+    Longest(Box<Longest>),
 }
 
 /// What files leave to the kind of tokenizer.
@@ -100,6 +104,7 @@ impl Kind {
         let spelling = match model {
             "gpt2" => Spelling::Bytes,
             "gemma4" => Spelling::Lines,
+            "rwkv" => Spelling::Escaped,
             _ => Spelling::Text,
         };
         if model == "gpt2" {
@@ -113,6 +118,7 @@ impl Kind {
         let (merger, adds) = match model {
             "t5" => (Merger::Unigram(Unigram::read(file, ids, &vocab)?), (false, true)),
             "gemma4" => (Merger::Lines(Box::new(Lines::read(file, ids)?)), (true, false)),
+            "rwkv" => (Merger::Longest(Box::new(Longest::new(ids, &vocab)?)), (false, false)),
             "bert" => (Merger::Words(Box::new(WordPiece::read(file, ids, &vocab)?)), (true, true)),
             _ => {
                 let scores = vocab::scores(file, vocab.len())?;
@@ -157,7 +163,7 @@ impl EncodeOptions {
 impl Tokenizer {
     /// Reads the tokenizer of a file: `tokenizer.ggml.model` must be `gpt2`
     /// (byte-level BPE) with a known pre-tokenizer in `tokenizer.ggml.pre`,
-    /// `llama` (SentencePiece's BPE with scores), `t5` (its unigrams) or `bert`
+    /// `rwkv`, `llama` (SentencePiece's BPE with scores), `t5` (its unigrams) or `bert`
     /// (WordPiece).
     ///
     /// # Errors
@@ -316,6 +322,7 @@ impl Tokenizer {
             Merger::Unigram(pieces) => pieces.token_id(spelling),
             Merger::Words(words) => words.token_id(spelling),
             Merger::Lines(lines) => lines.token_id(spelling),
+            Merger::Longest(longest) => longest.token_id(spelling),
         }
     }
 
@@ -352,7 +359,7 @@ impl Tokenizer {
         }
         // The space that encoding put before the text was not in it.
         let spaced = match &self.merger {
-            Merger::Bytes { .. } | Merger::Lines(_) => false,
+            Merger::Bytes { .. } | Merger::Lines(_) | Merger::Longest(_) => false,
             Merger::Scores(pieces) => pieces.space_prefix,
             Merger::Unigram(pieces) => pieces.space_prefix,
             Merger::Words(_) => true,
@@ -390,6 +397,7 @@ impl Tokenizer {
                 }
                 Merger::Words(words) => words.encode(part, ids),
                 Merger::Lines(lines) => lines.encode(part, ids),
+                Merger::Longest(longest) => longest.encode(part, ids),
             },
             |(ids, first), id| {
                 ids.push(id);

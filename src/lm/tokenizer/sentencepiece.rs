@@ -69,7 +69,7 @@ impl SentencePiece {
         unknown: Option<u32>,
         space_prefix: bool,
     ) -> Self {
-        let bytes = byte_tokens(vocab);
+        let bytes = spelled_bytes(vocab, &ids);
         SentencePiece { ids, scores, bytes, unknown, space_prefix }
     }
 
@@ -177,6 +177,16 @@ impl SentencePiece {
         }
         Ok(())
     }
+}
+
+/// The token of each byte, where there is one: also one that no type says to be a byte, if
+/// it is spelled as one. llama.cpp looks for the spelling alone.
+fn spelled_bytes(vocab: &Vocab, ids: &TokenIds) -> Vec<Option<u32>> {
+    let mut bytes = byte_tokens(vocab);
+    for (byte, token) in bytes.iter_mut().enumerate().filter(|(_, token)| token.is_none()) {
+        *token = ids.get(format!("<0x{byte:02X}>").as_str()).copied();
+    }
+    bytes
 }
 
 /// The token of each byte, where there is one.

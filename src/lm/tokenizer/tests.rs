@@ -244,7 +244,7 @@ fn whole_pieces_are_tokens_where_merges_are_ignored() {
 fn broken_vocabularies_name_their_key() {
     let long: Vec<u32> = vec![1; 300];
     let table: Vec<(&str, MetaValue, ErrorKind, &str)> = vec![
-        ("model", "rwkv".into(), ErrorKind::Unsupported, "known: gpt2"),
+        ("model", "plamo2".into(), ErrorKind::Unsupported, "known: gpt2"),
         ("model", 1u32.into(), ErrorKind::Format, "a string is needed"),
         ("pre", "unheard-of".into(), ErrorKind::Unsupported, "smollm"),
         ("tokens", vec!["a", "b", "a"].into(), ErrorKind::Format, "types for 3 tokens"),
@@ -320,4 +320,29 @@ fn long_texts_take_linear_time() {
         assert_eq!(SMOLLM2.decode(&ids, true).unwrap(), text);
     }
     assert!(start.elapsed() < std::time::Duration::from_secs(10));
+}
+
+/// As llama.cpp reads such files: all scores are equal, so the leftmost pair merges first,
+/// and a byte is known by its spelling.
+#[test]
+fn sentencepiece_without_scores_or_types() {
+    let tokens = ["<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", "\u{2581}", "a", "b", "ab", "ba"];
+    let tokens: Vec<String> = tokens.iter().map(ToString::to_string).collect();
+    let mut writer = GgufWriter::new();
+    writer.metadata("tokenizer.ggml.model", "llama").unwrap();
+    writer.metadata("tokenizer.ggml.tokens", tokens.clone()).unwrap();
+    writer.metadata("tokenizer.ggml.add_space_prefix", false).unwrap();
+    let plain = load(&writer).unwrap();
+    // `abab`, then `aba`, where the right pair would do as well.
+    for (text, wanted) in
+        [("abab", &[8, 8][..]), ("aba", &[8, 6]), ("bab", &[9, 7]), ("\u{e9}", &[3, 4])]
+    {
+        assert_eq!(plain.encode(text, EncodeOptions::PART).unwrap(), wanted, "{text}");
+    }
+    // Whole numbers are scores, too: now `ba` comes before `ab`.
+    let mut scores = vec![0i32; tokens.len()];
+    scores[8] = -1;
+    writer.metadata("tokenizer.ggml.scores", scores).unwrap();
+    let scored = load(&writer).unwrap();
+    assert_eq!(scored.encode("abab", EncodeOptions::PART).unwrap(), [6, 9, 7]);
 }

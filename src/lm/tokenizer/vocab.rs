@@ -1,8 +1,8 @@
 //! The vocabulary and merges of a file.
 
-use super::bytes;
 use super::sentencepiece::{SPACE, byte_of};
 use super::special::{END_TEXTS, GAP_TEXTS, PLAIN_S};
+use super::{bytes, longest};
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata, Strs, Value};
 use tokenizers::models::bpe::BPE;
@@ -45,6 +45,8 @@ pub(super) enum Spelling {
     Text,
     /// The same, with merges.
     Lines,
+    /// Bytes as Python writes them.
+    Escaped,
 }
 
 /// Bytes and kinds of all tokens.
@@ -66,7 +68,7 @@ impl Vocab {
         let tokens = meta.strs_of(TOKENS)?;
         let merges = match spelling {
             Spelling::Bytes | Spelling::Lines => Some(meta.strs_of(MERGES)?),
-            Spelling::Text => None,
+            Spelling::Text | Spelling::Escaped => None,
         };
         if tokens.is_empty() || u32::try_from(tokens.len()).is_err() {
             return Err(meta.error(TOKENS, format!("{} tokens", tokens.len())));
@@ -112,6 +114,7 @@ impl Vocab {
             (TokenKind::Normal | TokenKind::Byte, Spelling::Bytes) => {
                 bytes::decode(token, &mut self.text);
             }
+            (_, Spelling::Escaped) => longest::unescape(token, &mut self.text)?,
             (TokenKind::Normal, Spelling::Text | Spelling::Lines) => {
                 self.text.extend_from_slice(token.replace(SPACE, " ").as_bytes());
             }
@@ -182,13 +185,19 @@ pub(super) fn bpe(file: &GgufFile, ids: TokenIds, merging: Merging) -> Result<BP
         .map_err(|e| meta.error(MERGES, e))
 }
 
-/// The scores of a file's tokens.
+/// The scores of a file's tokens: all 0 where it has none, as in llama.cpp.
 ///
 /// # Errors
 /// [`Error::Format`] if there is not one number for each.
 pub(super) fn scores(file: &GgufFile, tokens: usize) -> Result<Vec<f32>> {
     let meta = &file.metadata();
-    let scores: Vec<f32> = meta.f32s_of(SCORES)?.collect();
+    if meta.get(SCORES).is_none() {
+        return Ok(vec![0.0; tokens]);
+    }
+    let scores: Vec<f32> = match meta.opt_i64s(SCORES) {
+        Ok(Some(whole)) => whole.map(|score| score as f32).collect(),
+        _ => meta.f32s_of(SCORES)?.collect(),
+    };
     if scores.len() != tokens {
         return Err(meta.error(SCORES, format!("{} scores for {tokens} tokens", scores.len())));
     }

@@ -85,18 +85,24 @@ const STEPS: [[usize; 6]; 9] = [
 
 pub(crate) fn stateful_cases() -> Vec<CaseFamily> {
     let mut families = Vec::new();
-    // What Mamba-2, Mamba and gated delta nets have.
-    let kinds = [(Some(false), None), (Some(true), None), (Some(false), Some(true))];
-    for (decay, beta) in kinds {
+    // What Mamba-2, Mamba, gated delta nets and RWKV-7 have.
+    let kinds = [
+        (Some(false), None, false),
+        (Some(true), None, false),
+        (Some(false), Some(true), false),
+        (Some(true), None, true),
+        (None, None, true),
+    ];
+    for (decay, beta, erase) in kinds {
         for (state, tiled) in [(true, false), (true, true), (false, false)] {
             let kind = if state { "state" } else { "value" };
             let label = format!(
                 "StatefulLinearAttention {kind}, tiled {tiled}, decay of each row {decay:?}, \
-                 beta {beta:?}"
+                 beta {beta:?}, erase {erase}"
             );
             let shapes = STEPS.iter().map(|shape| shape.to_vec());
             families.push(CaseFamily::new(label, shapes, move |shape| {
-                step(shape, (decay, beta), state, tiled)
+                step(shape, (decay, beta, erase), state, tiled)
             }));
         }
     }
@@ -105,7 +111,7 @@ pub(crate) fn stateful_cases() -> Vec<CaseFamily> {
 
 fn step(
     shape: &[usize],
-    (decay, beta): (Option<bool>, Option<bool>),
+    (decay, beta, erase): (Option<bool>, Option<bool>, bool),
     state: bool,
     tiled: bool,
 ) -> Option<Case> {
@@ -113,6 +119,7 @@ fn step(
     if k == 0 || g == 0 || g % k != 0 {
         return None;
     }
+    let k = if erase { g } else { k };
     let mut like = build(&[b, t, g, g, d, dv], true, decay, beta)?;
     for (index, values) in [(0, Values::Normal(1.0)), (1, Values::Normal(0.7 / (d as f64).sqrt()))]
     {
@@ -122,6 +129,11 @@ fn step(
         like.inputs[3] = like.inputs[3].take().map(CaseInput::state);
     }
     like.inputs.push(Some(spans(b, t)));
+    if erase {
+        // Together less than the decay leaves, so that states do not grow.
+        let values = Values::Normal(0.3 / (d as f64).sqrt());
+        like.inputs.push(Some(CaseInput::run(DType::F32, &[b, t, 2 * g * d]).values(values)));
+    }
     let op = StatefulLinearAttention { states: g as u64, keys: k as u64, tiled, scale: Some(0.3) };
     Some(Case { op: std::sync::Arc::new(op), inputs: like.inputs })
 }

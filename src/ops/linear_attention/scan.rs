@@ -15,6 +15,8 @@ pub(super) struct Scan<'a> {
     past: Option<&'a [f64]>,
     decay: Option<(&'a [f64], usize)>,
     beta: Option<(&'a [f64], usize)>,
+    /// What is forgotten by one key and written at another, of all states each.
+    erase: Option<&'a [f64]>,
     /// Where each sequence begins; see [`Span`].
     span: Option<&'a [i64]>,
     batch: usize,
@@ -79,6 +81,7 @@ impl<'a> Scan<'a> {
             past: at(3).map(RefTensor::reals).transpose()?,
             decay: wide(4)?,
             beta: wide(5)?,
+            erase: at(7).map(RefTensor::reals).transpose()?,
             span: at(6).map(RefTensor::ints).transpose()?,
             batch: query.extents[0],
             tokens: query.extents[1],
@@ -159,6 +162,24 @@ impl<'a> Scan<'a> {
                     let wrong = if self.unit > 0.0 { exp_error(exponent) + round } else { 0.0 };
                     e[i] = (e[i] + (s[i].abs() + e[i]) * wrong) * factor + flush;
                     s[i] *= factor;
+                }
+            }
+            if let Some(erase) = self.erase {
+                let all = groups * self.head;
+                let [read, write] = [0, all]
+                    .map(|first| &erase[token * 2 * all + first + g * self.head..][..self.head]);
+                let (mut held, mut size, mut moved) = (0.0, 0.0, 0.0);
+                for i in 0..self.head {
+                    held += s[i] * read[i];
+                    size += (s[i].abs() + e[i]) * read[i].abs();
+                    moved += e[i] * read[i].abs();
+                }
+                let off = moved + gamma * size + self.head as f64 * flush;
+                for i in 0..self.head {
+                    let added = write[i] * held;
+                    let wrong = write[i].abs() * off;
+                    s[i] += added;
+                    e[i] += wrong + round * (added.abs() + wrong + s[i].abs() + e[i]) + flush;
                 }
             }
             if let Some((beta, width)) = self.beta {

@@ -21,6 +21,7 @@ use crate::tensor::DType;
 /// | decay (optional) | F32 `[B, T, G D]` or `[B, T, G]` |
 /// | beta (optional) | F32 `[B, T, G]` or `[B, T, 1]` |
 /// | span | I32 `[B, 2]` |
+/// | erase (optional) | F32 `[B, T, 2 G D]`; without beta, and with as many keys as states |
 ///
 /// Outputs: F32 `[B, T, G Dv]`, and the state's next version.
 ///
@@ -32,6 +33,11 @@ use crate::tensor::DType;
 ///
 /// For each token the formulas are those of [`LinearAttention`](super::LinearAttention); state g reads the
 /// key and the query of head `g / (G / K)` or, where `tiled`, `g mod K`.
+///
+/// `erase` has a vector e of each state and token, and behind those of all states a
+/// vector f. Between decay and key, `S = S + f (Sᵀ e)ᵀ`: the generalised delta rule of
+/// RWKV-7 (B. Peng et al., arXiv 2503.14456), which forgets what one key retrieves and
+/// writes at another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StatefulLinearAttention {
     /// G.
@@ -45,7 +51,7 @@ pub struct StatefulLinearAttention {
 }
 
 const NAME: &str = "StatefulLinearAttention";
-const INPUTS: &[&str] = &["query", "key", "value", "state", "decay", "beta", "span"];
+const INPUTS: &[&str] = &["query", "key", "value", "state", "decay", "beta", "span", "erase"];
 
 impl StatefulLinearAttention {
     fn grouping(&self) -> Heads {
@@ -96,6 +102,15 @@ impl Operator for StatefulLinearAttention {
             let widths = [4, 5].map(|index| width(index).map(|width| width.to_string()));
             return rules.broken(format!("decay and beta of widths {widths:?}"));
         }
+        if rules.optional(7).is_some() {
+            rules.typed(7, &[DType::F32], 3)?;
+            rules.dim(7, 0, batch)?;
+            rules.dim(7, 1, tokens)?;
+            rules.dim(7, 2, &Dim::from(2 * states * sizes.head))?;
+            if rules.optional(5).is_some() || states != keys {
+                return rules.broken("erase goes with neither beta nor shared keys");
+            }
+        }
         let state: [Dim; 4] = [batch.clone(), states.into(), sizes.head.into(), sizes.value.into()];
         for (axis, dim) in state.iter().enumerate() {
             rules.dim(3, axis, dim)?;
@@ -117,7 +132,7 @@ impl Operator for StatefulLinearAttention {
 
     /// A state is updated where it is; another value is copied by the kernel.
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()> {
-        let mut inputs: Vec<_> = (0..7).map(|index| cx.optional(index)).collect();
+        let mut inputs: Vec<_> = (0..8).map(|index| cx.optional(index)).collect();
         let state = cx.input(3)?;
         if cx.is_state(&state) {
             cx.alias(1, 3)?;
@@ -144,11 +159,11 @@ impl GraphBuilder {
         &mut self,
         op: StatefulLinearAttention,
         [query, key, value, state]: [ValueId; 4],
-        [decay, beta]: [Option<ValueId>; 2],
+        [decay, beta, erase]: [Option<ValueId>; 3],
         span: ValueId,
     ) -> Result<ValueId> {
         let given = [query, key, value, state].map(Some);
-        let inputs: Vec<_> = given.into_iter().chain([decay, beta, Some(span)]).collect();
+        let inputs: Vec<_> = given.into_iter().chain([decay, beta, Some(span), erase]).collect();
         let outputs = self.op(op, &inputs)?;
         outputs.first().copied().ok_or_else(|| crate::Error::internal("no output"))
     }

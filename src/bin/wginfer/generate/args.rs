@@ -3,6 +3,7 @@
 use super::Guides;
 use crate::device_args::DeviceArgs;
 use crate::model_args::Precision;
+use crate::template_args::TemplateArgs;
 use clap::builder::NonEmptyStringValueParser;
 use std::path::PathBuf;
 use wginfer::BackendChoice;
@@ -64,6 +65,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(super) guides: Guides,
+
+    #[command(flatten)]
+    pub(super) template: TemplateArgs,
 
     #[command(flatten)]
     pub(super) precision: Precision,
@@ -152,6 +156,25 @@ pub(crate) struct Sampling {
     /// End before this text; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     stop: Vec<String>,
+
+    /// End before this token, by its number; may be given several times
+    #[arg(long, value_name = "TOKEN")]
+    stop_token: Vec<u32>,
+
+    /// Make a token more or less likely: its number and what is added to its logit, such as
+    /// 15043=+5 or 15043=-inf, which bars it; may be given several times
+    #[arg(long, value_name = "TOKEN=X", value_parser = bias)]
+    logit_bias: Vec<(u32, f32)>,
+}
+
+/// A token and what is added to its logit.
+fn bias(text: &str) -> Result<(u32, f32), String> {
+    let (token, bias) = text.split_once('=').ok_or("write TOKEN=X, such as 15043=-5")?;
+    let token = token.trim().parse().map_err(|_| format!("'{token}' is no token's number"))?;
+    match bias.trim().parse::<f32>() {
+        Ok(bias) if !bias.is_nan() && bias != f32::INFINITY => Ok((token, bias)),
+        _ => Err(format!("'{bias}' is neither a number nor -inf")),
+    }
 }
 
 impl Args {
@@ -193,6 +216,8 @@ impl Sampling {
             },
             ignore_end: self.ignore_end,
             stop: self.stop.clone(),
+            stop_tokens: self.stop_token.clone(),
+            logit_bias: self.logit_bias.clone(),
             ..GenerateOptions::default()
         }
     }
@@ -224,5 +249,15 @@ mod tests {
         let limits = options(&["--limits", "webgpu"]).device.limits;
         assert_eq!(limits, Some(wgpu::Limits::defaults()));
         assert_eq!(options(&["--limits", "adapter"]).device.limits, None);
+    }
+
+    #[test]
+    fn biases_are_of_tokens() {
+        assert_eq!(bias("15043=+5"), Ok((15043, 5.0)));
+        assert_eq!(bias("1 = -2.5"), Ok((1, -2.5)));
+        assert_eq!(bias("1=-inf"), Ok((1, f32::NEG_INFINITY)));
+        for wrong in ["1", "x=1", "-1=1", "1=x", "1=inf", "1=nan", "="] {
+            assert!(bias(wrong).is_err(), "{wrong}");
+        }
     }
 }

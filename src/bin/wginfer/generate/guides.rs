@@ -5,6 +5,7 @@ use crate::fetch;
 use crate::input_text;
 use std::path::{Path, PathBuf};
 use wginfer::formats::gguf;
+use wginfer::lm::chat::ChatOptions;
 use wginfer::lm::{
     Draft, GenerateOptions, Generation, GrammarSource, LanguageModel, ModelOptions, Prompt,
     WhenFull,
@@ -76,7 +77,8 @@ impl Guides {
         let Some(path) = &self.draft else { return Ok(None) };
         let file = gguf::open(fetch::local(path, quiet)?)?;
         // It may have been made for shorter texts.
-        let options = ModelOptions { context: None, ..options.clone() };
+        let chat = ChatOptions::default();
+        let options = ModelOptions { context: None, chat, ..options.clone() };
         let backend = model.backend().clone();
         let mut untold = |_, _| {};
         let load = LanguageModel::load(file, &backend, &options, &mut untold);
