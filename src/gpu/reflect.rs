@@ -83,7 +83,8 @@ pub struct Uses {
     pub int64: bool,
     /// `var<immediate>`.
     pub immediates: bool,
-    /// Products of four integers of eight bits at once, which every device has.
+    /// Products of four integers of eight bits at once, which WGSL has for every device,
+    /// whether its hardware does or not.
     #[serde(default)]
     pub packed_products: bool,
 }
