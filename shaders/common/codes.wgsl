@@ -52,3 +52,8 @@ const IQ4: vec4<u32> = vec4<u32>(0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x715945
 fn eight_of_table(nibbles: vec2<u32>, words: vec4<u32>) -> vec2<u32> {
     return vec2<u32>(table_bytes(nibbles.x, words), table_bytes(nibbles.y, words));
 }
+
+// The same for sixteen.
+fn sixteen_of_table(nibbles: vec4<u32>, words: vec4<u32>) -> vec4<u32> {
+    return vec4<u32>(eight_of_table(nibbles.xy, words), eight_of_table(nibbles.zw, words));
+}

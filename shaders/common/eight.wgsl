@@ -30,6 +30,20 @@ fn eight_from_i8(bytes: vec2<u32>) -> Eight {
     return Eight(vec4<f32>(unpack4xI8(bytes.x)), vec4<f32>(unpack4xI8(bytes.y)));
 }
 
+// Twice sixteen unsigned bytes, as floats.
+fn block32_from_u8(near: vec4<u32>, far: vec4<u32>) -> Block32 {
+    return Block32(
+        eight_from_u8(near.xy), eight_from_u8(near.zw), eight_from_u8(far.xy), eight_from_u8(far.zw),
+    );
+}
+
+// Twice sixteen signed bytes, as floats.
+fn block32_from_i8(near: vec4<u32>, far: vec4<u32>) -> Block32 {
+    return Block32(
+        eight_from_i8(near.xy), eight_from_i8(near.zw), eight_from_i8(far.xy), eight_from_i8(far.zw),
+    );
+}
+
 // Every element times `scale`.
 fn eight_scaled(e: Eight, scale: f32) -> Eight {
     return Eight(e.lo * scale, e.hi * scale);
@@ -45,6 +59,12 @@ fn eight_affine(e: Eight, affine: vec2<f32>) -> Eight {
 fn bytes_minus(bytes: vec2<u32>, repeated: u32) -> vec2<u32> {
     let top = vec2<u32>(0x80808080u);
     return ((bytes | top) - vec2<u32>(repeated)) ^ top;
+}
+
+// The same of sixteen bytes.
+fn sixteen_minus(bytes: vec4<u32>, repeated: u32) -> vec4<u32> {
+    let top = vec4<u32>(0x80808080u);
+    return ((bytes | top) - vec4<u32>(repeated)) ^ top;
 }
 
 // Bits 0..3 and 4..7 of `bits`, spread to bit 0 of four bytes each.

@@ -3,6 +3,7 @@ import package::config::{LANES, TOGETHER};
 @if(!gated) import package::matmul::finish::finish;
 @if(gated) import package::matmul::finish::finish_gated;
 import package::matmul::left::{left_row, left4};
+import package::matmul::left32::{Left, product, with_sums};
 import package::matmul::params::{params, tile_of};
 import package::matmul::right::right_column;
 import package::weight::{BLOCK_LEN, GROUP_LEN, affine};
@@ -20,19 +21,8 @@ import package::weight::{BLOCK_LEN, GROUP_LEN, affine};
 
 const_assert GROUP_LEN >= 16u;
 
-// 32 elements of A, and the sums of each half.
-struct Left {
-    a0: vec4<f32>,
-    a1: vec4<f32>,
-    a2: vec4<f32>,
-    a3: vec4<f32>,
-    a4: vec4<f32>,
-    a5: vec4<f32>,
-    a6: vec4<f32>,
-    a7: vec4<f32>,
-    lower: f32,
-    upper: f32,
-}
+// Whether 32 elements are of one group.
+const ALIKE: bool = GROUP_LEN >= 32u;
 
 @if(!handed) fn left32(start: u32, k: u32, lane: u32) -> Left {
     var l: Left;
@@ -59,25 +49,6 @@ struct Left {
     l.a6 = subgroupBroadcast(own, 6u);
     l.a7 = subgroupBroadcast(own, 7u);
     return with_sums(l);
-}
-
-fn with_sums(read: Left) -> Left {
-    var l = read;
-    let ones = vec4<f32>(1.0);
-    l.lower = dot((l.a0 + l.a1) + (l.a2 + l.a3), ones);
-    l.upper = dot((l.a4 + l.a5) + (l.a6 + l.a7), ones);
-    return l;
-}
-
-// `near` and `far`: scale and offset of each half of the 32 elements of B.
-fn product(l: Left, r: Block32, near: vec2<f32>, far: vec2<f32>) -> f32 {
-    let lower = l.a0 * r.q0.lo + l.a1 * r.q0.hi + (l.a2 * r.q1.lo + l.a3 * r.q1.hi);
-    let upper = l.a4 * r.q2.lo + l.a5 * r.q2.hi + (l.a6 * r.q3.lo + l.a7 * r.q3.hi);
-    if GROUP_LEN >= 32u {
-        return near.x * dot(lower + upper, vec4<f32>(1.0)) + near.y * (l.lower + l.upper);
-    }
-    let scaled = near.x * lower + far.x * upper;
-    return dot(scaled, vec4<f32>(1.0)) + (near.y * l.lower + far.y * l.upper);
 }
 
 // The quants of 32 elements from part `part` of a block on. Blocks of 32 are read whole:
@@ -110,14 +81,14 @@ fn right32(l: Left, start: u32, k: u32) -> f32 {
     let block = start + k / BLOCK_LEN * TOGETHER;
     let part = (k % BLOCK_LEN) >> 3u;
     let near = affine(block, part);
-    return product(l, right_quants(block, part), near, affine(block, part + 2u));
+    return product(l, right_quants(block, part), near, affine(block, part + 2u), ALIKE);
 }
 
 @if(gated) fn up32(l: Left, start: u32, k: u32) -> f32 {
     let block = start + k / BLOCK_LEN * TOGETHER;
     let part = (k % BLOCK_LEN) >> 3u;
     let near = up_affine(block, part);
-    return product(l, up_quants(block, part), near, up_affine(block, part + 2u));
+    return product(l, up_quants(block, part), near, up_affine(block, part + 2u), ALIKE);
 }
 
 fn start_of(base: u32, column: u32) -> u32 {

@@ -1,6 +1,6 @@
-import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
+import package::common::eight::{Block32, Eight, block32_from_u8, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import super::weight_body::{body_pair, body_word};
+import super::weight_body::{body_pair, body_quad, body_word};
 import super::weight_head::head_word;
 
 // Q2_K: 256 elements in 16 groups, value = d * s * q - dmin * m,
@@ -25,6 +25,21 @@ fn packed8(block: u32, part: u32) -> vec2<u32> {
     // 32 bytes have 128 elements: bits 2j and 2j + 1 of byte l are element 32j + l.
     let words = body_pair(block * 20u + 4u + (part >> 4u) * 8u + (part & 3u) * 2u);
     return (words >> vec2<u32>((part >> 1u) & 6u)) & vec2<u32>(0x03030303u);
+}
+
+// 32 elements of the 64 whose quants are in four words: 16 from `strip_start` on, and 16
+// more STRIP_APART behind them.
+const STRIP_APART: u32 = 32u;
+
+fn strip_start(step: u32) -> u32 {
+    return ((step >> 1u) << 6u) | ((step & 1u) << 4u);
+}
+
+fn strips(block: u32, step: u32) -> Block32 {
+    let at = block * 20u + 4u + (step >> 2u) * 8u + (step & 1u) * 4u;
+    let words = body_quad(at) >> vec4<u32>((step & 2u) << 1u);
+    let mask = vec4<u32>(0x03030303u);
+    return block32_from_u8(words & mask, (words >> vec4<u32>(2u)) & mask);
 }
 
 // The quants of part `part`, as floats.

@@ -1,6 +1,8 @@
-import package::common::eight::{Block32, Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
+import package::common::eight::{
+    Block32, Eight, block32_from_i8, bytes_minus, eight_element, eight_from_i8, eight_scaled, sixteen_minus,
+};
 import package::common::f16::half_to_f32;
-import super::weight_body::body_pair;
+import super::weight_body::{body_pair, body_quad};
 import super::weight_head::head_bits;
 
 // Q4_0: 32 elements, value = d * (q - 8), q in 0..15.
@@ -34,6 +36,23 @@ fn quants32(block: u32) -> Block32 {
     return Block32(
         eight_from_i8(quants_of(even, 0u)), eight_from_i8(quants_of(odd, 1u)),
         eight_from_i8(quants_of(even, 2u)), eight_from_i8(quants_of(odd, 3u)),
+    );
+}
+
+// 32 elements whose quants are in four words: 16 from `strip_start` on, and 16 more
+// STRIP_APART behind them.
+const STRIP_APART: u32 = 16u;
+
+fn strip_start(step: u32) -> u32 {
+    return step << 5u;
+}
+
+fn strips(block: u32, step: u32) -> Block32 {
+    let words = body_quad(block * 4u);
+    let mask = vec4<u32>(0x0f0f0f0fu);
+    return block32_from_i8(
+        sixteen_minus(words & mask, 0x08080808u),
+        sixteen_minus((words >> vec4<u32>(4u)) & mask, 0x08080808u),
     );
 }
 

@@ -1,6 +1,6 @@
-import package::common::eight::{Block32, Eight, eight_affine, eight_element, eight_from_u8};
+import package::common::eight::{Block32, Eight, block32_from_u8, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import super::weight_body::body_pair;
+import super::weight_body::{body_pair, body_quad};
 import super::weight_head::head_word;
 
 // Q4_1: 32 elements, value = d * q + m, q in 0..15.
@@ -36,6 +36,20 @@ fn quants32(block: u32) -> Block32 {
         eight_from_u8(quants_of(even, 0u)), eight_from_u8(quants_of(odd, 1u)),
         eight_from_u8(quants_of(even, 2u)), eight_from_u8(quants_of(odd, 3u)),
     );
+}
+
+// 32 elements whose quants are in four words: 16 from `strip_start` on, and 16 more
+// STRIP_APART behind them.
+const STRIP_APART: u32 = 16u;
+
+fn strip_start(step: u32) -> u32 {
+    return step << 5u;
+}
+
+fn strips(block: u32, step: u32) -> Block32 {
+    let words = body_quad(block * 4u);
+    let mask = vec4<u32>(0x0f0f0f0fu);
+    return block32_from_u8(words & mask, (words >> vec4<u32>(4u)) & mask);
 }
 
 // The quants of part `part`, as floats.

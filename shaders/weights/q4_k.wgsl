@@ -1,12 +1,12 @@
 import package::common::k_scales::k_scale_min;
-import package::common::eight::{Eight, eight_affine, eight_element, eight_from_u8};
+import package::common::eight::{Block32, Eight, block32_from_u8, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
-import super::weight_body::{body_pair, body_word};
-import super::weight_head::head_word;
+import super::weight_body::{body_pair, body_quad};
+import super::weight_head::head_quad;
 
 // Q4_K: 256 elements in 8 groups, value = d * s * q - dmin * m,
 // q in 0..15, s and m in 0..63.
-// Body words: 0..2 the 6-bit s and m, 3..34 quants.
+// Head: d and dmin, then three words of the 6-bit s and m. Body words: 0..31 quants.
 // Exact: d * s has 11 + 6 significant bits, times q 21; dmin * m has 17. Only the
 // difference rounds, fused or not.
 // The interface is described in `src/quant/mod.rs`.
@@ -16,18 +16,31 @@ const GROUP_LEN: u32 = 32u;
 
 // (scale, minus the minimum) of the group that has part `part`.
 fn affine(block: u32, part: u32) -> vec2<f32> {
-    let at = block * 35u;
-    let words = vec3<u32>(body_word(at), body_word(at + 1u), body_word(at + 2u));
-    let factors = k_scale_min(words, part >> 2u);
-    let d = word_to_half2(head_word(block));
+    let head = head_quad(block);
+    let factors = k_scale_min(head.yzw, part >> 2u);
+    let d = word_to_half2(head.x);
     return vec2<f32>(d.x * factors.x, -(d.y * factors.y));
 }
 
 // The quants of part `part`, one per byte, unsigned.
 fn packed8(block: u32, part: u32) -> vec2<u32> {
     // 32 bytes have 64 elements: byte l has l (low nibble) and l + 32 (high nibble).
-    let words = body_pair(block * 35u + 3u + (part >> 3u) * 8u + (part & 3u) * 2u);
+    let words = body_pair(block * 32u + (part >> 3u) * 8u + (part & 3u) * 2u);
     return (words >> vec2<u32>(part & 4u)) & vec2<u32>(0x0f0f0f0fu);
+}
+
+// 32 elements whose quants are in four words: 16 from `strip_start` on, and 16 more
+// STRIP_APART behind them.
+const STRIP_APART: u32 = 32u;
+
+fn strip_start(step: u32) -> u32 {
+    return ((step >> 1u) << 6u) | ((step & 1u) << 4u);
+}
+
+fn strips(block: u32, step: u32) -> Block32 {
+    let words = body_quad(block * 32u + step * 4u);
+    let mask = vec4<u32>(0x0f0f0f0fu);
+    return block32_from_u8(words & mask, (words >> vec4<u32>(4u)) & mask);
 }
 
 // The quants of part `part`, as floats.

@@ -1,6 +1,8 @@
-import package::common::eight::{Eight, bytes_minus, eight_element, eight_from_i8, eight_scaled};
+import package::common::eight::{
+    Block32, Eight, block32_from_i8, bytes_minus, eight_element, eight_from_i8, eight_scaled, sixteen_minus,
+};
 import package::common::f16::half_to_f32;
-import super::weight_body::{body_pair, body_word};
+import super::weight_body::{body_pair, body_quad, body_word};
 import super::weight_head::head_bits;
 
 // Q6_K: 256 elements in 16 groups, value = d * s * (q - 32),
@@ -29,6 +31,26 @@ fn packed8(block: u32, part: u32) -> vec2<u32> {
     let high = body_pair(at + 32u + (part >> 4u) * 8u + (part & 3u) * 2u) >> vec2<u32>((part >> 1u) & 6u);
     let quants = (low & vec2<u32>(0x0f0f0f0fu)) | ((high & vec2<u32>(0x03030303u)) << vec2<u32>(4u));
     return bytes_minus(quants, 0x20202020u);
+}
+
+// 32 elements whose low bits are in four words: 16 from `strip_start` on, and 16 more
+// STRIP_APART behind them.
+const STRIP_APART: u32 = 64u;
+
+fn strip_start(step: u32) -> u32 {
+    return ((step >> 2u) << 7u) | ((step & 3u) << 4u);
+}
+
+fn strips(block: u32, step: u32) -> Block32 {
+    let at = block * 52u;
+    let low = body_quad(at + step * 4u);
+    let high = body_quad(at + 32u + (step >> 2u) * 8u + (step & 1u) * 4u) >> vec4<u32>(step & 2u);
+    let mask = vec4<u32>(0x0f0f0f0fu);
+    let bits = vec4<u32>(0x30303030u);
+    return block32_from_i8(
+        sixteen_minus((low & mask) | ((high << vec4<u32>(4u)) & bits), 0x20202020u),
+        sixteen_minus(((low >> vec4<u32>(4u)) & mask) | (high & bits), 0x20202020u),
+    );
 }
 
 // The quants of part `part`, as floats.

@@ -1,6 +1,6 @@
-import package::common::eight::{Eight, eight_element, eight_from_i8, eight_scaled};
+import package::common::eight::{Block32, Eight, block32_from_i8, eight_element, eight_from_i8, eight_scaled};
 import package::common::f16::half_to_f32;
-import super::weight_body::body_pair;
+import super::weight_body::{body_pair, body_quad};
 import super::weight_head::head_bits;
 
 // Q8_0: 32 elements, value = d * q, q in -128..127.
@@ -18,6 +18,18 @@ fn affine(block: u32, part: u32) -> vec2<f32> {
 // The quants of part `part`, one per byte, signed.
 fn packed8(block: u32, part: u32) -> vec2<u32> {
     return body_pair(block * 8u + part * 2u);
+}
+
+// All 32 elements, as the halves of other types are read: 16 from `strip_start` on, and
+// 16 more STRIP_APART behind them.
+const STRIP_APART: u32 = 16u;
+
+fn strip_start(step: u32) -> u32 {
+    return step << 5u;
+}
+
+fn strips(block: u32, step: u32) -> Block32 {
+    return block32_from_i8(body_quad(block * 8u), body_quad(block * 8u + 4u));
 }
 
 // The quants of part `part`, as floats.

@@ -7,7 +7,9 @@
 //! - the *body*: all parts of a block that are whole words, a fixed number of
 //!   words per block;
 //! - the *head*: the f16 scale (2 bytes, two blocks per word), the f16 pair of
-//!   scale and minimum (4 bytes, one block per word), or a scale of one byte.
+//!   scale and minimum (4 bytes, one block per word), or a scale of one byte. Where
+//!   the scales of groups lie beside it they are in the head too (8 or 16 bytes), so
+//!   that the quants of a block begin at a whole vector of four words.
 //!
 //! Both parts are contiguous in the source block too, so splitting is two copies.
 //! Plain types have a body only: their elements as they are.
@@ -26,7 +28,7 @@ pub struct DeviceLayout {
     /// Bytes of a block in the body: a multiple of 4 for block types, the
     /// element's size for plain ones.
     pub body_bytes_per_block: usize,
-    /// Bytes of a block in the head: 0, 1, 2 or 4.
+    /// Bytes of a block in the head: 0, 1, 2, 4, 8 or 16.
     pub head_bytes_per_block: usize,
     body_at: usize,
     head_at: usize,
@@ -41,14 +43,16 @@ impl DeviceLayout {
         let (head_at, head) = match dtype {
             DType::F32 | DType::F16 | DType::BF16 => (0, 0),
             DType::Q4_0 | DType::Q5_0 | DType::Q8_0 | DType::IQ4_NL => (0, 2),
-            DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => (0, 4),
+            DType::Q4_1 | DType::Q5_1 => (0, 4),
+            // Scale and minimum, and the scales and minimums of groups.
+            DType::Q4_K | DType::Q5_K => (0, 16),
             DType::Q2_K => (80, 4),
             DType::Q3_K => (108, 2),
             DType::Q6_K => (208, 2),
             DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S => (0, 2),
             DType::IQ3_XXS | DType::IQ3_S | DType::IQ1_S => (0, 2),
-            // The scale and the high bits of the scales of groups.
-            DType::IQ4_XS => (0, 4),
+            // The scale, and the high and the low bits of the scales of groups.
+            DType::IQ4_XS => (0, 8),
             // Its scale is in pieces among those of the groups.
             DType::IQ1_M => (0, 0),
             DType::TQ1_0 => (52, 2),
@@ -124,6 +128,16 @@ impl DeviceLayout {
         matches!(
             self.dtype,
             DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 | DType::IQ4_NL | DType::MXFP4
+        )
+    }
+
+    /// Whether the type's shader has `strips`: 32 elements at a time whose quants four
+    /// neighbouring words have, from a multiple of four words on.
+    pub const fn has_strips(&self) -> bool {
+        use DType::{IQ4_NL, IQ4_XS, MXFP4, Q2_K, Q4_0, Q4_1, Q4_K, Q5_K, Q6_K, Q8_0};
+        matches!(
+            self.dtype,
+            Q4_0 | Q4_1 | Q8_0 | Q2_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS | MXFP4
         )
     }
 
@@ -218,7 +232,7 @@ impl DeviceLayout {
         Ok(())
     }
 
-    /// The head's bytes in a source block: one or two little-endian halves.
+    /// The head's bytes in a source block.
     pub(crate) fn head_of<'a>(&self, block: &'a mut [u8]) -> &'a mut [u8] {
         &mut block[self.head_at..self.head_at + self.head_bytes_per_block]
     }
@@ -278,11 +292,11 @@ mod tests {
         (DType::Q8_0, 8, 2),
         (DType::Q2_K, 20, 4),
         (DType::Q3_K, 27, 2),
-        (DType::Q4_K, 35, 4),
-        (DType::Q5_K, 43, 4),
+        (DType::Q4_K, 32, 16),
+        (DType::Q5_K, 40, 16),
         (DType::Q6_K, 52, 2),
         (DType::IQ4_NL, 4, 2),
-        (DType::IQ4_XS, 33, 4),
+        (DType::IQ4_XS, 32, 8),
         (DType::IQ2_XXS, 16, 2),
         (DType::IQ2_XS, 18, 2),
         (DType::IQ2_S, 20, 2),

@@ -1,8 +1,9 @@
-//! Matrix products. Six algorithms, each in a few variants, and the CPU's.
+//! Matrix products. Seven algorithms, each in a few variants, and the CPU's.
 //!
 //! | Algorithm | For | How |
 //! |---|---|---|
 //! | `matvec` | few rows | invocations share rows of B, sums meet in workgroup memory or subgroups |
+//! | `strips` | GPUs, one or two rows by a quantised weight | as `matvec`, with quants read four words at a time and multiplied as they are |
 //! | `blocks` | software adapters, one row by a quantised weight | quants are multiplied as they are, sums scaled; `pairs`: two words at a time |
 //! | `direct` | software adapters | each invocation a tile of its own, straight from storage; `quads`: four share what they read of A |
 //! | `tiled` | GPUs | tiles in workgroup memory, 4 by 4 sums per invocation |

@@ -63,6 +63,7 @@ impl Options {
                 (rows, columns * of("LANES")? / halved)
             }
             "matmul/matvec" => (self.rows(), 4 / halved),
+            "matmul/strips" => (self.rows().min(2), of("THREADS")? / of("TEAM")? * 4 / halved),
             "matmul/blocks" => (1, 4 * of("LANES")? / halved),
             other => return Err(Error::internal(format!("no tile is known for '{other}'"))),
         })
@@ -106,6 +107,7 @@ impl Options {
         }
         match variant.shader {
             "matmul/matvec" => request = request.with("ROWS", self.rows()),
+            "matmul/strips" => request = request.with("ROWS", self.rows().min(2)),
             "matmul/coop" | "matmul/coop_wide" => request = request.with("LANES", self.lanes),
             _ => {}
         }
@@ -124,6 +126,7 @@ impl Options {
             ("quantised", self.weight.is_quantised()),
             ("activated", self.activation.is_some()),
             ("eights", variant.shader == "matmul/direct" && self.eights()),
+            ("head_quads", variant.shader == "matmul/strips" && layout.head_bytes_per_block == 16),
             ("whole", variant.shader == "matmul/blocks" && layout.has_whole_blocks()),
         ];
         for name in variant.features {
@@ -199,7 +202,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
                 all.push(Options { weight, meeting, gated: true, activation: silu, ..plain });
             }
         }
-        if !matches!(variant.shader, "matmul/matvec" | "matmul/blocks") {
+        if !matches!(variant.shader, "matmul/matvec" | "matmul/blocks" | "matmul/strips") {
             all.push(Options { weight, rows_b: weight.is_quantised(), ..plain });
         }
     }
@@ -207,6 +210,12 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         all.retain(|options| in_groups(options.weight));
         all.push(Options { weight: DType::Q4_1, bias: true, activation: silu, ..plain });
         all.push(Options { weight: DType::Q8_0, batched: true, a_vec4: false, ..plain });
+    }
+    if variant.shader == "matmul/strips" {
+        all.retain(|options| in_strips(options.weight));
+        all.push(Options { weight: DType::Q4_1, bias: true, activation: silu, m: 2, ..plain });
+        all.push(Options { weight: DType::Q8_0, batched: true, a_vec4: false, ..plain });
+        all.push(Options { weight: DType::Q4_K, staged: true, m: 2, ..plain });
     }
     if variant.needs.int8 {
         all.retain(|options| in_groups(options.weight) && options.meeting == Meeting::Batch);
@@ -245,15 +254,20 @@ pub(super) fn in_groups(weight: DType) -> bool {
 /// Whether the body of the type is read in pairs of words, each beginning at an even
 /// one. Blocks of others have an odd number of words, or single ones are read.
 pub(super) fn in_pairs(weight: DType) -> bool {
-    use DType::{IQ4_NL, MXFP4, NVFP4, Q4_0, Q4_1, Q8_0, TQ2_0};
-    matches!(weight, Q4_0 | Q4_1 | Q8_0 | IQ4_NL | MXFP4 | NVFP4 | TQ2_0)
+    use DType::{IQ4_NL, IQ4_XS, MXFP4, NVFP4, Q4_0, Q4_1, Q4_K, Q5_K, Q8_0, TQ2_0};
+    matches!(weight, Q4_0 | Q4_1 | Q8_0 | Q4_K | Q5_K | IQ4_NL | IQ4_XS | MXFP4 | NVFP4 | TQ2_0)
+}
+
+/// Whether the shader of the type has `strips`.
+pub(super) fn in_strips(weight: DType) -> bool {
+    DeviceLayout::of(weight).is_some_and(|layout| layout.has_strips())
 }
 
 /// How a variant has rows meet matrices of their own; `None` if it cannot.
 pub(super) fn meeting(variant: &Variant) -> Option<Meeting> {
     match variant.shader {
         _ if ksplit::ways(variant) > 1 || variant.needs.int8 => None,
-        "matmul/matvec" | "matmul/blocks" => Some(Meeting::Each),
+        "matmul/matvec" | "matmul/blocks" | "matmul/strips" => Some(Meeting::Each),
         "matmul/direct" if direct_tile(variant).0 == 1 => Some(Meeting::Each),
         _ => Some(Meeting::Grouped),
     }

@@ -1,7 +1,7 @@
 //! The table of variants, and which one suits a product.
 
 use super::ksplit::{self, Splittable};
-use super::request::{Meeting, in_groups, in_pairs, meeting};
+use super::request::{Meeting, in_groups, in_pairs, in_strips, meeting};
 use crate::error::Result;
 use crate::gpu::ConstValue::U32;
 use crate::gpu::DeviceCaps;
@@ -177,6 +177,25 @@ pub static VARIANTS: &[Variant] = &[
         consts: &[("LANES", U32(8))],
         features: &["rows_8", "rows_16", "rows_32", "wide_2", "quads"],
         needs: Needs { subgroups: true, invocations: 8, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // Quants are read four words at a time; teams of so many invocations.
+    Variant {
+        name: "strips_64",
+        shader: "matmul/strips",
+        consts: &[("THREADS", U32(256)), ("TEAM", U32(64))],
+        features: &["body_quads"],
+        needs: Needs { invocations: 256, workgroup_bytes: 20480, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    Variant {
+        name: "strips_32",
+        shader: "matmul/strips",
+        consts: &[("THREADS", U32(128)), ("TEAM", U32(32))],
+        features: &["body_quads"],
+        needs: Needs { invocations: 128, workgroup_bytes: 20480, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
@@ -386,6 +405,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
             && (ksplit::ways(v) == 1 || shape.splits.is_some_and(|s| s.goes_into(ksplit::ways(v))))
             && match v.shader {
                 "matmul/matvec" => shape.rows_b,
+                "matmul/strips" => in_strips(shape.weight) && shape.rows_b,
                 "matmul/int8" => shape.int8 && in_groups(shape.weight) && shape.rows_b,
                 "matmul/blocks" => in_groups(shape.weight) && shape.rows_b,
                 "matmul/coop" | "matmul/coop_wide" => {
@@ -406,6 +426,8 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
 /// unrolled or not.
 fn iterations(variant: &Variant, k: u64) -> u64 {
     match variant.shader {
+        // Steps of 32: to load, 8 vectors for 128 invocations, and to multiply.
+        "matmul/strips" => k.div_ceil(512) + k.div_ceil(1024),
         // 8 at a time, a workgroup to a row.
         "matmul/matvec" => k.div_ceil(64),
         // Steps of 16 or 32: to load, 8 quarters or more, and to multiply.
@@ -460,6 +482,8 @@ fn suits(variant: &Variant, shape: &Shape, direct: Option<&str>) -> bool {
     match variant.shader {
         "matmul/direct" | "matmul/blocks" => direct == Some(variant.name),
         _ if software => false,
+        // Sums as long as they need for every invocation of a team to have a step.
+        "matmul/strips" => shape.m <= 2 && (variant.name == "strips_32" || shape.k >= 2 * LONG),
         "matmul/matvec" => shape.m <= FEW,
         _ if ksplit::ways(variant) > 1 => {
             let side = u64::from(4 * variant.needs.coop.unwrap_or(8));
