@@ -34,6 +34,11 @@ const PER_PART: u32 = KEYS / PARTS;
 const DEEP: u32 = (HEAD + SIZE - 1u) / SIZE * SIZE;
 const WIDE: u32 = HALVES * COLUMNS * SIZE;
 const ONE: u32 = SIZE * SIZE;
+// From one row to the next in workgroup memory: eight elements more than it has, or eight
+// neighbouring rows would meet in the same banks.
+const DEEP_PITCH: u32 = DEEP + 8u;
+const WIDE_PITCH: u32 = WIDE + 8u;
+const KEYS_PITCH: u32 = KEYS + 8u;
 const SLACK: f32 = 8.0;
 
 @if(size_16) alias MatrixA = coop_mat16x16<f16, A>;
@@ -43,12 +48,12 @@ const SLACK: f32 = 8.0;
 @if(!size_16) alias MatrixB = coop_mat8x8<f16, B>;
 @if(!size_16) alias MatrixC = coop_mat8x8<f32, C>;
 
-var<workgroup> queries: array<f16, ROWS * DEEP>;
+var<workgroup> queries: array<f16, ROWS * DEEP_PITCH>;
 // Keys first, then the values in their place.
-var<workgroup> tile: array<f16, KEYS * max(DEEP, WIDE)>;
+var<workgroup> tile: array<f16, KEYS * max(DEEP_PITCH, WIDE_PITCH)>;
 // The scores of KEYS keys for each row; then a matrix of each subgroup's outputs.
 var<workgroup> scores: array<f32, ROWS * KEYS>;
-var<workgroup> weights: array<f16, ROWS * KEYS>;
+var<workgroup> weights: array<f16, ROWS * KEYS_PITCH>;
 // The maximum that each invocation found, and in the end its sum.
 var<workgroup> found: array<f32, THREADS>;
 // What a row's earlier outputs are multiplied with, and in the end its share.
@@ -67,7 +72,7 @@ fn load_queries(batch: u32, group: u32, first: u32, last: u32, index: u32) {
         if d < HEAD {
             x = q[number * HEAD + d];
         }
-        queries[i] = f16(x);
+        queries[i / DEEP * DEEP_PITCH + d] = f16(x);
     }
 }
 
@@ -79,8 +84,9 @@ fn load_keys(start: u32, last: u32, index: u32) {
         if d < HEAD {
             x = keys4_at((min(start + i * 4u / DEEP, last) * HEAD + d) / 4u);
         }
+        let at = i * 4u / DEEP * DEEP_PITCH + d;
         for (var j = 0u; j < 4u; j++) {
-            tile[i * 4u + j] = f16(x[j]);
+            tile[at + j] = f16(x[j]);
         }
     }
 }
@@ -92,8 +98,9 @@ fn load_values(start: u32, last: u32, index: u32) {
         if d < VALUE {
             x = values4_at((min(start + i * 4u / WIDE, last) * VALUE + d) / 4u);
         }
+        let at = i * 4u / WIDE * WIDE_PITCH + d;
         for (var j = 0u; j < 4u; j++) {
-            tile[i * 4u + j] = f16(x[j]);
+            tile[at + j] = f16(x[j]);
         }
     }
 }
@@ -172,8 +179,8 @@ fn main(
         for (var n = half * SIZE; n < KEYS; n += HALVES * SIZE) {
             var products = MatrixC();
             for (var d = 0u; d < DEEP; d += SIZE) {
-                let a = coopLoadT<MatrixA>(&queries[strip * DEEP + d], DEEP);
-                let b = coopLoad<MatrixB>(&tile[n * DEEP + d], DEEP);
+                let a = coopLoadT<MatrixA>(&queries[strip * DEEP_PITCH + d], DEEP_PITCH);
+                let b = coopLoad<MatrixB>(&tile[n * DEEP_PITCH + d], DEEP_PITCH);
                 products = coopMultiplyAdd(a, b, products);
             }
             coopStoreT(products, &scores[strip * KEYS + n], KEYS);
@@ -210,10 +217,10 @@ fn main(
             }
         }
         for (var i = 0u; i < PER_PART; i++) {
-            let at = mine * KEYS + part + (i + mine) % PER_PART;
-            let s = scores[at];
+            let key = part + (i + mine) % PER_PART;
+            let s = scores[mine * KEYS + key];
             let weight = f16(select(0.0, exp(s - peak), s >= LEAST_SCORE));
-            weights[at] = weight;
+            weights[mine * KEYS_PITCH + key] = weight;
             sum += f32(weight);
         }
         workgroupBarrier();
@@ -275,26 +282,26 @@ fn main(
             }
         }
         for (var k = 0u; k < KEYS; k += SIZE) {
-            let w = coopLoadT<MatrixA>(&weights[strip * KEYS + k], KEYS);
-            let at = k * WIDE + half * COLUMNS * SIZE;
-            let v0 = coopLoadT<MatrixB>(&tile[at], WIDE);
+            let w = coopLoadT<MatrixA>(&weights[strip * KEYS_PITCH + k], KEYS_PITCH);
+            let at = k * WIDE_PITCH + half * COLUMNS * SIZE;
+            let v0 = coopLoadT<MatrixB>(&tile[at], WIDE_PITCH);
             o0 = coopMultiplyAdd(w, v0, o0);
-            let v1 = coopLoadT<MatrixB>(&tile[at + SIZE], WIDE);
+            let v1 = coopLoadT<MatrixB>(&tile[at + SIZE], WIDE_PITCH);
             o1 = coopMultiplyAdd(w, v1, o1);
             @if(columns_4) {
-                let v2 = coopLoadT<MatrixB>(&tile[at + 2u * SIZE], WIDE);
+                let v2 = coopLoadT<MatrixB>(&tile[at + 2u * SIZE], WIDE_PITCH);
                 o2 = coopMultiplyAdd(w, v2, o2);
-                let v3 = coopLoadT<MatrixB>(&tile[at + 3u * SIZE], WIDE);
+                let v3 = coopLoadT<MatrixB>(&tile[at + 3u * SIZE], WIDE_PITCH);
                 o3 = coopMultiplyAdd(w, v3, o3);
             }
             @if(columns_8) {
-                let v4 = coopLoadT<MatrixB>(&tile[at + 4u * SIZE], WIDE);
+                let v4 = coopLoadT<MatrixB>(&tile[at + 4u * SIZE], WIDE_PITCH);
                 o4 = coopMultiplyAdd(w, v4, o4);
-                let v5 = coopLoadT<MatrixB>(&tile[at + 5u * SIZE], WIDE);
+                let v5 = coopLoadT<MatrixB>(&tile[at + 5u * SIZE], WIDE_PITCH);
                 o5 = coopMultiplyAdd(w, v5, o5);
-                let v6 = coopLoadT<MatrixB>(&tile[at + 6u * SIZE], WIDE);
+                let v6 = coopLoadT<MatrixB>(&tile[at + 6u * SIZE], WIDE_PITCH);
                 o6 = coopMultiplyAdd(w, v6, o6);
-                let v7 = coopLoadT<MatrixB>(&tile[at + 7u * SIZE], WIDE);
+                let v7 = coopLoadT<MatrixB>(&tile[at + 7u * SIZE], WIDE_PITCH);
                 o7 = coopMultiplyAdd(w, v7, o7);
             }
         }

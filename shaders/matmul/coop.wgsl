@@ -1,6 +1,6 @@
 import package::config::{LANES, SIZE};
 import package::matmul::coop_tile::{
-    MatrixA, MatrixB, MatrixC, SIDE, STEP, THREADS, WIDTH, load, tile_a, tile_b,
+    MatrixA, MatrixB, MatrixC, PITCH, SIDE, STEP, THREADS, WIDTH, load, tile_a, tile_b,
 };
 @if(!gated) import package::matmul::finish::finish;
 @if(gated) import package::matmul::finish::finish_gated;
@@ -47,10 +47,10 @@ fn main(
         load(tile.a, tile.b, tile.row, tile.column, k0, index);
         workgroupBarrier();
         for (var k = 0u; k < STEP; k += SIZE) {
-            let a0 = coopLoadT<MatrixA>(&tile_a[down * STEP + k], STEP);
-            let a1 = coopLoadT<MatrixA>(&tile_a[(down + SIZE) * STEP + k], STEP);
-            let b0 = coopLoad<MatrixB>(&tile_b[right * STEP + k], STEP);
-            let b1 = coopLoad<MatrixB>(&tile_b[(right + SIZE) * STEP + k], STEP);
+            let a0 = coopLoadT<MatrixA>(&tile_a[down * PITCH + k], PITCH);
+            let a1 = coopLoadT<MatrixA>(&tile_a[(down + SIZE) * PITCH + k], PITCH);
+            let b0 = coopLoad<MatrixB>(&tile_b[right * PITCH + k], PITCH);
+            let b1 = coopLoad<MatrixB>(&tile_b[(right + SIZE) * PITCH + k], PITCH);
             c00 = coopMultiplyAdd(a0, b0, c00);
             c01 = coopMultiplyAdd(a0, b1, c01);
             c10 = coopMultiplyAdd(a1, b0, c10);

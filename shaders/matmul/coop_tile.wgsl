@@ -26,6 +26,9 @@ const THREADS: u32 = 4u * LANES;
 @if(gated) const WIDTH: u32 = SIDE / 2u;
 @if(!gated) const WIDTH: u32 = SIDE;
 const STEP: u32 = 32u;
+// From one row to the next in workgroup memory: eight rows at a distance of STEP would
+// meet in the same banks.
+const PITCH: u32 = STEP + 8u;
 
 @if(size_16) alias MatrixA = coop_mat16x16<f16, A>;
 @if(size_16) alias MatrixB = coop_mat16x16<f16, B>;
@@ -35,8 +38,8 @@ const STEP: u32 = 32u;
 @if(!size_16) alias MatrixC = coop_mat8x8<f32, C>;
 
 // Rows of A and columns of B, each STEP long.
-var<workgroup> tile_a: array<f16, SIDE * STEP>;
-var<workgroup> tile_b: array<f16, SIDE * STEP>;
+var<workgroup> tile_a: array<f16, SIDE * PITCH>;
+var<workgroup> tile_b: array<f16, SIDE * PITCH>;
 
 fn load(base_a: u32, base_b: u32, row: u32, column: u32, k0: u32, index: u32) {
     for (var i = index; i < SIDE * 4u; i += THREADS) {
@@ -58,7 +61,7 @@ fn load(base_a: u32, base_b: u32, row: u32, column: u32, k0: u32, index: u32) {
                 }
             }
         }
-        let at = i * 8u;
+        let at = line * PITCH + (i & 3u) * 8u;
         for (var j = 0u; j < 4u; j++) {
             tile_a[at + j] = f16(x.lo[j]);
             tile_a[at + 4u + j] = f16(x.hi[j]);

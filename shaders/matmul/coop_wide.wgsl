@@ -1,6 +1,6 @@
 import package::config::{LANES, SIZE};
 import package::matmul::coop_tile::{
-    MatrixA, MatrixB, MatrixC, SIDE, STEP, THREADS, WIDTH, load, tile_a, tile_b,
+    MatrixA, MatrixB, MatrixC, PITCH, SIDE, STEP, THREADS, WIDTH, load, tile_a, tile_b,
 };
 @if(!gated) import package::matmul::finish::finish;
 @if(gated) import package::matmul::finish::finish_gated;
@@ -83,26 +83,26 @@ fn main(
         load(tile.a, tile.b, tile.row, tile.column, k0, index);
         workgroupBarrier();
         for (var k = 0u; k < STEP; k += SIZE) {
-            let b0 = coopLoad<MatrixB>(&tile_b[right * STEP + k], STEP);
-            let b1 = coopLoad<MatrixB>(&tile_b[(right + 1u * SIZE) * STEP + k], STEP);
-            let b2 = coopLoad<MatrixB>(&tile_b[(right + 2u * SIZE) * STEP + k], STEP);
-            let b3 = coopLoad<MatrixB>(&tile_b[(right + 3u * SIZE) * STEP + k], STEP);
-            let a0 = coopLoadT<MatrixA>(&tile_a[down * STEP + k], STEP);
+            let b0 = coopLoad<MatrixB>(&tile_b[right * PITCH + k], PITCH);
+            let b1 = coopLoad<MatrixB>(&tile_b[(right + 1u * SIZE) * PITCH + k], PITCH);
+            let b2 = coopLoad<MatrixB>(&tile_b[(right + 2u * SIZE) * PITCH + k], PITCH);
+            let b3 = coopLoad<MatrixB>(&tile_b[(right + 3u * SIZE) * PITCH + k], PITCH);
+            let a0 = coopLoadT<MatrixA>(&tile_a[down * PITCH + k], PITCH);
             c00 = coopMultiplyAdd(a0, b0, c00);
             c01 = coopMultiplyAdd(a0, b1, c01);
             c02 = coopMultiplyAdd(a0, b2, c02);
             c03 = coopMultiplyAdd(a0, b3, c03);
-            let a1 = coopLoadT<MatrixA>(&tile_a[(down + 1u * SIZE) * STEP + k], STEP);
+            let a1 = coopLoadT<MatrixA>(&tile_a[(down + 1u * SIZE) * PITCH + k], PITCH);
             c10 = coopMultiplyAdd(a1, b0, c10);
             c11 = coopMultiplyAdd(a1, b1, c11);
             c12 = coopMultiplyAdd(a1, b2, c12);
             c13 = coopMultiplyAdd(a1, b3, c13);
-            let a2 = coopLoadT<MatrixA>(&tile_a[(down + 2u * SIZE) * STEP + k], STEP);
+            let a2 = coopLoadT<MatrixA>(&tile_a[(down + 2u * SIZE) * PITCH + k], PITCH);
             c20 = coopMultiplyAdd(a2, b0, c20);
             c21 = coopMultiplyAdd(a2, b1, c21);
             c22 = coopMultiplyAdd(a2, b2, c22);
             c23 = coopMultiplyAdd(a2, b3, c23);
-            let a3 = coopLoadT<MatrixA>(&tile_a[(down + 3u * SIZE) * STEP + k], STEP);
+            let a3 = coopLoadT<MatrixA>(&tile_a[(down + 3u * SIZE) * PITCH + k], PITCH);
             c30 = coopMultiplyAdd(a3, b0, c30);
             c31 = coopMultiplyAdd(a3, b1, c31);
             c32 = coopMultiplyAdd(a3, b2, c32);

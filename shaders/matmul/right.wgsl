@@ -11,7 +11,8 @@ import package::matmul::params::params;
 // Reading B: [n, k] if `rows_b`, else [k, n]. What is decoded is `package::weight`;
 // if `gated`, `package::up::weight` is a second B of the same shape. Blocks of TOGETHER
 // rows take turns (`src/kernels/interleave.rs`). `body_pairs` without `quantised`: words
-// are F32, and rows are whole groups of four.
+// are F32, and rows are whole groups of four. `body_quads` without `quantised`: rows are
+// whole groups of eight.
 
 // Where a column of C starts in B.
 fn right_column(base: u32, column: u32) -> u32 {

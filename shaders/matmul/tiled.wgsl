@@ -79,12 +79,20 @@ fn load_b(base: u32, column: u32, k0: u32, index: u32) {
     }
 }
 
-fn from_a(row: u32, step: u32) -> vec4<f32> {
-    return vec4<f32>(tile_a[row * 8u + (step ^ (row & 7u))]);
+// Rows and columns that are multiples of eight apart have the same low bits, so what an
+// invocation reads is as far apart.
+const_assert TX % 8u == 0u && TY % 8u == 0u;
+
+fn vector_of(row: u32, step: u32) -> u32 {
+    return row * 8u + (step ^ (row & 7u));
 }
 
-fn from_b(column: u32, step: u32) -> vec4<f32> {
-    return vec4<f32>(tile_b[column * 8u + (step ^ (column & 7u))]);
+fn from_a(at: u32) -> vec4<f32> {
+    return vec4<f32>(tile_a[at]);
+}
+
+fn from_b(at: u32) -> vec4<f32> {
+    return vec4<f32>(tile_b[at]);
 }
 
 fn write(base: u32, row: u32, column: u32, sums: vec4<f32>) {
@@ -134,17 +142,19 @@ fn main(
         load_b(tile.b, tile.column, k0, index);
         workgroupBarrier();
         for (var step = 0u; step < 8u; step++) {
-            let b0 = from_b(x, step);
-            let b1 = from_b(x + TX, step);
-            let b2 = from_b(x + 2u * TX, step);
-            let b3 = from_b(x + 3u * TX, step);
-            let a0 = from_a(y, step);
+            let at_b = vector_of(x, step);
+            let b0 = from_b(at_b);
+            let b1 = from_b(at_b + 8u * TX);
+            let b2 = from_b(at_b + 16u * TX);
+            let b3 = from_b(at_b + 24u * TX);
+            let at_a = vector_of(y, step);
+            let a0 = from_a(at_a);
             s0 += vec4<f32>(dot(a0, b0), dot(a0, b1), dot(a0, b2), dot(a0, b3));
-            let a1 = from_a(y + TY, step);
+            let a1 = from_a(at_a + 8u * TY);
             s1 += vec4<f32>(dot(a1, b0), dot(a1, b1), dot(a1, b2), dot(a1, b3));
-            let a2 = from_a(y + 2u * TY, step);
+            let a2 = from_a(at_a + 16u * TY);
             s2 += vec4<f32>(dot(a2, b0), dot(a2, b1), dot(a2, b2), dot(a2, b3));
-            let a3 = from_a(y + 3u * TY, step);
+            let a3 = from_a(at_a + 24u * TY);
             s3 += vec4<f32>(dot(a3, b0), dot(a3, b1), dot(a3, b2), dot(a3, b3));
         }
         workgroupBarrier();

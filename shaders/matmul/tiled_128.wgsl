@@ -95,16 +95,17 @@ struct Columns {
     b7: vec4<f32>,
 }
 
-fn columns(x: u32, step: u32) -> Columns {
+// Rows are sixteen apart, which leaves alone what positions are exclusive-ored with.
+fn columns(at: u32) -> Columns {
     return Columns(
-        tile_b[vector_of(x, step)],
-        tile_b[vector_of(x + 16u, step)],
-        tile_b[vector_of(x + 32u, step)],
-        tile_b[vector_of(x + 48u, step)],
-        tile_b[vector_of(x + 64u, step)],
-        tile_b[vector_of(x + 80u, step)],
-        tile_b[vector_of(x + 96u, step)],
-        tile_b[vector_of(x + 112u, step)],
+        tile_b[at],
+        tile_b[at + 64u],
+        tile_b[at + 128u],
+        tile_b[at + 192u],
+        tile_b[at + 256u],
+        tile_b[at + 320u],
+        tile_b[at + 384u],
+        tile_b[at + 448u],
     );
 }
 
@@ -114,9 +115,9 @@ struct Sums {
     hi: vec4<f32>,
 }
 
-// The sums with the products of a row of A at vector `step`.
-fn add(sums: Sums, row: u32, step: u32, c: Columns) -> Sums {
-    let a = tile_a[vector_of(row, step)];
+// The sums with the products of the vector of A at `at`.
+fn add(sums: Sums, at: u32, c: Columns) -> Sums {
+    let a = tile_a[at];
     return Sums(
         sums.lo + vec4<f32>(dot(a, c.b0), dot(a, c.b1), dot(a, c.b2), dot(a, c.b3)),
         sums.hi + vec4<f32>(dot(a, c.b4), dot(a, c.b5), dot(a, c.b6), dot(a, c.b7)),
@@ -180,15 +181,16 @@ fn main(
         next_a = load_a(tile, k0 + STEP, index);
         next_b = load_b(tile, k0 + STEP, index);
         for (var step = 0u; step < 4u; step++) {
-            let c = columns(x, step);
-            s0 = add(s0, y, step, c);
-            s1 = add(s1, y + 16u, step, c);
-            s2 = add(s2, y + 32u, step, c);
-            s3 = add(s3, y + 48u, step, c);
-            s4 = add(s4, y + 64u, step, c);
-            s5 = add(s5, y + 80u, step, c);
-            s6 = add(s6, y + 96u, step, c);
-            s7 = add(s7, y + 112u, step, c);
+            let c = columns(vector_of(x, step));
+            let at = vector_of(y, step);
+            s0 = add(s0, at, c);
+            s1 = add(s1, at + 64u, c);
+            s2 = add(s2, at + 128u, c);
+            s3 = add(s3, at + 192u, c);
+            s4 = add(s4, at + 256u, c);
+            s5 = add(s5, at + 320u, c);
+            s6 = add(s6, at + 384u, c);
+            s7 = add(s7, at + 448u, c);
         }
         workgroupBarrier();
     }

@@ -1,6 +1,6 @@
 import package::common::eight::Eight;
 import package::common::f16::{half_to_f32, words_to_half4};
-import super::weight_body::{body_pair, body_word};
+import super::weight_body::{body_pair, body_quad, body_word};
 
 // F16: plain. A block is 8 consecutive elements of the whole tensor, two per word.
 // Exact: every half is an f32.
@@ -25,8 +25,14 @@ fn decode8(block: u32, part: u32) -> Eight {
     return Eight(words_to_half4(body_pair(at)), words_to_half4(body_pair(at + 2u)));
 }
 
-// Eight elements from global element `index`, any number.
-fn decode8_at(index: u32) -> Eight {
+// Eight elements from global element `index`: any number, or a multiple of 8 if words are
+// read four at a time.
+@if(body_quads) fn decode8_at(index: u32) -> Eight {
+    let words = body_quad(index >> 1u);
+    return Eight(words_to_half4(words.xy), words_to_half4(words.zw));
+}
+
+@if(!body_quads) fn decode8_at(index: u32) -> Eight {
     let at = index >> 1u;
     var first = vec4<u32>(body_word(at), body_word(at + 1u), body_word(at + 2u), body_word(at + 3u));
     if (index & 1u) != 0u {

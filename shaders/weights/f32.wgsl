@@ -1,5 +1,5 @@
 import package::common::eight::Eight;
-import super::weight_body::body_word;
+import super::weight_body::{body_quad, body_word};
 
 // F32: plain. A block is 8 consecutive elements of the whole tensor, a word each.
 // The interface is described in `src/quant/mod.rs`.
@@ -7,7 +7,12 @@ import super::weight_body::body_word;
 const BLOCK_LEN: u32 = 8u;
 const GROUP_LEN: u32 = 8u;
 
-fn words4(at: u32) -> vec4<f32> {
+// Four elements from any number, or from a multiple of 4 if words are read four at a time.
+@if(body_quads) fn words4(at: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(body_quad(at));
+}
+
+@if(!body_quads) fn words4(at: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(vec4<u32>(body_word(at), body_word(at + 1u), body_word(at + 2u), body_word(at + 3u)));
 }
 
@@ -27,7 +32,7 @@ fn decode8(block: u32, part: u32) -> Eight {
     return Eight(words4(at), words4(at + 4u));
 }
 
-// Eight elements from global element `index`, any number.
+// Eight elements from global element `index`, as `words4`.
 fn decode8_at(index: u32) -> Eight {
     return Eight(words4(index), words4(index + 4u));
 }

@@ -62,10 +62,11 @@ impl Layout {
     fn bytes(&self) -> u64 {
         let deep = self.head.next_multiple_of(self.size);
         let wide = if self.halved { 2 } else { 1 } * self.columns * self.size;
-        let queries = 2 * self.rows() * deep;
-        let tile = 2 * self.keys * deep.max(wide);
+        // Rows of halves have eight elements of padding.
+        let queries = 2 * self.rows() * (deep + 8);
+        let tile = 2 * self.keys * (deep.max(wide) + 8);
         // Scores as f32, weights as f16.
-        let scores = 6 * self.rows() * self.keys;
+        let scores = 2 * self.rows() * (3 * self.keys + 8);
         queries + tile + scores + 4 * self.threads() + 4 * self.rows() + 32
     }
 
@@ -122,6 +123,7 @@ fn request(
     }
     // Every element of workgroup memory is written before it is read.
     request.zero_workgroup = false;
+    request.in_bounds = true;
     let wanted = [
         (half, "half"),
         (op.causal, "causal"),

@@ -61,6 +61,9 @@ fn request(
     let mut request = ShaderRequest::new(variant.shader)
         .with("HEAD", ConstValue::U32(head as u32))
         .with("VALUE", ConstValue::U32(value as u32));
+    // Places in workgroup memory follow from the sizes of its tiles alone; loops end with
+    // the keys.
+    request.in_bounds = matches!(variant.shader, "attention/tiled" | "attention/rows");
     for (name, value) in variant.consts {
         request = request.with(*name, *value);
     }

@@ -321,6 +321,8 @@ impl Options {
         let mut request = ShaderRequest::new(variant.shader);
         // Every element of workgroup memory is written before it is read.
         request.zero_workgroup = false;
+        // Places in workgroup memory follow from the sizes of its tiles alone.
+        request.in_bounds = variant.shader == "conv/tiled";
         for (name, value) in variant.consts {
             request = request.with(*name, *value);
         }

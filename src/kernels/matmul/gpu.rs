@@ -92,7 +92,7 @@ impl Product<'_> {
         let a = self.window(part, Place::Input(0), self.span_a(part), 4);
         let c = self.window(part, Place::Output(0), self.span_c(part), 4);
         let (weights, b_base) = self.weights(part);
-        let options = self.options(part, a.base);
+        let options = self.options(part, [a.base, b_base]);
         let mut bindings = vec![("a", a.view), ("c", c.view)];
         bindings.extend(weights);
         if options.bias {
@@ -135,7 +135,8 @@ impl Product<'_> {
         })
     }
 
-    pub(super) fn options(&self, part: &Part, a_base: u64) -> Options {
+    /// `bases`: the first elements of A and of a plain B that are used.
+    pub(super) fn options(&self, part: &Part, bases: [u64; 2]) -> Options {
         let fours = self.g.k.as_const().is_some_and(|k| k.is_multiple_of(4));
         let eights = part.inner.len.as_const().is_some_and(|k| k.is_multiple_of(8));
         Options {
@@ -148,7 +149,11 @@ impl Product<'_> {
             staged: part.stage != 3,
             trans_a: self.g.trans_a,
             rows_b: self.g.rows_b,
-            a_vec4: !self.g.trans_a && fours && a_base.is_multiple_of(4),
+            a_vec4: !self.g.trans_a && fours && bases[0].is_multiple_of(4),
+            b_quads: self.g.rows_b
+                && !self.layout.dtype.is_quantised()
+                && self.g.k.is_multiple_of(8)
+                && bases[1].is_multiple_of(8),
             // Blocks of a quantised weight are whole.
             k_tail: !eights && !self.layout.dtype.is_quantised(),
             m: self.bounds.m,

@@ -86,7 +86,7 @@ pub(super) fn dispatches(product: &Product<'_>, part: &Part) -> Result<Vec<Dispa
     let partial = View::range(Place::Scratch(0), 0, bytes);
     let mut first = product.dispatch(part)?;
     let options =
-        Options { bias: false, activation: None, batched: true, ..product.options(part, 0) };
+        Options { bias: false, activation: None, batched: true, ..product.options(part, [0, 0]) };
     first.shader = options.request(product.variant)?;
     first.bindings.retain(|(name, _)| *name != "bias");
     for (_, view) in first.bindings.iter_mut().filter(|(name, _)| *name == "c") {

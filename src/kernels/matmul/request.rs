@@ -38,6 +38,8 @@ pub(super) struct Options {
     pub(super) rows_b: bool,
     /// Rows of A are whole vectors of four.
     pub(super) a_vec4: bool,
+    /// Rows of a plain B are whole groups of eight, from such a group on.
+    pub(super) b_quads: bool,
     /// k may not be a multiple of 8.
     pub(super) k_tail: bool,
     /// The most rows there can be.
@@ -88,6 +90,7 @@ impl Options {
         let mut request = ShaderRequest::new(variant.shader).module("weight", decoder);
         // Every element of workgroup memory is written before it is read.
         request.zero_workgroup = false;
+        request.in_bounds = for_gpus(variant);
         if self.gated {
             request =
                 request.module("up/weight", decoder).module("up/weight_body", "matmul/up_body");
@@ -122,6 +125,7 @@ impl Options {
             ("rows_b", self.rows_b),
             ("a_vec4", self.a_vec4 && !variant.features.contains(&"lanes") && !variant.needs.int8),
             ("a_pairs", variant.needs.int64 && self.a_vec4),
+            ("body_quads", self.b_quads && by_eights(variant)),
             ("k_tail", self.k_tail),
             ("quantised", self.weight.is_quantised()),
             ("activated", self.activation.is_some()),
@@ -172,6 +176,7 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         trans_a: false,
         rows_b: true,
         a_vec4: true,
+        b_quads: false,
         k_tail: false,
         m: 1,
         lanes: if variant.needs.coop == Some(8) { 8 } else { 32 },
@@ -186,6 +191,10 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     ];
     for weight in WEIGHT_TYPES {
         all.push(Options { weight, ..plain });
+        if !weight.is_quantised() && by_eights(variant) {
+            all.push(Options { weight, b_quads: true, ..plain });
+            all.push(Options { weight, b_quads: true, gated: true, activation: silu, ..plain });
+        }
         if !weight.is_quantised() {
             all.push(Options { weight, k_tail: true, a_vec4: false, m: 3, ..plain });
         }
@@ -243,6 +252,18 @@ pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let joins = joins.into_iter().filter(|_| ways > 1);
     let rounding = Some(int8::rounding()).filter(|_| variant.needs.int8);
     requests.chain(helpers).chain(joins).chain(rounding).collect()
+}
+
+/// Whether a variant is one for GPUs. Their places in workgroup memory follow from the
+/// sizes of their tiles alone and their loops end with k or a tile, so they need no checks of
+/// either. The others are for software adapters, of which one is slower without its checks.
+fn for_gpus(variant: &Variant) -> bool {
+    !matches!(variant.shader, "matmul/direct" | "matmul/blocks")
+}
+
+/// Whether a variant reads eight elements of a plain B along k at a time.
+fn by_eights(variant: &Variant) -> bool {
+    for_gpus(variant) && !variant.needs.int8 && variant.shader != "matmul/strips"
 }
 
 /// Whether the type is in blocks whose scales are of 16 elements at least, which

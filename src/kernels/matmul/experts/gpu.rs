@@ -87,6 +87,7 @@ fn options(
         trans_a: false,
         rows_b: true,
         a_vec4: multiple(4),
+        b_quads: multiple(8) && !layout.dtype.is_quantised(),
         k_tail: !multiple(8) && !layout.dtype.is_quantised(),
         // Rows that come one by one are alone in their tile.
         m: 1,
