@@ -1,7 +1,9 @@
 import package::attention::io::{
-    HIDDEN_SCORE, LEAST_SCORE, final_share, grouped_row, keys4_at, params, q, score_of, share_of,
-    values4_at, y,
+    HIDDEN_SCORE, LEAST_SCORE, Row, final_share, grouped_row, params, q, score_of, share_of, y,
 };
+@if(!eights) import package::attention::io::{keys4_at, values4_at};
+@if(eights) import package::attention::io::{keys8_at, values8_at};
+@if(eights) import package::common::eight::Eight;
 import package::config::{HEAD, KEYS, LANES, SIZE, VALUE};
 
 enable f16;
@@ -62,47 +64,91 @@ var<workgroup> raised: atomic<u32>;
 var<workgroup> any_raised: u32;
 
 fn load_queries(batch: u32, group: u32, first: u32, last: u32, index: u32) {
-    for (var i = index; i < ROWS * DEEP; i += THREADS) {
+    for (var i = index * 4u; i < ROWS * DEEP; i += THREADS * 4u) {
         // Past the last row the last one is repeated, and not written.
         let row = min(first + i / DEEP, last);
         let head = group * share_of() + row % share_of();
         let number = (batch * params.queries + row / share_of()) * params.heads + head;
         let d = i % DEEP;
-        var x = 0.0;
-        if d < HEAD {
-            x = q[number * HEAD + d];
+        let at = i / DEEP * DEEP_PITCH + d;
+        for (var j = 0u; j < 4u; j++) {
+            // Heads are of whole groups of four.
+            var x = 0.0;
+            if d < HEAD {
+                x = q[number * HEAD + d + j];
+            }
+            queries[at + j] = f16(x);
         }
-        queries[i / DEEP * DEEP_PITCH + d] = f16(x);
     }
 }
 
 // Keys from row `start` of the cache on; past the last one that is repeated, and weighs nothing.
-fn load_keys(start: u32, last: u32, index: u32) {
-    for (var i = index; i < KEYS * DEEP / 4u; i += THREADS) {
-        let d = i * 4u % DEEP;
+@if(!eights) fn load_keys(start: u32, last: u32, index: u32) {
+    for (var i = index * 4u; i < KEYS * DEEP; i += THREADS * 4u) {
+        let d = i % DEEP;
         var x = vec4<f32>();
         if d < HEAD {
-            x = keys4_at((min(start + i * 4u / DEEP, last) * HEAD + d) / 4u);
+            x = keys4_at((min(start + i / DEEP, last) * HEAD + d) / 4u);
         }
-        let at = i * 4u / DEEP * DEEP_PITCH + d;
+        let at = i / DEEP * DEEP_PITCH + d;
         for (var j = 0u; j < 4u; j++) {
             tile[at + j] = f16(x[j]);
         }
     }
 }
 
-fn load_values(start: u32, last: u32, index: u32) {
-    for (var i = index; i < KEYS * WIDE / 4u; i += THREADS) {
-        let d = i * 4u % WIDE;
+@if(!eights) fn load_values(start: u32, last: u32, index: u32) {
+    for (var i = index * 4u; i < KEYS * WIDE; i += THREADS * 4u) {
+        let d = i % WIDE;
         var x = vec4<f32>();
         if d < VALUE {
-            x = values4_at((min(start + i * 4u / WIDE, last) * VALUE + d) / 4u);
+            x = values4_at((min(start + i / WIDE, last) * VALUE + d) / 4u);
         }
-        let at = i * 4u / WIDE * WIDE_PITCH + d;
+        let at = i / WIDE * WIDE_PITCH + d;
         for (var j = 0u; j < 4u; j++) {
             tile[at + j] = f16(x[j]);
         }
     }
+}
+
+@if(eights) fn put(at: u32, x: Eight) {
+    for (var j = 0u; j < 4u; j++) {
+        tile[at + j] = f16(x.lo[j]);
+        tile[at + 4u + j] = f16(x.hi[j]);
+    }
+}
+
+@if(eights) fn load_keys(start: u32, last: u32, index: u32) {
+    for (var i = index * 8u; i < KEYS * DEEP; i += THREADS * 8u) {
+        let d = i % DEEP;
+        var x = Eight();
+        if d < HEAD {
+            x = keys8_at((min(start + i / DEEP, last) * HEAD + d) / 8u);
+        }
+        put(i / DEEP * DEEP_PITCH + d, x);
+    }
+}
+
+@if(eights) fn load_values(start: u32, last: u32, index: u32) {
+    for (var i = index * 8u; i < KEYS * WIDE; i += THREADS * 8u) {
+        let d = i % WIDE;
+        var x = Eight();
+        if d < VALUE {
+            x = values8_at((min(start + i / WIDE, last) * VALUE + d) / 8u);
+        }
+        put(i / WIDE * WIDE_PITCH + d, x);
+    }
+}
+
+// The score of key `j`, hidden where the row does not see it.
+fn seen_score(product: f32, row: Row, j: u32) -> f32 {
+    let seen = j >= row.begin && j < row.end;
+    @if(masked) {
+        if !seen {
+            return HIDDEN_SCORE;
+        }
+    }
+    return select(HIDDEN_SCORE, score_of(product, row, j), seen);
 }
 
 // The row of the tile that an element of the subgroups' matrices in `scores` is in.
@@ -192,10 +238,7 @@ fn main(
         for (var i = 0u; i < PER_PART; i++) {
             let key = part + (i + mine) % PER_PART;
             let at = mine * KEYS + key;
-            var s = HIDDEN_SCORE;
-            if start + key >= row.begin && start + key < row.end {
-                s = score_of(scores[at], row, start + key);
-            }
+            let s = seen_score(scores[at], row, start + key);
             scores[at] = s;
             most = max(most, s);
         }

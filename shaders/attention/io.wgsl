@@ -1,5 +1,5 @@
 import package::common::f16::{half_to_f32, words_to_half4};
-@if(pairs) import package::common::eight::Eight;
+@if(pairs || eights) import package::common::eight::Eight;
 @if(pairs) import package::common::pairs::eight_numbers;
 @if(pairs && !half) import package::common::pairs::four_numbers;
 import package::config::{HEAD, VALUE};
@@ -10,6 +10,7 @@ import package::config::{HEAD, VALUE};
 // are read as words of two.
 //
 // `wide`: keys and values are read by fours, of which HEAD and VALUE are multiples.
+// `eights`, with `wide`: by eights, of which they are multiples.
 //
 // `pairs`, with `wide`: words of 64 bits (`common/pairs`), queries and keys by eights, of
 // which HEAD is a multiple. Some drivers go through the lanes for each load, whatever its width.
@@ -47,12 +48,14 @@ struct Params {
 @if(pairs) @group(0) @binding(1) var<storage, read> q: array<vec4<u64>>;
 @if(half && pairs) @group(0) @binding(2) var<storage, read> k: array<vec2<u64>>;
 @elif(pairs) @group(0) @binding(2) var<storage, read> k: array<vec4<u64>>;
+@elif(half && eights) @group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;
 @elif(half && wide) @group(0) @binding(2) var<storage, read> k: array<vec2<u32>>;
 @elif(half) @group(0) @binding(2) var<storage, read> k: array<u32>;
 @elif(wide) @group(0) @binding(2) var<storage, read> k: array<vec4<f32>>;
 @else @group(0) @binding(2) var<storage, read> k: array<f32>;
 @if(half && pairs) @group(0) @binding(3) var<storage, read> v: array<u64>;
 @elif(pairs) @group(0) @binding(3) var<storage, read> v: array<vec2<u64>>;
+@elif(half && eights) @group(0) @binding(3) var<storage, read> v: array<vec4<u32>>;
 @elif(half && wide) @group(0) @binding(3) var<storage, read> v: array<vec2<u32>>;
 @elif(half) @group(0) @binding(3) var<storage, read> v: array<u32>;
 @elif(wide) @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>;
@@ -175,12 +178,12 @@ fn row_of(batch: u32, query: u32, head: u32) -> Row {
 }
 
 // Four elements of the keys and of the values, by number of fours.
-@if(wide && !pairs) fn keys4_at(i: u32) -> vec4<f32> {
+@if(wide && !pairs && !eights) fn keys4_at(i: u32) -> vec4<f32> {
     @if(half) return words_to_half4(k[i]);
     @else return k[i];
 }
 
-@if(wide) fn values4_at(i: u32) -> vec4<f32> {
+@if(wide && !eights) fn values4_at(i: u32) -> vec4<f32> {
     @if(half && pairs) return words_to_half4(words_of(v[i]));
     @elif(half) return words_to_half4(v[i]);
     @elif(pairs) return four_numbers(v[i]);
@@ -198,6 +201,17 @@ fn row_of(batch: u32, query: u32, head: u32) -> Row {
         let words = k[i];
         return Eight(words_to_half4(words_of(words.x)), words_to_half4(words_of(words.y)));
     }
+}
+
+@if(eights) fn keys8_at(i: u32) -> Eight {
+    @if(half) return Eight(words_to_half4(k[i].xy), words_to_half4(k[i].zw));
+    @else return Eight(k[2u * i], k[2u * i + 1u]);
+}
+
+// Eight elements of the values, by number of eights.
+@if(eights) fn values8_at(i: u32) -> Eight {
+    @if(half) return Eight(words_to_half4(v[i].xy), words_to_half4(v[i].zw));
+    @else return Eight(v[2u * i], v[2u * i + 1u]);
 }
 
 @if(pairs && half) fn words_of(pair: u64) -> vec2<u32> {

@@ -124,8 +124,10 @@ fn request(
     // Every element of workgroup memory is written before it is read.
     request.zero_workgroup = false;
     request.in_bounds = true;
+    let eights = layout.head.is_multiple_of(8) && layout.value.is_multiple_of(8);
     let wanted = [
         (half, "half"),
+        (eights, "eights"),
         (op.causal, "causal"),
         (op.window.is_some(), "window"),
         (op.softcap.is_some(), "softcap"),
@@ -144,7 +146,7 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let lanes = if number(variant, "SIZE") == 8 { 8 } else { 32 };
     let mut requests = Vec::new();
     for (op, mask) in [(plain, false), (rich, true), (Attention::default(), false)] {
-        for sizes in [(64, 64), (20, 8), (128, 128), (256, 256)] {
+        for sizes in [(64, 64), (20, 8), (8, 20), (128, 128), (256, 256)] {
             let Some(layout) = Layout::of(variant, lanes, sizes) else { continue };
             for half in [false, true] {
                 requests.push(request(variant, &op, [half, mask, mask], &layout));
