@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo model embed-model ocr-models onnx-nodes openai-clients fetched prepared onnx-coverage test test-all test-modern test-old test-examples lint bench bench-peers bench-gpu adapters gpu-check
+.PHONY: driver-compilers help demo model embed-model ocr-models onnx-nodes openai-clients fetched prepared onnx-coverage test test-all test-modern test-old test-examples lint bench bench-peers bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -100,6 +100,10 @@ bench-gpu:
 ## make gpu-check   every test and benchmark on this machine's GPU, with a report (ADAPTER=, REPORT=)
 gpu-check:
 	@scripts/gpu_check.sh
+
+## make driver-compilers  what the drivers of AMD's and NVIDIA's GPUs make of the shaders, without such a GPU (GPUS=, VARIANT=, PARTS=)
+driver-compilers:
+	@scripts/driver_compilers.sh $(GPUS)
 
 ## make adapters    install the software adapters and check that they answer
 adapters:

@@ -16,6 +16,7 @@ Usage: scripts/adapters.sh COMMAND
   env NAME            print shell code that selects an adapter: eval "$(... env NAME)"
   run NAME PROGRAM... run a program under an adapter
   check [NAME...]     say which adapters are installed and whether they answer
+  source SUITE PACKAGE FOLDER  fetch the source of one of Debian's packages
 
 Names:
   swiftshader         SwiftShader, from Debian's Chromium
@@ -136,16 +137,16 @@ require_debian() {
 # A second, private apt beside the system's: its own sources, lists and an
 # empty list of installed packages. It runs without root and checks Debian's
 # signatures. How to reach the network (proxies, certificates) is the system's.
-# Arguments: the folder, the suites.
+# Arguments: the folder, the suites; KIND is deb or deb-src.
 private_apt() {
-    local dir=$1 suite url mirror=${WGINFER_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+    local dir=$1 suite url kind=${KIND:-deb} mirror=${WGINFER_DEBIAN_MIRROR:-http://deb.debian.org/debian}
     shift
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/log"
     : >"$dir/status"
     for suite in "$@"; do
         url=$mirror
         [[ $suite != *-security ]] || url=$mirror-security
-        printf 'deb [signed-by=%s] %s %s main\n' "$KEYRING" "$url" "$suite"
+        printf '%s [signed-by=%s] %s %s main\n' "$kind" "$KEYRING" "$url" "$suite"
     done >"$dir/sources.list"
     cat >"$dir/apt.conf" <<TEXT
 Dir::Etc::main "/dev/null";
@@ -172,6 +173,25 @@ TEXT
         cat "$dir/log/update" >&2
         die "the Debian archive at $mirror cannot be used"
     }
+}
+
+# The upstream source of a package, unpacked: the archive that Debian has of it.
+fetch_source() {
+    local suite=$1 package=$2 dest=$3 archive
+    [[ ! -e $dest ]] || return 0
+    require_debian
+    TMP=$(temporary_dir "$(dirname "$dest")")
+    KIND=deb-src private_apt "$TMP/apt" "$suite"
+    (cd "$TMP" && APT_CONFIG=$TMP/apt/apt.conf apt-get -q source --download-only "$package" </dev/null >"$TMP/log" 2>&1) || {
+        cat "$TMP/log" >&2
+        die "the source of $package is not to be had from Debian's $suite"
+    }
+    archive=$(first_file "$TMP/${package}"_*.orig.tar.*[!c]) || die "no archive came with the source of $package"
+    mkdir "$TMP/tree"
+    tar -xf "$archive" -C "$TMP/tree" --strip-components 1 || die "cannot unpack $archive"
+    put_in_place "$TMP/tree" "$dest"
+    rm -rf "$TMP"
+    TMP=
 }
 
 # Finished folders are renamed into place: no half-finished tree is ever seen.
@@ -425,6 +445,11 @@ main() {
         name=$(canonical "$1")
         shift
         run_under "$name" "$@"
+        ;;
+    source)
+        [[ $# -eq 3 ]] || die "usage: $0 source SUITE PACKAGE FOLDER"
+        one_at_a_time
+        fetch_source "$@"
         ;;
     -h | --help | help) usage ;;
     *)
