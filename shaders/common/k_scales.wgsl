@@ -12,3 +12,14 @@ fn k_scale_min(words: vec3<u32>, group: u32) -> vec2<f32> {
     let second = (c & vec2<u32>(0xfu)) | ((ab >> vec2<u32>(2u)) & vec2<u32>(0x30u));
     return vec2<f32>(select(first, second, group >= 4u));
 }
+
+// The scale and the minimum of group 2 * pair, then those of the next: neighbouring bytes.
+fn k_scale_min_pair(words: vec3<u32>, pair: u32) -> vec4<f32> {
+    let byte = (pair & 1u) << 4u;
+    let ab = words.xy >> vec2<u32>(byte);
+    let c = words.zz >> vec2<u32>(byte, byte + 4u);
+    let first = ab & vec2<u32>(0x3f3fu);
+    let second = (c & vec2<u32>(0x0f0fu)) | ((ab >> vec2<u32>(2u)) & vec2<u32>(0x3030u));
+    let both = select(first, second, pair >= 2u);
+    return vec4<f32>(vec4<u32>(both & vec2<u32>(0xffu), (both >> vec2<u32>(8u)) & vec2<u32>(0xffu)));
+}

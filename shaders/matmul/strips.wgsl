@@ -6,8 +6,12 @@ import package::matmul::left::{left_row, left4};
 import package::matmul::left32::{Left, product, with_sums};
 import package::matmul::params::{params, tile_of};
 import package::matmul::right::right_column;
-import package::weight::{BLOCK_LEN, GROUP_LEN, STRIP_APART, affine, strip_start, strips};
-@if(gated) import package::up::weight::{affine as up_affine, strips as up_strips};
+import package::weight::{BLOCK_LEN, GROUP_LEN, STRIP_APART, strip_start, strips};
+@if(!paired) import package::weight::affine;
+@if(paired) import package::weight::strip_scales;
+@if(gated) import package::up::weight::strips as up_strips;
+@if(gated && !paired) import package::up::weight::affine as up_affine;
+@if(gated && paired) import package::up::weight::strip_scales as up_strip_scales;
 
 // For GPUs, one or two rows of A by quantised columns. TEAM invocations share four
 // columns, or two of each B if `gated`, and have 32 elements of each at a time: as many
@@ -27,6 +31,8 @@ const WAITING: u32 = 64u;
 // neighbours in a team read what is four or eight vectors apart.
 const PITCH: u32 = 5u;
 const ROW: u32 = WAITING * 2u * PITCH;
+
+const_assert TEAM % STEPS == 0u && WAITING % STEPS == 0u;
 
 // Whether both halves of 32 elements are of one group.
 const ALIKE: bool = STRIP_APART < GROUP_LEN;
@@ -73,14 +79,33 @@ fn products(l0: Left, l1: Left, r: Block32, near: vec2<f32>, far: vec2<f32>) -> 
     return vec2<f32>(first, 0.0);
 }
 
-fn right(l0: Left, l1: Left, block: u32, step: u32, part: u32) -> vec2<f32> {
-    let far = affine(block, part + STRIP_APART / 8u);
-    return products(l0, l1, strips(block, step), affine(block, part), far);
+// Scale and offset of each half of 32 elements, if `paired` as the type has them at once.
+@if(!paired) fn scales(block: u32, step: u32) -> vec4<f32> {
+    let part = strip_start(step) >> 3u;
+    return vec4<f32>(affine(block, part), affine(block, part + STRIP_APART / 8u));
 }
 
-@if(gated) fn up(l0: Left, l1: Left, block: u32, step: u32, part: u32) -> vec2<f32> {
-    let far = up_affine(block, part + STRIP_APART / 8u);
-    return products(l0, l1, up_strips(block, step), up_affine(block, part), far);
+@if(paired) fn scales(block: u32, step: u32) -> vec4<f32> {
+    return strip_scales(block, step);
+}
+
+@if(gated && !paired) fn up_scales(block: u32, step: u32) -> vec4<f32> {
+    let part = strip_start(step) >> 3u;
+    return vec4<f32>(up_affine(block, part), up_affine(block, part + STRIP_APART / 8u));
+}
+
+@if(gated && paired) fn up_scales(block: u32, step: u32) -> vec4<f32> {
+    return up_strip_scales(block, step);
+}
+
+fn right(l0: Left, l1: Left, block: u32, step: u32) -> vec2<f32> {
+    let both = scales(block, step);
+    return products(l0, l1, strips(block, step), both.xy, both.zw);
+}
+
+@if(gated) fn up(l0: Left, l1: Left, block: u32, step: u32) -> vec2<f32> {
+    let both = up_scales(block, step);
+    return products(l0, l1, up_strips(block, step), both.xy, both.zw);
 }
 
 fn write(base: u32, row: u32, column: u32, sums: vec4<f32>) {
@@ -119,6 +144,8 @@ fn main(
     @if(!gated) let b3 = column_start(tile.b, column + 3u);
     let a0 = left_row(tile.a, tile.row);
     let a1 = left_row(tile.a, min(tile.row + 1u, params.m - 1u));
+    // The same for all that an invocation takes, which is whole blocks apart.
+    let step = place % STEPS;
     var s0 = vec4<f32>();
     var s1 = vec4<f32>();
     for (var first = 0u; first < params.k; first += WAITING * 32u) {
@@ -130,23 +157,19 @@ fn main(
         workgroupBarrier();
         let here = min(WAITING, (params.k - first) / 32u);
         for (var i = place; i < here; i += TEAM) {
-            let unit = first / 32u + i;
-            let block = unit / STEPS * TOGETHER;
-            let step = unit % STEPS;
-            let within = strip_start(step);
-            let at = (i - step) * 32u + within;
-            let part = within >> 3u;
+            let block = (first / 32u + i) / STEPS * TOGETHER;
+            let at = (i - step) * 32u + strip_start(step);
             let l0 = left_strips(0u, at);
             var l1: Left;
             if ROWS > 1u {
                 l1 = left_strips(ROW, at);
             }
-            let p0 = right(l0, l1, b0 + block, step, part);
-            let p1 = right(l0, l1, b1 + block, step, part);
-            @if(!gated) let p2 = right(l0, l1, b2 + block, step, part);
-            @if(!gated) let p3 = right(l0, l1, b3 + block, step, part);
-            @if(gated) let p2 = up(l0, l1, b0 + block, step, part);
-            @if(gated) let p3 = up(l0, l1, b1 + block, step, part);
+            let p0 = right(l0, l1, b0 + block, step);
+            let p1 = right(l0, l1, b1 + block, step);
+            @if(!gated) let p2 = right(l0, l1, b2 + block, step);
+            @if(!gated) let p3 = right(l0, l1, b3 + block, step);
+            @if(gated) let p2 = up(l0, l1, b0 + block, step);
+            @if(gated) let p3 = up(l0, l1, b1 + block, step);
             s0 += vec4<f32>(p0.x, p1.x, p2.x, p3.x);
             if ROWS > 1u {
                 s1 += vec4<f32>(p0.y, p1.y, p2.y, p3.y);

@@ -30,7 +30,7 @@
 //! | `quants8(block, part) -> Eight` | the part's quants as floats, before scaling |
 //! | `packed8(block, part) -> vec2<u32>` | the same quants as eight signed bytes, for `dot4I8Packed`; not for plain types |
 //! | `quants32(block) -> Block32` | all quants of a block of 32 as floats, each word read once; where [`layout::DeviceLayout::has_whole_blocks`] says so |
-//! | `strips(block, step) -> Block32` | quants of 32 elements, 16 from `strip_start(step)` in the block and 16 from `STRIP_APART` behind it, from words that are read four at a time; where [`layout::DeviceLayout::has_strips`] says so |
+//! | `strips(block, step) -> Block32` | quants of 32 elements, 16 from `strip_start(step)` in the block and 16 from `STRIP_APART` behind it, from words that are read four at a time; where [`layout::DeviceLayout::has_strips`] says so; Q4_K and Q5_K have `strip_scales`, `affine` of both |
 //!
 //! `block` counts blocks over the whole tensor: `row * blocks_per_row + b`.
 //! `part` is below `BLOCK_LEN / 8`. Elements are in the tensor's order.

@@ -131,6 +131,11 @@ impl Options {
             ("activated", self.activation.is_some()),
             ("eights", variant.shader == "matmul/direct" && self.eights()),
             ("head_quads", variant.shader == "matmul/strips" && layout.head_bytes_per_block == 16),
+            (
+                "paired",
+                variant.shader == "matmul/strips"
+                    && matches!(self.weight, DType::Q4_K | DType::Q5_K),
+            ),
             ("whole", variant.shader == "matmul/blocks" && layout.has_whole_blocks()),
         ];
         for name in variant.features {
