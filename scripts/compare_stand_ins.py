@@ -20,7 +20,8 @@ follow (the most likely ones here, given to both), with F32 caches and no flash 
 Figures are the root of the mean square of the differences over the deviation of all logits
 of the row, the largest of all rows. `first` says for how many rows both have the same most
 likely token on the decoded weights, of those whose best two logits are further apart than
-llama.cpp's rounding moves logits. Times are of the CPU and the file as it is. Adapters
+llama.cpp's rounding moves logits. What each took, on the file as it is, is in OUT/figures.json: only to be compared on a
+machine that does nothing else. Adapters
 (`--devices cpu,lavapipe,swiftshader`: those of `adapters.sh`) compute prompts of up to 100
 tokens. Prompts are text, so the tokens that both make of it are compared as well: their
 number, and by what they lead to.
@@ -245,19 +246,18 @@ def shown(name, model, figures):
     others = [f"{device} {figures[device]['exact']:.0e}" for device in figures
               if isinstance(figures[device], dict) and "exact" in figures[device] and device != "cpu"]
     right, told = cpu["first"]
-    token, prompt = (cpu[what] / figures["theirs"][what] for what in ("token", "prompt"))
     cells = [
         f"`{name}`", f"{model.architecture}, {model.blocks}", model.mix, f"{size / 1e9:.2f} GB",
         f"{cpu['exact']:.0e}", ", ".join(others) or "-", f"{cpu['as it is']:.0e}",
         f"{figures['rounding']:.0e}", f"{right} of {told}", ' of '.join(map(str, cpu['tokens'])),
-        f"{cpu['memory'] / size:.2f}" if cpu["memory"] else "-", f"{token:.1f}, {prompt:.1f}"]
+        f"{cpu['memory'] / size:.2f}" if cpu["memory"] else "-"]
     return f"| {' | '.join(cells)} |"
 
 
 def write_table(known):
     rows = [shown(name, model, known[name]) for name, model in stand_ins.models() if name in known]
     head = ["model", "architecture, blocks", "types", "file", "exact", "adapters", "as it is",
-            "rounding", "first", "texts", "memory / file", "time / llama.cpp's: token, prompt"]
+            "rounding", "first", "texts", "memory / file"]
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]
     text = TABLE.read_text()
     before, rest = text.split(BEGIN)
