@@ -336,6 +336,12 @@ def large_mixtures():
         leading_dense_block_count=1, expert_shared_count=1, expert_weights_scale=2.5,
         expert_weights_norm=True, expert_gating_func=2, attention__sliding_window=5)
     dbrx = Model().each("attn_qkv", "attn_output").norms("attn_norm", "attn_output_norm")
+    # Six experts share three that read what the chosen ones give.
+    yield "grovemoe", Model().split().head_norms().experts(count=6).each(
+        ffn_gate_chexps=(3, feed_width(8), WIDTH), ffn_up_chexps=(3, feed_width(8), WIDTH),
+        ffn_down_chexps=(3, WIDTH, feed_width(8))).key(
+            expert_chunk_feed_forward_length=feed_width(8), expert_group_scale=0.7,
+            experts_per_group=2)
     yield "dbrx", dbrx.experts(inner=FEED).key(
         attention__clamp_kqv=0.8, attention__layer_norm_epsilon=1e-5).without(
             "attention.layer_norm_rms_epsilon")

@@ -108,6 +108,8 @@ fn main() {
     trials.push(Trial::test("decoders::rows_may_be_matrices_of_one", rows_of_one));
     trials.push(Trial::test("decoders::rows_and_tokens_are_as_many", rows_of_tokens));
     trials.push(Trial::test("decoders::old_files_have_the_published_scales", old_scales));
+    trials.push(Trial::test("decoders::values_that_are_read_are_f32", values_of_halves));
+    trials.push(Trial::test("decoders::shared_experts_divide_the_others", shares));
     trials.push(Trial::test("decoders::blocks_that_look_ahead_are_left_out", looks_ahead));
     backends::conclude(&arguments, trials);
 }
@@ -334,6 +336,55 @@ fn old_scales() -> Result<(), Failed> {
     assert!(near(spec.logit_scale, 256.0 / width), "{spec:?}");
     let error = without(&gone[..1]).err().ok_or("a file with some of them")?;
     assert!(error.to_string().contains("minicpm.embedding_scale"), "{error}");
+    Ok(())
+}
+
+/// Weights that a graph has in another form than the file: others are refused by name.
+fn values_of_halves() -> Result<(), Failed> {
+    let of = [
+        ("lfm2", "blk.0.shortconv.conv.weight"),
+        ("mamba", "blk.0.ssm_conv1d.weight"),
+        ("granitehybrid", "blk.0.ssm_a"),
+        ("kimi-linear", "blk.0.ssm_conv1d_q.weight"),
+        ("rwkv7", "blk.0.channel_mix_lerp_k.weight"),
+    ];
+    for (model, changed) in of {
+        let file = rewritten(model, &[], |name, tensor| {
+            let tensor = match name == changed {
+                true => Tensor::from_f16(tensor.extents(), &tensor.to_f32()?)?,
+                false => tensor,
+            };
+            Ok(vec![(name.to_string(), tensor)])
+        })?;
+        let (named, options) = (any_backend()?, ModelOptions::default());
+        let backend = &named.backend;
+        let loaded = backend.block_on(LanguageModel::load(file, backend, &options, &mut |_, _| {}));
+        let error = loaded.err().ok_or("it was taken")?;
+        let told = error.to_string();
+        for part in ["rewritten.gguf", changed, "F16"] {
+            assert!(matches!(error, Error::Unsupported { .. }) && told.contains(part), "{told}");
+        }
+    }
+    Ok(())
+}
+
+/// Of six experts, two of which are used.
+fn shares() -> Result<(), Failed> {
+    let keys: [(&str, MetaValue); 4] = [
+        ("experts_per_group", 4u32.into()),
+        ("experts_per_group", 6u32.into()),
+        ("experts_per_group", 0u32.into()),
+        ("expert_group_scale", 0f32.into()),
+    ];
+    for (key, value) in keys {
+        let name = format!("grovemoe.{key}");
+        let file = rewritten("grovemoe", &[(&name, value)], |name, tensor| {
+            Ok(vec![(name.to_string(), tensor)])
+        })?;
+        let error = DecoderSpec::from_gguf(&file).err().ok_or("it was taken")?;
+        let told = error.to_string();
+        assert!(matches!(error, Error::Format { .. }) && told.contains(&name), "{told}");
+    }
     Ok(())
 }
 

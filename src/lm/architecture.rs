@@ -259,6 +259,8 @@ pub(super) struct Architecture {
     /// Whether values are normalised by their mean square where the file has the
     /// epsilon of that and no other.
     pub(super) either_norm: bool,
+    /// Whether experts may have a second stage, of which several share one.
+    pub(super) companions: bool,
 }
 
 impl Architecture {

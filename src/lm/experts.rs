@@ -2,6 +2,7 @@
 //! each token.
 
 use super::architecture::Architecture;
+use super::companions::Companions;
 use super::decoder::Blocks;
 use super::keys::Keys;
 use crate::error::{Error, Result};
@@ -34,6 +35,8 @@ pub struct Experts {
     pub scale: Option<f32>,
     /// Groups of experts, of which some are chosen first.
     pub groups: Option<Groups>,
+    /// A second stage behind those chosen.
+    pub companions: Option<Companions>,
 }
 
 /// What a block with experts has beside them.
@@ -50,6 +53,16 @@ pub enum Beside {
     /// A feed-forward layer that reads the same, where the file has one; the sum is
     /// multiplied with the root of a half (Grok).
     Halved,
+}
+
+/// What a router says of each token.
+struct Routed {
+    /// Of all experts: F32 `[tokens, experts]`.
+    scores: ValueId,
+    /// Of those used: F32 `[tokens, used]`.
+    weights: ValueId,
+    /// Which these are, I32.
+    chosen: ValueId,
 }
 
 /// Groups of experts: only those of the best groups are chosen from.
@@ -110,9 +123,10 @@ impl Experts {
             Some(other) => return unsupported("expert_gating_func", format!("function {other}")),
         };
         let normalised = keys.meta.opt_bool(&keys.key("expert_weights_norm"))?;
+        let used = keys.size("expert_used_count", count as u64)?;
         Ok(Some(Experts {
             count,
-            used: keys.size("expert_used_count", count as u64)?,
+            used,
             gate,
             normalised: normalised.unwrap_or(routing.normalised),
             weighs_inputs: routing.weighs_inputs,
@@ -121,6 +135,10 @@ impl Experts {
             shared_halved: architecture.shared_halved,
             scale: keys.scale("expert_weights_scale")?,
             groups,
+            companions: match architecture.companions {
+                true => Companions::read(keys, count, used)?,
+                false => None,
+            },
         }))
     }
 }
@@ -223,7 +241,7 @@ impl Blocks<'_> {
             true => flat,
             false => self.g.reshape(router, &[tokens.clone(), width.into()])?,
         };
-        let (weights, chosen) = self.route(block, &experts, router)?;
+        let Routed { scores, weights, chosen } = self.route(block, &experts, router)?;
         let inner = self.inner_size(block, DOWN, 2)?;
         // Experts may be of a smaller width than the residual stream.
         let (given, narrow) = (flat, self.narrow(block)?);
@@ -251,6 +269,7 @@ impl Blocks<'_> {
         if let Some(own) = narrow {
             sum = self.linear(block, "ffn_latent_up", sum, width, own)?;
         }
+        sum = self.accompanied(block, &experts, [scores, chosen, sum])?;
         if self.has(block, SHARED_INNER)? {
             let shared = self.shared_expert(block, given)?;
             sum = self.g.add(sum, shared)?;
@@ -338,7 +357,7 @@ impl Blocks<'_> {
 
     /// `activation(gate) * up` of the chosen experts. Files of many types may have
     /// one of another type than the other.
-    fn gated(
+    pub(super) fn gated(
         &mut self,
         x: ValueId,
         chosen: ValueId,
@@ -353,9 +372,7 @@ impl Blocks<'_> {
         self.g.mul(gate, up)
     }
 
-    /// The weights of the experts used by each token, F32 `[tokens, used]`, and
-    /// which they are, I32.
-    fn route(&mut self, block: usize, experts: &Experts, x: ValueId) -> Result<(ValueId, ValueId)> {
+    fn route(&mut self, block: usize, experts: &Experts, x: ValueId) -> Result<Routed> {
         let (count, width) = (experts.count, self.spec.width);
         let scores = match experts.beside {
             // What a file calls a scale there is of another kind.
@@ -385,6 +402,13 @@ impl Blocks<'_> {
         if experts.gate == Gate::SoftmaxOfUsed {
             weights = self.g.softmax(weights, -1)?;
         }
+        let weights = self.weighed(experts, weights)?;
+        Ok(Routed { scores, weights, chosen })
+    }
+
+    /// Weights `[tokens, used]` of experts, made to add up to 1 and multiplied with a
+    /// factor where the model does so.
+    pub(super) fn weighed(&mut self, experts: &Experts, mut weights: ValueId) -> Result<ValueId> {
         if experts.normalised {
             let sum = self.g.reduce(Reduction::Sum, weights, &[-1], true)?;
             let least = self.number("least_sum", LEAST_SUM)?;
@@ -394,7 +418,7 @@ impl Blocks<'_> {
         if let Some(scale) = experts.scale {
             weights = self.scaled("expert_scale", weights, Some(scale))?;
         }
-        Ok((weights, chosen))
+        Ok(weights)
     }
 
     /// Scores `[tokens, experts]`, very low ones outside of the best groups. A group

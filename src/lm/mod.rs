@@ -2,6 +2,7 @@
 
 mod architecture;
 pub mod chat;
+pub mod companions;
 mod continuation;
 pub mod decoder;
 mod draft;

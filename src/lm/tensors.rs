@@ -88,7 +88,7 @@ const MATRICES: [&str; 26] = [
 const SHORT: [&str; 4] = ["attn_q_a", "attn_q_b", "attn_kv_a_mqa", "attn_kv_b"];
 
 /// What else a block may have.
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 20] = [
     "attn_q_a.weight",
     "attn_q_b.weight",
     "attn_kv_a_mqa.weight",
@@ -102,6 +102,9 @@ const OTHERS: [&str; 17] = [
     "ffn_gate_inp_shexp.weight",
     "exp_probs_b.bias",
     "exp_probs_b",
+    "ffn_gate_chexps.weight",
+    "ffn_up_chexps.weight",
+    "ffn_down_chexps.weight",
     "post_attention_norm",
     "post_ffw_norm",
     "altup_correct_scale.weight",

@@ -61,6 +61,7 @@ pub(super) const LLAMA: Architecture = Architecture {
     default_scales: None,
     shared_halved: false,
     either_norm: false,
+    companions: false,
 };
 
 /// Llama with rotated pairs half a head apart.
@@ -450,6 +451,13 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         local_rope: LocalRope::Unscaled,
         gate: Unary::Softplus,
         routing: Some(Routing { normalised: false, ..SIGMOID }),
+        ..HALVES
+    },
+    Architecture {
+        name: "grovemoe",
+        qk_norm: HeadNorms::Weighted,
+        routing: Some(NORMALISED),
+        companions: true,
         ..HALVES
     },
     Architecture { name: "nanbeige", looped: true, routing: None, ..LLAMA },

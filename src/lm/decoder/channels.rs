@@ -2,6 +2,7 @@
 //! 2510.26692).
 
 use super::Blocks;
+use super::weights::values;
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
 use crate::lm::recurrent::Recurrent;
@@ -89,7 +90,7 @@ impl Blocks<'_> {
         let tensor = tensor.ok_or_else(|| Error::format(&self.spec.file, &at, "missing"))?;
         let extents: Vec<usize> = tensor.extents().iter().copied().filter(|&n| n != 1).collect();
         match extents.iter().product::<usize>() {
-            found if found == count && extents.len() <= 2 => tensor.to_f32(),
+            found if found == count && extents.len() <= 2 => values(self.spec, name, &tensor),
             _ => {
                 let what = format!("extents {:?}, expected {count} values", tensor.extents());
                 Err(Error::format(&self.spec.file, at, what))

@@ -4,7 +4,7 @@
 //! another ended and go back as those of attention do.
 
 use super::Blocks;
-use super::weights::checked;
+use super::weights::plain;
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
 use crate::ops::elementwise::Binary;
@@ -36,7 +36,7 @@ impl Blocks<'_> {
     fn convolved(&mut self, block: usize, kept: ValueId) -> Result<ValueId> {
         let (width, reach) = (self.spec.width, self.spec.convolution);
         let name = format!("blk.{block}.shortconv.conv.weight");
-        let taps = checked(self.spec, self.weights, &name, &[width, reach])?.to_f32()?;
+        let taps = plain(self.spec, self.weights, &name, &[width, reach])?;
         let kept =
             self.g.reshape(kept, &[self.batch.into(), self.capacity.into(), width.into()])?;
         let positions = self.own_positions()?;

@@ -6,7 +6,7 @@
 //! place. So a sequence can go on from where it is or begin anew, nothing else.
 
 use super::Blocks;
-use super::weights::checked;
+use super::weights::plain;
 use crate::error::Result;
 use crate::graph::{Dim, ValueId};
 use crate::lm::recurrent::{Recurrence, Recurrent};
@@ -227,7 +227,7 @@ impl Blocks<'_> {
         channels: usize,
     ) -> Result<ValueId> {
         let name = format!("blk.{block}.ssm_conv1d.weight");
-        let taps = checked(self.spec, self.weights, &name, &[channels, sizes.taps])?.to_f32()?;
+        let taps = plain(self.spec, self.weights, &name, &[channels, sizes.taps])?;
         self.remembered_by(block, sizes, x, &taps)
     }
 
@@ -317,7 +317,7 @@ impl Blocks<'_> {
         wanted: &[usize],
     ) -> Result<ValueId> {
         let name = format!("blk.{block}.{name}");
-        let values = checked(self.spec, self.weights, &name, extents)?.to_f32()?;
+        let values = plain(self.spec, self.weights, &name, extents)?;
         self.g.constant(&name, Tensor::from_f32(wanted, &values)?)
     }
 

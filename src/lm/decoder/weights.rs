@@ -154,6 +154,31 @@ pub(super) fn checked(
     Ok(tensor)
 }
 
+/// The values of a weight that a graph has in another form; see [`checked`].
+///
+/// # Errors
+/// As that, and [`Error::Unsupported`] for what is not F32, naming the tensor.
+pub(super) fn plain(
+    spec: &DecoderSpec,
+    weights: Weights<'_>,
+    name: &str,
+    extents: &[usize],
+) -> Result<Vec<f32>> {
+    values(spec, name, &checked(spec, weights, name, extents)?)
+}
+
+/// A tensor's values.
+///
+/// # Errors
+/// [`Error::Unsupported`] for what is not F32, naming the tensor.
+pub(super) fn values(spec: &DecoderSpec, name: &str, tensor: &Tensor) -> Result<Vec<f32>> {
+    if tensor.dtype() != DType::F32 {
+        let what = format!("{} here; supported: {}", tensor.dtype(), DType::F32);
+        return Err(Error::unsupported(format_args!("{}: tensor '{name}'", spec.file), what));
+    }
+    tensor.to_f32()
+}
+
 /// Extents without the ones that they begin with.
 fn beyond_ones(extents: &[usize]) -> &[usize] {
     let ones = extents.iter().take_while(|&&extent| extent == 1).count();
