@@ -1,8 +1,9 @@
 """Published language models as data: their sizes, and the keys and tensors of their files.
 
-Sizes are those of each model's `config.json` on the Hugging Face hub, in the
-repository named beside it. Keys and names of tensors are those that llama.cpp's
-`convert_hf_to_gguf.py` writes. `make_stand_ins.py` fills them with random weights.
+Sizes are meant to be those of each model's `config.json` on the Hugging Face hub, in the
+repository named beside it; they were written down without these files at hand and not
+compared with them. Keys and names of tensors follow the source of llama.cpp's
+`convert_hf_to_gguf.py`, which was not run. `make_stand_ins.py` fills them with random weights.
 """
 
 import math
