@@ -177,7 +177,8 @@ TEXT
 
 # The upstream source of a package, unpacked: the archive that Debian has of it.
 fetch_source() {
-    local suite=$1 package=$2 dest=$3 archive
+    local suite=$1 package=$2 dest archive
+    dest=$(realpath -m "$3")
     [[ ! -e $dest ]] || return 0
     require_debian
     TMP=$(temporary_dir "$(dirname "$dest")")

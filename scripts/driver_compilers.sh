@@ -13,8 +13,9 @@
 # turing, ampere, ada, or a chipset's number in hexadecimal (NVIDIA).
 #
 # Environment: VARIANT (part of a variant's name), PARTS (words that a shader's
-# description contains, or after `!` does not), LOGS (where what the drivers write is kept;
-# default: target/compilers). NVIDIA's compiler writes what it makes of each shader in full.
+# description contains, or after `!` does not), LOGS (where figures are kept; default:
+# target/compilers), FULL (not empty: there too, all that the driver writes, which for
+# NVIDIA's is the code of each shader: some ten thousand lines for one).
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
@@ -24,7 +25,7 @@ require_rust
 
 TMP=
 trap '[[ -z $TMP ]] || rm -rf "$TMP"' EXIT
-cache=$(cache_dir)
+cache=$(realpath -m "$(cache_dir)")
 source=$cache/mesa-source
 shims=$cache/drm-shim
 libs=${WGINFER_MESA_DIR:-$cache/mesa-testing}/usr/lib/$(uname -m)-linux-gnu
@@ -108,7 +109,7 @@ table() {
 }
 
 compile() {
-    local gpu=$1 log=$logs/$1.log name driver
+    local gpu=$1 log=$logs/$1.log full=/dev/null name driver
     local -a settings parts
     case $gpu in
     turing | ampere | ada | [0-9]*)
@@ -124,16 +125,23 @@ compile() {
     local shim=$shims/amdgpu.so
     [[ $driver == radeon ]] || shim=$shims/nouveau.so
     read -r -a parts <<<"${PARTS:-}"
+    [[ -z ${FULL:-} ]] || full=$logs/$gpu.full
     say "$gpu"
     env VK_DRIVER_FILES="$(manifest "$driver")" MESA_SHADER_CACHE_DISABLE=true "${settings[@]}" \
         "$libs"/ld-linux*.so.* --preload "$shim" --library-path "$libs:/usr/lib/$(uname -m)-linux-gnu:/lib/$(uname -m)-linux-gnu" \
         "$program" "$name" "${VARIANT:-}" ${parts[@]+"${parts[@]}"} 2>&1 |
+        tee "$full" >(tail -n 20 >"$log.end") |
         grep -aE '^(COMPIL|FAILED|LACKS|[0-9]+ shaders|VGPRs|Num GPRs|Spill|Scratch|SLM|LDS|Subgroups per|Max warps|Instruction)' >"$log" ||
         true
     table "$log"
     grep -a '^FAILED' "$log" || true
-    grep -aE '^[0-9]+ shaders' "$log" || die "$gpu: no device opened, or the driver ended the process; see $log"
-    ! grep -qa '^FAILED' "$log"
+    if ! grep -aE '^[0-9]+ shaders' "$log"; then
+        cat "$log.end" >&2
+        say "$gpu: no device opened, or the driver ended the process"
+        return 1
+    fi
+    # None at all is no success either: nothing has such a name.
+    grep -qa '^COMPILED' "$log" && ! grep -qa '^FAILED' "$log"
 }
 
 scripts/adapters.sh install lavapipe

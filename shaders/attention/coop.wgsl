@@ -36,11 +36,11 @@ const PER_PART: u32 = KEYS / PARTS;
 const DEEP: u32 = (HEAD + SIZE - 1u) / SIZE * SIZE;
 const WIDE: u32 = HALVES * COLUMNS * SIZE;
 const ONE: u32 = SIZE * SIZE;
-// From one row to the next in workgroup memory: eight elements more than it has, or eight
-// neighbouring rows would meet in the same banks.
-const DEEP_PITCH: u32 = DEEP + 8u;
-const WIDE_PITCH: u32 = WIDE + 8u;
-const KEYS_PITCH: u32 = KEYS + 8u;
+// From one row to the next in workgroup memory: an odd number of vectors of eight elements,
+// or neighbouring rows would meet in the same banks.
+const DEEP_PITCH: u32 = ((DEEP / 8u) | 1u) * 8u;
+const WIDE_PITCH: u32 = ((WIDE / 8u) | 1u) * 8u;
+const KEYS_PITCH: u32 = ((KEYS / 8u) | 1u) * 8u;
 const SLACK: f32 = 8.0;
 
 @if(size_16) alias MatrixA = coop_mat16x16<f16, A>;

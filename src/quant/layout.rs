@@ -131,8 +131,8 @@ impl DeviceLayout {
         )
     }
 
-    /// Whether the type's shader has `strips`: 32 elements at a time whose quants four
-    /// neighbouring words have, from a multiple of four words on.
+    /// Whether the type's shader has `strips`: 32 elements at a time, whose quants lie in
+    /// groups of four neighbouring words, each from a multiple of four words on.
     pub const fn has_strips(&self) -> bool {
         use DType::{IQ4_NL, IQ4_XS, MXFP4, Q2_K, Q4_0, Q4_1, Q4_K, Q5_K, Q6_K, Q8_0};
         matches!(

@@ -62,11 +62,12 @@ impl Layout {
     fn bytes(&self) -> u64 {
         let deep = self.head.next_multiple_of(self.size);
         let wide = if self.halved { 2 } else { 1 } * self.columns * self.size;
-        // Rows of halves have eight elements of padding.
-        let queries = 2 * self.rows() * (deep + 8);
-        let tile = 2 * self.keys * (deep.max(wide) + 8);
+        // Rows of halves are an odd number of vectors of eight.
+        let pitch = |halves: u64| (halves / 8 | 1) * 8;
+        let queries = 2 * self.rows() * pitch(deep);
+        let tile = 2 * self.keys * pitch(deep).max(pitch(wide));
         // Scores as f32, weights as f16.
-        let scores = 2 * self.rows() * (3 * self.keys + 8);
+        let scores = self.rows() * (4 * self.keys + 2 * pitch(self.keys));
         queries + tile + scores + 4 * self.threads() + 4 * self.rows() + 32
     }
 

@@ -106,6 +106,26 @@ fn every_weight_type_is_cut_at_offsets_a_binding_may_have() {
 }
 
 #[test]
+fn a_gpu_reads_few_rows_of_quants_four_words_at_a_time() {
+    let mut caps = DeviceCaps::webgpu_minimum();
+    caps.limits.max_compute_workgroup_storage_size = 32 << 10;
+    let chosen = |m, k, dtype| {
+        let dispatches = fixed(LINEAR, &ty(DType::F32, &[m, k]), &ty(dtype, &[640, k]), &caps);
+        fits_its_shader(&dispatches[0]);
+        dispatches[0].variant.clone()
+    };
+    assert_eq!(chosen(1, 4096, DType::Q4_K), "matmul/strips_64");
+    assert_eq!(chosen(2, 4096, DType::Q6_K), "matmul/strips_64");
+    assert_eq!(chosen(1, 576, DType::Q8_0), "matmul/strips_32");
+    assert_eq!(chosen(3, 4096, DType::Q4_K), "matmul/matvec_workgroup");
+    assert_eq!(chosen(1, 4096, DType::Q3_K), "matmul/matvec_workgroup");
+    caps.limits.max_compute_workgroup_storage_size = 16 << 10;
+    let dispatches =
+        fixed(LINEAR, &ty(DType::F32, &[1, 4096]), &ty(DType::Q4_K, &[640, 4096]), &caps);
+    assert_eq!(dispatches[0].variant, "matmul/matvec_workgroup");
+}
+
+#[test]
 fn rows_known_at_run_time_are_cut_by_their_bound() {
     let (caps, rows) = (small(), Dim::Sym(Symbol(0)));
     let a = TensorType::new(DType::F32, vec![rows, Dim::Const(576)]);

@@ -426,8 +426,9 @@ pub(super) fn choose(cx: &GpuCx<'_>, shape: &Shape) -> Result<&'static Variant> 
 /// unrolled or not.
 fn iterations(variant: &Variant, k: u64) -> u64 {
     match variant.shader {
-        // Steps of 32: to load, 8 vectors for 128 invocations, and to multiply.
-        "matmul/strips" => k.div_ceil(512) + k.div_ceil(1024),
+        // To load four elements of each of two rows for 128 invocations, to multiply 32 for
+        // a team of 32, and what is brought at a time.
+        "matmul/strips" => 2 * k.div_ceil(512) + k.div_ceil(1024) + k.div_ceil(2048),
         // 8 at a time, a workgroup to a row.
         "matmul/matvec" => k.div_ceil(64),
         // Steps of 16 or 32: to load, 8 quarters or more, and to multiply.

@@ -94,6 +94,7 @@ pub(crate) fn matmul_cases() -> Vec<CaseFamily> {
     }));
     cases.extend(epilogues());
     cases.extend(in_parts());
+    cases.extend(long());
     cases
 }
 
@@ -120,6 +121,20 @@ fn in_parts() -> Vec<CaseFamily> {
         })
     }));
     cases
+}
+
+/// Few rows by quantised weights with sums longer than what waits in workgroup memory
+/// at a time.
+fn long() -> Vec<CaseFamily> {
+    use DType::{IQ4_XS, Q2_K, Q4_0, Q4_K, Q6_K, Q8_0};
+    const K: usize = 17 * 256;
+    let sizes = [[1, K, 9], [2, K, 21]];
+    Vec::from([Q4_0, Q8_0, Q2_K, Q4_K, Q6_K, IQ4_XS].map(|dtype| {
+        CaseFamily::new(format!("MatMul {dtype} weight, long sums"), shapes(&sizes), move |s| {
+            let op = MatMul { trans_b: true, ..MatMul::default() };
+            Some(Case::new(op, [f32s(&[s[0], s[1]]), weight(dtype, &[s[2], s[1]])]))
+        })
+    }))
 }
 
 /// A linear layer with a weight of each type.
@@ -210,6 +225,14 @@ pub(crate) fn gated_cases() -> Vec<CaseFamily> {
         })
     };
     let mut cases = Vec::from(WEIGHT_TYPES.map(|dtype| of(dtype, Unary::Silu)));
+    cases.extend([DType::Q4_0, DType::Q4_K].map(|dtype| {
+        let label = format!("GatedMatMul {dtype}, long sums");
+        CaseFamily::new(label, shapes(&[[1, 17 * 256, 9]]), move |s| {
+            let weights = || weight(dtype, &[s[2], s[1]]).values(Values::Normal(0.2));
+            let inputs = [f32s(&[s[0], s[1]]), weights(), weights()];
+            Some(Case::new(GatedMatMul { activation: Unary::Silu }, inputs))
+        })
+    }));
     cases.extend([Unary::Gelu, Unary::GeluTanh, Unary::Relu].map(|f| of(DType::F32, f)));
     cases
 }
