@@ -18,8 +18,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_process_that_was_stuck_and_killed_costs_the_variant", stuck),
 ];
 
-/// How long a variant may be silent. Trials take a few milliseconds.
-const SILENCE: Duration = Duration::from_secs(6);
+/// How long a variant may be silent. Trials take a few milliseconds, and a process that
+/// crashes while others are at work took more than six seconds to end.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The program and the arguments with which this program is started once more.
 fn itself(what: &str, adapter: &Adapter, store: &Path) -> (PathBuf, Vec<std::ffi::OsString>) {

@@ -63,7 +63,7 @@ impl Layout {
         let deep = self.head.next_multiple_of(self.size);
         let wide = if self.halved { 2 } else { 1 } * self.columns * self.size;
         // Rows of halves are an odd number of vectors of eight.
-        let pitch = |halves: u64| (halves / 8 | 1) * 8;
+        let pitch = |halves: u64| ((halves / 8) | 1) * 8;
         let queries = 2 * self.rows() * pitch(deep);
         let tile = 2 * self.keys * pitch(deep).max(pitch(wide));
         // Scores as f32, weights as f16.
