@@ -1,3 +1,5 @@
+import package::common::f16::word_to_half2;
+
 // The 6-bit scale (x) and minimum (y) of one of the 8 groups of a Q4_K or Q5_K
 // block, from the block's three words of scales (A, B, C).
 //
@@ -22,4 +24,11 @@ fn k_scale_min_pair(words: vec3<u32>, pair: u32) -> vec4<f32> {
     let second = (c & vec2<u32>(0x0f0fu)) | ((ab >> vec2<u32>(2u)) & vec2<u32>(0x3030u));
     let both = select(first, second, pair >= 2u);
     return vec4<f32>(vec4<u32>(both & vec2<u32>(0xffu), (both >> vec2<u32>(8u)) & vec2<u32>(0xffu)));
+}
+
+// Scales and minus the minimums of the groups that a step of `strips` has halves of, from
+// the four words of a block's head.
+fn k_strip_scales(head: vec4<u32>, step: u32) -> vec4<f32> {
+    let d = word_to_half2(head.x);
+    return k_scale_min_pair(head.yzw, step >> 1u) * vec4<f32>(d.x, -d.y, d.x, -d.y);
 }

@@ -1,4 +1,4 @@
-import package::common::k_scales::{k_scale_min, k_scale_min_pair};
+import package::common::k_scales::{k_scale_min, k_strip_scales};
 import package::common::eight::{Block32, Eight, block32_from_u8, eight_affine, eight_element, eight_from_u8};
 import package::common::f16::word_to_half2;
 import super::weight_body::{body_pair, body_quad};
@@ -43,9 +43,7 @@ fn strip_start(step: u32) -> u32 {
 
 // Scale and minus the minimum of the first 16 elements, then of the others.
 fn strip_scales(block: u32, step: u32) -> vec4<f32> {
-    let head = head_quad(block);
-    let d = word_to_half2(head.x);
-    return k_scale_min_pair(head.yzw, step >> 1u) * vec4<f32>(d.x, -d.y, d.x, -d.y);
+    return k_strip_scales(head_quad(block), step);
 }
 
 fn strips(block: u32, step: u32) -> Block32 {
