@@ -87,8 +87,8 @@ impl Operator for Third {
         Ok(())
     }
 
-    fn updates(&self) -> Option<(usize, usize)> {
-        self.in_place.then_some((0, 0))
+    fn updates(&self) -> &[(usize, usize)] {
+        if self.in_place { &[(0, 0)] } else { &[] }
     }
 }
 

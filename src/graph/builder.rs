@@ -151,7 +151,7 @@ impl GraphBuilder {
             let label = if i == 0 { name.to_string() } else { format!("{name}.{i}") };
             outputs.push(self.value(label, ty, Source::Node)?);
         }
-        if let Some((input, output)) = op.updates() {
+        for &(input, output) in op.updates() {
             let old = inputs.get(input).copied().flatten();
             self.update_state(old, outputs.get(output).copied());
         }

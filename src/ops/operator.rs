@@ -59,10 +59,10 @@ pub trait Operator: fmt::Debug + Send + Sync + Any {
     /// [`Error::Unsupported`] if no kernel covers these operands.
     fn lower(&self, cx: &mut Lowering<'_>) -> Result<()>;
 
-    /// `(input, output)` if the operator updates an input in place and returns
-    /// it as an output.
-    fn updates(&self) -> Option<(usize, usize)> {
-        None
+    /// `(input, output)` of each input that the operator updates in place and returns
+    /// as an output.
+    fn updates(&self) -> &[(usize, usize)] {
+        &[]
     }
 
     /// Whether the reference takes many steps for each element of the result, as for

@@ -156,6 +156,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("MatMulInteger", "quantize", quantize::matmul_integer_cases),
     operator("Patches", "quantize", quantize::patches_cases),
     operator("RotaryEmbedding", "rotary", rotary::cases),
+    operator("RotaryScatter", "rotary", rotary::scatter_cases),
     operator("ScatterElements", "scatter", scatter::elements_cases),
     operator("ScatterND", "scatter", scatter::nd_cases),
     operator("Softmax", "softmax", softmax::softmax_cases),

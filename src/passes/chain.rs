@@ -106,7 +106,7 @@ fn same_elements(rewrite: &Rewrite<'_>, a: ValueId, b: ValueId) -> bool {
 /// Whether the node reads a state, which may be another one where the chain is.
 fn reads_state(rewrite: &Rewrite<'_>, at: usize) -> bool {
     let is_state = |id: &ValueId| {
-        let updates = |at| rewrite.node(at).is_some_and(|node| node.op.updates().is_some());
+        let updates = |at| rewrite.node(at).is_some_and(|node| !node.op.updates().is_empty());
         matches!(rewrite.graph.value(*id).source, Source::State(_))
             || rewrite.producer(*id).is_some_and(updates)
     };

@@ -82,7 +82,7 @@ fn foldable(graph: &Graph, node: &crate::graph::Node) -> Option<Vec<Vec<usize>>>
         (is_small(&extents) && !graph.ty(*id).dtype.is_quantised()).then_some(extents)
     };
     let may =
-        node.op.updates().is_none() && !node.inputs.is_empty() && node.inputs.iter().all(constant);
+        node.op.updates().is_empty() && !node.inputs.is_empty() && node.inputs.iter().all(constant);
     if !may {
         return None;
     }

@@ -2,6 +2,7 @@
 //! left out by it, as can the planner's sharing of memory.
 
 mod activations;
+mod append;
 mod attention;
 mod chain;
 mod conv;
@@ -98,6 +99,16 @@ pub const PASSES: &[Pass] = &[
         run: Some(gate::elements),
     },
     Pass { name: "skip_norm", about: "residual with normalisation", run: Some(skip_norm::run) },
+    Pass {
+        name: "append",
+        about: "rotation of queries and keys with the caches they go to",
+        run: Some(append::scatter),
+    },
+    Pass {
+        name: "projections",
+        about: "products for queries, keys and values into one",
+        run: Some(append::projections),
+    },
     Pass { name: "dead", about: "drops nodes whose results nobody reads", run: Some(dead::run) },
     Pass {
         name: "chain",

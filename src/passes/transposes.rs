@@ -87,8 +87,9 @@ impl Mover {
 
     fn node(&mut self, node: Node) {
         let reads_state = node.inputs.iter().flatten().any(|id| self.states.contains(id));
-        if node.op.updates().is_some() || reads_state {
-            let changed = node.op.updates().and_then(|(_, output)| node.outputs.get(output));
+        if !node.op.updates().is_empty() || reads_state {
+            let changed =
+                node.op.updates().iter().filter_map(|&(_, output)| node.outputs.get(output));
             self.states.extend(changed);
             return self.nodes.push(node);
         }

@@ -81,6 +81,31 @@ impl Tensor {
         Self::new(self.dtype, &extents, bytes)
     }
 
+    /// The rows of several tensors of one dtype, which differ in the first extent at most,
+    /// one after another, sharing their bytes; see [`Bytes`].
+    ///
+    /// # Errors
+    /// If there is none, or they differ in more.
+    pub(crate) fn stacked(parts: &[&Tensor]) -> Result<Self> {
+        let wrong = || {
+            let expected = "tensors that differ in the first extent alone";
+            let got: Vec<_> = parts.iter().map(|part| (part.dtype, &part.extents)).collect();
+            Error::input("tensors to stack", expected, format!("{got:?}"))
+        };
+        let first = parts.first().ok_or_else(wrong)?;
+        let alike = |part: &&Tensor| {
+            let rows = part.extents.split_first().zip(first.extents.split_first());
+            part.dtype == first.dtype && rows.is_some_and(|(part, first)| part.1 == first.1)
+        };
+        if first.dtype == DType::String || !parts.iter().all(alike) {
+            return Err(wrong());
+        }
+        let mut extents = first.extents.clone();
+        extents[0] = parts.iter().map(|part| part.extents[0]).sum();
+        let pieces = parts.iter().map(|part| part.bytes.clone()).collect();
+        Self::new(first.dtype, &extents, Bytes::joined(pieces))
+    }
+
     /// The same elements with other extents.
     pub(crate) fn with_extents(&self, extents: &[usize]) -> Result<Self> {
         Self::new(self.dtype, extents, self.bytes.clone())

@@ -14,7 +14,7 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn of(tensor: &Tensor) -> Self {
         Identity {
-            at: tensor.bytes().as_ptr() as usize,
+            at: tensor.bytes().address(),
             dtype: tensor.dtype(),
             extents: tensor.extents().to_vec(),
         }

@@ -209,17 +209,18 @@ impl At<'_> {
         }
         let outputs = g.node("node", node.op.clone(), &ids)?;
         let mut results = Vec::new();
-        let updated = node.op.updates().and_then(|(input, output)| {
+        let updated = node.op.updates().iter().filter_map(|&(input, output)| {
             let number = node.inputs[..input].iter().enumerate();
             let before = number.filter(|(i, id)| id.is_some_and(|id| self.is_state(node, *i, id)));
             let state = self.is_state(node, input, node.inputs.get(input).copied().flatten()?);
             state.then_some((output, StateId(before.count() as u32)))
         });
+        let updated: Vec<_> = updated.collect();
         let mut outs = 0;
         for (o, &output) in outputs.iter().enumerate() {
-            match updated {
-                Some((number, state)) if number == o => results.push(Place::State(state)),
-                _ => {
+            match updated.iter().find(|(number, _)| *number == o) {
+                Some(&(_, state)) => results.push(Place::State(state)),
+                None => {
                     g.output(&format!("y{o}"), output)?;
                     results.push(Place::Output(outs));
                     outs += 1;
@@ -233,7 +234,7 @@ impl At<'_> {
 
     /// Whether an operand is memory that the operator updates, or reads as a state.
     fn is_state(&self, node: &Node, input: usize, id: ValueId) -> bool {
-        let updated = node.op.updates().is_some_and(|(updated, _)| updated == input);
+        let updated = node.op.updates().iter().any(|&(updated, _)| updated == input);
         let version = self.graph.states().iter().any(|state| state.last == id);
         updated || version || matches!(self.graph.value(id).source, Source::State(_))
     }

@@ -199,8 +199,8 @@ fn build(case: &Case, operands: &[Option<Tensor>], symbols: &Symbols) -> Result<
     let outputs = g.node("node", case.op.clone(), &ids)?;
     let mut results = Vec::new();
     for (o, &output) in outputs.iter().enumerate() {
-        let updated = case.op.updates().filter(|&(_, updated)| updated == o);
-        match updated.and_then(|(i, _)| state_of.get(i).cloned().flatten()) {
+        let updated = case.op.updates().iter().find(|(_, updated)| *updated == o);
+        match updated.and_then(|&(i, _)| state_of.get(i).cloned().flatten()) {
             Some(state) => results.push(ResultAt::State(state)),
             None => {
                 g.output(&format!("y{o}"), output)?;

@@ -8,6 +8,7 @@
     reason = "a test program: what is wrong should stop it"
 )]
 
+mod appended;
 mod chains;
 mod layouts;
 mod spelled;
@@ -37,9 +38,12 @@ fn main() {
         Trial::test("passes::every_pattern_is_fused", every_pattern_is_fused),
         Trial::test("passes::every_pass_can_be_left_out_by_name", every_pass_can_be_left_out),
     ];
-    for (room, tests) in
-        [("spelled", spelled::TESTS), ("chains", chains::TESTS), ("layouts", layouts::TESTS)]
-    {
+    for (room, tests) in [
+        ("spelled", spelled::TESTS),
+        ("chains", chains::TESTS),
+        ("layouts", layouts::TESTS),
+        ("appended", appended::TESTS),
+    ] {
         for (name, body) in tests {
             trials.push(Trial::test(format!("passes::{room}::{name}"), move || {
                 body();
@@ -48,11 +52,12 @@ fn main() {
         }
     }
     for backend in backends::all() {
-        let bodies: [(&str, Body); 5] = [
+        let bodies: [(&str, Body); 6] = [
             ("no_pass_changes_the_result", no_pass_changes_the_result),
             ("memory_is_shared_unless_left_out", memory_is_shared),
             ("chains_are_one_dispatch_and_right", chains::one_dispatch),
             ("chains_of_many_types_are_right", chains::of_many_types),
+            ("caches_are_as_without_their_fusion", appended::same_with_caches),
             ("channels_last_is_right_with_fewer_dispatches", layouts::fewer_dispatches),
         ];
         for (name, body) in bodies {
@@ -159,7 +164,7 @@ fn every_pattern_is_fused() -> Result<(), Failed> {
 
 fn every_pass_can_be_left_out() -> Result<(), Failed> {
     let all = |disabled: &[&str]| {
-        let graphs = [network(), spelled::network(), layouts::network()];
+        let graphs = [network(), spelled::network(), layouts::network(), appended::network()];
         graphs.map(|graph| operators_of(graph, disabled)).concat()
     };
     // A chain would hide what the pass has left in pieces.

@@ -7,7 +7,8 @@ use crate::gpu::{Buffer, Gpu, Purpose, UPLOAD_CHUNK, Uploader};
 use crate::graph::{Graph, Source, ValueId};
 use crate::kernels::interleave::{block_at, together};
 use crate::quant::DeviceLayout;
-use crate::tensor::{Identity, Tensor};
+use crate::tensor::{Bytes, Identity, Tensor};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -192,9 +193,27 @@ async fn upload_one(
     } else if tensor.dtype().is_64bit_integer() {
         upload_narrowed(uploader, &buffer, name, tensor).await?;
     } else {
-        uploader.upload(&buffer, 0, tensor.bytes()).await?;
+        upload_plain(uploader, &buffer, tensor.bytes()).await?;
     }
     Ok(Weight { _source: tensor.clone(), buffer, body: regions.body, head: regions.head })
+}
+
+/// Uploads bytes as they are, which may lie in pieces.
+async fn upload_plain(uploader: &mut Uploader, buffer: &Buffer, bytes: &Bytes) -> Result<()> {
+    if let Some(bytes) = bytes.in_one_piece() {
+        return uploader.upload(buffer, 0, bytes).await;
+    }
+    let fill = |range: Range<u64>, out: &mut [u8]| {
+        let end = (range.end as usize).min(bytes.len());
+        let from = bytes.get(range.start as usize..end);
+        let from = from.ok_or_else(|| Error::internal("uploading past the end of a constant"))?;
+        let (now, rest) = out.split_at_mut(from.len());
+        now.copy_from_slice(&from);
+        rest.fill(0);
+        Ok(())
+    };
+    let words = (bytes.len() as u64).next_multiple_of(4);
+    uploader.upload_with(buffer, 0, words, fill, |_, _| Ok(())).await
 }
 
 /// Uploads 64-bit integers as the 32 bits that a device has of them.
@@ -219,7 +238,7 @@ type Convert<'a> = dyn Fn(&[u8], &mut [u8]) -> Result<()> + Sync + 'a;
 
 /// The blocks of a weight in the order of the device.
 struct Blocks<'a> {
-    source: &'a [u8],
+    source: &'a Bytes,
     /// Bytes of one.
     size: usize,
     count: usize,
@@ -231,7 +250,7 @@ struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     fn of(gpu: &Gpu, tensor: &'a Tensor) -> Self {
         let (dtype, extents) = (tensor.dtype(), tensor.extents());
-        let source: &[u8] = tensor.bytes();
+        let source = tensor.bytes();
         let width = extents.last().copied().unwrap_or(1);
         let extents: Vec<u64> = extents.iter().map(|&extent| extent as u64).collect();
         Blocks {
@@ -245,16 +264,17 @@ impl<'a> Blocks<'a> {
 
     /// A run of blocks. `ordered` is where those are put together that are not so in the
     /// file.
-    fn run<'b>(&'b self, run: Range<usize>, ordered: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+    fn run<'b>(&'b self, run: Range<usize>, ordered: &'b mut Vec<u8>) -> Option<Cow<'b, [u8]>> {
         if self.together == 1 {
             return self.source.get(run.start * self.size..run.end * self.size);
         }
         ordered.clear();
         for at in run {
             let block = block_at(at as u64, self.together, self.per_row) as usize;
-            ordered.extend_from_slice(self.source.get(block * self.size..(block + 1) * self.size)?);
+            let block = self.source.get(block * self.size..(block + 1) * self.size)?;
+            ordered.extend_from_slice(&block);
         }
-        Some(ordered)
+        Some(Cow::Borrowed(ordered))
     }
 }
 
@@ -279,7 +299,7 @@ async fn repack(
         let from = from.ok_or_else(|| Error::internal("repacking past the end of a weight"))?;
         whole.clear();
         whole.resize(region(last - first), 0);
-        convert(from, &mut whole)?;
+        convert(&from, &mut whole)?;
         let skip = range.start as usize - first * per_block;
         let available = (whole.len() - skip).min(out.len());
         out[..available].copy_from_slice(&whole[skip..skip + available]);

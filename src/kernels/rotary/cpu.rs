@@ -1,8 +1,12 @@
-//! The CPU twin of `shaders/rotary/pairs.wgsl`.
+//! The CPU twins of `shaders/rotary`.
 
 use crate::error::{Error, Result};
-use crate::kernels::CpuCx;
-use crate::ops::rotary::RotaryEmbedding;
+use crate::kernels::state::cpu::store_halves;
+use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut};
+use crate::ops::rotary::scatter::{COS, KEYS, POSITIONS, SIN, VALUES, WRITE, sources};
+use crate::ops::rotary::{RotaryEmbedding, RotaryScatter};
+use crate::tensor::DType;
+use half::f16;
 use rayon::prelude::*;
 
 pub(super) fn run(op: RotaryEmbedding, cx: &mut CpuCx<'_>) -> Result<()> {
@@ -49,4 +53,124 @@ fn turn(op: RotaryEmbedding, x: &[f32], cos: &[f32], sin: &[f32], out: &mut [f32
             out1[i] = x0[i] * sin[i] + x1[i] * cos[i];
         }
     }
+}
+
+/// Where tokens stand, and the tables.
+struct Turning<'a> {
+    op: RotaryEmbedding,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    positions: Vec<usize>,
+}
+
+impl Turning<'_> {
+    /// Heads `x` of `width` elements each, turned by the position of a token.
+    fn heads(&self, token: usize, width: usize, x: &[f32], out: &mut [f32]) {
+        let half = self.op.rotary_dim / 2;
+        let rows = self.positions[token] * half..(self.positions[token] + 1) * half;
+        let (cos, sin) = (&self.cos[rows.clone()], &self.sin[rows]);
+        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            out[2 * half..].copy_from_slice(&x[2 * half..]);
+            turn(self.op, x, cos, sin, out);
+        }
+    }
+}
+
+/// Some columns of a token's row.
+struct Columns<'a> {
+    x: std::borrow::Cow<'a, [f32]>,
+    row: usize,
+    first: usize,
+    count: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn new(x: &CpuTensor<'a>, first: usize, count: usize) -> Self {
+        let row = x.extents[2..].iter().product();
+        Columns { x: x.read::<f32>(), row, first, count }
+    }
+
+    fn of(&self, token: usize) -> &[f32] {
+        &self.x[token * self.row + self.first..][..self.count]
+    }
+}
+
+/// The positions, each within the table of so many rows.
+fn checked(ids: &[i32], rows: usize) -> Result<Vec<usize>> {
+    let position = |(token, &id): (usize, &i32)| {
+        usize::try_from(id).ok().filter(|&position| position < rows).ok_or_else(|| {
+            Error::input(format!("position_ids[{token}]"), format!("0 to {rows} - 1"), id)
+        })
+    };
+    ids.iter().enumerate().map(position).collect()
+}
+
+/// [`RotaryScatter`].
+pub(super) fn scatter(op: RotaryScatter, cx: &mut CpuCx<'_>) -> Result<()> {
+    let (cos, sin) = (cx.input(COS)?, cx.input(SIN)?);
+    let (ids, write) = (cx.input(POSITIONS)?, cx.input(WRITE)?);
+    let positions = checked(&ids.read::<i32>(), cos.extents[0])?;
+    let (cos, sin) = (cos.read::<f32>(), sin.read::<f32>());
+    let turning = Turning { op: op.rotary, cos: &cos, sin: &sin, positions };
+    let [queries, keys, values] = sources(&cx.inputs);
+    let (queries, keys, values) = (cx.input(queries)?, cx.input(keys)?, cx.input(values)?);
+    let past = [cx.optional(KEYS), cx.optional(VALUES)];
+    let [result, key_cache, value_cache] = &mut cx.outputs[..] else {
+        return Err(Error::internal("RotaryScatter of other than three results"));
+    };
+    let (groups, width) = (key_cache.extents[1], key_cache.extents[3]);
+    let spans = [op.heads * width, groups * width, groups * value_cache.extents[3]];
+    let slots = slots(op, &write.read::<i32>(), result.extents[1], key_cache.extents[2])?;
+    let own = Columns::new(&queries, op.offsets[0], spans[0]);
+    if spans[0] > 0 {
+        let rows = result.write::<f32>()?.par_chunks_mut(spans[0]).enumerate();
+        rows.for_each(|(token, out)| turning.heads(token, width, own.of(token), out));
+    }
+    for (cache, past) in [&mut *key_cache, &mut *value_cache].into_iter().zip(past) {
+        if let Some(past) = past {
+            cache.bytes.copy_from_slice(past.bytes);
+        }
+    }
+    let keys = Columns::new(&keys, op.offsets[1], spans[1]);
+    let values = Columns::new(&values, op.offsets[2], spans[2]);
+    let mut turned = vec![0.0; spans[1]];
+    for (token, slot) in slots.iter().enumerate() {
+        let Some(slot) = *slot else { continue };
+        if width > 0 {
+            turning.heads(token, width, keys.of(token), &mut turned);
+        }
+        store(key_cache, slot, &turned)?;
+        store(value_cache, slot, values.of(token))?;
+    }
+    Ok(())
+}
+
+/// A sequence and its slot for each token; `None` where it is left out.
+type Slot = Option<(usize, usize)>;
+
+/// All slots, checked before anything is written.
+fn slots(op: RotaryScatter, write: &[i32], tokens: usize, capacity: usize) -> Result<Vec<Slot>> {
+    let mut slots = Vec::with_capacity(write.len() * tokens);
+    for (b, &first) in write.iter().enumerate() {
+        for q in 0..tokens {
+            let slot = op.scatter().slot(first.into(), q, capacity, b)?;
+            slots.push(slot.map(|slot| (b, slot)));
+        }
+    }
+    Ok(slots)
+}
+
+/// The heads of a token into a cache `[B, G, C, D]`.
+fn store(cache: &mut CpuTensorMut<'_>, (b, slot): (usize, usize), heads: &[f32]) -> Result<()> {
+    let (groups, capacity, width) = (cache.extents[1], cache.extents[2], cache.extents[3]);
+    let halves = cache.dtype == DType::F16;
+    for (g, head) in heads.chunks_exact(width.max(1)).enumerate() {
+        let at = ((b * groups + g) * capacity + slot) * width;
+        if halves {
+            store_halves(head, &mut cache.write::<f16>()?[at..at + width]);
+        } else {
+            cache.write::<f32>()?[at..at + width].copy_from_slice(head);
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! Rotary position embedding.
 
 mod cpu;
+mod scatter;
+
+pub use scatter::RotaryScatterKernel;
 
 use super::parts::{self, Part, Run};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant};
@@ -12,29 +15,47 @@ use crate::ops::rotary::RotaryEmbedding;
 /// The name policies and coverage use.
 pub const FAMILY: &str = "rotary";
 
-/// One invocation for each pair of features and each feature that is copied.
-pub const VARIANTS: &[Variant] = &[Variant {
-    name: "pairs",
-    shader: "rotary/pairs",
-    consts: &[],
-    features: &[],
-    needs: Needs {
-        f16: false,
-        subgroups: false,
-        coop: None,
-        lanes: None,
-        int64: false,
-        int8: false,
-        invocations: 64,
-        workgroup_bytes: 0,
+const NEEDS: Needs = Needs {
+    f16: false,
+    subgroups: false,
+    coop: None,
+    lanes: None,
+    int64: false,
+    int8: false,
+    invocations: 64,
+    workgroup_bytes: 0,
+};
+
+/// What one invocation has.
+pub const VARIANTS: &[Variant] = &[
+    // A pair of features, or one that is copied.
+    Variant {
+        name: "pairs",
+        shader: "rotary/pairs",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
-    languages: Language::ALL,
-    executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-}];
+    // Four features of a query, a key or a value; the last two go to their caches.
+    Variant {
+        name: scatter::NAME,
+        shader: "rotary/scatter",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+];
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
-    vec![ShaderRequest::new(variant.shader)]
+    match variant.name {
+        scatter::NAME => scatter::requests(variant),
+        _ => vec![ShaderRequest::new(variant.shader)],
+    }
 }
 
 /// Computes [`RotaryEmbedding`].
@@ -50,7 +71,7 @@ impl Kernel for RotaryKernel {
     }
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
-        let variant = cx.choose(FAMILY, VARIANTS, |_| true)?;
+        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name != scatter::NAME)?;
         let (x, table) = (cx.input(0)?, cx.input(1)?);
         let (token_elements, pairs) = (Dim::product(&x.shape[2..]), self.op.rotary_dim as u64 / 2);
         let tokens = Dim::product(&x.shape[..2]);

@@ -43,7 +43,7 @@ pub(super) fn run(op: TensorScatter, cx: &mut CpuCx<'_>) -> Result<()> {
 }
 
 /// Nearest halves; what is beyond the largest becomes the largest.
-fn store_halves(from: &[f32], to: &mut [f16]) {
+pub(in crate::kernels) fn store_halves(from: &[f32], to: &mut [f16]) {
     let most = f16::MAX.to_f32();
     let mut clamped = [0f32; 64];
     for (from, to) in from.chunks(64).zip(to.chunks_mut(64)) {

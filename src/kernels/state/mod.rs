@@ -1,6 +1,6 @@
 //! Updating states in place.
 
-mod cpu;
+pub(super) mod cpu;
 
 use super::parts::{self, Part, Run};
 use super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Language, Needs, Param, Place, Variant, View};
@@ -171,7 +171,7 @@ impl ScatterKernel {
 
 /// The words of a window. The last one may be half a word past the operand,
 /// which is room that buffers have.
-fn words_view(window: &Part, place: Place, bytes: u64) -> View {
+pub(super) fn words_view(window: &Part, place: Place, bytes: u64) -> View {
     let first = window.first * 4;
     View::range(place, first, (window.count * 4).min(bytes - first))
 }

@@ -144,8 +144,8 @@ impl Operator for StatefulLinearAttention {
         Ok(())
     }
 
-    fn updates(&self) -> Option<(usize, usize)> {
-        Some((3, 1))
+    fn updates(&self) -> &[(usize, usize)] {
+        &[(3, 1)]
     }
 }
 

@@ -3,10 +3,13 @@
 
 mod cases;
 mod onnx;
+pub(crate) mod scatter;
 pub mod tables;
 
 pub(crate) use cases::cases;
+pub(crate) use cases::scatter_cases;
 pub(crate) use onnx::ONNX;
+pub use scatter::RotaryScatter;
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefTensor};

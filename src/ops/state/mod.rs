@@ -178,8 +178,8 @@ impl Operator for TensorScatter {
         Ok(())
     }
 
-    fn updates(&self) -> Option<(usize, usize)> {
-        Some((0, 0))
+    fn updates(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
     }
 }
 

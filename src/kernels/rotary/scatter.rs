@@ -1,0 +1,320 @@
+//! Queries and keys turned, keys and values appended to their caches, in one dispatch.
+
+use super::super::parts::{self, Part};
+use super::super::state::copies;
+use super::super::{CpuCx, Dispatch, GpuCx, Grid, Kernel, Param, Place, Variant, View};
+use super::{FAMILY, VARIANTS, cpu};
+use crate::error::{Error, Result};
+use crate::gpu::ShaderRequest;
+use crate::graph::{Dim, TensorType};
+use crate::ops::rotary::RotaryScatter;
+use crate::ops::rotary::scatter::{COS, KEYS, POSITIONS, SIN, VALUES, WRITE, sources};
+use crate::tensor::DType;
+
+/// The one variant.
+pub(super) const NAME: &str = "scatter";
+
+/// Computes [`RotaryScatter`]. The inputs of caches are absent where these are updated in
+/// place; otherwise they are copied first.
+#[derive(Debug, Clone, Copy)]
+pub struct RotaryScatterKernel {
+    /// What to compute.
+    pub op: RotaryScatter,
+}
+
+/// What one dispatch computes, and the inputs that have it.
+#[derive(Debug, Clone, Copy)]
+struct Roles {
+    queries: bool,
+    keys: bool,
+    values: bool,
+    sources: [usize; 3],
+    halves: bool,
+}
+
+impl Roles {
+    /// Whether keys are in rows of their own.
+    fn own_keys(&self) -> bool {
+        self.keys && (self.sources[1] != 0 || !self.queries)
+    }
+
+    fn own_values(&self) -> bool {
+        let [_, keys, values] = self.sources;
+        let in_keys = self.keys && values == keys;
+        let in_queries = self.queries && values == 0;
+        self.values && !in_keys && !in_queries
+    }
+
+    fn turns(&self) -> bool {
+        self.queries || self.keys
+    }
+
+    fn appends(&self) -> bool {
+        self.keys || self.values
+    }
+
+    /// How many storage buffers it binds.
+    fn bindings(&self) -> u32 {
+        let once = [self.queries, self.own_keys(), self.own_values(), self.appends()];
+        let written = [self.queries, self.keys, self.values];
+        let all = once.iter().chain(&written).filter(|there| **there).count() as u32;
+        all + if self.turns() { 3 } else { 0 }
+    }
+
+    fn request(&self, variant: &Variant) -> ShaderRequest {
+        let wanted = [
+            (self.queries, "queries"),
+            (self.keys, "keys"),
+            (self.values, "values"),
+            (self.own_keys(), "own_keys"),
+            (self.own_values(), "own_values"),
+            (self.turns(), "turns"),
+            (self.appends(), "appends"),
+            (self.appends() && self.halves, "halves"),
+        ];
+        let wanted = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
+        wanted.fold(ShaderRequest::new(variant.shader), ShaderRequest::feature)
+    }
+
+    /// Each by itself, for devices that bind fewer buffers to a shader.
+    fn apart(self) -> [Roles; 3] {
+        let one = |queries, keys, values| Roles { queries, keys, values, ..self };
+        [one(true, false, false), one(false, true, false), one(false, false, true)]
+    }
+}
+
+/// The shaders it is instantiated to.
+pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
+    let mut requests = Vec::new();
+    for halves in [false, true] {
+        for sources in [[0, 0, 0], [0, 0, 2], [0, 1, 1], [0, 1, 2]] {
+            let all = Roles { queries: true, keys: true, values: true, sources, halves };
+            for roles in std::iter::once(all).chain(all.apart()) {
+                let request = roles.request(variant);
+                if !requests.contains(&request) {
+                    requests.push(request);
+                }
+            }
+        }
+    }
+    requests
+}
+
+/// What is bound of tokens, tables and caches.
+struct Bound<'a> {
+    tokens: &'a Part,
+    table: &'a Part,
+    windows: [Option<&'a Part>; 2],
+    with_queries: bool,
+}
+
+/// What all dispatches have in common.
+struct Facts {
+    roles: Roles,
+    /// Bytes of a row of queries, keys and values.
+    rows: [u64; 3],
+    tokens: Dim,
+    /// The size of a head of queries and keys, and of values.
+    width: u64,
+    value_width: u64,
+    groups: u64,
+    /// Bytes of two neighbouring elements of a cache.
+    cell: u64,
+}
+
+fn fixed(dim: &Dim) -> Result<u64> {
+    dim.as_const().ok_or_else(|| Error::internal("heads of no fixed size"))
+}
+
+impl Kernel for RotaryScatterKernel {
+    fn name(&self) -> &str {
+        "rotary.scatter"
+    }
+
+    fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
+        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == NAME)?;
+        let facts = self.facts(cx)?;
+        let label = format!("{FAMILY}/{}", variant.name);
+        let mut dispatches = Vec::new();
+        for (input, output) in [(KEYS, 1), (VALUES, 2)] {
+            if cx.inputs.get(input).is_some_and(Option::is_some) {
+                dispatches.extend(copies(cx, "cache", [input, output], &label)?);
+            }
+        }
+        let all = facts.roles;
+        let most = cx.caps.limits.max_storage_buffers_per_shader_stage;
+        if all.bindings() <= most {
+            self.parts(cx, variant, &facts, all, &mut dispatches)?;
+        } else {
+            for roles in all.apart() {
+                self.parts(cx, variant, &facts, roles, &mut dispatches)?;
+            }
+        }
+        Ok(dispatches)
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        cpu::scatter(self.op, cx)
+    }
+}
+
+impl RotaryScatterKernel {
+    fn facts(&self, cx: &GpuCx<'_>) -> Result<Facts> {
+        let (keys, values) = (cx.output(1)?, cx.output(2)?);
+        let sources = sources(cx.inputs);
+        let row = |source: usize| fixed(&(Dim::product(&cx.input(source)?.shape[2..]) * 4u64));
+        let halves = keys.dtype == DType::F16;
+        Ok(Facts {
+            roles: Roles { queries: true, keys: true, values: true, sources, halves },
+            rows: [row(sources[0])?, row(sources[1])?, row(sources[2])?],
+            tokens: Dim::product(&cx.output(0)?.shape[..2]),
+            width: fixed(&keys.shape[3])?,
+            value_width: fixed(&values.shape[3])?,
+            groups: fixed(&keys.shape[1])?,
+            cell: if halves { 4 } else { 8 },
+        })
+    }
+
+    /// Dispatches for all that some roles have to do, a part for each binding.
+    fn parts(
+        &self,
+        cx: &GpuCx<'_>,
+        variant: &Variant,
+        facts: &Facts,
+        roles: Roles,
+        dispatches: &mut Vec<Dispatch>,
+    ) -> Result<()> {
+        let result = self.op.heads as u64 * facts.width * 4;
+        let of_token = facts.rows.into_iter().chain([result, 4]);
+        let of_token: Vec<Dim> = of_token.map(Dim::from).collect();
+        let tokens = parts::split(cx, "rows of RotaryScatter", &facts.tokens, &of_token)?;
+        let table = cx.input(COS)?;
+        let row = Dim::from(self.op.rotary.rotary_dim as u64 * 2);
+        let tables = parts::split(cx, "tables of RotaryScatter", &table.shape[0], &[row])?;
+        let windows = |cache: &TensorType| {
+            let cells = cache.elements().ceil_div(2u64);
+            parts::fits_u32(cx, "elements of a cache", &cache.elements())?;
+            parts::split(cx, "cache", &cells, &[facts.cell.into()])
+        };
+        let (keys, values) = (windows(cx.output(1)?)?, windows(cx.output(2)?)?);
+        let windows = match (roles.keys, roles.values) {
+            (false, false) => 1,
+            (true, false) => keys.len(),
+            (false, true) => values.len(),
+            (true, true) => keys.len().max(values.len()),
+        };
+        for tokens in &tokens {
+            for (t, table) in tables.iter().enumerate().filter(|(t, _)| *t == 0 || roles.turns()) {
+                for window in 0..windows {
+                    // Values know no table, and queries no cache.
+                    let values = values.get(window).filter(|_| t == 0);
+                    let windows = [keys.get(window), values];
+                    let bound = Bound { tokens, table, windows, with_queries: window == 0 };
+                    dispatches.push(self.dispatch(cx, variant, (facts, roles), &bound)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch(
+        &self,
+        cx: &GpuCx<'_>,
+        variant: &Variant,
+        (facts, roles): (&Facts, Roles),
+        bound: &Bound<'_>,
+    ) -> Result<Dispatch> {
+        let live = bound.tokens.live(&facts.tokens);
+        let units = |on: bool, heads: u64, width: u64| if on { heads * width / 4 } else { 0 };
+        let query_units = units(roles.queries, self.op.heads as u64, facts.width);
+        let key_units = query_units + units(roles.keys, facts.groups, facts.width);
+        let token_units = key_units + units(roles.values, facts.groups, facts.value_width);
+        let units = &live * token_units;
+        parts::fits_u32(cx, "invocations of RotaryScatter", &units)?;
+        let number = |value: u64| Param::U32(value as u32);
+        let window = |number: usize| match bound.windows[number] {
+            Some(part) => (Param::U32(part.first as u32), Param::U32(part.count as u32)),
+            None => (Param::U32(0), Param::U32(0)),
+        };
+        let ((key_first, key_cells), (value_first, value_cells)) = (window(0), window(1));
+        let [queries, keys, values] = self.op.offsets.map(|offset| number(offset as u64 / 2));
+        let [query_row, key_row, value_row] = facts.rows.map(|bytes| number(bytes / 8));
+        Ok(Dispatch {
+            shader: roles.request(variant),
+            variant: format!("{FAMILY}/{}", variant.name),
+            bindings: self.bindings((facts, roles), bound),
+            params: vec![
+                ("units", (&units).into()),
+                ("token_units", number(token_units)),
+                ("query_units", number(query_units)),
+                ("key_units", number(key_units)),
+                ("first_token", number(bound.tokens.first)),
+                ("tokens", (&cx.output(0)?.shape[1]).into()),
+                ("query_row", query_row),
+                ("query_offset", queries),
+                ("key_row", key_row),
+                ("key_offset", keys),
+                ("value_row", value_row),
+                ("value_offset", values),
+                ("width", number(facts.width / 2)),
+                ("value_width", number(facts.value_width / 2)),
+                ("turned", number(self.op.rotary.rotary_dim as u64 / 4)),
+                ("interleaved", Param::U32(u32::from(self.op.rotary.interleaved))),
+                ("heads", number(self.op.heads as u64)),
+                ("groups", number(facts.groups)),
+                ("capacity", (&cx.output(1)?.shape[2]).into()),
+                ("positions_end", (&cx.input(COS)?.shape[0]).into()),
+                ("table_first", number(bound.table.first)),
+                ("table_rows", number(bound.table.count)),
+                ("key_first", key_first),
+                ("key_cells", key_cells),
+                ("value_first", value_first),
+                ("value_cells", value_cells),
+                ("with_queries", Param::U32(u32::from(bound.with_queries))),
+            ],
+            grid: Grid::Linear(units.ceil_div(64u64)),
+            work: units * 24u64,
+        })
+    }
+
+    fn bindings(
+        &self,
+        (facts, roles): (&Facts, Roles),
+        bound: &Bound<'_>,
+    ) -> Vec<(&'static str, View)> {
+        let [queries, keys, values] = roles.sources;
+        let rows = |part: usize, input| bound.tokens.view(Place::Input(input), facts.rows[part]);
+        let result = self.op.heads as u64 * facts.width * 4;
+        let mut bindings = Vec::new();
+        if roles.queries {
+            bindings.push(("queries", rows(0, queries)));
+            bindings.push(("result", bound.tokens.view(Place::Output(0), result)));
+        }
+        if roles.own_keys() {
+            bindings.push(("keys", rows(1, keys)));
+        }
+        if roles.own_values() {
+            bindings.push(("values", rows(2, values)));
+        }
+        if roles.turns() {
+            let table = self.op.rotary.rotary_dim as u64 * 2;
+            for (name, input) in [("cosines", COS), ("sines", SIN)] {
+                bindings.push((name, bound.table.view(Place::Input(input), table)));
+            }
+            bindings.push(("positions", bound.tokens.view(Place::Input(POSITIONS), 4)));
+        }
+        if roles.appends() {
+            bindings.push(("write_indices", View::all(Place::Input(WRITE))));
+        }
+        // One that has nothing left to write is bound all the same.
+        let nothing = Part { first: 0, count: 1 };
+        let caches = [(roles.keys, "key_cache", 1), (roles.values, "value_cache", 2)];
+        for ((on, name, output), window) in caches.into_iter().zip(bound.windows) {
+            if on {
+                let window = window.unwrap_or(&nothing);
+                bindings.push((name, window.view(Place::Output(output), facts.cell)));
+            }
+        }
+        bindings
+    }
+}
