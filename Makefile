@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: driver-compilers help demo model embed-model ocr-models onnx-nodes openai-clients fetched prepared onnx-coverage test test-all test-modern test-old test-examples lint bench bench-peers bench-gpu adapters gpu-check
+.PHONY: bounds driver-compilers help demo model embed-model ocr-models onnx-nodes openai-clients fetched prepared onnx-coverage test test-all test-modern test-old test-examples lint bench bench-peers bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -104,6 +104,10 @@ gpu-check:
 ## make driver-compilers  what the drivers of AMD's and NVIDIA's GPUs make of the shaders, without such a GPU (GPUS=, VARIANT=, PARTS=)
 driver-compilers:
 	@scripts/driver_compilers.sh $(GPUS)
+
+## make bounds      whether any kernel reads or writes outside of its buffers, on lavapipe (PART=)
+bounds:
+	@scripts/bounds.sh $(PART)
 
 ## make adapters    install the software adapters and check that they answer
 adapters:

@@ -17,6 +17,7 @@ Usage: scripts/adapters.sh COMMAND
   run NAME PROGRAM... run a program under an adapter
   check [NAME...]     say which adapters are installed and whether they answer
   source SUITE PACKAGE FOLDER  fetch the source of one of Debian's packages
+  package SUITE PACKAGE FOLDER unpack one of Debian's packages
 
 Names:
   swiftshader         SwiftShader, from Debian's Chromium
@@ -190,6 +191,26 @@ fetch_source() {
     archive=$(first_file "$TMP/${package}"_*.orig.tar.*[!c]) || die "no archive came with the source of $package"
     mkdir "$TMP/tree"
     tar -xf "$archive" -C "$TMP/tree" --strip-components 1 || die "cannot unpack $archive"
+    put_in_place "$TMP/tree" "$dest"
+    rm -rf "$TMP"
+    TMP=
+}
+
+# One of Debian's packages, unpacked, without those it depends on.
+fetch_package() {
+    local suite=$1 package=$2 dest archive
+    dest=$(realpath -m "$3")
+    [[ ! -e $dest ]] || return 0
+    require_debian
+    TMP=$(temporary_dir "$(dirname "$dest")")
+    private_apt "$TMP/apt" "$suite"
+    (cd "$TMP" && APT_CONFIG=$TMP/apt/apt.conf apt-get -q download "$package" </dev/null >"$TMP/log" 2>&1) || {
+        cat "$TMP/log" >&2
+        die "$package is not to be had from Debian's $suite"
+    }
+    archive=$(first_file "$TMP/${package}"_*.deb) || die "no archive came with $package"
+    mkdir "$TMP/tree"
+    dpkg-deb -x "$archive" "$TMP/tree" || die "cannot unpack $archive"
     put_in_place "$TMP/tree" "$dest"
     rm -rf "$TMP"
     TMP=
@@ -451,6 +472,11 @@ main() {
         [[ $# -eq 3 ]] || die "usage: $0 source SUITE PACKAGE FOLDER"
         one_at_a_time
         fetch_source "$@"
+        ;;
+    package)
+        [[ $# -eq 3 ]] || die "usage: $0 package SUITE PACKAGE FOLDER"
+        one_at_a_time
+        fetch_package "$@"
         ;;
     -h | --help | help) usage ;;
     *)

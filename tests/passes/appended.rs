@@ -33,6 +33,10 @@ struct How {
     apart: bool,
     /// The turned queries are a result.
     shown: bool,
+    /// Heads of queries and keys are normalised.
+    normed: bool,
+    /// Tokens of all sequences are in one row, from which they are taken.
+    gathered: bool,
     cache: DType,
 }
 
@@ -42,6 +46,8 @@ const PLAIN: How = How {
     size: 8,
     apart: false,
     shown: false,
+    normed: false,
+    gathered: false,
     cache: DType::F16,
 };
 
@@ -67,29 +73,61 @@ fn heads(g: &mut GraphBuilder, how: &How, x: ValueId, part: usize) -> ValueId {
     g.reshape(y, &shape).unwrap()
 }
 
+/// Heads `[1, T, heads, size]` at rows `[2, Q]`.
+fn at_rows(g: &mut GraphBuilder, x: ValueId, rows: ValueId) -> ValueId {
+    let shape = g.ty(x).shape.clone();
+    let joined = g.reshape(x, &[shape[1].clone(), Dim::product(&shape[2..])]).unwrap();
+    let taken = g.gather(joined, rows, 0).unwrap();
+    let index = g.ty(rows).shape.clone();
+    let heads = [index[0].clone(), index[1].clone(), shape[2].clone(), shape[3].clone()];
+    g.reshape(taken, &heads).unwrap()
+}
+
 fn graph(how: How) -> Graph {
     let mut g = GraphBuilder::new();
-    let (batch, query) = (Dim::from(2usize), g.symbol("query"));
-    let x = g.input("x", DType::F32, [batch.clone(), query.into(), WIDTH.into()]).unwrap();
-    let positions = g.input("positions", DType::I32, [batch.clone(), query.into()]).unwrap();
+    let (batch, query) = (Dim::from(2usize), Dim::from(g.symbol("query")));
+    let tokens = match how.gathered {
+        true => [Dim::from(1usize), Dim::from(g.symbol("tokens"))],
+        false => [batch.clone(), query.clone()],
+    };
+    let input = [tokens[0].clone(), tokens[1].clone(), WIDTH.into()];
+    let x = g.input("x", DType::F32, input).unwrap();
+    let positions = g.input("positions", DType::I32, tokens).unwrap();
     let past = g.input("past", DType::I32, [batch.clone()]).unwrap();
-    let [q, k, v] = [0, 1, 2].map(|part| heads(&mut g, &how, x, part));
+    let mut rows = None;
+    if how.gathered {
+        let shape = [batch.clone(), query];
+        let queries = g.input("queries", DType::I32, shape.clone()).unwrap();
+        rows = Some((queries, g.input("new", DType::I32, shape).unwrap()));
+    }
+    let [mut q, mut k, mut v] = [0, 1, 2].map(|part| heads(&mut g, &how, x, part));
+    if how.normed {
+        let norm = |g: &mut GraphBuilder, name: &str, x, salt| {
+            let scale = g.constant(name, tensor(DType::F32, &[how.size], salt)).unwrap();
+            g.rms_normalization(x, scale, 1e-5).unwrap()
+        };
+        (q, k) = (norm(&mut g, "q norm", q, 14), norm(&mut g, "k norm", k, 15));
+    }
     let table = |g: &mut GraphBuilder, name: &str, salt| {
         g.constant(name, tensor(DType::F32, &[9, how.size / 2], salt)).unwrap()
     };
     let (cos, sin) = (table(&mut g, "cos", 11), table(&mut g, "sin", 12));
     let op = RotaryEmbedding { interleaved: false, rotary_dim: how.size };
-    let q = g.rotary_embedding(op, q, cos, sin, positions).unwrap();
+    q = g.rotary_embedding(op, q, cos, sin, positions).unwrap();
     let others = match how.apart {
         true => g.unary(Unary::Abs, positions).unwrap(),
         false => positions,
     };
-    let k = g.rotary_embedding(op, k, cos, sin, others).unwrap();
+    k = g.rotary_embedding(op, k, cos, sin, others).unwrap();
+    if let Some((queries, new)) = rows {
+        (k, v) = (at_rows(&mut g, k, new), at_rows(&mut g, v, new));
+        q = at_rows(&mut g, q, queries);
+    }
     let shape = [batch, Dim::from(GROUPS), CAPACITY.into(), Dim::from(how.size)];
     let keys = g.state("keys", how.cache, shape.clone(), Some(2)).unwrap();
-    let keys = g.tensor_scatter(keys, k, past).unwrap();
+    let keys = g.tensor_scatter_inside(keys, k, past).unwrap();
     let cache = g.state("values", how.cache, shape, Some(2)).unwrap();
-    let cache = g.tensor_scatter(cache, v, past).unwrap();
+    let cache = g.tensor_scatter_inside(cache, v, past).unwrap();
     let mixed = g.attention(Attention::default(), (q, keys, cache), past, [None, None]).unwrap();
     g.output("mixed", mixed).unwrap();
     if how.shown {
@@ -107,6 +145,21 @@ fn two_nodes() {
     assert_eq!(operators_of(graph(PLAIN), &[]), ["MatMul", "RotaryScatter", "Attention"]);
     let biased = How { biased: [true; 3], ..PLAIN };
     assert_eq!(operators_of(graph(biased), &[]), ["MatMul", "RotaryScatter", "Attention"]);
+    for more in [
+        How { normed: true, ..PLAIN },
+        How { gathered: true, ..PLAIN },
+        How { normed: true, gathered: true, ..PLAIN },
+    ] {
+        assert_eq!(operators_of(graph(more), &[]), ["MatMul", "RotaryScatter", "Attention"]);
+    }
+    // Heads that are too large to be normalised there are so before.
+    let large = How { normed: true, size: 260, ..PLAIN };
+    let left = ["MatMul", "MatMul", "MatMul", "RMSNormalization", "RMSNormalization"];
+    let left: Vec<_> = left.into_iter().chain(["RotaryScatter", "Attention"]).collect();
+    let mut got = operators_of(graph(large), &[]);
+    got.retain(|name| name != "Reshape");
+    got.sort_by_key(|name| left.iter().position(|other| other == name));
+    assert_eq!(got, left);
     let apart = operators_of(graph(PLAIN), &["projections"]);
     assert_eq!(apart, ["MatMul", "MatMul", "MatMul", "RotaryScatter", "Attention"]);
     assert!(!operators_of(graph(PLAIN), &["append"]).contains(&"RotaryScatter".to_string()));
@@ -150,19 +203,35 @@ pub(super) fn same_with_caches(backend: &Named) -> Result<(), Failed> {
         How { biased: [true; 3], ..wide },
         How { types, biased: [true, true, false], ..wide },
         How { types: [DType::F16, DType::F32, DType::F32], ..wide },
+        How { normed: true, ..wide },
+        How { gathered: true, ..wide },
+        How { normed: true, gathered: true, cache: DType::F16, ..PLAIN },
     ] {
         let unfused = graph(how);
-        let mut reference = Reference::new(&unfused, Bindings::new(1))?;
-        let options = || SessionOptions { poison: true, ..SessionOptions::default() };
-        let mut session = Session::new_blocking(graph(how), &backend.backend, options())?;
+        let mut reference = Reference::new(&unfused, Bindings::new(2))?;
+        let options = SessionOptions { poison: true, ..SessionOptions::default() };
+        let mut session = Session::new_blocking(graph(how), &backend.backend, options)?;
         for (query, past) in [(3usize, [0, 1]), (1, [3, 4]), (2, [4, 2])] {
-            let x = values(2 * query * WIDTH, query + 20);
-            let positions: Vec<i32> =
-                past.iter().flat_map(|&past| (0..query as i32).map(move |q| past + q)).collect();
-            let x = Tensor::from_f32(&[2, query, WIDTH], &x)?;
-            let positions = Tensor::from_i32(&[2, query], &positions)?;
+            // A text of each sequence, or some tokens more than one of them has.
+            let tokens = if how.gathered { [1, query + 2] } else { [2, query] };
+            let x = values(tokens[0] * tokens[1] * WIDTH, query + 20);
+            let position = |at: usize| match how.gathered {
+                true => (7 * at % 9) as i32,
+                false => past[at / query] + (at % query) as i32,
+            };
+            let positions: Vec<i32> = (0..tokens[0] * tokens[1]).map(position).collect();
+            let row = |at: usize| (at * 2 + query) as i32 % (query + 2) as i32;
+            let rows: Vec<i32> = (0..2 * query).map(row).collect();
+            let x = Tensor::from_f32(&[tokens[0], tokens[1], WIDTH], &x)?;
+            let positions = Tensor::from_i32(&tokens, &positions)?;
             let past = Tensor::from_i32(&[2], &past)?;
-            let given = [("x", &x), ("positions", &positions), ("past", &past)];
+            let queries = Tensor::from_i32(&[2, query], &rows)?;
+            let new: Vec<i32> = rows.into_iter().rev().collect();
+            let new = Tensor::from_i32(&[2, query], &new)?;
+            let mut given = vec![("x", &x), ("positions", &positions), ("past", &past)];
+            if how.gathered {
+                given.extend([("queries", &queries), ("new", &new)]);
+            }
             let want = reference.run(&given)?[0].1.reals()?.to_vec();
             let got = session.run_blocking(&given)?[0].1.to_f32()?;
             near(&got, &want, how.cache)?;

@@ -3,7 +3,10 @@
 use crate::error::{Error, Result};
 use crate::kernels::state::cpu::store_halves;
 use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut};
-use crate::ops::rotary::scatter::{COS, KEYS, POSITIONS, SIN, VALUES, WRITE, sources};
+use crate::ops::rotary::scatter::{
+    COS, KEY_NORM, KEYS, NEW_ROWS, POSITIONS, QUERY_NORM, QUERY_ROWS, SIN, VALUES, WRITE,
+    checked_row, sources,
+};
 use crate::ops::rotary::{RotaryEmbedding, RotaryScatter};
 use crate::tensor::DType;
 use half::f16;
@@ -55,23 +58,52 @@ fn turn(op: RotaryEmbedding, x: &[f32], cos: &[f32], sin: &[f32], out: &mut [f32
     }
 }
 
-/// Where tokens stand, and the tables.
+/// Where rows stand, and the tables.
 struct Turning<'a> {
-    op: RotaryEmbedding,
+    op: RotaryScatter,
     cos: &'a [f32],
     sin: &'a [f32],
     positions: Vec<usize>,
 }
 
 impl Turning<'_> {
-    /// Heads `x` of `width` elements each, turned by the position of a token.
-    fn heads(&self, token: usize, width: usize, x: &[f32], out: &mut [f32]) {
-        let half = self.op.rotary_dim / 2;
-        let rows = self.positions[token] * half..(self.positions[token] + 1) * half;
+    /// Heads `x` of `width` elements each of a row: normalised, where there is a norm,
+    /// and turned by the row's position.
+    fn heads(
+        &self,
+        row: usize,
+        (width, norm): (usize, Option<&[f32]>),
+        x: &[f32],
+        out: &mut [f32],
+    ) {
+        let half = self.op.rotary.rotary_dim / 2;
+        let rows = self.positions[row] * half..(self.positions[row] + 1) * half;
         let (cos, sin) = (&self.cos[rows.clone()], &self.sin[rows]);
+        let mut normed = vec![0.0; if norm.is_some() { width } else { 0 }];
         for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let x = match norm {
+                Some(norm) => {
+                    let square = x.iter().map(|x| x * x).sum::<f32>() / width as f32;
+                    let factor = 1.0 / (square + self.op.epsilon).sqrt();
+                    for ((normed, x), scale) in normed.iter_mut().zip(x).zip(norm) {
+                        *normed = x * factor * scale;
+                    }
+                    &normed[..]
+                }
+                None => x,
+            };
             out[2 * half..].copy_from_slice(&x[2 * half..]);
-            turn(self.op, x, cos, sin, out);
+            turn(self.op.rotary, x, cos, sin, out);
+        }
+    }
+}
+
+/// The rows that tokens are: their own numbers, or those that an input has.
+fn rows(given: Option<CpuTensor<'_>>, tokens: usize, rows: usize) -> Result<Vec<usize>> {
+    match given {
+        None => Ok((0..tokens).collect()),
+        Some(given) => {
+            given.read::<i32>().iter().map(|&row| checked_row(row.into(), rows)).collect()
         }
     }
 }
@@ -111,20 +143,29 @@ pub(super) fn scatter(op: RotaryScatter, cx: &mut CpuCx<'_>) -> Result<()> {
     let (ids, write) = (cx.input(POSITIONS)?, cx.input(WRITE)?);
     let positions = checked(&ids.read::<i32>(), cos.extents[0])?;
     let (cos, sin) = (cos.read::<f32>(), sin.read::<f32>());
-    let turning = Turning { op: op.rotary, cos: &cos, sin: &sin, positions };
+    let given = positions.len();
+    let turning = Turning { op, cos: &cos, sin: &sin, positions };
+    let norms = [QUERY_NORM, KEY_NORM].map(|norm| cx.optional(norm));
+    let [query_norm, key_norm] =
+        norms.each_ref().map(|norm| norm.as_ref().map(|n| n.read::<f32>()));
     let [queries, keys, values] = sources(&cx.inputs);
     let (queries, keys, values) = (cx.input(queries)?, cx.input(keys)?, cx.input(values)?);
     let past = [cx.optional(KEYS), cx.optional(VALUES)];
+    let moved = [cx.optional(QUERY_ROWS), cx.optional(NEW_ROWS)];
     let [result, key_cache, value_cache] = &mut cx.outputs[..] else {
         return Err(Error::internal("RotaryScatter of other than three results"));
     };
+    let tokens = result.extents[0] * result.extents[1];
+    let [query_rows, new_rows] = moved.map(|moved| rows(moved, tokens, given));
+    let (query_rows, new_rows) = (query_rows?, new_rows?);
     let (groups, width) = (key_cache.extents[1], key_cache.extents[3]);
     let spans = [op.heads * width, groups * width, groups * value_cache.extents[3]];
     let slots = slots(op, &write.read::<i32>(), result.extents[1], key_cache.extents[2])?;
     let own = Columns::new(&queries, op.offsets[0], spans[0]);
     if spans[0] > 0 {
-        let rows = result.write::<f32>()?.par_chunks_mut(spans[0]).enumerate();
-        rows.for_each(|(token, out)| turning.heads(token, width, own.of(token), out));
+        let results = result.write::<f32>()?.par_chunks_mut(spans[0]).zip(&query_rows);
+        let norm = (width, query_norm.as_deref());
+        results.for_each(|(out, &row)| turning.heads(row, norm, own.of(row), out));
     }
     for (cache, past) in [&mut *key_cache, &mut *value_cache].into_iter().zip(past) {
         if let Some(past) = past {
@@ -134,13 +175,13 @@ pub(super) fn scatter(op: RotaryScatter, cx: &mut CpuCx<'_>) -> Result<()> {
     let keys = Columns::new(&keys, op.offsets[1], spans[1]);
     let values = Columns::new(&values, op.offsets[2], spans[2]);
     let mut turned = vec![0.0; spans[1]];
-    for (token, slot) in slots.iter().enumerate() {
+    for (&row, slot) in new_rows.iter().zip(&slots) {
         let Some(slot) = *slot else { continue };
         if width > 0 {
-            turning.heads(token, width, keys.of(token), &mut turned);
+            turning.heads(row, (width, key_norm.as_deref()), keys.of(row), &mut turned);
         }
         store(key_cache, slot, &turned)?;
-        store(value_cache, slot, values.of(token))?;
+        store(value_cache, slot, values.of(row))?;
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ pub const VARIANTS: &[Variant] = &[
         shader: "rotary/scatter",
         consts: &[],
         features: &[],
-        needs: NEEDS,
+        needs: Needs { workgroup_bytes: 256, ..NEEDS },
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },

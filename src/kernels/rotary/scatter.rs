@@ -1,4 +1,5 @@
-//! Queries and keys turned, keys and values appended to their caches, in one dispatch.
+//! Queries and keys normalised and turned, keys and values appended to their caches, in
+//! one dispatch.
 
 use super::super::parts::{self, Part};
 use super::super::state::copies;
@@ -8,7 +9,10 @@ use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
 use crate::graph::{Dim, TensorType};
 use crate::ops::rotary::RotaryScatter;
-use crate::ops::rotary::scatter::{COS, KEYS, POSITIONS, SIN, VALUES, WRITE, sources};
+use crate::ops::rotary::scatter::{
+    COS, KEY_NORM, KEYS, NEW_ROWS, POSITIONS, QUERY_NORM, QUERY_ROWS, SIN, VALUES, WRITE, sources,
+    there,
+};
 use crate::tensor::DType;
 
 /// The one variant.
@@ -30,6 +34,8 @@ struct Roles {
     values: bool,
     sources: [usize; 3],
     halves: bool,
+    normed: bool,
+    gathered: bool,
 }
 
 impl Roles {
@@ -57,7 +63,14 @@ impl Roles {
     fn bindings(&self) -> u32 {
         let once = [self.queries, self.own_keys(), self.own_values(), self.appends()];
         let written = [self.queries, self.keys, self.values];
-        let all = once.iter().chain(&written).filter(|there| **there).count() as u32;
+        let more = [
+            self.normed && self.queries,
+            self.normed && self.keys,
+            self.gathered && self.queries,
+            self.gathered && self.appends(),
+        ];
+        let all = once.iter().chain(&written).chain(&more);
+        let all = all.filter(|there| **there).count() as u32;
         all + if self.turns() { 3 } else { 0 }
     }
 
@@ -71,6 +84,8 @@ impl Roles {
             (self.turns(), "turns"),
             (self.appends(), "appends"),
             (self.appends() && self.halves, "halves"),
+            (self.turns() && self.normed, "normed"),
+            (self.gathered, "gathered"),
         ];
         let wanted = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name);
         wanted.fold(ShaderRequest::new(variant.shader), ShaderRequest::feature)
@@ -86,9 +101,12 @@ impl Roles {
 /// The shaders it is instantiated to.
 pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     let mut requests = Vec::new();
-    for halves in [false, true] {
-        for sources in [[0, 0, 0], [0, 0, 2], [0, 1, 1], [0, 1, 2]] {
-            let all = Roles { queries: true, keys: true, values: true, sources, halves };
+    let either = [false, true];
+    for (halves, normed) in either.iter().flat_map(|&h| either.map(|normed| (h, normed))) {
+        for (gathered, sources) in either.iter().flat_map(|&g| SOURCES.map(|sources| (g, sources)))
+        {
+            let (queries, keys, values) = (true, true, true);
+            let all = Roles { queries, keys, values, sources, halves, normed, gathered };
             for roles in std::iter::once(all).chain(all.apart()) {
                 let request = roles.request(variant);
                 if !requests.contains(&request) {
@@ -100,9 +118,13 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     requests
 }
 
+/// The inputs that may have queries, keys and values.
+const SOURCES: [[usize; 3]; 4] = [[0, 0, 0], [0, 0, 2], [0, 1, 1], [0, 1, 2]];
+
 /// What is bound of tokens, tables and caches.
 struct Bound<'a> {
     tokens: &'a Part,
+    rows: &'a Part,
     table: &'a Part,
     windows: [Option<&'a Part>; 2],
     with_queries: bool,
@@ -112,8 +134,12 @@ struct Bound<'a> {
 struct Facts {
     roles: Roles,
     /// Bytes of a row of queries, keys and values.
-    rows: [u64; 3],
+    row: [u64; 3],
+    /// How many rows there are, and how many tokens.
+    rows: Dim,
     tokens: Dim,
+    /// Invocations for a head of queries and keys, and of values.
+    lanes: [u64; 2],
     /// The size of a head of queries and keys, and of values.
     width: u64,
     value_width: u64,
@@ -164,12 +190,29 @@ impl RotaryScatterKernel {
         let sources = sources(cx.inputs);
         let row = |source: usize| fixed(&(Dim::product(&cx.input(source)?.shape[2..]) * 4u64));
         let halves = keys.dtype == DType::F16;
+        let (normed, gathered) = (there(cx.inputs, QUERY_NORM), there(cx.inputs, QUERY_ROWS));
+        let (width, value_width) = (fixed(&keys.shape[3])?, fixed(&values.shape[3])?);
+        // Where heads are summed up, each begins at a fraction of a workgroup.
+        let lanes = match normed {
+            true => [(width.max(value_width) / 4).next_power_of_two(); 2],
+            false => [width / 4, value_width / 4],
+        };
         Ok(Facts {
-            roles: Roles { queries: true, keys: true, values: true, sources, halves },
-            rows: [row(sources[0])?, row(sources[1])?, row(sources[2])?],
+            roles: Roles {
+                queries: true,
+                keys: true,
+                values: true,
+                sources,
+                halves,
+                normed,
+                gathered,
+            },
+            row: [row(sources[0])?, row(sources[1])?, row(sources[2])?],
+            rows: Dim::product(&cx.input(0)?.shape[..2]),
             tokens: Dim::product(&cx.output(0)?.shape[..2]),
-            width: fixed(&keys.shape[3])?,
-            value_width: fixed(&values.shape[3])?,
+            lanes,
+            width,
+            value_width,
             groups: fixed(&keys.shape[1])?,
             cell: if halves { 4 } else { 8 },
         })
@@ -185,9 +228,17 @@ impl RotaryScatterKernel {
         dispatches: &mut Vec<Dispatch>,
     ) -> Result<()> {
         let result = self.op.heads as u64 * facts.width * 4;
-        let of_token = facts.rows.into_iter().chain([result, 4]);
-        let of_token: Vec<Dim> = of_token.map(Dim::from).collect();
-        let tokens = parts::split(cx, "rows of RotaryScatter", &facts.tokens, &of_token)?;
+        let dims = |bytes: &[u64]| bytes.iter().map(|&bytes| bytes.into()).collect::<Vec<Dim>>();
+        let [queries, keys, values] = facts.row;
+        let what = "rows of RotaryScatter";
+        // Without gathering a token is its row.
+        let (tokens, rows) = if roles.gathered {
+            let rows = parts::split(cx, what, &facts.rows, &dims(&[queries, keys, values, 4]))?;
+            (parts::split(cx, what, &facts.tokens, &dims(&[result, 4]))?, rows)
+        } else {
+            let of_token = dims(&[queries, keys, values, result, 4]);
+            (parts::split(cx, what, &facts.tokens, &of_token)?, Vec::new())
+        };
         let table = cx.input(COS)?;
         let row = Dim::from(self.op.rotary.rotary_dim as u64 * 2);
         let tables = parts::split(cx, "tables of RotaryScatter", &table.shape[0], &[row])?;
@@ -203,13 +254,18 @@ impl RotaryScatterKernel {
             (false, true) => values.len(),
             (true, true) => keys.len().max(values.len()),
         };
-        for tokens in &tokens {
+        let pairs = tokens.iter().flat_map(|tokens| {
+            let rows = if rows.is_empty() { std::slice::from_ref(tokens) } else { &rows[..] };
+            rows.iter().map(move |rows| (tokens, rows))
+        });
+        for (tokens, rows) in pairs {
             for (t, table) in tables.iter().enumerate().filter(|(t, _)| *t == 0 || roles.turns()) {
                 for window in 0..windows {
                     // Values know no table, and queries no cache.
                     let values = values.get(window).filter(|_| t == 0);
                     let windows = [keys.get(window), values];
-                    let bound = Bound { tokens, table, windows, with_queries: window == 0 };
+                    let with_queries = window == 0;
+                    let bound = Bound { tokens, rows, table, windows, with_queries };
                     dispatches.push(self.dispatch(cx, variant, (facts, roles), &bound)?);
                 }
             }
@@ -225,10 +281,11 @@ impl RotaryScatterKernel {
         bound: &Bound<'_>,
     ) -> Result<Dispatch> {
         let live = bound.tokens.live(&facts.tokens);
-        let units = |on: bool, heads: u64, width: u64| if on { heads * width / 4 } else { 0 };
-        let query_units = units(roles.queries, self.op.heads as u64, facts.width);
-        let key_units = query_units + units(roles.keys, facts.groups, facts.width);
-        let token_units = key_units + units(roles.values, facts.groups, facts.value_width);
+        let units = |on: bool, heads: u64, lanes: u64| if on { heads * lanes } else { 0 };
+        let [lanes, value_lanes] = facts.lanes;
+        let query_units = units(roles.queries, self.op.heads as u64, lanes);
+        let key_units = query_units + units(roles.keys, facts.groups, lanes);
+        let token_units = key_units + units(roles.values, facts.groups, value_lanes);
         let units = &live * token_units;
         parts::fits_u32(cx, "invocations of RotaryScatter", &units)?;
         let number = |value: u64| Param::U32(value as u32);
@@ -238,7 +295,7 @@ impl RotaryScatterKernel {
         };
         let ((key_first, key_cells), (value_first, value_cells)) = (window(0), window(1));
         let [queries, keys, values] = self.op.offsets.map(|offset| number(offset as u64 / 2));
-        let [query_row, key_row, value_row] = facts.rows.map(|bytes| number(bytes / 8));
+        let [query_row, key_row, value_row] = facts.row.map(|bytes| number(bytes / 8));
         Ok(Dispatch {
             shader: roles.request(variant),
             variant: format!("{FAMILY}/{}", variant.name),
@@ -248,8 +305,13 @@ impl RotaryScatterKernel {
                 ("token_units", number(token_units)),
                 ("query_units", number(query_units)),
                 ("key_units", number(key_units)),
+                ("lanes", number(lanes)),
+                ("value_lanes", number(value_lanes)),
                 ("first_token", number(bound.tokens.first)),
                 ("tokens", (&cx.output(0)?.shape[1]).into()),
+                ("first_row", number(bound.rows.first)),
+                ("bound_rows", number(bound.rows.count)),
+                ("rows", (&facts.rows).into()),
                 ("query_row", query_row),
                 ("query_offset", queries),
                 ("key_row", key_row),
@@ -271,6 +333,7 @@ impl RotaryScatterKernel {
                 ("value_first", value_first),
                 ("value_cells", value_cells),
                 ("with_queries", Param::U32(u32::from(bound.with_queries))),
+                ("epsilon", self.op.epsilon.into()),
             ],
             grid: Grid::Linear(units.ceil_div(64u64)),
             work: units * 24u64,
@@ -283,7 +346,7 @@ impl RotaryScatterKernel {
         bound: &Bound<'_>,
     ) -> Vec<(&'static str, View)> {
         let [queries, keys, values] = roles.sources;
-        let rows = |part: usize, input| bound.tokens.view(Place::Input(input), facts.rows[part]);
+        let rows = |part: usize, input| bound.rows.view(Place::Input(input), facts.row[part]);
         let result = self.op.heads as u64 * facts.width * 4;
         let mut bindings = Vec::new();
         if roles.queries {
@@ -301,8 +364,24 @@ impl RotaryScatterKernel {
             for (name, input) in [("cosines", COS), ("sines", SIN)] {
                 bindings.push((name, bound.table.view(Place::Input(input), table)));
             }
-            bindings.push(("positions", bound.tokens.view(Place::Input(POSITIONS), 4)));
+            bindings.push(("positions", bound.rows.view(Place::Input(POSITIONS), 4)));
         }
+        let more = [
+            (roles.normed && roles.queries, "query_norm", View::all(Place::Input(QUERY_NORM))),
+            (roles.normed && roles.keys, "key_norm", View::all(Place::Input(KEY_NORM))),
+            (
+                roles.gathered && roles.queries,
+                "query_rows",
+                bound.tokens.view(Place::Input(QUERY_ROWS), 4),
+            ),
+            (
+                roles.gathered && roles.appends(),
+                "new_rows",
+                bound.tokens.view(Place::Input(NEW_ROWS), 4),
+            ),
+        ];
+        bindings
+            .extend(more.into_iter().filter(|(on, ..)| *on).map(|(_, name, view)| (name, view)));
         if roles.appends() {
             bindings.push(("write_indices", View::all(Place::Input(WRITE))));
         }

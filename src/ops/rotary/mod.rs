@@ -9,7 +9,7 @@ pub mod tables;
 pub(crate) use cases::cases;
 pub(crate) use cases::scatter_cases;
 pub(crate) use onnx::ONNX;
-pub use scatter::RotaryScatter;
+pub use scatter::{MOST_NORMED, RotaryScatter};
 
 use super::rules::Rules;
 use super::{BoundCx, Lowering, Operator, RefTensor};
@@ -45,6 +45,32 @@ impl RotaryEmbedding {
     /// The two features of pair `i`.
     pub(crate) fn pair(&self, i: usize) -> (usize, usize) {
         if self.interleaved { (2 * i, 2 * i + 1) } else { (i, i + self.rotary_dim / 2) }
+    }
+
+    /// What errors of the elements of x become: the sum over both elements of a pair of
+    /// an error times what it is multiplied with. `inputs` are the operator's.
+    pub(crate) fn carried(
+        &self,
+        inputs: &[Option<&RefTensor>],
+        errors: &[f64],
+    ) -> Result<Vec<f64>> {
+        let (x, cos, sin) =
+            (reference_input(inputs, 0)?, reference_input(inputs, 1)?, reference_input(inputs, 2)?);
+        let (cos, sin) = (cos.reals()?, sin.reals()?);
+        let (heads, width, half) = (x.extents[2], x.extents[3], self.rotary_dim / 2);
+        let mut carried = errors.to_vec();
+        self.tokens(inputs, |token, position| {
+            for head in 0..heads {
+                let at = (token * heads + head) * width;
+                for i in 0..half {
+                    let (a, b) = self.pair(i);
+                    let (c, s) = (cos[position * half + i].abs(), sin[position * half + i].abs());
+                    carried[at + a] = errors[at + a] * c + errors[at + b] * s;
+                    carried[at + b] = errors[at + a] * s + errors[at + b] * c;
+                }
+            }
+        })?;
+        Ok(carried)
     }
 
     /// Calls `visit` with each token's number, checked position and first element.
