@@ -59,8 +59,11 @@ fn right_column(base: u32, column: u32) -> u32 {
 
 // One element of a column; zero past the end.
 @if(!quantised) fn right1(start: u32, k: u32) -> f32 {
-    @if(rows_b) let value = element(start + k);
-    @if(!rows_b) let value = element(start + k * params.b_stride);
+    // What is past the end of the column may be past that of the buffer.
+    @if(k_tail) let at = min(k, params.k - 1u);
+    @if(!k_tail) let at = k;
+    @if(rows_b) let value = element(start + at);
+    @if(!rows_b) let value = element(start + at * params.b_stride);
     @if(k_tail) return select(0.0, value, k < params.k);
     @if(!k_tail) return value;
 }
@@ -91,6 +94,6 @@ fn right_column(base: u32, column: u32) -> u32 {
 }
 
 @if(gated && !quantised) fn up1(start: u32, k: u32) -> f32 {
-    @if(k_tail) return select(0.0, up_element(start + k), k < params.k);
+    @if(k_tail) return select(0.0, up_element(start + min(k, params.k - 1u)), k < params.k);
     @if(!k_tail) return up_element(start + k);
 }
