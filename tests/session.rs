@@ -23,6 +23,7 @@ const BODIES: &[(&str, Body)] = &[
     ("one_plan_serves_a_bucket", one_plan_serves_a_bucket),
     ("steady_state_makes_nothing", steady_state_makes_nothing),
     ("long_work_is_cut", long_work_is_cut),
+    ("runs_that_are_alike_follow_one_another", alike_runs),
     ("repeating_updates_states_and_reads_nothing", repeating),
     ("a_profile_measures_each_piece_of_work", a_profile),
     ("empty_tensors_dispatch_nothing", empty_tensors_dispatch_nothing),
@@ -138,6 +139,40 @@ fn long_work_is_cut(backend: &Named) -> Result<(), Failed> {
     check(&mut session, 5, 1000)?;
     if backend.is_gpu() {
         assert_eq!(session.counters().submissions, 5);
+    }
+    Ok(())
+}
+
+/// What is encoded ahead for a run like the last ones is used by such a run alone, and
+/// not once memory, sizes or the pace are others.
+fn alike_runs(backend: &Named) -> Result<(), Failed> {
+    let mut session = session(backend, 3, buckets())?;
+    let pattern = [4usize, 4, 4, 4, 7, 7, 7, 4, 40, 40, 40, 40, 4, 4, 4, 1, 1, 1, 1];
+    for (run, rows) in pattern.into_iter().enumerate() {
+        let x: Vec<f32> = values(rows).iter().map(|x| x + 4.0 * run as f32).collect();
+        let input = Tensor::from_f32(&[rows, 3], &x)?;
+        assert_eq!(session.run_blocking(&[("x", &input)])?[0].1.to_f32()?, expected(3, &x));
+    }
+    if backend.is_gpu() {
+        let (counters, runs) = (session.counters(), pattern.len() as u64);
+        assert_eq!(counters.dispatches, 3 * runs);
+        assert_eq!(counters.submissions, runs);
+    }
+    let mut cut = Session::new_blocking(
+        chain(5),
+        &backend.backend,
+        SessionOptions { submission_ms: 1e-6, ..SessionOptions::default() },
+    )?;
+    for run in 1..=4 {
+        check(&mut cut, 5, 1000)?;
+        assert!(!backend.is_gpu() || cut.counters().submissions == 5 * run);
+    }
+    let mut caches = filled(backend)?;
+    for capacity in [4, 9, 5] {
+        backend.backend.block_on(caches.set_symbol("capacity", capacity))?;
+        for _ in 0..4 {
+            check_caches(&mut caches, capacity as usize)?;
+        }
     }
     Ok(())
 }

@@ -361,9 +361,35 @@ impl Gpu {
         doing: impl std::fmt::Display,
         encoder: wgpu::CommandEncoder,
     ) -> Result<wgpu::SubmissionIndex> {
-        let index = self.scope(&doing, 0, |_| self.queue.submit([encoder.finish()]))?;
+        self.submit_behind(doing, Vec::new(), encoder)
+    }
+
+    /// Finishes an encoder and submits it behind what is finished already.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`].
+    pub(crate) fn submit_behind(
+        &self,
+        doing: impl std::fmt::Display,
+        finished: Vec<wgpu::CommandBuffer>,
+        encoder: wgpu::CommandEncoder,
+    ) -> Result<wgpu::SubmissionIndex> {
+        let all = || finished.into_iter().chain([encoder.finish()]);
+        let index = self.scope(&doing, 0, |_| self.queue.submit(all()))?;
         self.check(doing)?;
         Ok(index)
+    }
+
+    /// Finishes an encoder, to be submitted later.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`].
+    pub(crate) fn finish(
+        &self,
+        doing: impl std::fmt::Display,
+        encoder: wgpu::CommandEncoder,
+    ) -> Result<wgpu::CommandBuffer> {
+        self.scope(&doing, 0, |_| encoder.finish())
     }
 }
 

@@ -279,20 +279,22 @@ impl Gpu {
         Ok(read)
     }
 
-    /// Submits `encoder` and reads ranges as they are behind it, in pieces of at most
-    /// `most` bytes: one vector for each range.
+    /// Submits `encoder`, behind what is finished already, and reads ranges as they are
+    /// behind it, in pieces of at most `most` bytes: one vector for each range. While the
+    /// device works, `meanwhile` is called.
     ///
     /// # Errors
     /// As [`Gpu::record_read`] and [`Readback::with`].
     pub(crate) async fn submit_and_read(
         self: &Arc<Self>,
         doing: &str,
-        encoder: wgpu::CommandEncoder,
+        (mut finished, encoder): (Vec<wgpu::CommandBuffer>, wgpu::CommandEncoder),
         ranges: &[(&Buffer, u64, u64)],
         most: u64,
+        meanwhile: impl FnOnce() -> Result<()>,
     ) -> Result<Vec<Vec<u8>>> {
         let mut out = vec![Vec::new(); ranges.len()];
-        let mut first = Some(encoder);
+        let (mut first, mut meanwhile) = (Some(encoder), Some(meanwhile));
         let lens: Vec<u64> = ranges.iter().map(|&(_, _, len)| len).collect();
         for batch in batches(&lens, most) {
             let mut encoder = first.take().unwrap_or_else(|| self.encoder("read-back"));
@@ -302,7 +304,11 @@ impl Gpu {
             };
             let pieces: Vec<_> = batch.iter().map(piece).collect();
             let read = self.record_read(&mut encoder, &pieces)?;
-            let submission = self.submit(doing, encoder)?;
+            let before = std::mem::take(&mut finished);
+            let submission = self.submit_behind(doing, before, encoder)?;
+            if let Some(meanwhile) = meanwhile.take() {
+                meanwhile()?;
+            }
             let add = |parts: &[&[u8]]| {
                 for (part, &(range, ..)) in parts.iter().zip(&batch) {
                     out[range].extend_from_slice(part);

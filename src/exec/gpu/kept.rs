@@ -62,7 +62,9 @@ impl DeviceTensor {
         let Tenant { gpu, bytes, staging, dtype, extents, .. } = &*self.0;
         let (buffer, encoder) = (self.buffer(), gpu.encoder("read-back"));
         let ranges = [(&buffer, 0, *bytes)];
-        let read = gpu.submit_and_read("reading back", encoder, &ranges, *staging).await?;
+        let read = gpu
+            .submit_and_read("reading back", (Vec::new(), encoder), &ranges, *staging, || Ok(()))
+            .await?;
         let read = read.into_iter().next().unwrap_or_default();
         Tensor::new(*dtype, extents, to_host(*dtype, read))
     }

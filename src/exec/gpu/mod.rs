@@ -28,8 +28,8 @@ use compile::Compiled;
 pub(crate) use compile::scratch_sizes;
 pub(crate) use judge::{CallFacts, Chooser, Judge, Unfit};
 pub(crate) use kept::{DeviceTensor, Given, Kept};
-use run::Pace;
 pub(crate) use run::workgroups;
+use run::{Ahead, Pace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 pub use weights::SharedWeights;
@@ -64,6 +64,10 @@ pub(crate) struct GpuEngine {
     /// The codebooks of weight types, once a plan reads them.
     codebooks: BTreeMap<DType, Buffer>,
     plans: Vec<Compiled>,
+    /// The dispatches of the next run, if it is as the last two were.
+    ahead: Option<Ahead>,
+    /// The plan and values of the last run.
+    latest: Option<(usize, Bindings)>,
     writer: StepWriter,
     pace: Pace,
     dispatches: u64,
@@ -105,6 +109,8 @@ impl GpuEngine {
             status: None,
             codebooks: BTreeMap::new(),
             plans: Vec::new(),
+            ahead: None,
+            latest: None,
             writer,
             pace,
             dispatches: 0,

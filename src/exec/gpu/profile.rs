@@ -70,8 +70,9 @@ impl GpuEngine {
         let timings = timings.collect();
         let count = sized.len() as u64;
         let encoder = self.gpu.encoder("profile");
-        let (results, _) =
-            self.read_outputs((index, &bound), encoder, inputs, bindings, &[]).await?;
+        let (results, _) = self
+            .read_outputs((index, &bound), (Vec::new(), encoder), inputs, bindings, &[])
+            .await?;
         self.dispatches += count;
         Ok((results, source, timings))
     }

@@ -32,6 +32,7 @@ impl GpuEngine {
         };
         let lossy = changes.iter().any(loses);
         self.plans.clear();
+        (self.ahead, self.latest) = (None, None);
         // Until the end, so that a future dropped in between is noticed too.
         self.resizing = true;
         let mut held = Vec::new();

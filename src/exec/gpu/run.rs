@@ -46,9 +46,24 @@ impl Pace {
 /// Work that is encoded and not yet submitted.
 struct LastPart {
     bound: Arc<Bound>,
+    /// What is in front of the encoder's.
+    finished: Vec<wgpu::CommandBuffer>,
     encoder: wgpu::CommandEncoder,
     work: f64,
     begun: Instant,
+}
+
+/// The dispatches of a whole run, encoded while the device was at the run before. Where
+/// steps follow one another, as in decoding, encoding them takes none of the time
+/// between a result and the step made of it.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    index: usize,
+    bindings: Bindings,
+    bound: Arc<Bound>,
+    dispatches: u64,
+    work: f64,
+    commands: wgpu::CommandBuffer,
 }
 
 /// A dispatch with its run-time size.
@@ -80,8 +95,9 @@ impl GpuEngine {
         keep: &[bool],
     ) -> Result<Vec<(String, Kept)>> {
         let last = self.start(index, inputs, bindings, one_submission, 1).await?;
+        let encoded = (last.finished, last.encoder);
         let (results, waited) =
-            self.read_outputs((index, &last.bound), last.encoder, inputs, bindings, keep).await?;
+            self.read_outputs((index, &last.bound), encoded, inputs, bindings, keep).await?;
         last.bound.params.are_for(bindings);
         if waited {
             self.pace.measured(last.work, last.begun.elapsed().as_secs_f64() * 1e3);
@@ -103,7 +119,7 @@ impl GpuEngine {
             return Err(Error::internal("repeating a plan that overwrites its inputs"));
         }
         let last = self.start(index, inputs, bindings, false, times).await?;
-        let submission = self.gpu.submit("running a plan", last.encoder)?;
+        let submission = self.gpu.submit_behind("running a plan", last.finished, last.encoder)?;
         self.gpu.wait("running a plan", submission).await?;
         if let (Some(status), false) = (&self.status, last.bound.faults.is_empty()) {
             let word = self.gpu.read(status, 0, 4).await?;
@@ -128,6 +144,10 @@ impl GpuEngine {
         self.gpu.tick();
         self.gpu.check("running a plan")?;
         self.intact()?;
+        // What is not used goes before memory is asked for.
+        let fits =
+            |ahead: &Ahead| times == 1 && ahead.index == index && ahead.bindings == *bindings;
+        let ahead = self.ahead.take().filter(fits);
         let held = self.bound(index, inputs).await?;
         let bound = &*held;
         let live = self.arena.live(&self.plans[index].plan, inputs);
@@ -136,8 +156,12 @@ impl GpuEngine {
         self.writer.limit(self.staging());
         self.crossed.0 += write_inputs(&mut self.writer, &self.graph, bound, inputs)?;
         bound.params.write(&mut self.writer, bindings)?;
-        let sized = sized(bound, bindings, most)?.repeat(times);
         let budget = if one_submission { f64::INFINITY } else { self.pace.budget() };
+        let ahead = ahead.filter(|a| Arc::ptr_eq(&a.bound, &held) && a.work <= budget);
+        let sized = match ahead {
+            Some(_) => Vec::new(),
+            None => sized(bound, bindings, most)?.repeat(times),
+        };
         let parts = cut(&sized, budget);
         let mut encoder = self.gpu.encoder("run");
         self.arena.evict(&self.gpu, &mut encoder, bound, inputs)?;
@@ -157,6 +181,12 @@ impl GpuEngine {
             encoder.clear_buffer(status.raw(), 0, None);
         }
         let mut begun = Instant::now();
+        if let Some(ahead) = ahead {
+            let finished = vec![self.gpu.finish("running a plan", encoder)?, ahead.commands];
+            self.dispatches += ahead.dispatches;
+            let encoder = self.gpu.encoder("run");
+            return Ok(LastPart { finished, encoder, work: ahead.work, begun, bound: ahead.bound });
+        }
         for (i, part) in parts.iter().enumerate() {
             encode(&mut encoder, part);
             self.dispatches += part.len() as u64;
@@ -175,15 +205,42 @@ impl GpuEngine {
         let work = parts.last().map_or(0.0, |part| part.iter().map(|sized| sized.work).sum());
         drop(parts);
         drop(sized);
-        Ok(LastPart { bound: held, encoder, work, begun })
+        Ok(LastPart { bound: held, finished: Vec::new(), encoder, work, begun })
+    }
+
+    /// Encodes the dispatches of a run that is as the last one was, if that was as the
+    /// one before it. Where sessions share memory nothing is held for a run that may
+    /// not come.
+    fn encode_ahead(
+        &self,
+        index: usize,
+        bound: &Arc<Bound>,
+        bindings: &Bindings,
+    ) -> Result<Option<Ahead>> {
+        let again = self.latest.as_ref().is_some_and(|(i, b)| *i == index && b == bindings);
+        if !again || self.arena.shared {
+            return Ok(None);
+        }
+        let most = self.gpu.caps().limits.max_compute_workgroups_per_dimension;
+        let sized = sized(bound, bindings, most)?;
+        let mut encoder = self.gpu.encoder("run");
+        encode(&mut encoder, &sized);
+        Ok(Some(Ahead {
+            index,
+            bindings: bindings.clone(),
+            bound: bound.clone(),
+            dispatches: sized.len() as u64,
+            work: sized.iter().map(|sized| sized.work).sum(),
+            commands: self.gpu.finish("running a plan", encoder)?,
+        }))
     }
 
     /// Submits what is encoded, with copies of the results behind it: the results,
     /// and whether the device was waited for.
     pub(super) async fn read_outputs(
         &mut self,
-        (index, bound): (usize, &Bound),
-        encoder: wgpu::CommandEncoder,
+        (index, bound): (usize, &Arc<Bound>),
+        encoded: (Vec<wgpu::CommandBuffer>, wgpu::CommandEncoder),
         inputs: &[Given<'_>],
         bindings: &Bindings,
         keep: &[bool],
@@ -238,7 +295,13 @@ impl GpuEngine {
         ranges.extend(watched.map(|status| (status, 0, 4)));
         let waits = !ranges.is_empty();
         let (doing, most) = ("running a plan", self.staging());
-        let mut parts = self.gpu.submit_and_read(doing, encoder, &ranges, most).await?;
+        let mut ahead = None;
+        let meanwhile = || {
+            ahead = self.encode_ahead(index, bound, bindings)?;
+            Ok(())
+        };
+        let read = self.gpu.submit_and_read(doing, encoded, &ranges, most, meanwhile).await;
+        let mut parts = read?;
         self.gpu.check("running a plan")?;
         if watched.is_some() {
             let word = parts.pop().unwrap_or_default();
@@ -258,6 +321,8 @@ impl GpuEngine {
             };
             tensors.push((name.clone(), kept));
         }
+        self.ahead = ahead;
+        self.latest = Some((index, bindings.clone()));
         Ok((tensors, waits))
     }
 }
