@@ -339,7 +339,7 @@ impl ModelFile {
     /// Refuses what the model cannot do.
     pub(super) fn check_work(&self, work: &Work) -> Result<()> {
         match work {
-            Work::Generate(_) => self.writes(),
+            Work::Generate(_) | Work::Echo(_) => self.writes(),
             Work::Embed => self.gives_vectors(),
             Work::Rank if self.ranks => Ok(()),
             Work::Rank => {
