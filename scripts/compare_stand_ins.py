@@ -48,6 +48,8 @@ TABLE = ROOT / "docs" / "decoders.md"
 NAMES = {"lavapipe": "llvmpipe", "lavapipe-old": "llvmpipe", "swiftshader": "SwiftShader"}
 BEGIN, END = "<!-- stand-ins -->", "<!-- end of stand-ins -->"
 LENGTHS, THEN, MOST = [3, 30, 430, 3000], 8, 4096
+# Of both: some models have other rotary frequencies in a longer one.
+CONTEXT = 4096
 
 
 def prompts():
@@ -114,7 +116,7 @@ class Theirs:
 
 def theirs(path, texts):
     """What llama.cpp has after each text and the tokens of `texts[text]`."""
-    model = Theirs(path, 4096)
+    model = Theirs(path, CONTEXT)
     found = {text: (model.encode(text), *model.rows(model.encode(text), following))
              for text, following in texts.items()}
     model.close()
@@ -145,7 +147,7 @@ def ours(given, path, text, device, folder):
     """What the command has after a text and after each of the tokens that it goes on with."""
     (folder / "prompt.txt").write_text(text)
     command = [given.wginfer, "generate", path, "-f", folder / "prompt.txt", "--raw", "--json", "--ignore-end",
-               "-n", THEN + 1, "--log-probabilities", MOST, "--cache", "f32"]
+               "-n", THEN + 1, "--log-probabilities", MOST, "--cache", "f32", "--context", CONTEXT]
     chosen = ["-a", "cpu" if device == "cpu" else NAMES[device]]
     adapters = [] if device == "cpu" else [ROOT / "scripts" / "adapters.sh", "run", device]
     out, memory = watched([*adapters, *command, *chosen])
@@ -255,13 +257,16 @@ def shown(name, model, figures):
 
 
 def write_table(known):
-    rows = [shown(name, model, known[name]) for name, model in stand_ins.models() if name in known]
+    """Rows of models that were not compared this time stay as they are."""
+    text = TABLE.read_text()
+    before, rest = text.split(BEGIN)
+    there, after = rest.split(END)
+    kept = {line.split("`")[1]: line for line in there.splitlines() if line.startswith("| `")}
+    row = lambda name, model: shown(name, model, known[name]) if name in known else kept.get(name)
+    rows = [row(name, model) for name, model in stand_ins.models() if name in known or name in kept]
     head = ["model", "architecture, blocks", "types", "file", "exact", "adapters", "as it is",
             "rounding", "first", "texts", "memory / file"]
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]
-    text = TABLE.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
     TABLE.write_text("\n".join([before + BEGIN, "", *table, "", END]) + after)
 
 

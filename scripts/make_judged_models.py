@@ -165,6 +165,19 @@ class Model:
                 self.norm(f"{at}_c_norm", rows)
         return self.states(inner, rows, rank)
 
+    def mamba_heads(self, blocks, heads=4 * SCALE, head=4, rows=8):
+        """Blocks of PLaMo 2; names of norms without their ends, as in its files."""
+        inner, rank = heads * head, max(64, self.width // 16)
+        for block in blocks:
+            at = f"blk.{block}.ssm"
+            self.tensors |= {
+                f"{at}_in.weight": (2 * inner, self.width), f"{at}_conv1d.weight": (inner, 4),
+                f"{at}_x.weight": (rank + 2 * rows, inner), f"{at}_dt.weight": (heads, rank),
+                f"{at}_dt.bias": (heads,), f"{at}_a": (heads,), f"{at}_d": (heads,),
+                f"{at}_out.weight": (self.width, inner), f"{at}_dt_norm": (rank,),
+                f"{at}_b_norm": (rows,), f"{at}_c_norm": (rows,)}
+        return self.states(inner, rows, heads).key(ssm__group_count=0)
+
     def delta(self, blocks, heads=4 * SCALE, keys=2 * SCALE, rows=16, legacy=False, fused_rates=False):
         """Blocks that are gated delta nets."""
         inner, shared, width = heads * rows, keys * rows, self.width
@@ -616,9 +629,27 @@ def recurrent():
     yield "nemotron_h_moe", experts.without("blk.1.ffn_gate_exps.weight", "blk.1.ffn_gate_shexp.weight")
     jamba = Model(blocks=3).norms("attn_norm", "ffn_norm").mamba([0, 2], norms=True).attends(
         [1]).gated(blocks=[0, 2]).experts(inner=FEED, blocks=[1])
+    yield "plamo2", plamo2()
     for name in ["rwkv7", "arwkv7", "rwkv6", "rwkv6--apart", "rwkv6qwen2"]:
         yield name, rwkv(name)
     yield "jamba", jamba.without("rope.freq_base", "rope.dimension_count").key(**heads)
+
+
+def plamo2():
+    """Attention in every other block, with norms of each head of their own. The judge comes
+    to no end where the first block does not attend, as in published models."""
+    model = Model(blocks=4).norms("attn_norm", "ffn_norm").mamba_heads([1, 3]).each(
+        "attn_qkv", "attn_output", blocks=[0, 2]).each(
+            ffn_up=(2 * FEED, WIDTH), ffn_down=(WIDTH, FEED))
+    for block in range(4):
+        for name in "post_attention_norm", "post_ffw_norm":
+            model.tensors[f"blk.{block}.{name}"] = (WIDTH,)
+    for block in 0, 2:
+        model.tensors[f"blk.{block}.attn_q_norm.weight"] = (HEADS, HEAD)
+        model.tensors[f"blk.{block}.attn_k_norm.weight"] = (KV_HEADS, HEAD)
+    return model.key(
+        attention__head_count=[HEADS, 0, HEADS, 0], attention__head_count_kv=[KV_HEADS, 0, KV_HEADS, 0],
+        attention__key_length=HEAD, attention__value_length=HEAD)
 
 
 def rwkv(name):

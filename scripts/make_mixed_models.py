@@ -54,7 +54,7 @@ MIXES = [
     ("TQ2_0", "TQ1_0", "TQ1_0", "Q4_K", "Q6_K"),
 ]
 # Turns of architectures that came later, so that the others keep theirs.
-LATER = {"arwkv7": 9, "grovemoe": 4, "rwkv6": 3, "rwkv6qwen2": 5, "rwkv7": 0}
+LATER = {"arwkv7": 9, "grovemoe": 4, "plamo2": 1, "rwkv6": 3, "rwkv6qwen2": 5, "rwkv7": 0}
 # What llama.cpp does not quantise.
 LEFT = ("norm", "ffn_gate_inp", "altup", "laurel", "per_layer_model_proj", "position_embd",
         "ssm_conv1d", "shortconv.conv", "rope", "sinks", "lerp", "time_mix_first", "time_mix_decay",

@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::session::{Progress, Session, SessionOptions};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -251,8 +251,15 @@ impl ModelFile {
 
     /// A tensor by its name; `None` if there is none.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
-        // Files of Falcon-H1, Hunyuan 3 and PLaMo 3 have such names without their ends.
-        const NORMS: [&str; 3] = [".ffn_norm", ".post_attention_norm", ".post_ffw_norm"];
+        // Files of Falcon-H1, Hunyuan 3 and PLaMo have such names without their ends.
+        const NORMS: [&str; 6] = [
+            ".ffn_norm",
+            ".post_attention_norm",
+            ".post_ffw_norm",
+            ".ssm_dt_norm",
+            ".ssm_b_norm",
+            ".ssm_c_norm",
+        ];
         let of_norm = |bare: &&str| NORMS.iter().any(|end| bare.ends_with(end));
         let norm = name.strip_suffix(".weight").filter(of_norm);
         let choice = name.strip_suffix(".bias").filter(|bare| bare.ends_with(".exp_probs_b"));
@@ -260,7 +267,7 @@ impl ModelFile {
         let names = [Some(name), bare];
         let mut there = names.into_iter().flatten();
         match there.find(|name| self.gguf.tensor_info(name).is_some()) {
-            Some(name) => self.gguf.tensor(name).map(Some),
+            Some(name) => narrowed(self.gguf.name(), name, self.gguf.tensor(name)?).map(Some),
             None => Ok(None),
         }
     }
@@ -339,7 +346,7 @@ impl ModelFile {
     /// Refuses what the model cannot do.
     pub(super) fn check_work(&self, work: &Work) -> Result<()> {
         match work {
-            Work::Generate(_) => self.writes(),
+            Work::Generate(_) | Work::Echo(_) => self.writes(),
             Work::Embed => self.gives_vectors(),
             Work::Rank if self.ranks => Ok(()),
             Work::Rank => {
@@ -359,6 +366,26 @@ impl ModelFile {
             }
         }
     }
+}
+
+/// F64 as F32, which is what models are computed in.
+fn narrowed(file: &str, name: &str, tensor: Tensor) -> Result<Tensor> {
+    if tensor.dtype() != DType::F64 {
+        return Ok(tensor);
+    }
+    let narrow = |eight: &[u8]| {
+        let wide = bytemuck::pod_read_unaligned::<f64>(eight);
+        let value = wide as f32;
+        match value.is_finite() == wide.is_finite() {
+            true => Ok(value),
+            false => Err(Error::unsupported(
+                format!("{file}: tensor '{name}'"),
+                format!("{wide:e}, which F32 does not hold"),
+            )),
+        }
+    };
+    let values: Result<Vec<f32>> = tensor.bytes().chunks_exact(8).map(narrow).collect();
+    Tensor::from_f32(tensor.extents(), &values?)
 }
 
 /// The file's chat template. One that cannot be used is no reason not to load

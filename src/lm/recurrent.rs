@@ -40,6 +40,9 @@ pub enum Recurrence {
     Mamba2,
     /// Mamba (arXiv 2312.00752).
     Mamba,
+    /// Mamba-2 whose time steps and vectors are made of the convolved values, as in Mamba
+    /// (PLaMo 2); all heads read the same vectors.
+    MambaHeads,
     /// RWKV-6 (arXiv 2404.05892).
     Rwkv6,
     /// RWKV-7 (arXiv 2503.14456).
@@ -88,7 +91,11 @@ impl Recurrent {
         let groups = match kind {
             Recurrence::Mamba => 1,
             _ => {
-                let groups = keys.size("ssm.group_count", MOST)?;
+                let groups = match kind {
+                    // Files say 0.
+                    Recurrence::MambaHeads => 1,
+                    _ => keys.size("ssm.group_count", MOST)?,
+                };
                 if !inner.is_multiple_of(heads) {
                     let what = format!("{heads} does not divide the inner size of {inner}");
                     return Err(keys.wrong("ssm.time_step_rank", what));

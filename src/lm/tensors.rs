@@ -127,10 +127,12 @@ const RECURRENT: [&str; 11] = [
 ];
 
 /// What else models with recurrent blocks may have.
-const OTHERS_RECURRENT: [&str; 12] = [
+const OTHERS_RECURRENT: [&str; 15] = [
     "ffn_norm",
     "ssm_a",
+    "ssm_b_norm",
     "ssm_b_norm.weight",
+    "ssm_c_norm",
     "ssm_c_norm.weight",
     "ssm_conv1d.bias",
     "ssm_conv1d.weight",
@@ -138,6 +140,7 @@ const OTHERS_RECURRENT: [&str; 12] = [
     "ssm_conv1d_q.weight",
     "ssm_conv1d_v.weight",
     "ssm_d",
+    "ssm_dt_norm",
     "ssm_dt_norm.weight",
     "ssm_norm.weight",
 ];

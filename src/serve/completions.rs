@@ -1,5 +1,6 @@
 //! `POST /v1/completions`, and what it shares with chats.
 
+use super::echo::Before;
 use super::error::ApiError;
 use super::options::{Common, ResponseFormat};
 use super::run::Run;
@@ -70,14 +71,10 @@ pub(super) async fn answer(
     }
     let prompts = completion.prompt.prompts("prompt")?;
     let before = match completion.echo.unwrap_or(false) {
-        true if completion.logprobs.is_some() => {
-            let what = "echo with logprobs is not supported: prompts have none";
-            return Err(ApiError::param("echo", what).code("unsupported_parameter"));
-        }
         true => {
             let choices = completion.common.choices()?;
-            let texts = prompts.iter().map(|prompt| told(&app, prompt));
-            let each = |text: Arc<str>| std::iter::repeat_n(text, choices);
+            let texts = prompts.iter().map(|prompt| told(&app, prompt).map(Before::from));
+            let each = |before: Before| std::iter::repeat_n(before, choices);
             texts.collect::<LibraryResult<Vec<_>>>()?.into_iter().flat_map(each).collect()
         }
         false => Vec::new(),
@@ -86,11 +83,11 @@ pub(super) async fn answer(
 }
 
 /// A prompt as text.
-fn told(app: &App, prompt: &Prompt) -> LibraryResult<Arc<str>> {
+fn told(app: &App, prompt: &Prompt) -> LibraryResult<String> {
     match prompt {
-        Prompt::Text(text) => Ok(text.as_str().into()),
-        Prompt::Tokens(tokens) => app.engine.file().tokenizer().decode(tokens, true).map(Arc::from),
-        _ => Ok("".into()),
+        Prompt::Text(text) => Ok(text.clone()),
+        Prompt::Tokens(tokens) => app.engine.file().tokenizer().decode(tokens, true),
+        _ => Ok(String::new()),
     }
 }
 
@@ -166,7 +163,8 @@ pub(super) async fn complete(
     common.check_rest()?;
     let choices = common.choices()?;
     // A wrong parameter is found out before anything is worked on.
-    let mut options = common.generate(app.engine.context())?;
+    let echoes = matches!(&shape, Shape::Text(before) if !before.is_empty());
+    let mut options = common.generate(app.engine.context(), i64::from(!echoes))?;
     options.log_probabilities = log_probabilities;
     let (form, opening) = form(&shape, &common)?;
     if let Some(source) = form {
@@ -186,7 +184,10 @@ pub(super) async fn complete(
         for choice in 0..choices {
             let mut options = options.clone();
             options.sampler.seed = options.sampler.seed.wrapping_add(choice as u64);
-            let work = Work::Generate(options);
+            let work = match echoes && log_probabilities.is_some() {
+                true => Work::Echo(options),
+                false => Work::Generate(options),
+            };
             sequences.push(Sequence { tokens: tokens.clone(), work });
         }
     }

@@ -4,6 +4,7 @@ mod body;
 mod chat;
 mod completions;
 mod connections;
+mod echo;
 mod embeddings;
 mod error;
 mod guard;

@@ -128,9 +128,10 @@ impl Common {
         Ok(())
     }
 
-    /// What the generator is told; `most` is how many tokens there can be.
-    pub(super) fn generate(&self, most: usize) -> Result<GenerateOptions, ApiError> {
-        let asked = self.asked_tokens()?;
+    /// What the generator is told; `most` is how many tokens there can be, `least` how many
+    /// must be asked for.
+    pub(super) fn generate(&self, most: usize, least: i64) -> Result<GenerateOptions, ApiError> {
+        let asked = self.asked_tokens(least)?;
         let range = |name: &str, value: Option<f32>, most: f32| match value {
             Some(value) if !(0.0..=most).contains(&value) => {
                 Err(ApiError::param(name, format!("{name} must be 0 to {most}, not {value}")))
@@ -187,11 +188,14 @@ impl Common {
     }
 
     /// How many tokens are asked for, if that is said.
-    fn asked_tokens(&self) -> Result<Option<usize>, ApiError> {
+    fn asked_tokens(&self, least: i64) -> Result<Option<usize>, ApiError> {
         match self.max_completion_tokens.or(self.max_tokens) {
             None | Some(-1) => Ok(None),
-            Some(count @ 1..) => Ok(Some(usize::try_from(count).unwrap_or(usize::MAX))),
-            Some(_) => Err(ApiError::param("max_tokens", "max_tokens must be at least 1, or -1")),
+            Some(count) if count >= least => Ok(Some(usize::try_from(count).unwrap_or(usize::MAX))),
+            Some(_) => {
+                let what = format!("max_tokens must be at least {least}, or -1");
+                Err(ApiError::param("max_tokens", what))
+            }
         }
     }
 
@@ -239,16 +243,19 @@ mod tests {
 
     #[test]
     fn defaults_are_openais() {
-        let options = common("").generate(100).unwrap();
+        let options = common("").generate(100, 1).unwrap();
         assert_eq!((options.max_tokens, options.sampler.temperature), (100, 1.0));
-        assert_ne!(options.sampler.seed, common("").generate(100).unwrap().sampler.seed);
-        let options = common(r#","max_tokens":7,"seed":5,"temperature":0"#).generate(100).unwrap();
+        assert_ne!(options.sampler.seed, common("").generate(100, 1).unwrap().sampler.seed);
+        let options =
+            common(r#","max_tokens":7,"seed":5,"temperature":0"#).generate(100, 1).unwrap();
         assert_eq!((options.max_tokens, options.sampler.seed), (7, 5));
-        assert_eq!(common(r#","max_tokens":-1"#).generate(100).unwrap().max_tokens, 100);
-        assert_eq!(common(r#","max_tokens":700"#).generate(100).unwrap().max_tokens, 100);
-        let options = common(r#","logit_bias":{"3":-100,"4":1.5},"stop":"x""#).generate(9).unwrap();
+        assert_eq!(common(r#","max_tokens":-1"#).generate(100, 1).unwrap().max_tokens, 100);
+        assert_eq!(common(r#","max_tokens":700"#).generate(100, 1).unwrap().max_tokens, 100);
+        let options =
+            common(r#","logit_bias":{"3":-100,"4":1.5},"stop":"x""#).generate(9, 1).unwrap();
         assert_eq!(options.logit_bias, [(3, f32::NEG_INFINITY), (4, 1.5)]);
         assert_eq!(options.stop, ["x"]);
+        assert_eq!(common(r#","max_tokens":0"#).generate(9, 0).unwrap().max_tokens, 0);
     }
 
     #[test]
@@ -262,7 +269,7 @@ mod tests {
             (r#","logit_bias":{"x":1}"#, "logit_bias"),
             (r#","logit_bias":{"1":101}"#, "logit_bias"),
         ] {
-            let error = common(more).generate(9).unwrap_err();
+            let error = common(more).generate(9, 1).unwrap_err();
             assert_eq!(error.body()["error"]["param"], name);
         }
         assert!(common(r#","n":0"#).choices().is_err());

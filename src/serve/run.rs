@@ -4,7 +4,7 @@ use super::App;
 use super::error::ApiError;
 use super::places::{Placed, Places};
 use crate::lm::engine::{Event, Request, Ticket};
-use crate::lm::{FinishReason, GenerationStats};
+use crate::lm::{FinishReason, GenerationStats, LogProbabilities};
 use axum::http::StatusCode;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     pub(super) text: String,
+    /// The tokens of the prompt, where their probabilities are wanted.
+    pub(super) foreseen: Vec<(u32, Option<LogProbabilities>)>,
     /// The tokens of the text whose probabilities are wanted.
     pub(super) placed: Placed,
     pub(super) reason: Option<FinishReason>,
@@ -137,6 +139,7 @@ impl Run {
                     one.placed.extend(places.finish(&rest));
                     (one.reason, one.stats) = (Some(reason), *stats);
                 }
+                Event::Foreseen(foreseen) => one.foreseen = foreseen,
                 Event::Embedded(vector) | Event::Ranked(vector) => one.vector = vector,
                 Event::Failed(error) => return Err(ApiError::from(&*error)),
             }

@@ -1,5 +1,6 @@
 //! The two forms of answers: messages of a chat, and plain text.
 
+use super::echo::{self, Before};
 use super::places::Placed;
 use super::run::Collected;
 use super::tools::{self, Tools};
@@ -8,7 +9,6 @@ use crate::lm::chat::{AnswerStream, Told, ToolCall};
 use crate::lm::tokenizer::Tokenizer;
 use crate::lm::{ChatTemplate, FinishReason, GenerationStats, LogProbabilities, ModelFile};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// What thoughts are called beside `content`; OpenAI tells none, others have the name.
 pub(super) const THOUGHT: &str = "reasoning_content";
@@ -23,7 +23,7 @@ pub(super) enum Shape {
         whole: bool,
     },
     /// With what is told before each answer, where something is: its prompt.
-    Text(Vec<Arc<str>>),
+    Text(Vec<Before>),
 }
 
 /// What is the same in all parts of an answer.
@@ -95,7 +95,8 @@ impl Head {
 
     /// All that one sequence came to.
     pub(super) fn choice(&self, index: usize, one: &Collected, file: &ModelFile) -> Value {
-        let probabilities = self.probabilities(&one.placed, file.tokenizer());
+        let told = (&one.foreseen[..], &one.placed);
+        let probabilities = self.probabilities(index, told, file.tokenizer());
         let finish = one.reason.map(finish_reason);
         match &self.shape {
             Shape::Chat { .. } => {
@@ -122,27 +123,34 @@ impl Head {
             }
             Shape::Text(_) => json!({
                 "index": index,
-                "text": format!("{}{}", self.before(index).unwrap_or(""), one.text),
+                "text": format!("{}{}", self.before(index).map_or("", |b| &b.text), one.text),
                 "logprobs": probabilities,
                 "finish_reason": finish,
             }),
         }
     }
 
-    /// The part of a stream that opens a choice, where there is one.
-    pub(super) fn opening(&self, index: usize) -> Option<Value> {
+    /// The part of a stream that opens a choice, where there is one: with the prompt, and
+    /// its tokens where they are told.
+    pub(super) fn opening(
+        &self,
+        index: usize,
+        foreseen: &[(u32, Option<LogProbabilities>)],
+        tokenizer: &Tokenizer,
+    ) -> Option<Value> {
         if let Shape::Text(_) = self.shape {
             let before = self.before(index)?;
-            return Some(self.delta(index, before, Value::Null, Value::Null));
+            let probabilities = self.probabilities(index, (foreseen, &Vec::new()), tokenizer);
+            return Some(self.delta(index, &before.text, probabilities, Value::Null));
         }
         let delta = json!({ "role": "assistant", "content": "", "refusal": null });
         Some(json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": null }))
     }
 
     /// What is told before a text.
-    fn before(&self, index: usize) -> Option<&str> {
+    fn before(&self, index: usize) -> Option<&Before> {
         match &self.shape {
-            Shape::Text(before) => before.get(index).map(|text| &**text),
+            Shape::Text(before) => before.get(index),
             Shape::Chat { .. } => None,
         }
     }
@@ -155,7 +163,7 @@ impl Head {
         placed: &Placed,
         tokenizer: &Tokenizer,
     ) -> Value {
-        let probabilities = self.probabilities(placed, tokenizer);
+        let probabilities = self.probabilities(index, (&[], placed), tokenizer);
         let mut choice = self.delta(index, &told.text, probabilities, Value::Null);
         if !told.thought.is_empty() {
             choice["delta"] = of_told(told);
@@ -194,19 +202,27 @@ impl Head {
         }
     }
 
-    /// Null where they were not asked for.
-    fn probabilities(&self, placed: &Placed, tokenizer: &Tokenizer) -> Value {
-        let with: Vec<(usize, u32, &LogProbabilities)> = placed
-            .iter()
-            .filter_map(|(at, piece)| Some((*at, piece.token, piece.log_probabilities.as_ref()?)))
-            .collect();
+    /// Of tokens of the prompt and of the text. Null where they were not asked for.
+    fn probabilities(
+        &self,
+        index: usize,
+        (foreseen, placed): (&[(u32, Option<LogProbabilities>)], &Placed),
+        tokenizer: &Tokenizer,
+    ) -> Value {
+        let before = self.before(index);
+        let shift = before.map_or(0, |before| before.characters);
+        let mut with = before.map_or(Vec::new(), |b| echo::placed(&b.text, foreseen, tokenizer));
+        with.extend(placed.iter().filter_map(|(at, piece)| {
+            Some((at + shift, piece.token, Some(piece.log_probabilities.as_ref()?)))
+        }));
         if with.is_empty() {
             return Value::Null;
         }
         match self.shape {
             Shape::Chat { .. } => {
+                let content = with.iter().filter_map(|(_, token, p)| Some((*token, (*p)?)));
                 let content: Vec<Value> =
-                    with.iter().map(|(_, token, p)| of_chat(*token, p, tokenizer)).collect();
+                    content.map(|(token, p)| of_chat(token, p, tokenizer)).collect();
                 json!({ "content": content, "refusal": null })
             }
             Shape::Text(_) => of_text(&with, tokenizer),
@@ -238,11 +254,13 @@ fn of_chat(token: u32, p: &LogProbabilities, tokenizer: &Tokenizer) -> Value {
     value
 }
 
-fn of_text(with: &[(usize, u32, &LogProbabilities)], tokenizer: &Tokenizer) -> Value {
+/// Null for the first token of a prompt, before which there is nothing.
+fn of_text(with: &[echo::Told<'_>], tokenizer: &Tokenizer) -> Value {
     let text = |token: u32| legible(tokenizer.token_bytes(token).unwrap_or_default());
     let tokens: Vec<String> = with.iter().map(|(_, token, _)| text(*token)).collect();
-    let chosen: Vec<f32> = with.iter().map(|(.., p)| finite(p.chosen)).collect();
-    let top = |p: &LogProbabilities| -> Value {
+    let chosen: Vec<Option<f32>> = with.iter().map(|(.., p)| Some(finite((*p)?.chosen))).collect();
+    let top = |p: Option<&LogProbabilities>| -> Value {
+        let Some(p) = p else { return Value::Null };
         let mut all = Map::new();
         for &(token, value) in &p.top {
             // Of two that read the same, the first is the more likely one.
@@ -250,7 +268,7 @@ fn of_text(with: &[(usize, u32, &LogProbabilities)], tokenizer: &Tokenizer) -> V
         }
         Value::Object(all)
     };
-    let top: Vec<Value> = with.iter().map(|(.., p)| top(p)).collect();
+    let top: Vec<Value> = with.iter().map(|(.., p)| top(*p)).collect();
     let offsets: Vec<usize> = with.iter().map(|(at, ..)| *at).collect();
     json!({
         "tokens": tokens,

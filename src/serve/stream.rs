@@ -5,9 +5,10 @@ use super::error::ApiError;
 use super::places::{Placed, Places};
 use super::run::Run;
 use super::shape::{Head, usage};
-use crate::lm::GenerationStats;
 use crate::lm::chat::{AnswerStream, Told};
 use crate::lm::engine::Event;
+use crate::lm::tokenizer::Tokenizer;
+use crate::lm::{GenerationStats, LogProbabilities};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -106,7 +107,8 @@ impl Stream {
         self.app.metrics.note(&event);
         if let Some(opened) = self.opened.get_mut(index)
             && !std::mem::replace(opened, true)
-            && let Some(opening) = self.telling.head.opening(index)
+            && let Some(opening) =
+                self.telling.head.opening(index, foreseen(&event), self.tokenizer())
         {
             self.send_choice(opening);
         }
@@ -137,8 +139,8 @@ impl Stream {
                     *place = *stats;
                 }
             }
-            // Not asked for here.
-            Event::Embedded(_) | Event::Ranked(_) | Event::Failed(_) => (),
+            // Told with what opens the text, or not asked for here.
+            Event::Foreseen(_) | Event::Embedded(_) | Event::Ranked(_) | Event::Failed(_) => (),
         }
     }
 
@@ -147,9 +149,12 @@ impl Stream {
         if *told == Told::default() && placed.is_empty() {
             return;
         }
-        let tokenizer = self.app.engine.file().tokenizer();
-        let part = self.telling.head.part(index, told, placed, tokenizer);
+        let part = self.telling.head.part(index, told, placed, self.tokenizer());
         self.send_choice(part);
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        self.app.engine.file().tokenizer()
     }
 
     fn end(&mut self) {
@@ -160,5 +165,13 @@ impl Stream {
         }
         self.ready.push_back(Sent::default().data("[DONE]"));
         self.done = true;
+    }
+}
+
+/// The tokens of a prompt, where they are told.
+fn foreseen(event: &Event) -> &[(u32, Option<LogProbabilities>)] {
+    match event {
+        Event::Foreseen(tokens) => tokens,
+        _ => &[],
     }
 }

@@ -168,6 +168,7 @@ impl Answer {
                 (self.reason, self.stats) = (Some(reason), *stats);
             }
             Event::Embedded(vector) => self.vector = vector,
+            Event::Foreseen(_) => unreachable!("no prompt is told here"),
             Event::Ranked(_) => unreachable!("nothing is ranked here"),
             Event::Failed(error) => self.failure = Some(error.to_string()),
         }

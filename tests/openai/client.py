@@ -35,6 +35,25 @@ if os.environ.get("FULL"):
     assert patient.chat.completions.create(model="demo", messages=MESSAGES, max_tokens=1).choices
     raise SystemExit(0)
 
+if os.environ.get("LOST"):
+    # A server on a device that is lost when this says so.
+    def say(text):
+        print(text, flush=True)
+        assert input() == "go on"
+
+    ask = lambda of: of.chat.completions.create(
+        model="tiny", messages=MESSAGES, max_tokens=6, temperature=0, extra_body={"ignore_eos": True}
+    ).choices[0].message.content
+    before = ask(client)
+    say("lose it")
+    error = refused(openai.InternalServerError, lambda: ask(client))
+    assert error.status_code == 503 and error.type == "server_error", error
+    # A client with patience need not know of it.
+    assert ask(client.with_options(max_retries=50)) == before
+    say("told")
+    assert ask(client) == before
+    raise SystemExit(0)
+
 if os.environ.get("WITH_TOOLS"):
     # Another server, with a template that knows of tools.
     tool = lambda name: {"type": "function", "function": {
@@ -118,6 +137,18 @@ plain = client.completions.create(
 assert [choice.index for choice in plain.choices] == [0, 1]
 assert "5" in plain.choices[0].text, plain
 assert len(plain.choices[0].logprobs.tokens) == 8
+
+# Only the prompt, and how likely it is.
+told = client.completions.create(
+    model="demo", prompt="The sky is blue", echo=True, logprobs=2, max_tokens=0)
+of, usage = told.choices[0].logprobs, told.usage
+assert told.choices[0].text == "The sky is blue" and usage.completion_tokens == 0, told
+assert len(of.tokens) == len(of.token_logprobs) == usage.prompt_tokens, told
+assert of.token_logprobs[0] is None and of.top_logprobs[0] is None, told
+assert all(value < 0 for value in of.token_logprobs[1:]), told
+assert all(len(top) == 2 for top in of.top_logprobs[1:]), told
+assert [told.choices[0].text[at:].startswith(token) for at, token in zip(
+    of.text_offset, of.tokens)] == [True] * len(of.tokens), told
 
 texts = ["A cat sleeps on the sofa.", "A kitten naps on the couch.", "Interest rates rose."]
 vectors = [one.embedding for one in client.embeddings.create(model="demo", input=texts).data]

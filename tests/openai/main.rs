@@ -10,13 +10,23 @@
     reason = "tests may panic"
 )]
 
+#[path = "../serve/client.rs"]
+#[allow(dead_code, reason = "of a server in this process a part is used here")]
+mod client;
+#[path = "../serve/server.rs"]
+#[allow(dead_code, reason = "of a server in this process a part is used here")]
+mod in_process;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::{BufRead, BufReader};
+use in_process::{Setup, until};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use support::{cache, demo_model};
+use support::{adapters, backends, cache, demo_model};
+use wginfer::Backend;
+use wginfer::gpu::DeviceOptions;
+use wginfer::lm::engine::Health;
 
 /// What `scripts/fetch_openai_clients.sh` made; it has the same versions.
 const CLIENTS: &str = "openai-clients/3.57.0-6.30.1";
@@ -146,4 +156,31 @@ fn the_javascript_client_is_answered() {
     let server = Server::start();
     server.answers(node(folder.path()));
     server.stop();
+}
+
+/// A device that goes away under a server is told with status 503; the client that tries
+/// again is answered once it is open anew.
+#[test]
+fn a_lost_device_is_told_to_the_python_client() {
+    // A missing adapter is a failure where there must be one.
+    adapters::expected().unwrap();
+    let Some(own) = backends::gpus(&DeviceOptions::default()).into_iter().next() else { return };
+    let Backend::Gpu(gpu) = &own.backend else { panic!("{} is no GPU", own.name) };
+    let server = Setup::default().start(&own).unwrap();
+    let mut command = python();
+    command.env("LOST", "1").env("OPENAI_API_KEY", "none");
+    command.env("OPENAI_BASE_URL", format!("http://{}/v1", server.address));
+    let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut to = client.stdin.take().unwrap();
+    for line in BufReader::new(client.stdout.take().unwrap()).lines() {
+        match line.unwrap().as_str() {
+            "lose it" => gpu.lose_for_test(),
+            "told" => until("it comes back", || server.engine.health() == Health::Ready),
+            other => println!("{other}"),
+        }
+        let _ = writeln!(to, "go on");
+    }
+    assert!(client.wait().unwrap().success(), "the client says what was wrong");
+    assert_eq!(server.engine.losses(), 1);
+    server.join().unwrap();
 }

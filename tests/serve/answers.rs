@@ -70,8 +70,11 @@ pub fn texts(backend: &Named) -> Result<(), Failed> {
         text.push_str(part["choices"][0]["text"].as_str().ok_or("a text")?);
     }
     assert_eq!(text, format!("the thin{wanted}"));
-    echoed["logprobs"] = json!(1);
-    server.post("/v1/completions", &echoed).error(400);
+    // Nothing but the prompt, and nothing at all.
+    let only = json!({ "model": "tiny", "prompt": "the thin", "echo": true, "max_tokens": 0 });
+    assert_eq!(server.post("/v1/completions", &only).good()["choices"][0]["text"], "the thin");
+    let nothing = json!({ "model": "tiny", "prompt": "the thin", "max_tokens": 0 });
+    server.post("/v1/completions", &nothing).error(400);
     Ok(server.join()?)
 }
 

@@ -10,6 +10,7 @@
 
 mod answers;
 mod client;
+mod echo;
 mod guided;
 mod refusals;
 mod server;
@@ -29,6 +30,8 @@ const BODIES: &[(&str, Body)] = &[
     ("parameters_do_something", answers::parameters),
     ("probabilities_have_both_forms", answers::probabilities),
     ("tokens_stand_where_their_characters_do", answers::places),
+    ("prompts_are_told_as_transformers_has_them", echo::judged),
+    ("long_prompts_are_told_token_by_token", echo::long),
     ("answers_follow_schemas", guided::formats),
     ("answers_call_tools", guided::calls),
     ("answers_call_tools_in_other_forms", guided::forms),

@@ -41,7 +41,7 @@ const TABLE: [Row; 34] = [
     (25, "I16", 1, 2, None),
     (26, "I32", 1, 4, Some(DType::I32)),
     (27, "I64", 1, 8, Some(DType::I64)),
-    (28, "F64", 1, 8, None),
+    (28, "F64", 1, 8, Some(DType::F64)),
     (29, "IQ1_M", 256, 56, Some(DType::IQ1_M)),
     (30, "BF16", 1, 2, Some(DType::BF16)),
     (34, "TQ1_0", 256, 54, Some(DType::TQ1_0)),

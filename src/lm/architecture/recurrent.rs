@@ -82,6 +82,14 @@ pub(in crate::lm) const RECURRENT: &[Architecture] = &[
         ..HALVES
     },
     Architecture { name: "mamba2", ..MAMBA },
+    Architecture {
+        name: "plamo2",
+        post_norms: true,
+        qk_norm: HeadNorms::Weighted,
+        fused_gate: true,
+        recurrence: Some((Recurrence::MambaHeads, Recurring::WithoutKeys)),
+        ..HALVES
+    },
     Architecture { name: "nemotron_h", ..NEMOTRON_H },
     Architecture { name: "nemotron_h_moe", routing: Some(SIGMOID), ..NEMOTRON_H },
     Architecture { name: "arwkv7", ..OF_QWEN },

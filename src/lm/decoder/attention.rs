@@ -242,8 +242,12 @@ impl Blocks<'_> {
             let joined = self.normalised(&name, joined, heads * size)?;
             return self.g.reshape(joined, &[sequences, query, heads.into(), size.into()]);
         }
-        if extents == [heads, size] && self.spec.norm == Norm::Layer {
+        if extents == [heads, size] {
             let weight = self.named(&format!("{name}.weight"), &[heads, size])?;
+            if self.spec.norm != Norm::Layer {
+                let x = self.plain_norm(x, size)?;
+                return self.g.mul(x, weight);
+            }
             let ones =
                 self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
             let x = self.g.layer_normalization(x, ones, None, self.spec.norm_epsilon)?;

@@ -27,6 +27,7 @@ impl Blocks<'_> {
             Recurrence::ChannelDeltaNet => self.channel_delta_net(block, sizes, x),
             Recurrence::Mamba2 => self.mamba2(block, sizes, x),
             Recurrence::Mamba => self.mamba(block, sizes, x),
+            Recurrence::MambaHeads => self.mamba_heads(block, sizes, x),
             Recurrence::Rwkv6 => self.rwkv6(block, sizes, x),
             Recurrence::Rwkv7 => self.rwkv7(block, sizes, x),
         }
@@ -119,7 +120,7 @@ impl Blocks<'_> {
     /// `norm((scan(C, B, t x, t A) + D x) * silu(z))`.
     fn mamba2(&mut self, block: usize, sizes: Recurrent, x: ValueId) -> Result<ValueId> {
         let Recurrent { inner, rows, heads, keys, .. } = sizes;
-        let (width, head, shared) = (self.spec.width, inner / heads, keys * rows);
+        let (width, shared) = (self.spec.width, keys * rows);
         let channels = inner + 2 * shared;
         let all = (inner + channels + heads, width);
         let z = self.rows(block, "ssm_in", x, 0..inner, all)?;
@@ -132,8 +133,59 @@ impl Blocks<'_> {
         let step = self.by_sequence(step, heads)?;
         let bias = self.named(&format!("blk.{block}.ssm_dt.bias"), &[heads])?;
         let step = self.g.add(step, bias)?;
+        let y = self.scanned_heads(block, sizes, [x, b, c, step])?;
+        let z = self.g.unary(Unary::Silu, z)?;
+        let y = self.g.mul(y, z)?;
+        let y = self.group_norm(block, y, [keys, inner / keys])?;
+        self.linear(block, "ssm_out", y, width, inner)
+    }
+
+    /// As [`Self::mamba2`], with `x` of the token and all else of `x`; of each head what opens
+    /// its values stands before them.
+    fn mamba_heads(&mut self, block: usize, sizes: Recurrent, x: ValueId) -> Result<ValueId> {
+        let Recurrent { inner, rows, heads, .. } = sizes;
+        let (width, head) = (self.spec.width, inner / heads);
+        // As published; files do not say so.
+        let rank = (width / 16).max(64);
+        let both = self.linear(block, "ssm_in", x, 2 * inner, width)?;
+        let both = self.as_heads(both, heads, 2 * head)?;
+        let z = self.part(both, 0..head)?;
+        let z = self.flattened(z, inner)?;
+        let x = self.part(both, head..2 * head)?;
+        let x = self.flattened(x, inner)?;
+        let x = self.remembered(block, sizes, x, inner)?;
+        let all = self.linear(block, "ssm_x", x, rank + 2 * rows, inner)?;
+        let mut parts = [all; 3];
+        let mut begin = 0;
+        let names = [("ssm_b_norm", rows), ("ssm_c_norm", rows), ("ssm_dt_norm", rank)];
+        for (part, (name, size)) in parts.iter_mut().zip(names) {
+            let own = self.part(all, begin..begin + size)?;
+            begin += size;
+            *part = self.normalised(&format!("blk.{block}.{name}"), own, size)?;
+        }
+        let [b, c, step] = parts;
+        let step = self.linear(block, "ssm_dt", step, heads, rank)?;
+        let y = self.scanned_heads(block, sizes, [x, b, c, step])?;
+        let z = self.g.unary(Unary::Silu, z)?;
+        let y = self.g.mul(y, z)?;
+        self.linear(block, "ssm_out", y, width, inner)
+    }
+
+    /// `scan(C, B, t x, t A) + D x` with the time step `t` the softplus of what is given, of
+    /// each head; all by sequence. Gives `[.., inner]` of the tokens.
+    fn scanned_heads(
+        &mut self,
+        block: usize,
+        Recurrent { kind, inner, rows, heads, keys, .. }: Recurrent,
+        [x, b, c, step]: [ValueId; 4],
+    ) -> Result<ValueId> {
+        let head = inner / heads;
+        let rates: &[usize] = match kind {
+            Recurrence::MambaHeads => &[heads],
+            _ => &[heads, 1],
+        };
         let step = self.g.unary(Unary::Softplus, step)?;
-        let a = self.bare(block, "ssm_a", &[heads, 1], &[heads])?;
+        let a = self.bare(block, "ssm_a", rates, &[heads])?;
         let decay = self.g.mul(step, a)?;
         let x = self.split_heads(x, heads, head)?;
         let step = self.split_heads(step, heads, 1)?;
@@ -146,15 +198,11 @@ impl Blocks<'_> {
             scale: Some(1.0),
         };
         let y = self.scanned(block, op, [c, b, v], [Some(decay), None, None], [rows, head])?;
-        let d = self.bare(block, "ssm_d", &[heads, 1], &[heads, 1])?;
+        let d = self.bare(block, "ssm_d", rates, &[heads, 1])?;
         let straight = self.g.mul(x, d)?;
         let straight = self.joined(straight, inner)?;
         let y = self.g.add(y, straight)?;
-        let y = self.gathered(y, inner)?;
-        let z = self.g.unary(Unary::Silu, z)?;
-        let y = self.g.mul(y, z)?;
-        let y = self.group_norm(block, y, [keys, inner / keys])?;
-        self.linear(block, "ssm_out", y, width, inner)
+        self.gathered(y, inner)
     }
 
     /// Each group of values by itself, where a file has weights for it.
@@ -303,7 +351,7 @@ impl Blocks<'_> {
     }
 
     /// Normalises by the root of the mean square alone.
-    fn plain_norm(&mut self, x: ValueId, size: usize) -> Result<ValueId> {
+    pub(super) fn plain_norm(&mut self, x: ValueId, size: usize) -> Result<ValueId> {
         let ones = self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
         self.g.rms_normalization(x, ones, self.spec.norm_epsilon)
     }

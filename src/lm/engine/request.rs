@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::lm::continuation::Piece;
 use crate::lm::generate::{FinishReason, GenerateOptions, GenerationStats};
 use crate::lm::model::ModelOptions;
+use crate::lm::probability::LogProbabilities;
 use std::sync::Arc;
 
 /// How an engine is made.
@@ -43,6 +44,11 @@ pub struct Request {
 pub enum Work {
     /// Text that follows it.
     Generate(GenerateOptions),
+    /// The same, and before it how likely the prompt's own tokens are
+    /// ([`Event::Foreseen`]), with as many of the most likely ones as the options'
+    /// `log_probabilities` say. All of the prompt is computed, whatever a slot keeps of
+    /// it, and `max_tokens` of 0 is what only asks about the prompt.
+    Echo(GenerateOptions),
     /// Its vector: of what the model's head would read at each of its tokens the mean, or
     /// what the file says; of an encoder all that its file says, of length 1.
     Embed,
@@ -54,6 +60,9 @@ pub enum Work {
 /// What became of a sequence in a step.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// The tokens of the prompt, and how likely each was after those before it; nothing
+    /// of the first one. Comes before the first token of a text.
+    Foreseen(Vec<(u32, Option<LogProbabilities>)>),
     /// A token was generated.
     Piece(Piece),
     /// The text ended; the last event of a sequence.
@@ -78,7 +87,7 @@ pub enum Event {
 impl Event {
     /// Whether nothing more comes of the sequence.
     pub fn is_last(&self) -> bool {
-        !matches!(self, Event::Piece(_))
+        !matches!(self, Event::Piece(_) | Event::Foreseen(_))
     }
 }
 

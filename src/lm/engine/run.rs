@@ -2,6 +2,7 @@
 
 use super::layout::{Row, Step};
 use super::sequence::Sequence;
+use super::sizes::MOST_ROWS;
 use super::slot::{self, Slot};
 use super::{AHEAD, Engine, Event, SequenceId, Share};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +31,9 @@ impl Engine {
             let Some(at) = slot::choose(&self.slots, first, goes_back) else { return };
             let room = first.room(AHEAD).min(self.context);
             let Some(mut sequence) = self.queue.pop_front() else { return };
-            if let Some(reason) = sequence.limit(self.context) {
+            // Of a prompt that is told something is computed in any case.
+            let over = sequence.limit(self.context).filter(|_| !sequence.echoes());
+            if let Some(reason) = over {
                 events.push((sequence.id, sequence.end(reason)));
                 continue;
             }
@@ -65,9 +68,12 @@ impl Engine {
         if decode {
             return single;
         }
-        let mut left = self.chunk;
+        let (mut left, mut rows) = (self.chunk, MOST_ROWS);
         let cut = |share: Share| {
-            let tokens = share.tokens.min(left);
+            let sequence = self.slots[share.slot].sequence.as_ref();
+            let echoes = sequence.is_some_and(Sequence::echoes);
+            let tokens = share.tokens.min(left).min(if echoes { rows } else { left });
+            rows -= if echoes { tokens } else { 0 };
             left -= tokens;
             Share { tokens, ..share }
         };
@@ -147,6 +153,7 @@ impl Engine {
         let mut taken = Taken::default();
         for share in shares {
             let slot = &mut self.slots[share.slot];
+            let (wants, first) = (slot.wants(share.tokens), slot.kept.len());
             let new = slot.pending()[..share.tokens].to_vec();
             slot.kept.extend(new);
             let done = slot.pending().is_empty();
@@ -156,11 +163,9 @@ impl Engine {
                 let (mine, rest) = hidden.split_at((share.tokens * width).min(hidden.len()));
                 hidden = rest;
                 Ok(sequence.take_states(mine, width, done))
-            } else if done {
-                let known = taken.next(rows, slot.wants());
-                known.and_then(|known| slot.take_known(&self.file, &known, self.context))
             } else {
-                Ok(Vec::new())
+                let known = taken.next(rows, wants);
+                known.and_then(|known| slot.take_rows(&self.file, first, &known, self.context))
             };
             match told {
                 Ok(told) => self.tell(share.slot, id, told, events),
@@ -177,9 +182,7 @@ impl Engine {
         let row = |at: usize| {
             let slot = &self.slots[shares[at].slot];
             let states = slot.sequence.as_ref().is_some_and(Sequence::wants_states);
-            let whole = !states && shares[at].tokens == slot.pending().len();
-            let (logits, wanted) = slot.wants();
-            let logits = if whole { logits } else { 0 };
+            let (logits, wanted) = slot.wants(shares[at].tokens);
             let (slot, past) = (shares[at].slot, slot.kept.len());
             Row { slot, past, tokens: &tokens[at], logits, wanted, states }
         };

@@ -8,6 +8,7 @@ use crate::lm::encoder::pooling;
 use crate::lm::file::ModelFile;
 use crate::lm::generate::{FinishReason, GenerationStats};
 use crate::lm::known::{Known, Wanted};
+use crate::lm::probability::LogProbabilities;
 use crate::lm::ranker::Classifier;
 use crate::lm::sampler::Proposal;
 use crate::lm::tokenizer::Tokenizer;
@@ -56,6 +57,8 @@ impl Behind {
 pub(super) struct Sequence {
     pub(super) id: SequenceId,
     kind: Kind,
+    /// How likely the tokens of the prompt are, as far as is known, until that is told.
+    foreseen: Option<Vec<LogProbabilities>>,
     stats: GenerationStats,
     begun: Option<Instant>,
     last: Option<Instant>,
@@ -64,8 +67,9 @@ pub(super) struct Sequence {
 impl Sequence {
     pub(super) fn new(id: SequenceId, request: Request, behind: &Behind) -> Result<Self> {
         let stats = GenerationStats { prompt_tokens: request.tokens.len(), ..Default::default() };
+        let foreseen = matches!(request.work, Work::Echo(_)).then(Vec::new);
         let kind = match request.work {
-            Work::Generate(options) => {
+            Work::Generate(options) | Work::Echo(options) => {
                 Kind::Text(Box::new(Continuation::new(request.tokens, &options)?))
             }
             Work::Embed | Work::Rank => {
@@ -73,7 +77,7 @@ impl Sequence {
                 Kind::States { tokens: request.tokens, sum: Vec::new(), behind }
             }
         };
-        Ok(Sequence { id, kind, stats, begun: None, last: None })
+        Ok(Sequence { id, kind, foreseen, stats, begun: None, last: None })
     }
 
     /// The tokens to compute: all so far, but for what had to be forgotten.
@@ -88,6 +92,42 @@ impl Sequence {
     /// in a cache already helps.
     pub(super) fn wants_states(&self) -> bool {
         matches!(self.kind, Kind::States { .. })
+    }
+
+    /// Whether all of it is computed, whatever is in a cache already.
+    pub(super) fn wants_all(&self) -> bool {
+        self.wants_states() || self.echoes()
+    }
+
+    /// Whether it is to be told how likely the tokens of the prompt are.
+    pub(super) fn echoes(&self) -> bool {
+        self.foreseen.is_some()
+    }
+
+    /// Takes the logits after tokens of the prompt, from the one with this number on,
+    /// each of which has another behind it.
+    ///
+    /// # Errors
+    /// If the logits are not numbers.
+    pub(super) fn foresee(&mut self, first: usize, known: &[Known]) -> Result<()> {
+        let (Kind::Text(text), Some(foreseen)) = (&self.kind, &mut self.foreseen) else {
+            return Err(Error::internal("a sequence that foresees nothing"));
+        };
+        let count = text.options().log_probabilities.unwrap_or(0);
+        for (row, &next) in known.iter().zip(&text.tokens()[first + 1..]) {
+            let Known::All(logits) = row else {
+                return Err(Error::internal("a prompt's token with few logits"));
+            };
+            foreseen.push(LogProbabilities::of(logits, next, count)?);
+        }
+        Ok(())
+    }
+
+    /// What was foreseen of the prompt, once.
+    pub(super) fn tell_foreseen(&mut self) -> Option<Event> {
+        let foreseen = self.foreseen.take()?.into_iter().map(Some);
+        let tokens = self.tokens().iter().copied();
+        Some(Event::Foreseen(tokens.zip([None].into_iter().chain(foreseen)).collect()))
     }
 
     /// How many tokens there will be at most, as far as is worth making room

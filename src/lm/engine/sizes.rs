@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 /// memory with it.
 const MOST_QUERIES: usize = 8192;
 
+/// The most tokens of prompts in a step that all logits are wanted after: each has a
+/// whole vocabulary.
+pub(super) const MOST_ROWS: usize = 128;
+
 /// The most tokens of a step.
 pub(super) fn chunk_of(backend: &Backend, slots: usize) -> usize {
     chunk_for(backend).min((MOST_QUERIES / slots).max(32))
@@ -30,15 +34,18 @@ pub(super) fn sizes(
         bounds
     };
     // The choice that is mostly asked for is in every plan.
-    let from_none = |most: usize| [0].into_iter().chain(up_to(most)).collect();
+    let from_none = |most: usize| [0].into_iter().chain(up_to(most)).collect::<Vec<u64>>();
     let steps = [1u64, 8, 32, 128, 512].into_iter().filter(|&n| n <= chunk as u64);
     let steps: Vec<u64> = steps.collect();
+    let mut rows: Vec<u64> = from_none((slots * each).min(chunk.max(slots)));
+    let most = rows.last().copied().unwrap_or(0);
+    rows.extend(steps.iter().filter(|&&n| n > most && n <= MOST_ROWS as u64));
     let mut tokens = up_to(slots);
     tokens.extend(steps.iter().filter(|&&n| n > slots as u64));
     let buckets = BTreeMap::from([
         (names::QUERY.into(), tokens),
         (names::PADDED.into(), steps.clone()),
-        (names::ROW_COUNT.into(), from_none((slots * each).min(chunk.max(slots)))),
+        (names::ROW_COUNT.into(), rows),
         (names::BEST_COUNT.into(), up_to(slots)),
         (names::TOP_COUNT.into(), from_none(slots)),
         (names::STATE_COUNT.into(), steps),

@@ -37,9 +37,9 @@ const LEAST_SHARE: usize = 10;
 /// A text gets that in which most of its prompt is there already, and least of another
 /// text would be lost; as in llama.cpp, a tenth of the prompt is the least that counts.
 /// Where nothing is worth it, it is the one that was not used for longest, of those that
-/// hold no text if there are some. That is where all go whose hidden states are wanted.
+/// hold no text if there are some. That is where all go of which everything is computed.
 pub(super) fn choose(slots: &[Slot], sequence: &Sequence, goes_back: bool) -> Option<usize> {
-    match sequence.wants_states() {
+    match sequence.wants_all() {
         true => oldest(slots),
         false => for_prompt(slots, sequence.tokens(), goes_back),
     }
@@ -73,7 +73,7 @@ fn for_prompt(slots: &[Slot], prompt: &[u32], goes_back: bool) -> Option<usize> 
 impl Slot {
     /// Puts a sequence in; gives how many of its tokens are there already.
     pub(super) fn take(&mut self, mut sequence: Sequence, now: u64, goes_back: bool) -> usize {
-        let reused = match sequence.wants_states() {
+        let reused = match sequence.wants_all() {
             true => 0,
             false => reusable(&self.kept, sequence.tokens(), goes_back),
         };
@@ -98,19 +98,58 @@ impl Slot {
         self.pending().iter().take(tokens).copied().chain(ahead).collect()
     }
 
-    /// After how many tokens logits are wanted once all of its sequence are computed, and
-    /// how much of them: a draft is judged by all.
-    pub(super) fn wants(&self) -> (usize, Wanted) {
-        let own = self.sequence.as_ref().map_or(Wanted::All, Sequence::wanted);
+    /// After how many of the last ones of so many tokens logits are wanted, and how much of
+    /// them: a draft is judged by all, and so is a prompt that is told.
+    pub(super) fn wants(&self, tokens: usize) -> (usize, Wanted) {
+        let Some(sequence) = &self.sequence else { return (0, Wanted::All) };
+        let pending = self.pending().len();
+        if sequence.echoes() && pending > 1 {
+            return (tokens, Wanted::All);
+        }
+        if sequence.wants_states() || tokens < pending {
+            return (0, Wanted::All);
+        }
+        let own = sequence.wanted();
         match self.proposed.len() {
             0 => (1, own),
             proposed => (1 + proposed, Wanted::All),
         }
     }
 
+    /// Takes what is known of the logits after the tokens from the one with this number
+    /// on, those that were wanted. Gives what became of them.
+    pub(super) fn take_rows(
+        &mut self,
+        file: &ModelFile,
+        first: usize,
+        known: &[Known],
+        context: usize,
+    ) -> Result<Vec<Event>> {
+        let done = self.pending().is_empty();
+        let (mut told, mut known) = (Vec::new(), known);
+        if let Some(sequence) = self.sequence.as_mut().filter(|sequence| sequence.echoes()) {
+            // The last of all has no token of the prompt behind it.
+            let own = (self.kept.len() - first).saturating_sub(usize::from(done));
+            let (prompt, rest) = known.split_at(own.min(known.len()));
+            sequence.foresee(first, prompt)?;
+            known = rest;
+            if done {
+                told.extend(sequence.tell_foreseen());
+                if let Some(reason) = sequence.limit(context) {
+                    told.push(sequence.end(reason));
+                    return Ok(told);
+                }
+            }
+        }
+        if done {
+            told.extend(self.take_known(file, known, context)?);
+        }
+        Ok(told)
+    }
+
     /// Takes what is known of the logits after its last token and after each that was
     /// proposed, as far as the proposals are taken. Gives what became of them.
-    pub(super) fn take_known(
+    fn take_known(
         &mut self,
         file: &ModelFile,
         known: &[Known],

@@ -260,7 +260,7 @@ impl EngineHandle {
             return Err(beyond_context("the prompt", count, self.shared.context));
         }
         match &request.work {
-            Work::Generate(options) => options.check_all(),
+            Work::Generate(options) | Work::Echo(options) => options.check_all(),
             Work::Embed | Work::Rank => Ok(()),
         }
     }

@@ -2,8 +2,10 @@
 
 mod bytes;
 mod charmap;
+mod cheapest;
 mod lines;
 mod longest;
+mod prefixes;
 mod pretokenize;
 mod sentencepiece;
 mod special;
@@ -17,6 +19,7 @@ pub use vocab::TokenKind;
 
 use crate::error::{Error, Result};
 use crate::formats::gguf::{GgufFile, Metadata};
+use cheapest::Cheapest;
 use lines::Lines;
 use longest::Longest;
 use pretokenize::{Family, PreTokenizer};
@@ -29,20 +32,23 @@ use vocab::{Merging, Spelling, Vocab, no_token, token_id, token_id_if_there};
 use wordpiece::WordPiece;
 
 /// The values of `tokenizer.ggml.model` that are read: byte-level BPE,
-/// SentencePiece's BPE with scores, its unigrams, WordPiece, BPE over lines, and the
-/// longest tokens.
-const MODELS: [&str; 6] = ["gpt2", "llama", "t5", "bert", "gemma4", "rwkv"];
+/// SentencePiece's BPE with scores, its unigrams, WordPiece, BPE over lines, the longest
+/// tokens, and those that cost least.
+const MODELS: [&str; 7] = ["gpt2", "llama", "t5", "bert", "gemma4", "rwkv", "plamo2"];
 
 /// Tokens of models whose `<|end|>` ends a part of a turn, not the turn.
 const ENDS_OF_TURNS: [[&str; 2]; 2] = [["<|return|>", "<|call|>"], ["<|calls|>", "<|flush|>"]];
 
 /// Where tokens are that old files do not name, by the kind of tokenizer.
-const PLACES: [(&str, &str, u32, TokenKind); 7] = [
+const PLACES: [(&str, &str, u32, TokenKind); 10] = [
     ("bert", "bos", 101, TokenKind::Control),
     ("bert", "seperator", 102, TokenKind::Control),
     ("llama", "bos", 1, TokenKind::Control),
     ("llama", "eos", 2, TokenKind::Control),
     ("llama", "unknown", 0, TokenKind::Unknown),
+    ("plamo2", "bos", 1, TokenKind::Control),
+    ("plamo2", "eos", 2, TokenKind::Control),
+    ("plamo2", "unknown", 0, TokenKind::Unknown),
     ("t5", "eos", 1, TokenKind::Control),
     ("t5", "unknown", 2, TokenKind::Unknown),
 ];
@@ -65,6 +71,7 @@ enum Merger {
     Words(Box<WordPiece>),
     Lines(Box<Lines>),
     Longest(Box<Longest>),
+    Cheapest(Box<Cheapest>),
 }
 
 /// What files leave to the kind of tokenizer.
@@ -105,6 +112,7 @@ impl Kind {
             "gpt2" => Spelling::Bytes,
             "gemma4" => Spelling::Lines,
             "rwkv" => Spelling::Escaped,
+            "plamo2" => Spelling::Plain,
             _ => Spelling::Text,
         };
         if model == "gpt2" {
@@ -119,6 +127,9 @@ impl Kind {
             "t5" => (Merger::Unigram(Unigram::read(file, ids, &vocab)?), (false, true)),
             "gemma4" => (Merger::Lines(Box::new(Lines::read(file, ids)?)), (true, false)),
             "rwkv" => (Merger::Longest(Box::new(Longest::new(ids, &vocab)?)), (false, false)),
+            "plamo2" => {
+                (Merger::Cheapest(Box::new(Cheapest::read(file, ids, &vocab)?)), (false, false))
+            }
             "bert" => (Merger::Words(Box::new(WordPiece::read(file, ids, &vocab)?)), (true, true)),
             _ => {
                 let scores = vocab::scores(file, vocab.len())?;
@@ -163,8 +174,8 @@ impl EncodeOptions {
 impl Tokenizer {
     /// Reads the tokenizer of a file: `tokenizer.ggml.model` must be `gpt2`
     /// (byte-level BPE) with a known pre-tokenizer in `tokenizer.ggml.pre`,
-    /// `rwkv`, `llama` (SentencePiece's BPE with scores), `t5` (its unigrams) or `bert`
-    /// (WordPiece).
+    /// `rwkv`, `plamo2`, `gemma4`, `llama` (SentencePiece's BPE with scores), `t5` (its
+    /// unigrams) or `bert` (WordPiece).
     ///
     /// # Errors
     /// [`Error::Unsupported`] for other models and pre-tokenizers, naming the
@@ -323,6 +334,7 @@ impl Tokenizer {
             Merger::Words(words) => words.token_id(spelling),
             Merger::Lines(lines) => lines.token_id(spelling),
             Merger::Longest(longest) => longest.token_id(spelling),
+            Merger::Cheapest(cheapest) => cheapest.token_id(spelling),
         }
     }
 
@@ -359,7 +371,9 @@ impl Tokenizer {
         }
         // The space that encoding put before the text was not in it.
         let spaced = match &self.merger {
-            Merger::Bytes { .. } | Merger::Lines(_) | Merger::Longest(_) => false,
+            Merger::Bytes { .. } | Merger::Lines(_) | Merger::Longest(_) | Merger::Cheapest(_) => {
+                false
+            }
             Merger::Scores(pieces) => pieces.space_prefix,
             Merger::Unigram(pieces) => pieces.space_prefix,
             Merger::Words(_) => true,
@@ -398,6 +412,10 @@ impl Tokenizer {
                 Merger::Words(words) => words.encode(part, ids),
                 Merger::Lines(lines) => lines.encode(part, ids),
                 Merger::Longest(longest) => longest.encode(part, ids),
+                Merger::Cheapest(cheapest) => {
+                    cheapest.encode(&self.vocab, part, ids);
+                    Ok(())
+                }
             },
             |(ids, first), id| {
                 ids.push(id);

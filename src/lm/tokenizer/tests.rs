@@ -244,7 +244,7 @@ fn whole_pieces_are_tokens_where_merges_are_ignored() {
 fn broken_vocabularies_name_their_key() {
     let long: Vec<u32> = vec![1; 300];
     let table: Vec<(&str, MetaValue, ErrorKind, &str)> = vec![
-        ("model", "plamo2".into(), ErrorKind::Unsupported, "known: gpt2"),
+        ("model", "fairseq".into(), ErrorKind::Unsupported, "known: gpt2"),
         ("model", 1u32.into(), ErrorKind::Format, "a string is needed"),
         ("pre", "unheard-of".into(), ErrorKind::Unsupported, "smollm"),
         ("tokens", vec!["a", "b", "a"].into(), ErrorKind::Format, "types for 3 tokens"),
@@ -285,6 +285,15 @@ fn a_padding_token_that_is_not_there_is_none() {
     assert_eq!((without.padding(), without.eot()), (None, None));
     assert!(!without.is_end(262));
     assert!(named("a".into()).err().unwrap().to_string().contains("_token_id"));
+}
+
+/// What has no token is written in bytes.
+#[test]
+fn a_vocabulary_of_plamo_has_all_bytes() {
+    let error = load(&with(&[("tokenizer.ggml.model", "plamo2".into())])).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Format);
+    let told = error.to_string();
+    assert!(told.contains("tokenizer.ggml.tokens") && told.contains("<0x00>"), "{told}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use super::TokenKind;
 use super::charmap::CharMap;
+use super::prefixes::Prefixes;
 use super::sentencepiece::{SPACE, byte_tokens};
 use super::vocab::{self, TokenIds, Vocab, token_id};
 use crate::error::Result;
@@ -17,8 +18,8 @@ const UNKNOWN_PENALTY: f32 = 10.0;
 /// Tokens by their text, with scores.
 pub(super) struct Unigram {
     ids: TokenIds,
-    /// The tokens of text, by their bytes.
-    order: Vec<u32>,
+    /// The tokens of text.
+    prefixes: Prefixes,
     scores: Vec<f32>,
     /// The token of each byte, for what the vocabulary cannot spell.
     bytes: Vec<Option<u32>>,
@@ -53,8 +54,7 @@ impl Unigram {
         let unknown = token_id(&meta, UNKNOWN, vocab.len())?.or(first);
         let unknown = unknown.ok_or_else(|| meta.error(UNKNOWN, "missing"))?;
         let texts = || vocab.of_kinds(&[TokenKind::Normal]).filter(|(_, text)| !text.is_empty());
-        let mut order: Vec<u32> = texts().map(|(id, _)| id).collect();
-        order.sort_by_key(|&id| vocab.bytes(id));
+        let prefixes = Prefixes::new(vocab, texts().map(|(id, _)| id));
         let score = |id: u32| scores.get(id as usize).copied().unwrap_or(0.0);
         let worst = texts().map(|(id, _)| score(id)).fold(f32::MAX, f32::min);
         let flag = |name: &str, default| {
@@ -62,7 +62,7 @@ impl Unigram {
         };
         Ok(Unigram {
             ids,
-            order,
+            prefixes,
             bytes: byte_tokens(vocab),
             unknown,
             unknown_score: worst - UNKNOWN_PENALTY,
@@ -121,7 +121,7 @@ impl Unigram {
                 }
             };
             let mut single = false;
-            self.each(vocab, &text.as_bytes()[start..], &mut |length, token| {
+            self.prefixes.each(vocab, &text.as_bytes()[start..], &mut |length, token| {
                 single |= length == c.len_utf8();
                 offer(length, token, self.scores[token as usize]);
             });
@@ -130,22 +130,6 @@ impl Unigram {
             }
         }
         ways
-    }
-
-    /// Calls `found` with every token that a text begins with, and its length.
-    fn each(&self, vocab: &Vocab, text: &[u8], found: &mut dyn FnMut(usize, u32)) {
-        // All that begin as the text does are neighbours.
-        let mut range = &self.order[..];
-        for (depth, byte) in text.iter().enumerate() {
-            let at = |id: &u32| vocab.bytes(*id).and_then(|bytes| bytes.get(depth));
-            let low = range.partition_point(|id| at(id) < Some(byte));
-            let high = range.partition_point(|id| at(id) <= Some(byte));
-            range = &range[low..high];
-            let Some(&first) = range.first() else { return };
-            if vocab.bytes(first).is_some_and(|bytes| bytes.len() == depth + 1) {
-                found(depth + 1, first);
-            }
-        }
     }
 
     /// A text as the model was trained on it.

@@ -8,7 +8,7 @@ use crate::formats::gguf::{GgufFile, Metadata, Strs, Value};
 use tokenizers::models::bpe::BPE;
 pub(super) use tokenizers::models::bpe::Vocab as TokenIds;
 
-const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
 const SCORES: &str = "tokenizer.ggml.scores";
@@ -45,6 +45,8 @@ pub(super) enum Spelling {
     Text,
     /// The same, with merges.
     Lines,
+    /// Text with its spaces; single bytes as `<0x0A>`.
+    Plain,
     /// Bytes as Python writes them.
     Escaped,
 }
@@ -68,7 +70,7 @@ impl Vocab {
         let tokens = meta.strs_of(TOKENS)?;
         let merges = match spelling {
             Spelling::Bytes | Spelling::Lines => Some(meta.strs_of(MERGES)?),
-            Spelling::Text | Spelling::Escaped => None,
+            Spelling::Text | Spelling::Plain | Spelling::Escaped => None,
         };
         if tokens.is_empty() || u32::try_from(tokens.len()).is_err() {
             return Err(meta.error(TOKENS, format!("{} tokens", tokens.len())));
@@ -118,7 +120,7 @@ impl Vocab {
             (TokenKind::Normal, Spelling::Text | Spelling::Lines) => {
                 self.text.extend_from_slice(token.replace(SPACE, " ").as_bytes());
             }
-            (TokenKind::Byte, Spelling::Text | Spelling::Lines) => {
+            (TokenKind::Byte, Spelling::Text | Spelling::Plain | Spelling::Lines) => {
                 let what = || format!("'{}' is no byte", token.escape_debug());
                 self.text.push(byte_of(token).ok_or_else(what)?);
             }
