@@ -282,11 +282,9 @@ fn fuse_projections(rewrite: &mut Rewrite<'_>, at: usize) -> Option<()> {
     };
     let together: Vec<Projection> = all.into_iter().take(end).skip(first).flatten().collect();
     let mut offsets = [0; 3];
-    for (i, part) in together.iter().enumerate().skip(1) {
-        let before = &together[i - 1];
-        offsets[first + i] = offsets[first + i - 1] + before.weight.extents()[0];
-        debug_assert_eq!(part.x, before.x);
-        inputs[first + i] = None;
+    for (i, before) in (first..).zip(&together[..together.len() - 1]) {
+        offsets[i + 1] = offsets[i] + before.weight.extents()[0];
+        inputs[i + 1] = None;
     }
     let weights: Vec<&Tensor> = together.iter().map(|part| &part.weight).collect();
     let weight = Tensor::stacked(&weights).ok()?;

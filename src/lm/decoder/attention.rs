@@ -245,7 +245,7 @@ impl Blocks<'_> {
         if extents == [heads, size] {
             let weight = self.named(&format!("{name}.weight"), &[heads, size])?;
             if self.spec.norm != Norm::Layer {
-                let x = self.plain_norm(x, size)?;
+                let x = self.bare_norm(x, size)?;
                 return self.g.mul(x, weight);
             }
             let ones =

@@ -215,7 +215,7 @@ impl Blocks<'_> {
         let weights = self.optional(block, "ssm_norm.weight", &[groups, size])?;
         let Some(weights) = weights else { return Ok(y) };
         let y = self.as_heads(y, groups, size)?;
-        let y = self.plain_norm(y, size)?;
+        let y = self.bare_norm(y, size)?;
         let y = self.g.mul(y, weights)?;
         self.flattened(y, groups * size)
     }
@@ -237,7 +237,7 @@ impl Blocks<'_> {
             begin += size;
             *part = match self.has(block, &format!("{name}.weight"))? {
                 true => self.normalised(&format!("blk.{block}.{name}"), own, size)?,
-                false if sizes.bare_norms => self.plain_norm(own, size)?,
+                false if sizes.bare_norms => self.bare_norm(own, size)?,
                 false => own,
             };
         }
@@ -348,12 +348,6 @@ impl Blocks<'_> {
         let epsilon = self.spec.norm_epsilon / rows as f32;
         let x = self.g.rms_normalization(x, share, epsilon)?;
         self.joined(x, keys * rows)
-    }
-
-    /// Normalises by the root of the mean square alone.
-    pub(super) fn plain_norm(&mut self, x: ValueId, size: usize) -> Result<ValueId> {
-        let ones = self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
-        self.g.rms_normalization(x, ones, self.spec.norm_epsilon)
     }
 
     /// A tensor whose name has no end, in other extents.
