@@ -51,6 +51,9 @@ pub struct Needs {
     pub int64: bool,
     /// That operands may be rounded to eight bits: a precision, nothing of a device.
     pub int8: bool,
+    /// The most storage buffers that one of its shaders binds, where that is more than
+    /// the 8 that WebGPU promises; else 8.
+    pub storage_buffers: u32,
     /// Invocations per workgroup.
     pub invocations: u32,
     /// Bytes of workgroup memory.
@@ -104,6 +107,8 @@ impl Needs {
             Some("64-bit integers".into())
         } else if self.invocations > limits.max_compute_invocations_per_workgroup {
             Some(format!("{} invocations per workgroup", self.invocations))
+        } else if self.storage_buffers > limits.max_storage_buffers_per_shader_stage {
+            Some(format!("{} storage buffers in a shader", self.storage_buffers))
         } else if self.workgroup_bytes > limits.max_compute_workgroup_storage_size {
             Some(format!("{} bytes of workgroup memory", self.workgroup_bytes))
         } else {

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use translate::Checked;
-use wginfer::gpu::{DeviceCaps, SHADERS, ShaderProgram, ShaderRequest, compile};
+use wginfer::gpu::{BindingKind, DeviceCaps, SHADERS, ShaderProgram, ShaderRequest, compile};
 use wginfer::kernels::registry::{FAMILIES, KernelFamily};
 use wginfer::kernels::{Language, Variant};
 
@@ -123,7 +123,9 @@ fn needs_cover_what_the_shaders_use() {
         assert!(u64::from(needs.invocations) >= invocations, "{name}: {invocations} invocations");
         let bytes = r.workgroup_bytes;
         assert!(needs.workgroup_bytes >= bytes, "{name}: {bytes} bytes of workgroup memory");
-        assert!(r.bindings.iter().filter(|b| !b.name.is_empty()).count() <= 9, "{name}");
+        let storage = r.bindings.iter().filter(|b| b.kind != BindingKind::Uniform).count();
+        assert!(needs.storage_buffers as usize >= storage, "{name}: {storage} storage buffers");
+        assert!(r.bindings.len() <= storage + 1, "{name}: more than one uniform buffer");
     }
 }
 

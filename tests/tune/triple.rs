@@ -26,6 +26,7 @@ const fn variant(name: &'static str) -> Variant {
             lanes: None,
             int64: false,
             int8: false,
+            storage_buffers: 8,
             invocations: WORKGROUP,
             workgroup_bytes: 0,
         },

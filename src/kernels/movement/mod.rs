@@ -25,6 +25,7 @@ const NEEDS: Needs = Needs {
     lanes: None,
     int64: false,
     int8: false,
+    storage_buffers: 8,
     invocations: 64,
     workgroup_bytes: 0,
 };

@@ -23,6 +23,7 @@ const ROW: Needs = Needs {
     lanes: None,
     int64: false,
     int8: false,
+    storage_buffers: 8,
     invocations: 128,
     workgroup_bytes: 512,
 };

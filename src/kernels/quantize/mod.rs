@@ -25,6 +25,7 @@ const fn needs(invocations: u32, workgroup_bytes: u32) -> Needs {
         lanes: None,
         int64: false,
         int8: false,
+        storage_buffers: 8,
         invocations,
         workgroup_bytes,
     }

@@ -28,6 +28,7 @@ const fn variant(name: &'static str, shader: &'static str) -> Variant {
             lanes: None,
             int64: false,
             int8: false,
+            storage_buffers: 8,
             invocations: 64,
             workgroup_bytes: 0,
         },

@@ -22,6 +22,7 @@ const NEEDS: Needs = Needs {
     lanes: None,
     int64: false,
     int8: false,
+    storage_buffers: 8,
     invocations: 64,
     workgroup_bytes: 0,
 };
@@ -38,9 +39,30 @@ pub const VARIANTS: &[Variant] = &[
         languages: Language::ALL,
         executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
     },
-    // Four features of a query, a key or a value; the last two go to their caches.
+    // Four features of a query, a key or a value; the last two go to their caches. Queries,
+    // keys and values are in the same rows, and neither normalised nor taken from others.
     Variant {
-        name: scatter::NAME,
+        name: scatter::PACKED,
+        shader: "rotary/scatter",
+        consts: &[],
+        features: &[],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // The same wherever they are, normalised or not.
+    Variant {
+        name: scatter::WHOLE,
+        shader: "rotary/scatter",
+        consts: &[],
+        features: &[],
+        needs: Needs { storage_buffers: 14, workgroup_bytes: 256, ..NEEDS },
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
+    },
+    // A dispatch each for queries, keys and values: for devices that bind fewer buffers.
+    Variant {
+        name: scatter::APART,
         shader: "rotary/scatter",
         consts: &[],
         features: &[],
@@ -52,9 +74,9 @@ pub const VARIANTS: &[Variant] = &[
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
-    match variant.name {
-        scatter::NAME => scatter::requests(variant),
-        _ => vec![ShaderRequest::new(variant.shader)],
+    match variant.shader {
+        "rotary/scatter" => scatter::requests(variant),
+        shader => vec![ShaderRequest::new(shader)],
     }
 }
 
@@ -71,7 +93,7 @@ impl Kernel for RotaryKernel {
     }
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
-        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name != scatter::NAME)?;
+        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.shader == "rotary/pairs")?;
         let (x, table) = (cx.input(0)?, cx.input(1)?);
         let (token_elements, pairs) = (Dim::product(&x.shape[2..]), self.op.rotary_dim as u64 / 2);
         let tokens = Dim::product(&x.shape[..2]);

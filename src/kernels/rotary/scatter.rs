@@ -15,8 +15,10 @@ use crate::ops::rotary::scatter::{
 };
 use crate::tensor::DType;
 
-/// The one variant.
-pub(super) const NAME: &str = "scatter";
+/// The variants.
+pub(super) const PACKED: &str = "scatter_packed";
+pub(super) const WHOLE: &str = "scatter";
+pub(super) const APART: &str = "scatter_apart";
 
 /// Computes [`RotaryScatter`]. The inputs of caches are absent where these are updated in
 /// place; otherwise they are copied first.
@@ -59,19 +61,9 @@ impl Roles {
         self.keys || self.values
     }
 
-    /// How many storage buffers it binds.
-    fn bindings(&self) -> u32 {
-        let once = [self.queries, self.own_keys(), self.own_values(), self.appends()];
-        let written = [self.queries, self.keys, self.values];
-        let more = [
-            self.normed && self.queries,
-            self.normed && self.keys,
-            self.gathered && self.queries,
-            self.gathered && self.appends(),
-        ];
-        let all = once.iter().chain(&written).chain(&more);
-        let all = all.filter(|there| **there).count() as u32;
-        all + if self.turns() { 3 } else { 0 }
+    /// Whether there is nothing but rows that have all of it.
+    fn packed(&self) -> bool {
+        self.sources == [0; 3] && !self.normed && !self.gathered
     }
 
     fn request(&self, variant: &Variant) -> ShaderRequest {
@@ -91,10 +83,15 @@ impl Roles {
         wanted.fold(ShaderRequest::new(variant.shader), ShaderRequest::feature)
     }
 
-    /// Each by itself, for devices that bind fewer buffers to a shader.
-    fn apart(self) -> [Roles; 3] {
+    /// What the dispatches of a variant have to do: all, or one thing each.
+    fn of_variant(self, variant: &Variant) -> Vec<Roles> {
         let one = |queries, keys, values| Roles { queries, keys, values, ..self };
-        [one(true, false, false), one(false, true, false), one(false, false, true)]
+        match variant.name {
+            APART => {
+                vec![one(true, false, false), one(false, true, false), one(false, false, true)]
+            }
+            _ => vec![self],
+        }
     }
 }
 
@@ -107,7 +104,10 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         {
             let (queries, keys, values) = (true, true, true);
             let all = Roles { queries, keys, values, sources, halves, normed, gathered };
-            for roles in std::iter::once(all).chain(all.apart()) {
+            if variant.name == PACKED && !all.packed() {
+                continue;
+            }
+            for roles in all.of_variant(variant) {
                 let request = roles.request(variant);
                 if !requests.contains(&request) {
                     requests.push(request);
@@ -158,8 +158,12 @@ impl Kernel for RotaryScatterKernel {
     }
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
-        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == NAME)?;
         let facts = self.facts(cx)?;
+        let all = facts.roles;
+        let variant = cx.choose(FAMILY, VARIANTS, |variant| match variant.name {
+            PACKED => all.packed(),
+            name => name == WHOLE || name == APART,
+        })?;
         let label = format!("{FAMILY}/{}", variant.name);
         let mut dispatches = Vec::new();
         for (input, output) in [(KEYS, 1), (VALUES, 2)] {
@@ -167,14 +171,8 @@ impl Kernel for RotaryScatterKernel {
                 dispatches.extend(copies(cx, "cache", [input, output], &label)?);
             }
         }
-        let all = facts.roles;
-        let most = cx.caps.limits.max_storage_buffers_per_shader_stage;
-        if all.bindings() <= most {
-            self.parts(cx, variant, &facts, all, &mut dispatches)?;
-        } else {
-            for roles in all.apart() {
-                self.parts(cx, variant, &facts, roles, &mut dispatches)?;
-            }
+        for roles in all.of_variant(variant) {
+            self.parts(cx, variant, &facts, roles, &mut dispatches)?;
         }
         Ok(dispatches)
     }

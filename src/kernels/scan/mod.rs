@@ -24,6 +24,7 @@ const NEEDS: Needs = Needs {
     lanes: None,
     int64: false,
     int8: false,
+    storage_buffers: 8,
     invocations: 8,
     workgroup_bytes: 0,
 };

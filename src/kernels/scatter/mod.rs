@@ -30,6 +30,7 @@ pub const VARIANTS: &[Variant] = &[Variant {
         lanes: None,
         int64: false,
         int8: false,
+        storage_buffers: 8,
         invocations: 64,
         workgroup_bytes: 0,
     },
