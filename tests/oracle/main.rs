@@ -88,8 +88,8 @@ const COUNTS: &[(&str, usize)] = &[
     ("Xor", 8),
 ];
 
-/// Operators that ONNX does not have: two others in one each, whose parts are
-/// judged here.
+/// Operators that ONNX does not have: others in one each, whose parts are judged
+/// here.
 const NOT_IN_ONNX: &[&str] = &[
     "Chain",
     "ExpertMatMul",
@@ -99,6 +99,7 @@ const NOT_IN_ONNX: &[&str] = &[
     "Patches",
     "QuantizeRange",
     "Requantize",
+    "RotaryScatter",
     "SkipLayerNormalization",
     "SkipSimplifiedLayerNormalization",
     "StatefulConvolution",
