@@ -133,7 +133,7 @@ pub struct Gpu {
     pub(crate) counts: Counts,
     pub(crate) reads: ReadPool,
     pub(crate) programs: Mutex<HashMap<ShaderRequest, Once<Program>>>,
-    pub(crate) linked: Mutex<Option<Linked>>,
+    pub(crate) linked: Mutex<Linked>,
     pub(crate) pipelines: Mutex<HashMap<ShaderRequest, Once<Pipeline>>>,
     pub(crate) pipeline_cache: Option<wgpu::PipelineCache>,
     pub(crate) store: Option<Arc<dyn Store>>,

@@ -1,6 +1,6 @@
 //! Linked shaders, and what a device leaves in its store for the next process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -56,22 +56,66 @@ pub(super) fn once<T>(
     Ok(place.insert(Arc::new(make()?)).clone())
 }
 
-/// Linked shaders by the fingerprint of their request: those of the store, and new ones.
+/// Linked shaders by the fingerprint of their request.
+type Shaders = HashMap<String, ShaderProgram>;
+
+/// What this process and earlier ones have linked.
 #[derive(Debug, Default)]
 pub(crate) struct Linked {
-    known: HashMap<String, ShaderProgram>,
-    fresh: bool,
+    /// What the store has and this process has not asked for, until it was last kept.
+    known: Option<Shaders>,
+    /// What this process asked for.
+    used: HashSet<String>,
+    /// What of that the store has not.
+    fresh: Shaders,
 }
 
 /// The most that is kept of linked shaders, in bytes of WGSL.
 const MOST_LINKED: usize = 8 << 20;
 
 impl Linked {
-    fn load(store: Option<&dyn Store>) -> Self {
-        let bytes = store.and_then(|store| store.load(&linked_key()));
-        let known = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Linked { known: known.unwrap_or_default(), fresh: false }
+    /// The shader of this name, if the store has it, or it was linked since it was last kept.
+    fn take(&mut self, store: &dyn Store, name: &str) -> Option<ShaderProgram> {
+        if let Some(fresh) = self.fresh.get(name) {
+            return Some(fresh.clone());
+        }
+        let known = self.known.get_or_insert_with(|| read(store.load(&linked_key())));
+        let program = known.remove(name)?;
+        self.used.insert(name.into());
+        Some(program)
     }
+
+    fn add(&mut self, name: String, program: &ShaderProgram) {
+        self.used.insert(name.clone());
+        self.fresh.insert(name, program.clone());
+    }
+
+    /// What the store should have then, of what it has: what grew too large begins anew with
+    /// what this process needs, or some of it.
+    fn merged(&self, mut all: Shaders, most: usize) -> Shaders {
+        all.extend(self.fresh.iter().map(|(name, program)| (name.clone(), program.clone())));
+        if size(&all) > most {
+            all.retain(|name, _| self.used.contains(name));
+        }
+        let mut left = size(&all);
+        all.retain(|_, program| {
+            let stays = left <= most;
+            left -= if stays { 0 } else { program.wgsl.len() };
+            stays
+        });
+        all
+    }
+}
+
+/// What a store has kept; nothing if that cannot be read or is more than is ever kept.
+fn read(bytes: Option<Vec<u8>>) -> Shaders {
+    let all: Option<Shaders> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    all.filter(|all| size(all) <= MOST_LINKED).unwrap_or_default()
+}
+
+/// Bytes of WGSL.
+fn size(shaders: &Shaders) -> usize {
+    shaders.values().map(|program| program.wgsl.len()).sum()
 }
 
 /// Under another key for other shader files: no request has the same result for sure.
@@ -98,25 +142,21 @@ impl Gpu {
 
     fn linked(&self, request: &ShaderRequest) -> Result<ShaderProgram> {
         let request = &*self.adapted(request);
-        if self.store.is_none() {
-            return compile(request);
-        }
+        let Some(store) = &self.store else { return compile(request) };
         let name = fingerprint(&[format!("{request:?}").as_bytes()]);
-        let load = || Linked::load(self.store.as_deref());
-        if let Some(known) = lock(&self.linked).get_or_insert_with(load).known.get(&name) {
-            return Ok(known.clone());
+        if let Some(known) = lock(&self.linked).take(store.as_ref(), &name) {
+            return Ok(known);
         }
         let program = compile(request)?;
-        let mut linked = lock(&self.linked);
-        let linked = linked.get_or_insert_with(load);
-        linked.known.insert(name, program.clone());
-        linked.fresh = true;
+        lock(&self.linked).add(name, &program);
         Ok(program)
     }
 
     /// Puts what was linked and compiled into the store, as far as it is new. Not more
     /// often than every two seconds; what is left is kept when the device is dropped.
     pub fn keep(&self) {
+        // Whatever else is wanted of it is read again: a process seldom needs most of it.
+        lock(&self.linked).known = None;
         let now = web_time::Instant::now();
         let mut kept = lock(&self.kept);
         if kept.is_none_or(|kept| (now - kept).as_secs() >= 2) {
@@ -134,21 +174,17 @@ impl Gpu {
     fn keep_linked(&self) {
         let Some(store) = &self.store else { return };
         let mut linked = lock(&self.linked);
-        let Some(linked) = linked.as_mut().filter(|linked| linked.fresh) else { return };
-        linked.fresh = false;
+        if linked.fresh.is_empty() {
+            return;
+        }
         let own = linked_key();
         for other in store.keys(LINKED).iter().filter(|key| **key != own) {
             store.update(other, &mut |_| None);
         }
         store.update(&own, &mut |old| {
-            let old = old.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            let mut all: HashMap<String, ShaderProgram> = old.unwrap_or_default();
-            all.extend(linked.known.iter().map(|(name, program)| (name.clone(), program.clone())));
-            let bytes: usize = all.values().map(|program| program.wgsl.len()).sum();
-            // What grew too large begins anew with what this process needs.
-            let kept = if bytes > MOST_LINKED { &linked.known } else { &all };
-            serde_json::to_vec(kept).ok()
+            serde_json::to_vec(&linked.merged(read(old), MOST_LINKED)).ok()
         });
+        linked.fresh.clear();
     }
 
     fn keep_pipelines(&self) {
@@ -184,5 +220,47 @@ pub(super) fn pipeline_cache(
             // Data that the driver refuses counts as none.
             fallback: true,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::ConstValue;
+    use crate::store::InMemory;
+
+    fn shaders(names: &[&str], wgsl: &str) -> Shaders {
+        let program = ShaderProgram { wgsl: wgsl.into(), ..compile(&add()).unwrap() };
+        names.iter().map(|name| (name.to_string(), program.clone())).collect()
+    }
+
+    fn add() -> ShaderRequest {
+        let word = [("BITS", 32), ("LANES", 1)];
+        let request = ShaderRequest::new("movement/trilu");
+        word.into_iter()
+            .fold(request, |request, (name, value)| request.with(name, ConstValue::U32(value)))
+    }
+
+    #[test]
+    fn what_is_kept_of_linked_shaders_is_bounded() {
+        let store = InMemory::default();
+        let old = serde_json::to_vec(&shaders(&["asked for", "not"], "12345678")).unwrap();
+        store.update(&linked_key(), &mut |_| Some(old.clone()));
+        let mut linked = Linked::default();
+        assert!(linked.take(&store, "unknown").is_none());
+        assert_eq!(linked.take(&store, "asked for").map(|p| p.wgsl), Some("12345678".into()));
+        linked.add("new".into(), &shaders(&["new"], "1234")["new"]);
+        assert_eq!(linked.take(&store, "new").map(|p| p.wgsl), Some("1234".into()));
+        let names = |most| {
+            let mut names: Vec<_> =
+                linked.merged(read(store.load(&linked_key())), most).into_keys().collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(20), ["asked for", "new", "not"]);
+        assert_eq!(names(19), ["asked for", "new"]);
+        assert_eq!(names(12), ["asked for", "new"]);
+        assert!(matches!(names(11).as_slice(), [one] if one != "not"));
+        assert_eq!(names(3).len(), 0);
     }
 }

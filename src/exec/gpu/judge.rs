@@ -106,6 +106,7 @@ impl Chooser {
                 judge.prepare(&all, &self.policy)?;
             }
         }
+        self.gpu.keep();
         Ok(())
     }
 
