@@ -1,5 +1,6 @@
 //! `wginfer tune`, on a tiny model with random weights.
 
+use crate::build::{D, FLOAT, bytes, floats, info, net, node};
 use crate::start::{Start, wginfer};
 use crate::tiny_model::TinyModel;
 use std::path::Path;
@@ -8,13 +9,24 @@ fn tune(cache: &Path, options: &[&str]) -> Start {
     wginfer(&[&["tune"], options].concat()).env("WGINFER_CACHE", cache)
 }
 
+/// A language model, or in a quick run a layer of a network: each kind of call takes seconds.
+fn tiny() -> Vec<u8> {
+    if !std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0") {
+        return TinyModel::default().bytes().unwrap();
+    }
+    let nodes = vec![node("MatMul", &["x", "w"], &["h"]), node("Softmax", &["h"], &["y"])];
+    let inputs = vec![info("x", FLOAT, &[D::N(5), D::N(24)])];
+    let weight: Vec<f32> = (0..24 * 36).map(|i| (i % 17) as f32 / 17.0 - 0.4).collect();
+    bytes(net(nodes, inputs, &["y"], vec![floats("w", &[24, 36], &weight)]))
+}
+
 #[test]
 fn a_model_is_measured_listed_and_forgotten() {
     let cache = tempfile::tempdir().unwrap();
     let list = || tune(cache.path(), &["--list"]).run();
     assert!(list().stdout.contains("Nothing is known"), "{:?}", list());
-    let model = cache.path().join("tiny.gguf");
-    std::fs::write(&model, TinyModel::default().bytes().unwrap()).unwrap();
+    let model = cache.path().join("tiny");
+    std::fs::write(&model, tiny()).unwrap();
     let devices = wginfer(&["devices", "--json"]).run().json();
     let Some(adapter) = devices["adapters"].as_array().and_then(|all| all.first()) else {
         assert!(std::env::var_os("WGINFER_ALLOW_NO_GPU").is_some(), "no adapter");

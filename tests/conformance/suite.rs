@@ -30,8 +30,8 @@ const QUICK_FORCED: usize = 1;
 /// a dtype for the most part, and compiling the shaders for large shapes is most of the time.
 const MANY_FAMILIES: usize = 8;
 
-/// The adapter whose compiler takes longer than all else.
-const SLOW: &str = "swiftshader";
+/// The adapters whose compilers or kernels take longer than all else.
+const SLOW: &[&str] = &["swiftshader", "lavapipe-old"];
 
 /// How many operators the list of the slowest has.
 const SLOWEST: usize = 24;
@@ -151,9 +151,10 @@ impl Suite {
             if family.cpu_only && on.is_some() {
                 continue;
             }
-            // What differs in a dtype differs no more where the device offers less: of many
-            // families half with each seed, but all that are split there.
-            let reduced = on.is_some_and(|(_, config)| config != Config::Full);
+            // What differs in a dtype differs no more where the device offers less, or on an
+            // adapter that takes long: of many families half with each seed, but all that are
+            // split there.
+            let reduced = on.is_some_and(|(adapter, config)| is_reduced(adapter, config));
             let half = self.settings.quick && tried.families.len() >= MANY_FAMILIES && reduced;
             let other = (i + self.settings.seed as usize / 2) % 2 == 1;
             if half && other && !family.shapes.iter().any(|shape| is_split(family, shape)) {
@@ -234,6 +235,11 @@ impl Suite {
     }
 }
 
+/// Whether a quick run takes less of what is long.
+fn is_reduced(adapter: &Tested, config: Config) -> bool {
+    config != Config::Full || adapter.known.is_some_and(|name| SLOW.contains(&name))
+}
+
 /// What a trial needs.
 struct Job {
     tried: Arc<Tried>,
@@ -246,7 +252,7 @@ impl Job {
     fn run_on(&self, family: usize, adapter: &Tested, config: Config) -> Result<Passed, Failed> {
         let target = Target::new(Backend::Gpu(adapter.open(config)?));
         let target = Target { proven: Some(adapter.proven.clone()), ..target };
-        let reduced = config != Config::Full || adapter.known == Some(SLOW);
+        let reduced = is_reduced(adapter, config);
         self.run(family, &target, reduced)
     }
 

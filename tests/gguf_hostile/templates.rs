@@ -96,6 +96,11 @@ fn endless_work_ends() {
     }
 }
 
+/// Whether a third of the ways to read what is endless will do, others for each kind of it.
+fn quick() -> bool {
+    std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0")
+}
+
 /// Lists in lists, each twice in the next: cheap to make, endless to read.
 #[test]
 fn lists_that_double_end() {
@@ -112,9 +117,10 @@ fn lists_that_double_end() {
             format!("{{% set {name} = [{name}, {name}] %}}").repeat(60)
         )
     };
-    for pair in ["[$, $]", "($, $)", "{'a': $, 'b': $}", "[[$], {'a': $}]", "dict(a=$, b=$)"] {
+    let pairs = ["[$, $]", "($, $)", "{'a': $, 'b': $}", "[[$], {'a': $}]", "dict(a=$, b=$)"];
+    for (turn, pair) in pairs.into_iter().enumerate() {
         let both = doubled("a", pair) + &doubled("b", pair);
-        for end in [
+        let ends = [
             "a.x",
             "a.x == b.x",
             "a.x != b.x",
@@ -148,7 +154,8 @@ fn lists_that_double_end() {
             "raise_exception(a.x)",
             "[[a.x, 1], [b.x, 2]] | groupby('0') | list",
             "{'k': a.x} | dictsort(by='value')",
-        ] {
+        ];
+        for (_, end) in ends.iter().enumerate().filter(|(i, _)| !quick() || (i + turn) % 3 == 0) {
             refused(&format!("{both}{{{{ {end} }}}}"), &[Limit, Format]);
         }
     }

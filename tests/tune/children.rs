@@ -14,9 +14,11 @@ use wginfer::tune::{self, Report, Supervision};
 
 pub(crate) const TESTS: &[Test] = &[
     ("tuning_survives_every_bad_variant_and_remembers_it", tuned),
-    ("two_processes_tune_at_once", two_at_once),
+    (TWO_AT_ONCE, two_at_once),
     ("a_process_that_was_stuck_and_killed_costs_the_variant", stuck),
 ];
+
+pub(crate) const TWO_AT_ONCE: &str = "two_processes_tune_at_once";
 
 /// How long a variant may be silent. Trials take a few milliseconds, and a process that
 /// crashes while others are at work took more than six seconds to end.

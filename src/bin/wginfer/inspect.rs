@@ -62,7 +62,7 @@ fn verdict(args: &Args, runnable: bool) -> Result<(), Failure> {
 
 /// By its name, or if that says nothing by its first bytes: ONNX files have no
 /// mark of their own.
-fn is_onnx(path: &Path) -> bool {
+pub(crate) fn is_onnx(path: &Path) -> bool {
     let named = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
     let gguf = || {
         let mut start = [0; 4];

@@ -5,6 +5,7 @@ mod table;
 
 use crate::device_args::DeviceArgs;
 use crate::failure::Failure;
+use crate::inspect::is_onnx;
 use crate::output::{self, note, safe, wrapped};
 use crate::run::{InputArgs, inputs};
 use std::ffi::OsString;
@@ -156,7 +157,7 @@ fn observe(args: &Args, gpu: &Arc<Gpu>) -> Result<(), Failure> {
     let policy = Policy { allow_f16: args.f16, allow_int8: args.int8, ..Policy::default() };
     match &args.model {
         None => Ok(gpu.block_on(tune::run_standard(gpu, &policy))?),
-        Some(path) if inputs::is_model(path) => observe_onnx(args, path, gpu, policy),
+        Some(path) if is_onnx(path) => observe_onnx(args, path, gpu, policy),
         Some(path) => observe_language(args, path, gpu, policy),
     }
 }
