@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: bounds driver-compilers help demo model embed-model ocr-models onnx-nodes openai-clients fetched prepared onnx-coverage test test-all test-modern test-old test-examples lint bench bench-peers bench-gpu adapters gpu-check
+.PHONY: bounds driver-compilers help demo model embed-model ocr-models onnx-nodes openai-clients fetched prepared onnx-coverage test test-all test-modern test-narrow test-old test-examples lint bench bench-peers bench-gpu adapters gpu-check
 
 ADAPTERS := scripts/adapters.sh
 # Passed on to cargo: make test ARGS="--release"
@@ -16,7 +16,7 @@ demo:
 	@scripts/demo.sh
 
 ## make test        lints and tests on software adapters and the CPU; the slow ones are in test-all
-test: prepared test-modern test-old test-examples
+test: prepared test-modern test-narrow test-old test-examples
 
 # What has to be fetched comes while the lints keep the processors busy.
 fetched: adapters model embed-model ocr-models onnx-nodes openai-clients
@@ -62,6 +62,12 @@ onnx-coverage: adapters onnx-nodes
 TESTS := --lib --bins --tests
 test-modern:
 	WGINFER_TEST_QUICK=1 $(ADAPTERS) run modern+swiftshader cargo test $(ARGS) $(TESTS)
+
+# A quick subset on what the modern lavapipe is where processors have no vectors of 256
+# bits (ARM, say): subgroups of four, no matrices.
+test-narrow:
+	LP_NATIVE_VECTOR_WIDTH=128 $(ADAPTERS) run lavapipe cargo test $(ARGS) --test device --test session
+	LP_NATIVE_VECTOR_WIDTH=128 WGINFER_TEST_QUICK=1 $(ADAPTERS) run lavapipe cargo test $(ARGS) --test conformance -- lavapipe::MatMul
 
 # A quick subset on an older driver.
 test-old:

@@ -7,6 +7,7 @@ use crate::multiply_add::MultiplyAdd;
 use std::cell::OnceCell;
 use wginfer::gpu::{CoopScalar, DeviceCaps};
 use wginfer::kernels::Policy;
+use wginfer::kernels::registry::FAMILIES;
 use wginfer::ops::Operator;
 use wginfer::ops::attention::Attention;
 use wginfer::ops::conv::{Conv, ConvTranspose};
@@ -104,6 +105,17 @@ impl Bench {
 
     /// Whether a device can do it.
     pub fn fits(&self, caps: Option<&DeviceCaps>) -> bool {
+        let runs = |caps: &DeviceCaps| {
+            let variants = FAMILIES.iter().flat_map(|family| {
+                let forced = self.policy.force.get(family.name);
+                let own = family.variants.iter();
+                own.filter(move |variant| forced.is_some_and(|name| *name == *variant.name))
+            });
+            variants.into_iter().all(|variant| variant.needs.lacking(caps).is_none())
+        };
+        if !caps.is_none_or(runs) {
+            return false;
+        }
         self.coop.is_none_or(|n| {
             let shape = |caps: &DeviceCaps| {
                 caps.coop_shape(n, n, n, CoopScalar::F16, CoopScalar::F32).is_some()

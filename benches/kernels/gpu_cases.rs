@@ -6,7 +6,7 @@ use super::{
 };
 use crate::coop_multiply_add::CoopMultiplyAdd;
 use wginfer::DType;
-use wginfer::ops::elementwise::Binary;
+use wginfer::ops::elementwise::{Binary, Unary};
 use wginfer::ops::matmul::MatMul;
 use wginfer::validate::CaseInput;
 
@@ -66,6 +66,7 @@ fn edition(sizes: &Edition) -> Vec<Bench> {
     let [elements, workgroups, steps] = sizes.ceilings;
     let mut benches = vec![ceiling("gpu/ceiling/multiply_add", elements)];
     benches.extend([16, 8].map(|size| matrices("gpu/ceiling", size, workgroups, steps)));
+    benches.extend(COPIES.map(|variant| copied(sizes.sum, variant)));
     for &n in sizes.squares {
         benches.push(square(DType::F32, n));
         benches.push(square(DType::F16, n).halves());
@@ -145,6 +146,19 @@ fn heads([heads, len, size]: [usize; 3], dtype: DType) -> Bench {
     let name = format!("gpu/attention_causal_{dtype}/{heads}x{len}x{size}");
     let two = heads_of(dtype, &name, [2, len, size], true);
     heads_of(dtype, &name, [heads, len, size], true).checked_by(two)
+}
+
+/// The variants that copies are timed with.
+const COPIES: [&str; 3] = ["wide", "narrow", "pairs"];
+
+/// A copy by a kernel: what can be moved at all by one, where the driver's own copy goes
+/// another way to memory.
+fn copied(count: usize, variant: &str) -> Bench {
+    let work = Work::Bytes(2 * floats(count));
+    let name = format!("gpu/ceiling/kernel_copy_{variant}");
+    let mut bench = Bench::new(name, Unary::Identity, [f32s(&[count])], work);
+    bench.policy.force.insert("elementwise".into(), variant.into());
+    bench
 }
 
 fn add(count: usize) -> Bench {

@@ -5,7 +5,7 @@
 //! used only when asked for, because the CPU backend is faster.
 
 use super::caps::CoopShape;
-use super::loader;
+use super::{loader, matrices};
 use crate::error::{Error, Result};
 
 /// What is known of an adapter without opening it.
@@ -46,8 +46,10 @@ pub struct AdapterInfo {
 impl AdapterInfo {
     fn new(index: usize, raw: &wgpu::Adapter) -> Self {
         let i = raw.get_info();
-        let features = raw.features();
-        let coop = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        let mut features = raw.features();
+        let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        let coop = features.contains(matrices) && matrices::are_offered(raw);
+        features.set(matrices, coop);
         AdapterInfo {
             index,
             is_software: is_software(i.device_type, &i.name),

@@ -43,6 +43,7 @@ mod device;
 pub(crate) mod errors;
 mod halves;
 mod loader;
+mod matrices;
 mod memory;
 mod pipeline;
 mod program;
