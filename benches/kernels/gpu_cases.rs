@@ -151,12 +151,12 @@ fn heads([heads, len, size]: [usize; 3], dtype: DType) -> Bench {
 /// The variants that copies are timed with.
 const COPIES: [&str; 3] = ["wide", "narrow", "pairs"];
 
-/// A copy by a kernel: what can be moved at all by one, where the driver's own copy goes
-/// another way to memory.
+/// A copy by a kernel, with signs changed so that it is one: what can be moved at all by a
+/// kernel, where the driver's own copy goes another way to memory.
 fn copied(count: usize, variant: &str) -> Bench {
     let work = Work::Bytes(2 * floats(count));
     let name = format!("gpu/ceiling/kernel_copy_{variant}");
-    let mut bench = Bench::new(name, Unary::Identity, [f32s(&[count])], work);
+    let mut bench = Bench::new(name, Unary::Neg, [f32s(&[count])], work);
     bench.policy.force.insert("elementwise".into(), variant.into());
     bench
 }

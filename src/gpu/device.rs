@@ -2,7 +2,10 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use super::adapters::{Adapter, AdapterChoice, AdapterInfo, Picked, adapters, pick};
 use super::caps::DeviceCaps;
@@ -203,8 +206,11 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             trace: wgpu::Trace::Off,
         };
-        let (device, queue) = adapter.raw.request_device(&request).await.map_err(|e| {
-            Error::Device { doing: doing.clone(), message: one_line(&e.to_string()) }
+        let opened = unpanicked(adapter.raw.request_device(&request)).await;
+        let opened = opened.and_then(|opened| opened.map_err(|e| e.to_string()));
+        let (device, queue) = opened.map_err(|message| Error::Device {
+            doing: doing.clone(),
+            message: one_line(&message),
         })?;
         let faults = Faults::listen(&device);
         let caps = DeviceCaps::new(&info, features, limits, options.max_binding);
@@ -400,6 +406,23 @@ impl Drop for Gpu {
 }
 
 /// The limits to open with: the adapter's, or the lower ones asked for.
+/// What a future gives, or what it panicked with: wgpu does where a driver refuses what it
+/// lists.
+async fn unpanicked<F: Future>(future: F) -> std::result::Result<F::Output, String> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        polled.map_or_else(|panic| Poll::Ready(Err(told(panic.as_ref()))), |all| all.map(Ok))
+    })
+    .await
+}
+
+/// The text of a panic.
+fn told(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_string()
+}
+
 fn limits(info: &AdapterInfo, options: &DeviceOptions) -> Result<wgpu::Limits> {
     let Some(asked) = &options.limits else { return Ok(info.limits.clone()) };
     let mut over = None;
