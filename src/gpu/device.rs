@@ -206,7 +206,8 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             trace: wgpu::Trace::Off,
         };
-        let opened = unpanicked(adapter.raw.request_device(&request)).await;
+        // The call itself opens the device, and not its future.
+        let opened = unpanicked(async { adapter.raw.request_device(&request).await }).await;
         let opened = opened.and_then(|opened| opened.map_err(|e| e.to_string()));
         let (device, queue) = opened.map_err(|message| Error::Device {
             doing: doing.clone(),
