@@ -406,12 +406,13 @@ impl Drop for Gpu {
     }
 }
 
-/// The limits to open with: the adapter's, or the lower ones asked for.
 /// What a future gives, or what it panicked with: wgpu does where a driver refuses what it
 /// lists.
 async fn unpanicked<F: Future>(future: F) -> std::result::Result<F::Output, String> {
     let mut future = pin!(future);
     std::future::poll_fn(|cx| {
+        // Nothing that it left half done is used again: the future is never polled once
+        // more, and no device came of it.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
         polled.map_or_else(|panic| Poll::Ready(Err(told(panic.as_ref()))), |all| all.map(Ok))
     })
@@ -424,6 +425,7 @@ fn told(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_string()
 }
 
+/// The limits to open with: the adapter's, or the lower ones asked for.
 fn limits(info: &AdapterInfo, options: &DeviceOptions) -> Result<wgpu::Limits> {
     let Some(asked) = &options.limits else { return Ok(info.limits.clone()) };
     let mut over = None;
@@ -445,6 +447,30 @@ fn limits(info: &AdapterInfo, options: &DeviceOptions) -> Result<wgpu::Limits> {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+
+    #[test]
+    fn what_panics_while_a_device_opens_is_an_error() {
+        let opened = |how: u32| {
+            let mut waited = false;
+            let waits = std::future::poll_fn(move |cx| {
+                cx.waker().wake_by_ref();
+                if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
+            });
+            pollster::block_on(unpanicked(async move {
+                waits.await;
+                match how {
+                    0 => 7,
+                    1 => panic!("refused"),
+                    2 => panic!("refused: {how}"),
+                    _ => std::panic::panic_any(how),
+                }
+            }))
+        };
+        assert_eq!(opened(0), Ok(7));
+        assert_eq!(opened(1), Err("refused".into()));
+        assert_eq!(opened(2), Err("refused: 2".into()));
+        assert_eq!(opened(3), Err("it panicked".into()));
+    }
 
     #[test]
     fn feature_lists_are_parsed() {

@@ -3,7 +3,12 @@
 /// Whether a device can be opened with cooperative matrices. wgpu 30 goes by the shapes that
 /// a driver lists; Mesa 26's lavapipe lists some for every width of vectors and refuses the
 /// feature on processors where these do not have 256 bits, and then wgpu panics.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "windows"))]
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "windows",
+    target_os = "freebsd"
+))]
 pub(super) fn are_offered(raw: &wgpu::Adapter) -> bool {
     use ash::vk;
     // SAFETY: the handles below are only asked questions, while the guard lives.
@@ -23,7 +28,12 @@ pub(super) fn are_offered(raw: &wgpu::Adapter) -> bool {
 }
 
 /// Elsewhere wgpu decides by what the system itself says.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "windows")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "windows",
+    target_os = "freebsd"
+)))]
 pub(super) fn are_offered(_: &wgpu::Adapter) -> bool {
     true
 }

@@ -62,8 +62,10 @@ type Shaders = HashMap<String, ShaderProgram>;
 /// What this process and earlier ones have linked.
 #[derive(Debug, Default)]
 pub(crate) struct Linked {
-    /// What the store has and this process has not asked for, until it was last kept.
+    /// What the store has, read when something of it is wanted and let go when it was kept.
     known: Option<Shaders>,
+    /// The names of that, once it was read: what is not there needs no reading.
+    names: Option<HashSet<String>>,
     /// What this process asked for.
     used: HashSet<String>,
     /// What of that the store has not.
@@ -79,8 +81,12 @@ impl Linked {
         if let Some(fresh) = self.fresh.get(name) {
             return Some(fresh.clone());
         }
+        if self.names.as_ref().is_some_and(|names| !names.contains(name)) {
+            return None;
+        }
         let known = self.known.get_or_insert_with(|| read(store.load(&linked_key())));
-        let program = known.remove(name)?;
+        self.names.get_or_insert_with(|| known.keys().cloned().collect());
+        let program = known.get(name)?.clone();
         self.used.insert(name.into());
         Some(program)
     }
@@ -90,8 +96,31 @@ impl Linked {
         self.fresh.insert(name, program.clone());
     }
 
+    /// Puts what is new into the store.
+    fn keep(&mut self, store: &dyn Store) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let own = linked_key();
+        for other in store.keys(LINKED).iter().filter(|key| **key != own) {
+            store.update(other, &mut |_| None);
+        }
+        let mut kept = None;
+        store.update(&own, &mut |old| {
+            let all = self.merged(read(old), MOST_LINKED);
+            let bytes = serde_json::to_vec(&all).ok()?;
+            kept = Some(all);
+            Some(bytes)
+        });
+        // A store that cannot be written is tried again.
+        if let Some(all) = kept {
+            self.names = Some(all.into_keys().collect());
+            self.fresh.clear();
+        }
+    }
+
     /// What the store should have then, of what it has: what grew too large begins anew with
-    /// what this process needs, or some of it.
+    /// what is there of what this process asked for, or some of it.
     fn merged(&self, mut all: Shaders, most: usize) -> Shaders {
         all.extend(self.fresh.iter().map(|(name, program)| (name.clone(), program.clone())));
         if size(&all) > most {
@@ -155,14 +184,14 @@ impl Gpu {
     /// Puts what was linked and compiled into the store, as far as it is new. Not more
     /// often than every two seconds; what is left is kept when the device is dropped.
     pub fn keep(&self) {
-        // Whatever else is wanted of it is read again: a process seldom needs most of it.
-        lock(&self.linked).known = None;
         let now = web_time::Instant::now();
         let mut kept = lock(&self.kept);
         if kept.is_none_or(|kept| (now - kept).as_secs() >= 2) {
             *kept = Some(now);
             drop(kept);
             self.keep_all();
+            // A process seldom needs most of it; what it does is read again.
+            lock(&self.linked).known = None;
         }
     }
 
@@ -172,19 +201,9 @@ impl Gpu {
     }
 
     fn keep_linked(&self) {
-        let Some(store) = &self.store else { return };
-        let mut linked = lock(&self.linked);
-        if linked.fresh.is_empty() {
-            return;
+        if let Some(store) = &self.store {
+            lock(&self.linked).keep(store.as_ref());
         }
-        let own = linked_key();
-        for other in store.keys(LINKED).iter().filter(|key| **key != own) {
-            store.update(other, &mut |_| None);
-        }
-        store.update(&own, &mut |old| {
-            serde_json::to_vec(&linked.merged(read(old), MOST_LINKED)).ok()
-        });
-        linked.fresh.clear();
     }
 
     fn keep_pipelines(&self) {
@@ -262,5 +281,57 @@ mod tests {
         assert_eq!(names(12), ["asked for", "new"]);
         assert!(matches!(names(11).as_slice(), [one] if one != "not"));
         assert_eq!(names(3).len(), 0);
+    }
+
+    /// A store that can be read and not written.
+    #[derive(Debug)]
+    struct Full(InMemory);
+
+    impl Store for Full {
+        fn load(&self, key: &str) -> Option<Vec<u8>> {
+            self.0.load(key)
+        }
+
+        fn update(&self, _: &str, _: &mut dyn FnMut(Option<Vec<u8>>) -> Option<Vec<u8>>) {}
+
+        fn begin(&self, key: &str) -> Box<dyn crate::store::Trial> {
+            self.0.begin(key)
+        }
+
+        fn broken_off(&self, prefix: &str) -> Vec<String> {
+            self.0.broken_off(prefix)
+        }
+
+        fn keys(&self, prefix: &str) -> Vec<String> {
+            self.0.keys(prefix)
+        }
+
+        fn clear(&self, prefix: &str) -> usize {
+            self.0.clear(prefix)
+        }
+    }
+
+    #[test]
+    fn what_is_new_is_kept_once_it_can_be() {
+        let store = InMemory::default();
+        let mut linked = Linked::default();
+        let add = |linked: &mut Linked, name: &str| {
+            linked.add(name.into(), &shaders(&[name], name)[name]);
+        };
+        add(&mut linked, "first");
+        linked.keep(&Full(InMemory::default()));
+        assert_eq!(linked.fresh.len(), 1);
+        linked.keep(&store);
+        add(&mut linked, "second");
+        linked.keep(&store);
+        assert!(linked.fresh.is_empty());
+        let mut other = Linked::default();
+        for name in ["first", "second", "first"] {
+            let found = other.take(&store, name).map(|program| program.wgsl);
+            assert_eq!(found.as_deref(), Some(name));
+        }
+        // What the store has not, is not looked for there again.
+        other.known = None;
+        assert!(other.take(&store, "third").is_none() && other.known.is_none());
     }
 }

@@ -17,7 +17,7 @@
 //! | Variable | Meaning |
 //! |---|---|
 //! | `WGINFER_SEED` | reproduces the values of another run, which prints it |
-//! | `WGINFER_TEST_QUICK=1` | a few shapes of each family only; with `+minimum` half of many families |
+//! | `WGINFER_TEST_QUICK=1` | a few shapes of each family only; with `+minimum` and `+plain`, and on slow adapters, half of many families |
 //! | `WGINFER_EXPECT_ADAPTERS` | parts of names, with commas; each must be there |
 //! | `WGINFER_ALLOW_NO_GPU=1` | no adapter at all is no failure |
 

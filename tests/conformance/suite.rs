@@ -257,7 +257,7 @@ impl Job {
     }
 
     /// `reduced`: with a device that offers less, where the kernels differ little,
-    /// or on an adapter that compiles slowly. A quick run takes one shape there, and
+    /// or on an adapter that takes long. A quick run takes one shape there, and
     /// those that are split.
     fn run(&self, number: usize, target: &Target, reduced: bool) -> Result<Passed, Failed> {
         let family = &self.tried.families[number];

@@ -84,16 +84,27 @@ fn quick() -> bool {
     std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0")
 }
 
+/// Which parts quick runs take: another number in each, or `WGINFER_SEED`.
+fn seed() -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| {
+        let given = std::env::var("WGINFER_SEED").ok().map(|text| {
+            text.trim().parse().unwrap_or_else(|_| panic!("WGINFER_SEED={text} is no number"))
+        });
+        let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
+        println!("WGINFER_SEED={seed}");
+        seed
+    });
+    *SEED
+}
+
 /// What a quick run translates: of each variant one instantiation in three, others each
-/// time (`WGINFER_SEED`), which differ in constants for the most part.
+/// time, which differ in constants for the most part.
 fn translated() -> Vec<(&'static KernelFamily, &'static Variant, ShaderRequest)> {
     let all = requests();
     if !quick() {
         return all;
     }
-    let given = std::env::var("WGINFER_SEED").ok().and_then(|seed| seed.trim().parse().ok());
-    let seed: u64 = given.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
-    println!("WGINFER_SEED={seed}");
+    let seed = seed();
     let (mut place, mut last) = (0, None);
     let taken = all.into_iter().filter(|(family, variant, _)| {
         let own = Some((family.name, variant.name));
