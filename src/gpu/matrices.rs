@@ -2,7 +2,7 @@
 
 /// Whether a device can be opened with cooperative matrices. wgpu 30 goes by the shapes that
 /// a driver lists; Mesa 26's lavapipe lists some for every width of vectors and refuses the
-/// feature on processors where these do not have 256 bits, and then wgpu panics.
+/// feature where these have 128 bits (`LP_NATIVE_VECTOR_WIDTH=128`), and then wgpu panics.
 #[cfg(any(
     target_os = "linux",
     target_os = "android",
