@@ -10,7 +10,8 @@ the command `wginfer generate`, and writes their table in docs/decoders.md.
 A model's file is made in OUT and removed once it is compared (`--keep` keeps it; one takes
 up to 12 GB on the way). Compared are log-probabilities, of the 4096 most likely tokens,
 after prompts of about 2, 8, 100 and 700 tokens of text and after each of 8 tokens that
-follow (the most likely ones here, given to both), with F32 caches and no flash attention:
+follow (the most likely ones here, given to both), with contexts of 4096 or what the model
+has, F32 caches and no flash attention:
 
 - with llama.cpp on the weights that the file decodes to, as F32. That is sharp, but for
   llama.cpp's GELU, which it reads from a table of halves.
@@ -114,9 +115,9 @@ class Theirs:
         llama.llama_model_free(self.model)
 
 
-def theirs(path, texts):
+def theirs(path, texts, context):
     """What llama.cpp has after each text and the tokens of `texts[text]`."""
-    model = Theirs(path, CONTEXT)
+    model = Theirs(path, context)
     found = {text: (model.encode(text), *model.rows(model.encode(text), following))
              for text, following in texts.items()}
     model.close()
@@ -147,7 +148,7 @@ def ours(given, path, text, device, folder):
     """What the command has after a text and after each of the tokens that it goes on with."""
     (folder / "prompt.txt").write_text(text)
     command = [given.wginfer, "generate", path, "-f", folder / "prompt.txt", "--raw", "--json", "--ignore-end",
-               "-n", THEN + 1, "--log-probabilities", MOST, "--cache", "f32", "--context", CONTEXT]
+               "-n", THEN + 1, "--log-probabilities", MOST, "--cache", "f32", "--context", given.context]
     chosen = ["-a", "cpu" if device == "cpu" else NAMES[device]]
     adapters = [] if device == "cpu" else [ROOT / "scripts" / "adapters.sh", "run", device]
     out, memory = watched([*adapters, *command, *chosen])
@@ -214,15 +215,16 @@ def compare(name, model, given):
     if not path.exists():
         made.make(name, model, folder, given.vocabularies)
     figures = {"size": path.stat().st_size}
+    given.context = min(CONTEXT, model.keys.get("context_length", CONTEXT))
     computed = {}
     for device in given.devices.split(","):
         texts = prompts()[: given.prompts if device == "cpu" else 3]
         computed[device] = {text: ours(given, path, text, device, folder) for text in texts}
     following = {text: tokens for text, (tokens, *_) in computed["cpu"].items()}
-    rounded = theirs(path, following)
+    rounded = theirs(path, following, given.context)
     plain = folder / f"{name}.f32.gguf"
     decoded(path, plain)
-    wanted = theirs(plain, following)
+    wanted = theirs(plain, following, given.context)
     plain.unlink()
     if not given.keep:
         path.unlink()
