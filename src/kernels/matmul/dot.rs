@@ -15,11 +15,30 @@ pub(super) fn dot(x: &[f32], w: &[f32]) -> f32 {
     sum(x, w, |a, b, c| a * b + c)
 }
 
-/// [`dot`] compiled for processors with AVX2 and FMA.
+/// [`dot`] for processors with AVX2 and FMA, with the sums of [`sum`] in the same order. By
+/// hand, because the compiler makes vectors of two out of its last additions and keeps to
+/// these in the loop.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn dot_fma(x: &[f32], w: &[f32]) -> f32 {
-    sum(x, w, f32::mul_add)
+    use std::arch::x86_64::*;
+    let ((xs, x_rest), (ws, w_rest)) = (x.as_chunks::<LANES>(), w.as_chunks::<LANES>());
+    let mut sums = [_mm256_setzero_ps(); LANES / 8];
+    for (x, w) in xs.iter().zip(ws) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: both have `LANES` elements, eight for each sum.
+            let (x, w) = unsafe {
+                (_mm256_loadu_ps(x.as_ptr().add(8 * i)), _mm256_loadu_ps(w.as_ptr().add(8 * i)))
+            };
+            *sum = _mm256_fmadd_ps(x, w, *sum);
+        }
+    }
+    let [a, b, c, d] = sums;
+    let eight = _mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d));
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    let one = _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+    x_rest.iter().zip(w_rest).fold(one, |sum, (&x, &w)| x.mul_add(w, sum))
 }
 
 #[inline(always)]
@@ -45,6 +64,26 @@ fn sum(x: &[f32], w: &[f32], multiply_add: impl Fn(f32, f32, f32) -> f32) -> f32
 #[cfg(test)]
 mod tests {
     use super::dot;
+
+    /// The same as element by element, to the last bit: rounding does not depend on which
+    /// processor computes.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn vectors_sum_in_the_order_of_the_others() {
+        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+            return;
+        }
+        for n in [0usize, 5, 32, 63, 96, 100, 577] {
+            let draw = |seed: u32| {
+                let next = move |i: usize| (i as u32 ^ seed).wrapping_mul(0x9e37_79b9) as f32;
+                (0..n).map(|i| next(i) * 1e-9 - 2.0).collect::<Vec<f32>>()
+            };
+            let (x, w) = (draw(1), draw(77));
+            // SAFETY: the processor has both features.
+            let vectors = unsafe { super::dot_fma(&x, &w) };
+            assert_eq!(vectors.to_bits(), super::sum(&x, &w, f32::mul_add).to_bits(), "{n}");
+        }
+    }
 
     #[test]
     fn sums_whole_numbers_exactly_at_every_length() {
