@@ -151,8 +151,8 @@ fn heads([heads, len, size]: [usize; 3], dtype: DType) -> Bench {
 /// The variants that copies are timed with.
 const COPIES: [&str; 3] = ["wide", "narrow", "pairs"];
 
-/// A copy by a kernel, with signs changed so that it is one: what can be moved at all by a
-/// kernel, where the driver's own copy goes another way to memory.
+/// A copy by an elementwise kernel, with signs changed, since a plain one has no dispatch: where
+/// the driver's own copy goes another way to memory, it says more about other kernels.
 fn copied(count: usize, variant: &str) -> Bench {
     let work = Work::Bytes(2 * floats(count));
     let name = format!("gpu/ceiling/kernel_copy_{variant}");

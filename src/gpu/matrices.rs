@@ -1,8 +1,8 @@
 //! Whether a driver that lists shapes of cooperative matrices takes them.
 
 /// Whether a device can be opened with cooperative matrices. wgpu 30 goes by the shapes that
-/// a driver lists; Mesa 26's lavapipe lists some for every width of vectors and refuses the
-/// feature where these have 128 bits (`LP_NATIVE_VECTOR_WIDTH=128`), and then wgpu panics.
+/// a driver lists; Mesa 26's lavapipe lists some and refuses the feature where its vectors have
+/// 128 bits (`LP_NATIVE_VECTOR_WIDTH=128`), and then wgpu panics.
 #[cfg(any(
     target_os = "linux",
     target_os = "android",

@@ -249,11 +249,11 @@ mod tests {
     use crate::store::InMemory;
 
     fn shaders(names: &[&str], wgsl: &str) -> Shaders {
-        let program = ShaderProgram { wgsl: wgsl.into(), ..compile(&add()).unwrap() };
+        let program = ShaderProgram { wgsl: wgsl.into(), ..compile(&request()).unwrap() };
         names.iter().map(|name| (name.to_string(), program.clone())).collect()
     }
 
-    fn add() -> ShaderRequest {
+    fn request() -> ShaderRequest {
         let word = [("BITS", 32), ("LANES", 1)];
         let request = ShaderRequest::new("movement/trilu");
         word.into_iter()

@@ -15,8 +15,8 @@ fn a_device_opens_with_all_the_adapter_has_and_computes() {
         assert_eq!(caps.coop, info.coop_shapes);
         assert!(caps.max_binding() >= 1 << 20 && caps.max_binding() < 1 << 31);
         assert!(caps.min_subgroup_size <= caps.max_subgroup_size);
-        // `make test-narrow` asks lavapipe for vectors of 128 bits. It lists matrices with any
-        // and has them only with 256.
+        // `make test-narrow` asks lavapipe for vectors of 128 bits, with which it lists
+        // matrices and refuses them.
         let narrow = std::env::var("LP_NATIVE_VECTOR_WIDTH").is_ok_and(|bits| bits == "128");
         if narrow && info.name.contains("llvmpipe") {
             assert_eq!(caps.max_subgroup_size, 4);

@@ -1,7 +1,7 @@
 //! Random damage: bits that changed, bytes that were overwritten.
 
 use crate::judge::{self, bounded, check_error};
-use crate::valid;
+use crate::{quick, valid};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wginfer::Bytes;
 use wginfer::formats::gguf::GgufFile;
@@ -9,8 +9,7 @@ use wginfer::validate::mix;
 
 /// How many files; `WGINFER_TEST_QUICK` takes a quarter.
 fn files() -> u64 {
-    let quick = std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0");
-    if quick { 2000 } else { 8000 }
+    if quick() { 2000 } else { 8000 }
 }
 
 /// Every so many of the files that are read without an error are also loaded.

@@ -2,7 +2,7 @@
 
 use crate::judge::{FILE, bounded, check_error, read_all, render};
 use crate::raw::Raw;
-use crate::valid;
+use crate::{quick, valid};
 use wginfer::ErrorKind::{self, Format, Limit};
 use wginfer::formats::gguf::{GgufFile, Value};
 use wginfer::lm::ChatTemplate;
@@ -96,11 +96,6 @@ fn endless_work_ends() {
     }
 }
 
-/// Whether a third of the ways to read what is endless will do, others for each kind of it.
-fn quick() -> bool {
-    std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0")
-}
-
 /// Lists in lists, each twice in the next: cheap to make, endless to read.
 #[test]
 fn lists_that_double_end() {
@@ -155,6 +150,7 @@ fn lists_that_double_end() {
             "[[a.x, 1], [b.x, 2]] | groupby('0') | list",
             "{'k': a.x} | dictsort(by='value')",
         ];
+        // A third of the ways to read it in a quick run, others for each kind.
         for (_, end) in ends.iter().enumerate().filter(|(i, _)| !quick() || (i + turn) % 3 == 0) {
             refused(&format!("{both}{{{{ {end} }}}}"), &[Limit, Format]);
         }

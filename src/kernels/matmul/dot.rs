@@ -16,8 +16,7 @@ pub(super) fn dot(x: &[f32], w: &[f32]) -> f32 {
 }
 
 /// [`dot`] for processors with AVX2 and FMA, with the sums of [`sum`] in the same order. By
-/// hand, because the compiler makes vectors of two out of its last additions and keeps to
-/// these in the loop.
+/// hand, because the compiler made vectors of two numbers of that.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn dot_fma(x: &[f32], w: &[f32]) -> f32 {
@@ -65,8 +64,7 @@ fn sum(x: &[f32], w: &[f32], multiply_add: impl Fn(f32, f32, f32) -> f32) -> f32
 mod tests {
     use super::dot;
 
-    /// The same as element by element, to the last bit: rounding does not depend on which
-    /// processor computes.
+    /// The same as [`super::sum`] with fused multiply-adds, to the last bit.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn vectors_sum_in_the_order_of_the_others() {

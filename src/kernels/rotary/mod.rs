@@ -30,52 +30,38 @@ const NEEDS: Needs = Needs {
 /// What one invocation has.
 pub const VARIANTS: &[Variant] = &[
     // A pair of features, or one that is copied.
-    Variant {
-        name: "pairs",
-        shader: "rotary/pairs",
-        consts: &[],
-        features: &[],
-        needs: NEEDS,
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
+    variant("pairs", "rotary/pairs", NEEDS, EVERYWHERE),
     // Four features of a query, a key or a value; the last two go to their caches. Queries,
     // keys and values are in the same rows, and neither normalised nor taken from others.
-    Variant {
-        name: scatter::PACKED,
-        shader: "rotary/scatter",
-        consts: &[],
-        features: &[],
-        needs: NEEDS,
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
+    variant(scatter::PACKED, SCATTER, NEEDS, EVERYWHERE),
     // The same wherever they are, normalised or not. SwiftShader binds fewer buffers.
-    Variant {
-        name: scatter::WHOLE,
-        shader: "rotary/scatter",
-        consts: &[],
-        features: &[],
-        needs: Needs { storage_buffers: 14, workgroup_bytes: 256, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old"],
-    },
+    variant(
+        scatter::WHOLE,
+        SCATTER,
+        Needs { storage_buffers: 14, workgroup_bytes: 256, ..NEEDS },
+        &["lavapipe", "lavapipe-old"],
+    ),
     // A dispatch each for queries, keys and values: for devices that bind fewer buffers.
-    Variant {
-        name: scatter::APART,
-        shader: "rotary/scatter",
-        consts: &[],
-        features: &[],
-        needs: Needs { workgroup_bytes: 256, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "lavapipe-old", "swiftshader"],
-    },
+    variant(scatter::APART, SCATTER, Needs { workgroup_bytes: 256, ..NEEDS }, EVERYWHERE),
 ];
+
+const SCATTER: &str = "rotary/scatter";
+const EVERYWHERE: &[&str] = &["lavapipe", "lavapipe-old", "swiftshader"];
+
+const fn variant(
+    name: &'static str,
+    shader: &'static str,
+    needs: Needs,
+    executed_on: &'static [&'static str],
+) -> Variant {
+    let (consts, features, languages) = (&[], &[], Language::ALL);
+    Variant { name, shader, consts, features, needs, languages, executed_on }
+}
 
 /// The shaders a variant is instantiated to.
 pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     match variant.shader {
-        "rotary/scatter" => scatter::requests(variant),
+        SCATTER => scatter::requests(variant),
         shader => vec![ShaderRequest::new(shader)],
     }
 }
@@ -93,7 +79,7 @@ impl Kernel for RotaryKernel {
     }
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
-        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.shader == "rotary/pairs")?;
+        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.shader != SCATTER)?;
         let (x, table) = (cx.input(0)?, cx.input(1)?);
         let (token_elements, pairs) = (Dim::product(&x.shape[2..]), self.op.rotary_dim as u64 / 2);
         let tokens = Dim::product(&x.shape[..2]);
