@@ -148,8 +148,9 @@ fn measure(backend: &Named) -> Result<Measured, Failed> {
     };
     let books = || gpu.as_ref().map(|gpu| gpu.memory()).unwrap_or_default();
     let mut sizes = Sizes::default();
+    let tokens = if backend.is_slow() { 5 } else { TOKENS };
     if is_resident(backend) {
-        warm_up(&path, &backend.backend)?;
+        warm_up(&path, &backend.backend, tokens)?;
     }
     if let Some(gpu) = &gpu {
         gpu.trim();
@@ -162,10 +163,7 @@ fn measure(backend: &Named) -> Result<Measured, Failed> {
     let loaded = books();
     sizes.note()?;
 
-    let tokens = if backend.is_slow() { 5 } else { TOKENS };
-    use_it(&mut model, tokens)?;
-    let (grown, resident_growth) = grow(&mut model, &books)?;
-    use_it(&mut model, tokens)?;
+    let (grown, resident_growth) = use_and_grow(&mut model, tokens, &books)?;
     let needed = needed(&model, weights, tokens)?;
     let used = books();
     sizes.note()?;
@@ -194,17 +192,30 @@ fn measure(backend: &Named) -> Result<Measured, Failed> {
     Ok(Measured { file_bytes, needed, heap_peak, heap_loaded, device })
 }
 
-/// Compiles every kernel. What the driver keeps of pipelines is no memory of the model,
-/// and whatever is measured then finds them compiled.
-fn warm_up(path: &PathBuf, backend: &Backend) -> Result<(), Failed> {
+/// Does all that is measured once before: it then finds every kernel compiled, the
+/// ones for larger caches too. What the driver keeps of pipelines, and of compiling
+/// them, is no memory of the model.
+fn warm_up(path: &PathBuf, backend: &Backend, tokens: usize) -> Result<(), Failed> {
     let (mut model, ..) = load(path, backend)?;
-    use_it(&mut model, TOKENS)?;
+    use_and_grow(&mut model, tokens, &MemoryReport::default)?;
     drop(model);
     if let Backend::Gpu(gpu) = backend {
         gpu.trim();
         gpu.tick();
     }
     Ok(())
+}
+
+/// Uses the model before and after its caches grow; what [`grow`] gives.
+fn use_and_grow(
+    model: &mut LanguageModel,
+    tokens: usize,
+    books: &dyn Fn() -> MemoryReport,
+) -> Result<(MemoryReport, u64), Failed> {
+    use_it(model, tokens)?;
+    let grown = grow(model, books)?;
+    use_it(model, tokens)?;
+    Ok(grown)
 }
 
 /// Grows the caches to [`BEFORE`], then to [`CONTEXT`]: what the books say after
