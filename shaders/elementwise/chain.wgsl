@@ -3,14 +3,16 @@
 // bindings, where each is read, and the steps, which are functions of
 // elementwise/combine.wgsl. One invocation writes ITEMS words; with `pairs` eight
 // neighbouring ones at a time, in words of 64 bits, or sixteen (`twice`): then
-// elements are words, and their number is a multiple of eight.
+// elements are words, and their number is a multiple of eight. With `alone` an
+// invocation is the only one of its workgroup and writes neighbouring words, four at a time:
+// every address is one that a whole vector of lanes shares.
 
 import package::common::checked::overflowed;
 import package::common::status::raise;
 import package::config::{ITEMS, LANES, WORKGROUP};
-import package::steps::{eight, element, params, whole, y};
+import package::steps::{eight, element, four, params, whole, y};
 
-@if(!pairs && !windowed) fn write(at: u32) {
+@if(!pairs && !alone && !windowed) fn write(at: u32) {
     let first = at * LANES;
     var bits = element(first, 0u);
     // Not every driver sees that a loop has no iteration.
@@ -25,7 +27,7 @@ import package::steps::{eight, element, params, whole, y};
 }
 
 // Elements that need parts of operands that are not bound are left as they are.
-@if(!pairs && windowed) fn write(at: u32) {
+@if(!pairs && !alone && windowed) fn write(at: u32) {
     var bits = 0u;
     var mine = 0u;
     for (var lane = 0u; lane < LANES; lane++) {
@@ -38,6 +40,17 @@ import package::steps::{eight, element, params, whole, y};
     if mine != 0u {
         y[at] = (y[at] & ~mine) | bits;
     }
+}
+
+@if(alone) fn eights(at: u32) {
+    four(at);
+    four(at + 1u);
+    four(at + 2u);
+    four(at + 3u);
+    four(at + 4u);
+    four(at + 5u);
+    four(at + 6u);
+    four(at + 7u);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -69,6 +82,18 @@ fn main(
             if at < end {
                 eight(at);
             }
+        }
+    }
+    @elif(alone) {
+        var at = number * (ITEMS / 4u);
+        let end = min(at + ITEMS / 4u, params.count / 4u);
+        // Many at a time: a loop's end costs as much as what is done in it.
+        for (; at + 16u <= end; at += 16u) {
+            eights(at);
+            eights(at + 8u);
+        }
+        for (; at < end; at++) {
+            four(at);
         }
     }
     @else {

@@ -71,9 +71,20 @@ impl fmt::Display for CoopShape {
 /// `gallivm/lp_limits.h`). Mesa 22.3 was seen to do so, Mesa 26.1 was not; what
 /// lies between is taken to.
 fn loop_iterations(adapter: &str, driver: &str) -> Option<u64> {
+    (adapter.contains("llvmpipe") && mesa(driver) < 26).then_some(65535)
+}
+
+/// Mesa's software rasteriser computes what is the same for all invocations once, by
+/// scalar instructions, and reads and writes so at addresses that are. Mesa 26.1 was
+/// seen to do so; 25.0 has vectors for everything (its `lp_bld_nir_soa.c`).
+fn scalar_code(adapter: &str, driver: &str) -> bool {
+    adapter.contains("llvmpipe") && mesa(driver) >= 26
+}
+
+/// Mesa's major version; 0 where a driver does not name it.
+fn mesa(driver: &str) -> u32 {
     let version = driver.split("Mesa ").nth(1).unwrap_or_default();
-    let major: u32 = version.split('.').next().and_then(|v| v.parse().ok()).unwrap_or(0);
-    (adapter.contains("llvmpipe") && major < 26).then_some(65535)
+    version.split('.').next().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
 /// What an opened device can do, after masks and lowered limits.
@@ -116,6 +127,9 @@ pub struct DeviceCaps {
     /// How many iterations all loops of one invocation may have together. What
     /// has more is ended by the driver, silently; `None` where nothing is.
     pub loop_iterations: Option<u64>,
+    /// Whether what is the same for all invocations costs one scalar instruction, and
+    /// what differs goes to memory invocation by invocation.
+    pub scalar_code: bool,
 }
 
 impl DeviceCaps {
@@ -142,6 +156,7 @@ impl DeviceCaps {
             coop: Vec::new(),
             binding_cap: None,
             loop_iterations: None,
+            scalar_code: false,
         }
     }
 
@@ -176,6 +191,7 @@ impl DeviceCaps {
             },
             binding_cap,
             loop_iterations: loop_iterations(&info.name, &info.driver_info),
+            scalar_code: scalar_code(&info.name, &info.driver_info),
         }
     }
 

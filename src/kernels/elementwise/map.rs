@@ -4,7 +4,7 @@ use super::access::{Access, Layout};
 use super::chain::Chain;
 use super::split::{self, Chunk};
 use super::storage::storage;
-use super::variants::{FAMILY, PAIRS, choose, instance, not_unrolled, suit_pairs, words};
+use super::variants::{FAMILY, Wide, choose, instance, not_unrolled, suit_wide, words};
 use super::windows::{Window, windows};
 use super::{cast, cpu};
 use crate::error::{Error, Result};
@@ -43,6 +43,17 @@ impl Map {
         let plain = from == DType::F32 && to == DType::F32;
         let few = match self {
             Map::Unary(_) | Map::Gated(_) => true,
+            Map::Binary(op) => matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div),
+            _ => false,
+        };
+        plain && few
+    }
+
+    /// Whether the operation is one or two instructions of a processor.
+    pub(super) fn is_plain(&self, from: DType, to: DType) -> bool {
+        let plain = from == DType::F32 && to == DType::F32;
+        let few = match self {
+            Map::Unary(op) => matches!(op, Unary::Neg | Unary::Abs | Unary::Relu),
             Map::Binary(op) => matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div),
             _ => false,
         };
@@ -306,9 +317,10 @@ impl Kernel for Map {
         let windows = windows(cx, self.label(), &access)?;
         let dtypes = inputs.iter().map(|ty| &ty.dtype).chain([&output.dtype]);
         let whole = windows.len() == 1 && is_whole(cx, output)?;
-        let pairs = whole && suit_pairs(&layout, &access, dtypes);
-        let variant = choose(cx, pairs, cx.bound(&output.elements())?)?;
-        if variant.name == PAIRS {
+        let suited = whole && suit_wide(&layout, &access, dtypes);
+        let plain = self.is_plain(from, output.dtype);
+        let variant = choose(cx, suited, plain, cx.bound(&output.elements())?)?;
+        if Wide::of(variant).is_some() {
             return Chain::single(*self, from, output.dtype, inputs.len()).gpu(cx);
         }
         let dims = layout.dims.len();
@@ -361,7 +373,7 @@ impl Kernel for Map {
 /// each way of reading with one operation.
 pub(crate) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     use Access::*;
-    if variant.name == PAIRS {
+    if Wide::of(variant).is_some() {
         return super::chain::requests(variant);
     }
     let mut all = Vec::new();

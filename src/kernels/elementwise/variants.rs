@@ -25,10 +25,48 @@ pub const VARIANTS: &[Variant] = &[
         executed_on: &["lavapipe", "lavapipe-old"],
         ..variant(PAIRS, &NARROW, &["pairs"], 8)
     },
+    // One invocation, four neighbouring words at a time at addresses that a whole vector
+    // shares: where a CPU has scalar code for those.
+    Variant {
+        shader: "elementwise/chain",
+        needs: Needs { invocations: 1, ..NEEDS },
+        ..variant(ALONE, &SINGLE, &["alone"], 1)
+    },
 ];
 
 /// The variant with words of 64 bits.
-pub(super) const PAIRS: &str = "pairs";
+const PAIRS: &str = "pairs";
+
+/// The variant whose workgroups have one invocation.
+const ALONE: &str = "alone";
+
+/// How a variant reads and writes several neighbouring words at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wide {
+    /// Eight, as four of 64 bits.
+    Pairs,
+    /// Four.
+    Alone,
+}
+
+impl Wide {
+    /// What a variant has, if it is one of these.
+    pub(super) fn of(variant: &Variant) -> Option<Self> {
+        match variant.name {
+            PAIRS => Some(Wide::Pairs),
+            ALONE => Some(Wide::Alone),
+            _ => None,
+        }
+    }
+
+    /// The type of so many words.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Wide::Pairs => "vec4<u64>",
+            Wide::Alone => "vec4<u32>",
+        }
+    }
+}
 
 /// Fewer elements than this are no work for it: its shaders are longer.
 const MANY: u64 = 1 << 15;
@@ -49,6 +87,8 @@ const WIDE: [(&str, ConstValue); 2] =
     [("WORKGROUP", ConstValue::U32(256)), ("ITEMS", ConstValue::U32(4))];
 const NARROW: [(&str, ConstValue); 2] =
     [("WORKGROUP", ConstValue::U32(8)), ("ITEMS", ConstValue::U32(256))];
+const SINGLE: [(&str, ConstValue); 2] =
+    [("WORKGROUP", ConstValue::U32(1)), ("ITEMS", ConstValue::U32(2048))];
 
 const fn variant(
     name: &'static str,
@@ -67,23 +107,36 @@ const fn variant(
     }
 }
 
-/// The variant for a device; `pairs` says whether [`PAIRS`] suits the operands, and
-/// `total` how many elements there are at most.
-pub(super) fn choose(cx: &GpuCx<'_>, pairs: bool, total: u64) -> Result<&'static Variant> {
+/// The variant for a device; `wide` says whether the operands suit [`Wide`], `plain`
+/// whether an element takes a few instructions, and `total` how many elements there are
+/// at most.
+pub(super) fn choose(
+    cx: &GpuCx<'_>,
+    wide: bool,
+    plain: bool,
+    total: u64,
+) -> Result<&'static Variant> {
     let software = cx.caps.is_software();
     let forced = cx.policy.force.contains_key(FAMILY);
-    let worth = pairs && (forced || (software && total >= MANY));
-    let can = |v: &Variant| v.name != PAIRS || worth;
+    let worth = wide && (forced || (software && total >= MANY));
+    // A vector's lanes compute side by side what is more than a few instructions.
+    if worth
+        && (forced || (plain && cx.caps.scalar_code))
+        && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |v| v.name == ALONE)
+    {
+        return Ok(variant);
+    }
     if worth && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |v| v.name == PAIRS) {
         return Ok(variant);
     }
+    let can = |v: &Variant| Wide::of(v).is_none();
     let preferred = |v: &Variant| can(v) && (v.name == "narrow") == software;
     cx.choose(FAMILY, VARIANTS, preferred).or_else(|_| cx.choose(FAMILY, VARIANTS, can))
 }
 
 /// Whether operands and result are of whole words of 32 bits, and can be read and
 /// written eight at a time.
-pub(super) fn suit_pairs<'a>(
+pub(super) fn suit_wide<'a>(
     layout: &Layout,
     access: &[Access],
     dtypes: impl IntoIterator<Item = &'a DType>,

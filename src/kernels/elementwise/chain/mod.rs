@@ -7,7 +7,7 @@ use super::access::{Access, Layout};
 use super::map::{self, Map};
 use super::split::{self, Chunk};
 use super::storage::storage;
-use super::variants::{self, FAMILY};
+use super::variants::{self, FAMILY, Wide};
 use super::windows::{Window, windows};
 use crate::error::{Error, Result};
 use crate::gpu::ShaderRequest;
@@ -48,6 +48,9 @@ pub struct Chain {
 
 const LABEL: &str = "elementwise.chain";
 
+/// How many steps a chain has at most that is taken to be a few instructions.
+const PLAIN: usize = 4;
+
 /// Names of what belongs to an input, in the shader.
 struct Names {
     data: &'static str,
@@ -84,8 +87,8 @@ struct Reading<'a> {
     layout: &'a Layout,
     access: &'a [Access],
     windows: &'a [Window],
-    /// In words of 64 bits.
-    pairs: bool,
+    /// Several words at a time.
+    wide: Option<Wide>,
 }
 
 impl Reading<'_> {
@@ -97,9 +100,9 @@ impl Reading<'_> {
         self.windows.get(input).is_some_and(Option::is_some)
     }
 
-    /// Whether an input's binding has words of 64 bits.
+    /// Whether an input's binding has several words to an element.
     fn is_wide(&self, input: usize) -> bool {
-        self.pairs && matches!(self.access[input], Access::Flat | Access::Row)
+        self.wide.is_some() && matches!(self.access[input], Access::Flat | Access::Row)
     }
 
     fn is_windowed(&self) -> bool {
@@ -116,6 +119,12 @@ impl Chain {
 
     fn is_checked(&self) -> bool {
         self.steps.iter().any(|step| step.map.is_checked(step.from, step.to))
+    }
+
+    /// Whether an element takes a few instructions of a processor.
+    fn is_plain(&self) -> bool {
+        let plain = |step: &Step| step.map.is_plain(step.from, step.to);
+        self.steps.len() <= PLAIN && self.steps.iter().all(plain)
     }
 
     fn output(&self) -> Result<DType> {
@@ -135,7 +144,8 @@ impl Chain {
         request = request.with("LANES", storage(LABEL, self.output()?)?.lanes as u32);
         // Steps that are few instructions are written out twice as often.
         let light = |step: &Step| step.map.is_light(step.from, step.to);
-        if reading.pairs && self.steps.len() == 1 && self.steps.iter().all(light) {
+        let pairs = reading.wide == Some(Wide::Pairs);
+        if pairs && self.steps.len() == 1 && self.steps.iter().all(light) {
             request = request.feature("twice");
         }
         if reading.is_windowed() {
@@ -230,12 +240,12 @@ impl Kernel for Chain {
             .collect();
         let all_windows = windows(cx, LABEL, &access)?;
         let whole = all_windows.len() == 1 && map::is_whole(cx, output)?;
-        let pairs =
-            whole && variants::suit_pairs(&layout, &access, dtypes.iter().chain([&output.dtype]));
-        let variant = variants::choose(cx, pairs, cx.bound(&total)?)?;
+        let stored = dtypes.iter().chain([&output.dtype]);
+        let suited = whole && variants::suit_wide(&layout, &access, stored);
+        let variant = variants::choose(cx, suited, self.is_plain(), cx.bound(&total)?)?;
         let per_group = variants::words(variant) * storage(LABEL, output.dtype)?.lanes;
-        let pairs = variant.name == variants::PAIRS;
-        let reading = |windows| Reading { layout: &layout, access: &access, windows, pairs };
+        let wide = Wide::of(variant);
+        let reading = |windows| Reading { layout: &layout, access: &access, windows, wide };
         let shader = self.request(variant, &dtypes, &reading(all_windows[0].as_slice()))?;
         let mut dispatches = Vec::new();
         for chunk in split::elements(cx, &total, &sizes)? {
@@ -276,12 +286,12 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         let layout = Layout { has: access.iter().map(has).collect(), dims };
         let chain = Chain { steps: steps.to_vec() };
         let windows: Vec<Window> = Vec::new();
-        let pairs = variant.name == variants::PAIRS;
+        let wide = Wide::of(variant);
         let dtypes = inputs.iter().chain(steps.last().map(|step| &step.to));
-        if pairs && !variants::suit_pairs(&layout, access, dtypes) {
+        if wide.is_some() && !variants::suit_wide(&layout, access, dtypes) {
             return;
         }
-        let reading = Reading { layout: &layout, access, windows: &windows, pairs };
+        let reading = Reading { layout: &layout, access, windows: &windows, wide };
         all.extend(chain.request(variant, inputs, &reading));
     };
     let step = |map, from, to, args: &[Arg]| Step { map, from, to, args: args.to_vec() };

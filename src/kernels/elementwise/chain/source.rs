@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::gpu::{Instance, ShaderRequest};
 use crate::kernels::elementwise::map::{self, Map};
 use crate::kernels::elementwise::storage::storage;
+use crate::kernels::elementwise::variants::Wide;
 use crate::ops::elementwise::Arg;
 use crate::tensor::DType;
 use std::fmt::{self, Write as _};
@@ -20,17 +21,20 @@ pub(super) struct Written {
 /// The module for a chain of inputs that are read in given ways.
 pub(super) fn write(chain: &Chain, inputs: &[DType], reading: &Reading<'_>) -> Result<Written> {
     let mut imports = Imports::default();
-    if reading.pairs {
+    if reading.wide == Some(Wide::Pairs) {
         imports.text += "import package::common::pairs::{joined, words};\n";
     }
     let mut body = value(&mut imports, chain, inputs)?;
-    body +=
-        &if reading.pairs { eight(reading, inputs.len()) } else { element(&mut imports, inputs)? };
+    body += &match reading.wide {
+        Some(Wide::Pairs) => eight(reading, inputs.len()),
+        Some(Wide::Alone) => four(reading, inputs.len()),
+        None => element(&mut imports, inputs)?,
+    };
     let mut text = imports.text;
     // Writing to a string does not fail.
     let _ = declarations(&mut text, chain, inputs.len(), reading);
     text.push_str(&body);
-    if reading.pairs {
+    if reading.wide.is_some() {
         return Ok(Written { text, instances: imports.instances });
     }
     for input in 0..inputs.len() {
@@ -134,17 +138,15 @@ fn declarations(
         }
     }
     writeln!(out, "}}\n@group(0) @binding(0) var<uniform> params: Params;")?;
+    let wide = reading.wide.map_or("u32", Wide::word);
     for (i, names) in NAMES.iter().enumerate().take(inputs) {
         let (at, name) = (i + 1, names.data);
-        let word = if reading.is_wide(i) { PAIRS } else { "u32" };
+        let word = if reading.is_wide(i) { wide } else { "u32" };
         writeln!(out, "@group(0) @binding({at}) var<storage, read> {name}: array<{word}>;")?;
     }
-    let (at, word) = (NAMES.len() + 1, if reading.pairs { PAIRS } else { "u32" });
-    writeln!(out, "@group(0) @binding({at}) var<storage, read_write> y: array<{word}>;")
+    let at = NAMES.len() + 1;
+    writeln!(out, "@group(0) @binding({at}) var<storage, read_write> y: array<{wide}>;")
 }
-
-/// Eight words of 32 bits.
-const PAIRS: &str = "vec4<u64>";
 
 /// `place_<input>(i)`: where element `i` of the result finds its element.
 fn place(out: &mut String, input: usize, reading: &Reading<'_>) -> fmt::Result {
@@ -203,34 +205,50 @@ fn element(imports: &mut Imports, inputs: &[DType]) -> Result<String> {
 /// `eight(at)`: the result's words from `8 * at` on.
 fn eight(reading: &Reading<'_>, inputs: usize) -> String {
     let mut out = String::from("fn eight(at: u32) {\n");
-    for (i, names) in NAMES.iter().enumerate().take(inputs) {
-        let (x, n) = (names.data, names.extent);
-        out += &match reading.access[i] {
-            Access::Row => {
-                format!(
-                    "    let w_{x} = words({x}[(at + params.start / 8u) % (params.{n} / 8u)]);\n"
-                )
-            }
-            Access::Column => {
-                format!("    let w_{x} = {x}[(8u * at + params.start) / params.{n}];\n")
-            }
-            Access::Scalar => format!("    let w_{x} = {x}[0];\n"),
-            _ => format!("    let w_{x} = words({x}[at]);\n"),
-        };
+    for input in 0..inputs {
+        out += &several(reading, input, "words", 8);
     }
     for half in ["even", "odd"] {
-        let one = |place: &str| {
-            let arg = |(i, names): (usize, &super::Names)| {
-                let own = if reading.is_wide(i) { format!(".{half}.{place}") } else { "".into() };
-                format!("w_{}{own}, 0u, ", names.data)
-            };
-            let args: String = NAMES.iter().enumerate().take(inputs).map(arg).collect();
-            format!("value({args}0u)")
-        };
-        let all = ["x", "y", "z", "w"].map(one).join(",\n        ");
-        out += &format!("    let {half} = vec4(\n        {all},\n    );\n");
+        let all = values(reading, inputs, &format!(".{half}"));
+        out += &format!("    let {half} = {all};\n");
     }
     out + "    y[at] = joined(even, odd);\n}\n"
+}
+
+/// `four(at)`: the result's words from `4 * at` on.
+fn four(reading: &Reading<'_>, inputs: usize) -> String {
+    let read: String = (0..inputs).map(|input| several(reading, input, "", 4)).collect();
+    let all = values(reading, inputs, "");
+    format!("fn four(at: u32) {{\n{read}    y[at] = {all};\n}}\n")
+}
+
+/// `w_<input>`: what an input has for `count` words of the result, or the one word that
+/// it has for all of them.
+fn several(reading: &Reading<'_>, input: usize, decode: &str, count: u64) -> String {
+    let (x, n) = (NAMES[input].data, NAMES[input].extent);
+    let value = match reading.access[input] {
+        Access::Row => {
+            format!("{decode}({x}[(at + params.start / {count}u) % (params.{n} / {count}u)])")
+        }
+        Access::Column => format!("{x}[({count}u * at + params.start) / params.{n}]"),
+        Access::Scalar => format!("{x}[0]"),
+        _ => format!("{decode}({x}[at])"),
+    };
+    format!("    let w_{x} = {value};\n")
+}
+
+/// A vector of four of the result's elements; `part` is what of several words has them.
+fn values(reading: &Reading<'_>, inputs: usize, part: &str) -> String {
+    let one = |place: &str| {
+        let arg = |input: usize| {
+            let own = if reading.is_wide(input) { format!("{part}.{place}") } else { "".into() };
+            format!("w_{}{own}, 0u, ", NAMES[input].data)
+        };
+        let args: String = (0..inputs).map(arg).collect();
+        format!("value({args}0u)")
+    };
+    let all = ["x", "y", "z", "w"].map(one).join(",\n        ");
+    format!("vec4(\n        {all},\n    )")
 }
 
 /// `value(words and places of the operands' elements, lane)`: the bits of the
