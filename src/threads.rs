@@ -14,6 +14,12 @@ pub(crate) fn count() -> usize {
     rayon::current_num_threads().max(1)
 }
 
+/// Calls `work` on one of the threads, which then shares its loops with the others without
+/// being waited for from outside at each.
+pub(crate) fn among<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}
+
 /// Calls `work` with each piece of `size` elements of `data` (the last may be
 /// shorter) and its number, `least` pieces or more on a thread.
 pub(crate) fn pieces<T: Send>(

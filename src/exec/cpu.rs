@@ -7,6 +7,7 @@ use crate::graph::{Bindings, Graph, StateId, StateInfo};
 use crate::kernels::{CpuCx, CpuTensor, CpuTensorMut};
 use crate::plan::{Call, Home, OperandId, Plan};
 use crate::tensor::{DType, Tensor};
+use crate::threads;
 use std::collections::HashSet;
 use std::sync::Arc;
 use web_time::Instant;
@@ -38,6 +39,10 @@ impl Aligned {
         &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
     }
 }
+
+/// A plan of more calls than these is made by one of the threads that compute; one of fewer is done
+/// sooner than such a thread has taken it over.
+const MANY: usize = 16;
 
 /// What a run gives, by name.
 type Results = Vec<(String, Tensor)>;
@@ -148,7 +153,10 @@ impl CpuEngine {
         inputs: &[&Tensor],
         bindings: &Bindings,
     ) -> Result<()> {
-        self.each_call(plan, inputs, bindings, |_, _, _| {})
+        if plan.calls().nth(MANY).is_none() {
+            return self.each_call(plan, inputs, bindings, |_, _, _| {});
+        }
+        threads::among(|| self.each_call(plan, inputs, bindings, |_, _, _| {}))
     }
 
     /// Makes a plan's calls and tells of each when it began and how many

@@ -56,6 +56,8 @@ pub mod encode;
 pub mod layout;
 pub mod random;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use decode::vectors;
 pub use decode::{decode, decode_block};
 pub use encode::encode;
 pub use layout::DeviceLayout;

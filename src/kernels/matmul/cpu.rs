@@ -5,7 +5,7 @@
 //! are inner products with each decoded row of B.
 
 use super::MatMulKernel;
-use super::dot::dot;
+use super::dot::{dot, dot_encoded};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::{CpuCx, CpuTensor};
@@ -127,11 +127,14 @@ struct Right<'a> {
 impl Right<'_> {
     /// Decodes elements from `start`, both multiples of the block length.
     fn decode(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        quant::decode(self.dtype, self.encoded(start, out.len())?, out)
+    }
+
+    /// The bytes of elements from `start`.
+    fn encoded(&self, start: usize, count: usize) -> Result<&[u8]> {
         let (len, size) = (self.dtype.block_len(), self.dtype.block_bytes());
-        let (from, to) = (start / len * size, (start + out.len()) / len * size);
-        let bytes = self.bytes.get(from..to);
-        let bytes = bytes.ok_or_else(|| Error::internal("a weight shorter than its shape"))?;
-        quant::decode(self.dtype, bytes, out)
+        let bytes = self.bytes.get(start / len * size..(start + count) / len * size);
+        bytes.ok_or_else(|| Error::internal("a weight shorter than its shape"))
     }
 }
 
@@ -254,6 +257,13 @@ impl<'a> Product<'a> {
             }
             scratch.resize(k, 0.0);
             for column in first..first + count {
+                if self.m == 1
+                    && let Some(sum) = dot_encoded(a.data, b.dtype, b.encoded(column * k, k)?)
+                {
+                    // SAFETY: as below.
+                    unsafe { target.at(column).c.write(sum) };
+                    continue;
+                }
                 b.decode(column * k, scratch)?;
                 for (row, x) in a.data.chunks(k).enumerate() {
                     // SAFETY: tasks have different columns of `c`, all below n,

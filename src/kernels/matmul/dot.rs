@@ -1,5 +1,9 @@
 //! Inner products on the CPU.
 
+#[cfg(target_arch = "x86_64")]
+use crate::quant::vectors;
+use crate::tensor::DType;
+
 /// Independent partial sums, so that additions need not wait for each other:
 /// four vectors of eight.
 const LANES: usize = 32;
@@ -13,6 +17,49 @@ pub(super) fn dot(x: &[f32], w: &[f32]) -> f32 {
         return unsafe { dot_fma(x, w) };
     }
     sum(x, w, |a, b, c| a * b + c)
+}
+
+/// [`dot`] with encoded weights, which are decoded on the way: to the last bit what [`dot`]
+/// gives of the decoded ones. `None` where that has to be done.
+#[inline]
+pub(super) fn dot_encoded(x: &[f32], dtype: DType, w: &[u8]) -> Option<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if x.len().is_multiple_of(LANES) && vectors::knows(dtype) && vectors::is_supported() {
+        // SAFETY: the processor has the features that the function needs.
+        return Some(unsafe { dot_runs(x, dtype, w) });
+    }
+    let _ = (x, dtype, w);
+    None
+}
+
+/// [`dot_encoded`] of whole runs of weights.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dot_runs(x: &[f32], dtype: DType, w: &[u8]) -> f32 {
+    use std::arch::x86_64::*;
+    let (xs, _) = x.as_chunks::<LANES>();
+    let mut sums = [_mm256_setzero_ps(); LANES / 8];
+    vectors::runs(dtype, w, |i, run| {
+        let Some(x) = xs.get(i) else { return };
+        for ((sum, w), x) in sums.iter_mut().zip(run).zip(x.as_chunks::<8>().0) {
+            // SAFETY: there are eight numbers, at any alignment.
+            let x = unsafe { _mm256_loadu_ps(x.as_ptr()) };
+            *sum = _mm256_fmadd_ps(x, w, *sum);
+        }
+    });
+    total(sums)
+}
+
+/// The sum of all, in the order of [`sum`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn total([a, b, c, d]: [std::arch::x86_64::__m256; LANES / 8]) -> f32 {
+    use std::arch::x86_64::*;
+    let eight = _mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d));
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// [`dot`] for processors with AVX2 and FMA, with the sums of [`sum`] in the same order. By
@@ -32,11 +79,7 @@ fn dot_fma(x: &[f32], w: &[f32]) -> f32 {
             *sum = _mm256_fmadd_ps(x, w, *sum);
         }
     }
-    let [a, b, c, d] = sums;
-    let eight = _mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d));
-    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    let one = _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+    let one = total(sums);
     x_rest.iter().zip(w_rest).fold(one, |sum, (&x, &w)| x.mul_add(w, sum))
 }
 
@@ -62,7 +105,9 @@ fn sum(x: &[f32], w: &[f32], multiply_add: impl Fn(f32, f32, f32) -> f32) -> f32
 
 #[cfg(test)]
 mod tests {
-    use super::dot;
+    use super::{dot, dot_encoded};
+    use crate::quant::random::{Scales, random_blocks};
+    use crate::quant::{self, WEIGHT_TYPES};
 
     /// The same as [`super::sum`] with fused multiply-adds, to the last bit.
     #[cfg(target_arch = "x86_64")]
@@ -80,6 +125,21 @@ mod tests {
             // SAFETY: the processor has both features.
             let vectors = unsafe { super::dot_fma(&x, &w) };
             assert_eq!(vectors.to_bits(), super::sum(&x, &w, f32::mul_add).to_bits(), "{n}");
+        }
+    }
+
+    /// The same as of decoded weights, to the last bit.
+    #[test]
+    fn encoded_weights_are_summed_like_decoded_ones() {
+        for dtype in WEIGHT_TYPES {
+            let n = 3 * 256;
+            let w = random_blocks(dtype, n / dtype.block_len(), 5, Scales::Unit).unwrap();
+            let x: Vec<f32> = (0..n).map(|i| (i * 37 % 101) as f32 * 0.02 - 1.0).collect();
+            let mut decoded = vec![f32::NAN; n];
+            quant::decode(dtype, &w, &mut decoded).unwrap();
+            let Some(sum) = dot_encoded(&x, dtype, &w) else { continue };
+            assert!(sum.is_finite() && sum != 0.0, "{dtype}: {sum}");
+            assert_eq!(sum.to_bits(), dot(&x, &decoded).to_bits(), "{dtype}");
         }
     }
 

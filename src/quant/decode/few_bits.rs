@@ -64,14 +64,19 @@ pub(super) fn tq2_0(block: &[u8; 66], out: &mut [f32; 256]) {
 /// A byte of exponent, 16 bytes of nibbles as in Q4_0.
 #[inline(always)]
 pub(super) fn mxfp4(block: &[u8; 17], out: &mut [f32; 32]) {
-    // Half of the power of two, since the values are doubled.
-    let exponent = u32::from(block[0]);
-    let bits = if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 };
-    let d = f32::from_bits(bits);
+    let d = mxfp4_scale(block[0]);
     for (j, byte) in block[1..].iter().enumerate() {
         out[j] = d * FP4[(byte & 0xf) as usize];
         out[j + 16] = d * FP4[(byte >> 4) as usize];
     }
+}
+
+/// Half of the power of two of an exponent, since the values are doubled.
+#[inline(always)]
+pub(super) fn mxfp4_scale(exponent: u8) -> f32 {
+    let exponent = u32::from(exponent);
+    let bits = if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 };
+    f32::from_bits(bits)
 }
 
 /// Four scales, then 8 bytes of nibbles for each 16 elements: the low ones first.
@@ -89,7 +94,7 @@ pub(super) fn nvfp4(block: &[u8; 36], out: &mut [f32; 64]) {
 /// Half of a float of 4 bits of exponent and 3 of mantissa; the top bit has no
 /// meaning, and what would be not a number is 0.
 #[inline(always)]
-fn half_of_e4m3(bits: u8) -> f32 {
+pub(super) fn half_of_e4m3(bits: u8) -> f32 {
     let (exponent, mantissa) = (u32::from(bits >> 3 & 0xf), u32::from(bits & 7));
     if bits == 0x7f {
         0.0

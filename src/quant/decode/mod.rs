@@ -4,12 +4,16 @@
 //! so results are equal to the last bit. The inner loops have fixed lengths and
 //! no branches, so the compiler turns them into vector code; on x86-64 they are
 //! compiled twice, with and without AVX2 (measured: 2 to 9 thousand million
-//! elements a second on one core, half of that without).
+//! elements a second on one core, half of that without). Most types are decoded by
+//! hand where there are AVX2, FMA and F16C (`vectors`), and give a product their
+//! elements in registers.
 
 mod codebook;
 mod few_bits;
 mod k_quants;
 mod legacy;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod vectors;
 
 pub(super) use legacy::IQ4_NL_TABLE;
 
@@ -55,6 +59,12 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
         ));
     }
     #[cfg(target_arch = "x86_64")]
+    if vectors::knows(dtype) && vectors::is_supported() {
+        // SAFETY: the processor has the features that the function needs.
+        unsafe { decode_in_vectors(dtype, bytes, out) };
+        return Ok(());
+    }
+    #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has the one feature that the function needs.
         unsafe { decode_checked_avx2(dtype, bytes, out) };
@@ -62,6 +72,23 @@ pub fn decode(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
     }
     decode_checked(dtype, bytes, out);
     Ok(())
+}
+
+/// [`decode_checked`] of a type that [`vectors`] knows.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn decode_in_vectors(dtype: DType, bytes: &[u8], out: &mut [f32]) {
+    let (runs, rest) = out.as_chunks_mut::<32>();
+    vectors::runs(dtype, bytes, |i, run| {
+        let Some(to) = runs.get_mut(i) else { return };
+        for (eight, values) in to.as_chunks_mut::<8>().0.iter_mut().zip(run) {
+            // SAFETY: there is room for eight numbers, at any alignment.
+            unsafe { std::arch::x86_64::_mm256_storeu_ps(eight.as_mut_ptr(), values) };
+        }
+    });
+    // Plain types are not always whole runs.
+    let end = bytes.len() - rest.len() / dtype.block_len() * dtype.block_bytes();
+    decode_checked(dtype, &bytes[end..], rest);
 }
 
 /// [`decode_checked`], compiled for processors that have AVX2. Never with FMA:
