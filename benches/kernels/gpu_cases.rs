@@ -149,7 +149,7 @@ fn heads([heads, len, size]: [usize; 3], dtype: DType) -> Bench {
 }
 
 /// The variants that copies are timed with.
-const COPIES: [&str; 3] = ["wide", "narrow", "pairs"];
+const COPIES: [&str; 4] = ["wide", "narrow", "pairs", "alone"];
 
 /// A copy by an elementwise kernel, with signs changed, since a plain one has no dispatch: where
 /// the driver's own copy goes another way to memory, it says more about other kernels.

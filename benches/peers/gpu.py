@@ -26,7 +26,7 @@ SIZES = {
 }
 KERNELS = "kernel's copy"
 CEILINGS = {"copy": ["gpu/ceiling/copy"],
-            KERNELS: [f"gpu/ceiling/kernel_copy_{name}" for name in ("wide", "narrow", "pairs")],
+            KERNELS: [f"gpu/ceiling/kernel_copy_{name}" for name in ("wide", "narrow", "pairs", "alone")],
             "multiply-add": ["gpu/ceiling/multiply_add"],
             "matrices": ["gpu/ceiling/coop_16", "gpu/ceiling/coop_8"]}
 

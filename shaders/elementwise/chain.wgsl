@@ -4,8 +4,8 @@
 // elementwise/combine.wgsl. One invocation writes ITEMS words; with `pairs` eight
 // neighbouring ones at a time, in words of 64 bits, or sixteen (`twice`): then
 // elements are words, and their number is a multiple of eight. With `alone` an
-// invocation is the only one of its workgroup and writes neighbouring words, four at a time:
-// every address is one that a whole vector of lanes shares.
+// invocation is the only one of its workgroup and writes neighbouring words, four at a
+// time or 64 (`many`): every address is one that a whole vector of lanes shares.
 
 import package::common::checked::overflowed;
 import package::common::status::raise;
@@ -42,7 +42,7 @@ import package::steps::{eight, element, four, params, whole, y};
     }
 }
 
-@if(alone) fn eights(at: u32) {
+@if(many) fn eights(at: u32) {
     four(at);
     four(at + 1u);
     four(at + 2u);
@@ -88,9 +88,11 @@ fn main(
         var at = number * (ITEMS / 4u);
         let end = min(at + ITEMS / 4u, params.count / 4u);
         // Many at a time: a loop's end costs as much as what is done in it.
-        for (; at + 16u <= end; at += 16u) {
-            eights(at);
-            eights(at + 8u);
+        @if(many) {
+            for (; at + 16u <= end; at += 16u) {
+                eights(at);
+                eights(at + 8u);
+            }
         }
         for (; at < end; at++) {
             four(at);

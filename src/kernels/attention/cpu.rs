@@ -1,16 +1,27 @@
-//! Attention on the CPU: one row of the output at a time, keys in blocks.
+//! Attention on the CPU: rows of the output that read the same keys together, keys in
+//! blocks.
 
+use super::vectors::{add_weighted, exponentials};
 use crate::error::{Error, Result};
+use crate::kernels::matmul::dot;
 use crate::kernels::{CpuCx, CpuTensor};
 use crate::ops::attention::{Attention, LEAST_SCORE, checked_past};
 use crate::tensor::DType;
+use crate::threads;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Keys whose scores are computed before the output is updated.
 const BLOCK: usize = 32;
+
+/// Rows of the output, about, that share what is read of a cache.
+const ROWS: usize = 24;
+
+/// Fewer keys than these are not worth a task of their own.
+const LEAST_KEYS: usize = 256;
 
 /// A cache in either of its storage types.
 enum Cache<'a> {
@@ -26,8 +37,8 @@ impl<'a> Cache<'a> {
         }
     }
 
-    /// A row, converted into `room` where it must be.
-    fn row<'r>(&'r self, start: usize, room: &'r mut [f32]) -> &'r [f32] {
+    /// Numbers from `start` on, converted into `room` where they must be.
+    fn read<'r>(&'r self, start: usize, room: &'r mut [f32]) -> &'r [f32] {
         match self {
             Cache::F32(all) => &all[start..start + room.len()],
             Cache::F16(all) => {
@@ -62,6 +73,40 @@ impl<'a> Mask<'a> {
     }
 }
 
+/// The operands, with run-time extents.
+struct Inputs<'a> {
+    op: &'a Attention,
+    q: Cow<'a, [f32]>,
+    k: Cache<'a>,
+    v: Cache<'a>,
+    mask: Option<Mask<'a>>,
+    sinks: Option<Cow<'a, [f32]>>,
+    before: Vec<i64>,
+    scale: f32,
+    queries: usize,
+    heads: usize,
+    groups: usize,
+    capacity: usize,
+    /// Elements of a query or key, and of a value.
+    head: usize,
+    value: usize,
+}
+
+/// Rows of the output that share keys and values, and which of the keys.
+struct Tile {
+    batch: usize,
+    group: usize,
+    queries: Range<usize>,
+    keys: Range<usize>,
+}
+
+/// What a tile's keys come to: for each row the weighted values before they are divided
+/// by the sum.
+struct Part {
+    rows: Vec<f32>,
+    online: Vec<Online>,
+}
+
 pub(super) fn run(op: &Attention, cx: &mut CpuCx<'_>) -> Result<()> {
     let (q, k, v) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let ([batch, queries, heads, head], [_, groups, capacity, value]) =
@@ -76,54 +121,172 @@ pub(super) fn run(op: &Attention, cx: &mut CpuCx<'_>) -> Result<()> {
     let (q, k, v) = (q.read::<f32>(), Cache::of(&k), Cache::of(&v));
     let scale = op.scale_for(head as u64);
     let y = cx.output(0)?.write::<f32>()?;
-    y.par_chunks_mut(value).enumerate().for_each(|(row, y)| {
-        let (b, i, h) = (row / heads / queries, row / heads % queries, row % heads);
-        let slab = (b * groups + h / (heads / groups)) * capacity;
-        let query = &q[row * head..(row + 1) * head];
-        let (mut key_room, mut value_room) = (vec![0.0; head], vec![0.0; value]);
-        let mut online = Online { peak: LEAST_SCORE, sum: 0.0 };
-        let visible = op.visible(before[b], i, queries);
-        let mut scores = [0.0; BLOCK];
-        y.fill(0.0);
-        let mut start = visible.start;
-        while start < visible.end {
-            let end = visible.end.min(start + BLOCK);
-            let scores = &mut scores[..end - start];
-            for (score, j) in scores.iter_mut().zip(start..) {
-                let added = mask.as_ref().map(|mask| mask.at([b, h, i, j]));
-                if added == Some(f32::NEG_INFINITY) {
-                    *score = f32::NEG_INFINITY;
-                    continue;
-                }
-                let key = k.row((slab + j) * head, &mut key_room);
-                let mut s = dot(query, key) * scale;
-                if let Some(cap) = op.softcap {
-                    s = cap * (s / cap).tanh();
-                }
-                s += added.unwrap_or(0.0);
-                *score = s.max(LEAST_SCORE);
-            }
-            online.rescale(scores, y);
-            for (weight, j) in scores.iter().zip(start..) {
-                let row = v.row((slab + j) * value, &mut value_room);
-                for (y, v) in y.iter_mut().zip(row) {
-                    *y += weight * v;
-                }
-            }
-            start = end;
+    if y.is_empty() {
+        return Ok(());
+    }
+    let inputs = Inputs {
+        op,
+        q,
+        k,
+        v,
+        mask,
+        sinks,
+        before,
+        scale,
+        queries,
+        heads,
+        groups,
+        capacity,
+        head,
+        value,
+    };
+    let tiles = inputs.tiles(batch);
+    let parts: Vec<Part> = tiles.par_iter().map(|tile| inputs.part(tile)).collect();
+    let mut parts = tiles.iter().zip(parts).peekable();
+    while let Some((tile, mut part)) = parts.next() {
+        // Other keys of the same rows come behind.
+        while let Some((_, more)) = parts.next_if(|(next, _)| {
+            (next.batch, next.group, next.queries.start)
+                == (tile.batch, tile.group, tile.queries.start)
+        }) {
+            part.join(&more, value);
         }
-        if let Some(sinks) = &sinks {
-            // One more score, of a key without values.
-            online.rescale(&mut [sinks[h].max(LEAST_SCORE)], y);
-        }
-        if online.sum > 0.0 {
-            y.iter_mut().for_each(|y| *y /= online.sum);
-        }
-    });
+        inputs.finish(tile, part, y);
+    }
     Ok(())
 }
 
+impl Inputs<'_> {
+    /// Heads of the queries that have a head of the keys in common.
+    fn shared(&self) -> usize {
+        self.heads / self.groups
+    }
+
+    /// All tiles; those of the same rows one after another.
+    fn tiles(&self, batch: usize) -> Vec<Tile> {
+        let count = (ROWS / self.shared()).clamp(1, self.queries);
+        let tiles = batch * self.groups * self.queries.div_ceil(count);
+        let wanted = (2 * threads::count()).div_ceil(tiles);
+        let mut all = Vec::with_capacity(tiles);
+        for batch in 0..batch {
+            for group in 0..self.groups {
+                for first in (0..self.queries).step_by(count) {
+                    let queries = first..(first + count).min(self.queries);
+                    let keys = self.keys(batch, &queries);
+                    let size = keys.len().div_ceil(wanted).max(LEAST_KEYS);
+                    // A tile without keys has rows all the same.
+                    for start in keys.clone().step_by(size).chain(keys.is_empty().then_some(0)) {
+                        let keys = start..keys.end.min(start + size).max(start);
+                        all.push(Tile { batch, group, queries: queries.clone(), keys });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn visible(&self, batch: usize, query: usize) -> Range<usize> {
+        self.op.visible(self.before[batch], query, self.queries)
+    }
+
+    /// What any of some queries sees.
+    fn keys(&self, batch: usize, queries: &Range<usize>) -> Range<usize> {
+        let mut all = usize::MAX..0;
+        for own in queries.clone().map(|i| self.visible(batch, i)).filter(|own| !own.is_empty()) {
+            all = all.start.min(own.start)..all.end.max(own.end);
+        }
+        if all.is_empty() { 0..0 } else { all }
+    }
+
+    fn part(&self, tile: &Tile) -> Part {
+        let (shared, head, value) = (self.shared(), self.head, self.value);
+        let rows = tile.queries.len() * shared;
+        let mut part = Part {
+            rows: vec![0.0; rows * value],
+            online: vec![Online { peak: LEAST_SCORE, sum: 0.0 }; rows],
+        };
+        let slab = (tile.batch * self.groups + tile.group) * self.capacity;
+        let (mut key_room, mut value_room) = (vec![0.0; BLOCK * head], vec![0.0; BLOCK * value]);
+        let mut scores = [0.0; BLOCK];
+        for start in tile.keys.clone().step_by(BLOCK) {
+            let block = start..tile.keys.end.min(start + BLOCK);
+            let room = &mut key_room[..block.len() * head];
+            let keys = self.k.read((slab + start) * head, room);
+            let room = &mut value_room[..block.len() * value];
+            let values = self.v.read((slab + start) * value, room);
+            for row in 0..rows {
+                let (i, h) = (tile.queries.start + row / shared, row % shared);
+                let own = self.visible(tile.batch, i);
+                let own = own.start.max(block.start)..own.end.min(block.end);
+                if own.is_empty() {
+                    continue;
+                }
+                let scores = &mut scores[..own.len()];
+                let at = [tile.batch, tile.group * shared + h, i];
+                self.score(at, own.start, &keys[(own.start - start) * head..], scores);
+                let y = &mut part.rows[row * value..(row + 1) * value];
+                part.online[row].rescale(scores, y);
+                add_weighted(y, &values[(own.start - start) * value..], scores);
+            }
+        }
+        part
+    }
+
+    /// Scores of the query at `[batch, head, query]` with keys from number `first` on.
+    fn score(&self, [b, h, i]: [usize; 3], first: usize, keys: &[f32], scores: &mut [f32]) {
+        let start = ((b * self.queries + i) * self.heads + h) * self.head;
+        let query = &self.q[start..start + self.head];
+        for (j, score) in scores.iter_mut().enumerate() {
+            let added = self.mask.as_ref().map(|mask| mask.at([b, h, i, first + j]));
+            if added == Some(f32::NEG_INFINITY) {
+                *score = f32::NEG_INFINITY;
+                continue;
+            }
+            let mut s = dot(query, &keys[j * self.head..(j + 1) * self.head]) * self.scale;
+            if let Some(cap) = self.op.softcap {
+                s = cap * (s / cap).tanh();
+            }
+            s += added.unwrap_or(0.0);
+            *score = s.max(LEAST_SCORE);
+        }
+    }
+
+    /// Divides the rows of a tile by their sums and puts them where they belong.
+    fn finish(&self, tile: &Tile, mut part: Part, y: &mut [f32]) {
+        let (shared, value) = (self.shared(), self.value);
+        for (row, (from, online)) in part.rows.chunks_mut(value).zip(&mut part.online).enumerate() {
+            let (i, h) = (tile.queries.start + row / shared, tile.group * shared + row % shared);
+            if let Some(sinks) = &self.sinks {
+                // One more score, of a key without values.
+                online.rescale(&mut [sinks[h].max(LEAST_SCORE)], from);
+            }
+            let at = ((tile.batch * self.queries + i) * self.heads + h) * value;
+            let by = if online.sum > 0.0 { online.sum } else { 1.0 };
+            for (to, from) in y[at..at + value].iter_mut().zip(from) {
+                *to = *from / by;
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Adds what other keys of the same rows come to.
+    fn join(&mut self, other: &Part, value: usize) {
+        let rows = self.rows.chunks_mut(value).zip(other.rows.chunks(value));
+        for ((mine, more), (own, theirs)) in rows.zip(self.online.iter_mut().zip(&other.online)) {
+            let peak = own.peak.max(theirs.peak);
+            let (own_factor, their_factor) = ((own.peak - peak).exp(), (theirs.peak - peak).exp());
+            own.sum = own.sum * own_factor + theirs.sum * their_factor;
+            own.peak = peak;
+            for (mine, more) in mine.iter_mut().zip(more) {
+                *mine = *mine * own_factor + more * their_factor;
+            }
+        }
+    }
+}
+
 /// The running maximum and sum of an online softmax.
+#[derive(Debug, Clone, Copy)]
 struct Online {
     peak: f32,
     sum: f32,
@@ -139,24 +302,8 @@ impl Online {
             self.sum *= factor;
             self.peak = peak;
         }
-        for score in scores {
-            *score = (*score - peak).exp();
-            self.sum += *score;
-        }
+        self.sum += exponentials(scores, peak);
     }
-}
-
-/// A product in eight lanes, so that it vectorises and errs less.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0f32; 8];
-    let ((a8, a_rest), (b8, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    for (a, b) in a8.iter().zip(b8) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    lanes.iter().sum::<f32>() + rest
 }
 
 fn extents(tensor: &CpuTensor<'_>) -> Result<[usize; 4]> {

@@ -6,6 +6,7 @@ mod cpu;
 mod grouped;
 mod split;
 mod variants;
+mod vectors;
 
 pub use variants::VARIANTS;
 

@@ -10,7 +10,7 @@ const LANES: usize = 32;
 
 /// `Σ x[i] w[i]` over the shorter of the two lengths.
 #[inline]
-pub(super) fn dot(x: &[f32], w: &[f32]) -> f32 {
+pub(in crate::kernels) fn dot(x: &[f32], w: &[f32]) -> f32 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
         // SAFETY: the processor has both features that the function needs.

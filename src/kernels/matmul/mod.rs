@@ -33,6 +33,7 @@ mod tests;
 mod variants;
 
 pub(in crate::kernels) use cpu::{Left, Target, rows_product};
+pub(in crate::kernels) use dot::dot;
 pub use experts::ExpertsKernel;
 pub(crate) use experts::Extents;
 pub(crate) use request::requests;

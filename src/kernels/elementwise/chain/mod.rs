@@ -148,6 +148,9 @@ impl Chain {
         if pairs && self.steps.len() == 1 && self.steps.iter().all(light) {
             request = request.feature("twice");
         }
+        if reading.wide == Some(Wide::Alone) && self.is_plain() {
+            request = request.feature("many");
+        }
         if reading.is_windowed() {
             request = request.feature("windowed");
         }
