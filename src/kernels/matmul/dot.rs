@@ -41,10 +41,11 @@ fn dot_runs(x: &[f32], dtype: DType, w: &[u8]) -> f32 {
     let mut sums = [_mm256_setzero_ps(); LANES / 8];
     vectors::runs(dtype, w, |i, run| {
         let Some(x) = xs.get(i) else { return };
-        for ((sum, w), x) in sums.iter_mut().zip(run).zip(x.as_chunks::<8>().0) {
-            // SAFETY: there are eight numbers, at any alignment.
-            let x = unsafe { _mm256_loadu_ps(x.as_ptr()) };
-            *sum = _mm256_fmadd_ps(x, w, *sum);
+        let x = x.as_ptr();
+        for j in 0..LANES / 8 {
+            // SAFETY: there are `LANES` numbers, eight for each sum, at any alignment.
+            let x = unsafe { _mm256_loadu_ps(x.add(8 * j)) };
+            sums[j] = _mm256_fmadd_ps(x, run[j], sums[j]);
         }
     });
     total(sums)

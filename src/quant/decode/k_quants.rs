@@ -60,7 +60,7 @@ pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
 /// The sixteen signed scales of a Q3_K block. Group g has its low four bits in
 /// byte g % 8 and its high two in byte 8 + g % 4.
 #[inline(always)]
-pub(super) fn q3_k_scales(packed: &[u8; 12]) -> [i8; 16] {
+fn q3_k_scales(packed: &[u8; 12]) -> [i8; 16] {
     std::array::from_fn(|g| {
         let low = (packed[g % 8] >> (g / 8 * 4)) & 0xf;
         let high = (packed[8 + g % 4] >> (g / 4 * 2)) & 3;
@@ -133,7 +133,7 @@ fn k_groups(block: &[u8]) -> ([f32; 8], [f32; 8]) {
 /// scale in byte g and the minimum in byte g + 4; groups 4 to 7 have the low
 /// nibbles of both in byte g + 4 and the high two bits in the top of the others.
 #[inline(always)]
-pub(super) fn k_scale_min(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
+fn k_scale_min(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
     let (mut scales, mut mins) = ([0; 8], [0; 8]);
     for g in 0..4 {
         let (a, b, c) = (packed[g], packed[g + 4], packed[g + 8]);

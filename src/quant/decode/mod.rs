@@ -81,9 +81,9 @@ fn decode_in_vectors(dtype: DType, bytes: &[u8], out: &mut [f32]) {
     let (runs, rest) = out.as_chunks_mut::<32>();
     vectors::runs(dtype, bytes, |i, run| {
         let Some(to) = runs.get_mut(i) else { return };
-        for (eight, values) in to.as_chunks_mut::<8>().0.iter_mut().zip(run) {
-            // SAFETY: there is room for eight numbers, at any alignment.
-            unsafe { std::arch::x86_64::_mm256_storeu_ps(eight.as_mut_ptr(), values) };
+        for j in 0..4 {
+            // SAFETY: there is room for 32 numbers, at any alignment.
+            unsafe { std::arch::x86_64::_mm256_storeu_ps(to.as_mut_ptr().add(8 * j), run[j]) };
         }
     });
     // Plain types are not always whole runs.

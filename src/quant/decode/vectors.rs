@@ -2,10 +2,11 @@
 //! which a product takes from there. To the last bit what the decoders of blocks give,
 //! which say how blocks are laid out.
 //!
-//! By hand, because the compiler makes less of those (docs/performance.md).
+//! By hand, because the compiler makes less of those (docs/performance.md). Without
+//! functions of arrays (`map`), which are calls through memory where little is optimised.
 
 use super::few_bits::{half_of_e4m3, mxfp4_scale};
-use super::k_quants::{k_scale_min, q3_k_scales};
+use super::half_at;
 use super::legacy::IQ4_NL_TABLE;
 use crate::tensor::DType;
 use std::arch::x86_64::*;
@@ -69,57 +70,108 @@ pub(crate) fn runs(dtype: DType, bytes: &[u8], mut each: impl FnMut(usize, Run))
         }),
         DType::Q2_K => blocks(bytes, |i, block: &[u8; 84]| {
             let (d, dmin) = (half_at(block, 80), half_at(block, 82));
-            (0..8).for_each(|run| each(8 * i + run, q2_k(block, d, dmin, run)));
+            for run in 0..8 {
+                each(8 * i + run, q2_k(block, d, dmin, run));
+            }
         }),
         DType::Q3_K => blocks(bytes, |i, block: &[u8; 110]| {
-            let d = half_at(block, 108);
-            let mut packed = [0; 12];
-            packed.copy_from_slice(&block[96..108]);
-            let scales = q3_k_scales(&packed).map(|scale| d * f32::from(scale));
-            (0..8).for_each(|run| each(8 * i + run, q3_k(block, &scales, run)));
+            let scales = q3_k_scales(block, halves_at(block, 108));
+            for run in 0..8 {
+                let own = &scales[run / 4][run % 4 * 2..];
+                each(8 * i + run, q3_k(block, own[0], own[1], run));
+            }
         }),
         DType::Q4_K => blocks(bytes, |i, block: &[u8; 144]| {
             let (scales, mins) = k_groups(block);
-            (0..8).for_each(|g| each(8 * i + g, q4_k(block, scales[g], mins[g], g)));
+            for g in 0..8 {
+                each(8 * i + g, q4_k(block, scales[g], mins[g], g));
+            }
         }),
         DType::Q5_K => blocks(bytes, |i, block: &[u8; 176]| {
             let (scales, mins) = k_groups(block);
-            (0..8).for_each(|g| each(8 * i + g, q5_k(block, scales[g], mins[g], g)));
+            for g in 0..8 {
+                each(8 * i + g, q5_k(block, scales[g], mins[g], g));
+            }
         }),
         DType::Q6_K => blocks(bytes, |i, block: &[u8; 210]| {
             let d = half_at(block, 208);
-            (0..8).for_each(|run| each(8 * i + run, q6_k(block, d, run)));
+            for run in 0..8 {
+                each(8 * i + run, q6_k(block, d, run));
+            }
         }),
         DType::IQ4_XS => blocks(bytes, |i, block: &[u8; 136]| {
             let (d, high) = (half_at(block, 0), u16::from_le_bytes([block[2], block[3]]));
-            (0..8).for_each(|g| each(8 * i + g, iq4_xs(block, d, high, g)));
+            for g in 0..8 {
+                each(8 * i + g, iq4_xs(block, d, high, g));
+            }
         }),
         DType::TQ2_0 => blocks(bytes, |i, block: &[u8; 66]| {
-            let d = half_at(block, 64);
-            (0..8).for_each(|run| each(8 * i + run, tq2_0(block, d, run)));
+            let d = halves_at(block, 64);
+            for run in 0..8 {
+                each(8 * i + run, tq2_0(block, d, run));
+            }
         }),
         _ => {}
     }
 }
 
-/// The half at byte `at` of a block, by the processor: what is not a number may differ in
-/// its bits, which a multiplication or an addition makes the same again.
+/// The half at byte `at` of a block, eight times. All of a register is written, for what
+/// writes a part waits for what the register had before. What is not a number may differ
+/// in its bits, which a multiplication or an addition makes the same again.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn half_at(block: &[u8], at: usize) -> f32 {
-    let bits = u16::from_le_bytes([block[at], block[at + 1]]);
-    _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))))
+fn halves_at(block: &[u8], at: usize) -> __m256 {
+    _mm256_cvtph_ps(_mm_set1_epi16(i16::from_le_bytes([block[at], block[at + 1]])))
 }
 
-/// Scales and minima of a Q4_K or Q5_K block.
+/// Scales and minima of a Q4_K or Q5_K block, of six bits each: four bytes at a time.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn k_groups(block: &[u8]) -> ([f32; 8], [f32; 8]) {
-    let (d, dmin) = (half_at(block, 0), half_at(block, 2));
-    let mut packed = [0; 12];
-    packed.copy_from_slice(&block[4..16]);
-    let (scales, mins) = k_scale_min(&packed);
-    (scales.map(|s| d * f32::from(s)), mins.map(|m| dmin * f32::from(m)))
+    const LOW: u32 = 0x0f0f_0f0f;
+    const SIX: u32 = 0x3f3f_3f3f;
+    const TOP: u32 = 0x3030_3030;
+    let [a, b, c] = [word_at(block, 4), word_at(block, 8), word_at(block, 12)];
+    let scales = [a & SIX, c & LOW | a >> 2 & TOP];
+    let mins = [b & SIX, c >> 4 & LOW | b >> 2 & TOP];
+    (bytes_times(scales, halves_at(block, 0)), bytes_times(mins, halves_at(block, 2)))
+}
+
+/// Scales of a Q3_K block: sixteen of six bits, less 32.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn q3_k_scales(block: &[u8], d: __m256) -> [[f32; 8]; 2] {
+    const LOW: u32 = 0x0f0f_0f0f;
+    const TOP: u32 = 0x3030_3030;
+    let [a, b, c] = [word_at(block, 96), word_at(block, 100), word_at(block, 104)];
+    let first = [a & LOW | c << 4 & TOP, b & LOW | c << 2 & TOP];
+    let second = [a >> 4 & LOW | c & TOP, b >> 4 & LOW | c >> 2 & TOP];
+    [moved_bytes_times(first, -32, d), moved_bytes_times(second, -32, d)]
+}
+
+#[inline(always)]
+fn word_at(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
+
+/// Eight unsigned bytes times a number.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn bytes_times(bytes: [u32; 2], by: __m256) -> [f32; 8] {
+    moved_bytes_times(bytes, 0, by)
+}
+
+/// Eight unsigned bytes, each with a number added, times another.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn moved_bytes_times([first, second]: [u32; 2], add: i32, by: __m256) -> [f32; 8] {
+    let bytes = _mm_cvtsi64_si128((u64::from(first) | u64::from(second) << 32) as i64);
+    let whole = _mm256_add_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_set1_epi32(add));
+    let values = _mm256_mul_ps(by, _mm256_cvtepi32_ps(whole));
+    let mut eight = [0.0; 8];
+    // SAFETY: there is room for eight numbers, at any alignment.
+    unsafe { _mm256_storeu_ps(eight.as_mut_ptr(), values) };
+    eight
 }
 
 #[inline]
@@ -162,15 +214,23 @@ fn nibbles(bytes: __m128i) -> __m256i {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn signed(bytes: __m256i) -> Run {
     let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-    [low, _mm_srli_si128::<8>(low), high, _mm_srli_si128::<8>(high)]
-        .map(|eight| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)))
+    [
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low)),
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(low))),
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)),
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(high))),
+    ]
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scaled(run: Run, scale: f32) -> Run {
-    let scale = _mm256_set1_ps(scale);
-    run.map(|x| _mm256_mul_ps(scale, x))
+fn scaled([a, b, c, d]: Run, scale: __m256) -> Run {
+    [
+        _mm256_mul_ps(scale, a),
+        _mm256_mul_ps(scale, b),
+        _mm256_mul_ps(scale, c),
+        _mm256_mul_ps(scale, d),
+    ]
 }
 
 /// Scales of 16 elements each.
@@ -188,9 +248,8 @@ fn scaled_twice([a, b, c, d]: Run, first: f32, second: f32) -> Run {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn moved(run: Run, by: f32) -> Run {
-    let by = _mm256_set1_ps(by);
-    run.map(|x| _mm256_add_ps(x, by))
+fn moved([a, b, c, d]: Run, by: __m256) -> Run {
+    [_mm256_add_ps(a, by), _mm256_add_ps(b, by), _mm256_add_ps(c, by), _mm256_add_ps(d, by)]
 }
 
 /// Bytes that are `value` where a bit of a word is set, in the order of its bits, and 0.
@@ -235,30 +294,43 @@ fn looked_up(table: &[i8; 16], nibbles: __m256i) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn halves(block: &[u8; 64]) -> Run {
-    [0, 16, 32, 48].map(|at| _mm256_cvtph_ps(sixteen(block, at)))
+    [
+        _mm256_cvtph_ps(sixteen(block, 0)),
+        _mm256_cvtph_ps(sixteen(block, 16)),
+        _mm256_cvtph_ps(sixteen(block, 32)),
+        _mm256_cvtph_ps(sixteen(block, 48)),
+    ]
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn brain_halves(block: &[u8; 64]) -> Run {
-    [0, 16, 32, 48].map(|at| {
-        let words = _mm256_cvtepu16_epi32(sixteen(block, at));
-        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words))
-    })
+    [
+        brain_eight(sixteen(block, 0)),
+        brain_eight(sixteen(block, 16)),
+        brain_eight(sixteen(block, 32)),
+        brain_eight(sixteen(block, 48)),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn brain_eight(halves: __m128i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4_0(block: &[u8; 18]) -> Run {
     let quants = _mm256_sub_epi8(nibbles(sixteen(block, 2)), _mm256_set1_epi8(8));
-    scaled(signed(quants), half_at(block, 0))
+    scaled(signed(quants), halves_at(block, 0))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4_1(block: &[u8; 20]) -> Run {
     let quants = signed(nibbles(sixteen(block, 4)));
-    moved(scaled(quants, half_at(block, 0)), half_at(block, 2))
+    moved(scaled(quants, halves_at(block, 0)), halves_at(block, 2))
 }
 
 #[inline]
@@ -267,7 +339,7 @@ fn q5_0(block: &[u8; 22]) -> Run {
     let high = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
     let quants = _mm256_or_si256(nibbles(sixteen(block, 6)), spread(high, 16));
     let quants = _mm256_sub_epi8(quants, _mm256_set1_epi8(16));
-    scaled(signed(quants), half_at(block, 0))
+    scaled(signed(quants), halves_at(block, 0))
 }
 
 #[inline]
@@ -275,27 +347,27 @@ fn q5_0(block: &[u8; 22]) -> Run {
 fn q5_1(block: &[u8; 24]) -> Run {
     let high = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
     let quants = _mm256_or_si256(nibbles(sixteen(block, 8)), spread(high, 16));
-    moved(scaled(signed(quants), half_at(block, 0)), half_at(block, 2))
+    moved(scaled(signed(quants), halves_at(block, 0)), halves_at(block, 2))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q8_0(block: &[u8; 34]) -> Run {
-    scaled(signed(thirty_two(block, 2)), half_at(block, 0))
+    scaled(signed(thirty_two(block, 2)), halves_at(block, 0))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn iq4_nl(block: &[u8; 18]) -> Run {
     let values = looked_up(&IQ4_NL_TABLE, nibbles(sixteen(block, 2)));
-    scaled(signed(values), half_at(block, 0))
+    scaled(signed(values), halves_at(block, 0))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn mxfp4(block: &[u8; 17]) -> Run {
     let values = looked_up(&FP4, nibbles(sixteen(block, 1)));
-    scaled(signed(values), mxfp4_scale(block[0]))
+    scaled(signed(values), _mm256_set1_ps(mxfp4_scale(block[0])))
 }
 
 /// Groups `group` and the one after it.
@@ -325,18 +397,18 @@ fn q2_k(block: &[u8; 84], d: f32, dmin: f32, run: usize) -> Run {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn q3_k(block: &[u8; 110], scales: &[f32; 16], run: usize) -> Run {
+fn q3_k(block: &[u8; 110], first: f32, second: f32, run: usize) -> Run {
     let low = bits(thirty_two(block, 32 + run / 4 * 32), run % 4 * 2, 3);
     let quants = _mm256_or_si256(low, where_set(thirty_two(block, 0), run, 4));
     let quants = _mm256_sub_epi8(quants, _mm256_set1_epi8(4));
-    scaled_twice(signed(quants), scales[2 * run], scales[2 * run + 1])
+    scaled_twice(signed(quants), first, second)
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4_k(block: &[u8; 144], scale: f32, min: f32, group: usize) -> Run {
     let quants = bits(thirty_two(block, 16 + group / 2 * 32), group % 2 * 4, 0xf);
-    moved(scaled(signed(quants), scale), -min)
+    moved(scaled(signed(quants), _mm256_set1_ps(scale)), _mm256_set1_ps(-min))
 }
 
 #[inline]
@@ -344,7 +416,7 @@ fn q4_k(block: &[u8; 144], scale: f32, min: f32, group: usize) -> Run {
 fn q5_k(block: &[u8; 176], scale: f32, min: f32, group: usize) -> Run {
     let low = bits(thirty_two(block, 48 + group / 2 * 32), group % 2 * 4, 0xf);
     let quants = _mm256_or_si256(low, where_set(thirty_two(block, 16), group, 16));
-    moved(scaled(signed(quants), scale), -min)
+    moved(scaled(signed(quants), _mm256_set1_ps(scale)), _mm256_set1_ps(-min))
 }
 
 #[inline]
@@ -364,12 +436,12 @@ fn iq4_xs(block: &[u8; 136], d: f32, high: u16, group: usize) -> Run {
     let low = (block[4 + group / 2] >> (group % 2 * 4)) & 0xf;
     let scale = i16::from(low) | ((high >> (2 * group) & 3) << 4) as i16;
     let values = looked_up(&IQ4_NL_TABLE, nibbles(sixteen(block, 8 + group * 16)));
-    scaled(signed(values), d * f32::from(scale - 32))
+    scaled(signed(values), _mm256_set1_ps(d * f32::from(scale - 32)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn tq2_0(block: &[u8; 66], d: f32, run: usize) -> Run {
+fn tq2_0(block: &[u8; 66], d: __m256, run: usize) -> Run {
     let quants = bits(thirty_two(block, run / 4 * 32), run % 4 * 2, 3);
     scaled(signed(_mm256_sub_epi8(quants, _mm256_set1_epi8(1))), d)
 }
