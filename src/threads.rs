@@ -5,6 +5,7 @@
 //! functions that run in it.
 
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Elements below which threads cost more than they bring.
 pub(crate) const PARALLEL: usize = 1 << 15;
@@ -14,9 +15,24 @@ pub(crate) fn count() -> usize {
     rayon::current_num_threads().max(1)
 }
 
+/// Whether [`among`] has given the threads something that is not done yet.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// Calls `work` on one of the threads, which then shares its loops with the others without
-/// being waited for from outside at each.
+/// being waited for from outside at each. While that goes on for somebody, others call
+/// theirs where they are: a thread that waits for a loop takes whatever is there to do, and
+/// would not come back before all of another's work was done.
 pub(crate) fn among<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    struct Taken;
+    impl Drop for Taken {
+        fn drop(&mut self) {
+            TAKEN.store(false, Ordering::Release);
+        }
+    }
+    if rayon::current_thread_index().is_some() || TAKEN.swap(true, Ordering::Acquire) {
+        return work();
+    }
+    let _taken = Taken;
     rayon::scope(|_| work())
 }
 
@@ -86,6 +102,17 @@ impl Drop for Beside {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of two at a time one is among the threads, and the other is done all the same.
+    #[test]
+    fn one_at_a_time_is_among_the_threads() {
+        let place = || rayon::current_thread_index();
+        let (inner, again) =
+            among(|| (std::thread::scope(|s| s.spawn(|| among(place)).join()), among(place)));
+        assert!(again.is_some());
+        assert_eq!(inner.unwrap(), None);
+        assert!(std::panic::catch_unwind(|| among(|| panic!("as a test wants"))).is_err());
+    }
 
     #[test]
     fn every_piece_is_met_once() {

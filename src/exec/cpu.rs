@@ -40,9 +40,9 @@ impl Aligned {
     }
 }
 
-/// A plan of more calls than these is made by one of the threads that compute; one of fewer is done
-/// sooner than such a thread has taken it over.
-const MANY: usize = 16;
+/// Bytes of weights and of working memory: a plan with as many is taken to have loops that
+/// are spread over threads, and is made by one of these.
+const LARGE: u64 = 1 << 20;
 
 /// What a run gives, by name.
 type Results = Vec<(String, Tensor)>;
@@ -153,15 +153,42 @@ impl CpuEngine {
         inputs: &[&Tensor],
         bindings: &Bindings,
     ) -> Result<()> {
-        if plan.calls().nth(MANY).is_none() {
-            return self.each_call(plan, inputs, bindings, |_, _, _| {});
-        }
-        threads::among(|| self.each_call(plan, inputs, bindings, |_, _, _| {}))
+        self.each_call(plan, inputs, bindings, |_, _, _| {})
     }
 
     /// Makes a plan's calls and tells of each when it began and how many
     /// microseconds it took.
     fn each_call(
+        &mut self,
+        plan: &Plan,
+        inputs: &[&Tensor],
+        bindings: &Bindings,
+        tell: impl FnMut(&Call, Instant, f64) + Send,
+    ) -> Result<()> {
+        if !self.is_large(plan) {
+            return self.each_call_here(plan, inputs, bindings, tell);
+        }
+        threads::among(|| self.each_call_here(plan, inputs, bindings, tell))
+    }
+
+    /// Whether a plan has [`LARGE`] weights and working memory.
+    fn is_large(&self, plan: &Plan) -> bool {
+        let weight = |home: Home| match home {
+            Home::Constant(value) => {
+                self.graph.constant(value).map_or(0, |t| t.bytes().len() as u64)
+            }
+            _ => 0,
+        };
+        let weights = plan.operands.iter().map(|operand| weight(operand.home));
+        let mut sum = 0u64;
+        plan.slots.iter().copied().chain(weights).any(|bytes| {
+            sum = sum.saturating_add(bytes);
+            sum >= LARGE
+        })
+    }
+
+    /// [`CpuEngine::each_call`] on this thread.
+    fn each_call_here(
         &mut self,
         plan: &Plan,
         inputs: &[&Tensor],

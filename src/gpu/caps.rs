@@ -76,7 +76,8 @@ fn loop_iterations(adapter: &str, driver: &str) -> Option<u64> {
 
 /// Mesa's software rasteriser computes what is the same for all invocations once, by
 /// scalar instructions, and reads and writes so at addresses that are. Mesa 26.1 was
-/// seen to do so; 25.0 has vectors for everything (its `lp_bld_nir_soa.c`).
+/// seen to do so; 25.0 has vectors for all values, and scalar reads outside of loops only
+/// (its `lp_bld_nir_soa.c`).
 fn scalar_code(adapter: &str, driver: &str) -> bool {
     adapter.contains("llvmpipe") && mesa(driver) >= 26
 }

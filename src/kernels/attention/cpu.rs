@@ -20,8 +20,8 @@ const BLOCK: usize = 32;
 /// Rows of the output, about, that share what is read of a cache.
 const ROWS: usize = 24;
 
-/// Fewer keys than these are not worth a task of their own.
-const LEAST_KEYS: usize = 256;
+/// Multiplications below which keys are not worth a task of their own.
+const LEAST_WORK: usize = 1 << 16;
 
 /// A cache in either of its storage types.
 enum Cache<'a> {
@@ -162,21 +162,25 @@ impl Inputs<'_> {
         self.heads / self.groups
     }
 
-    /// All tiles; those of the same rows one after another.
+    /// All tiles; those of the same rows one after another. Where there are fewer than
+    /// threads want, keys are shared out as well: the last bits of a result depend on how
+    /// many threads there are.
     fn tiles(&self, batch: usize) -> Vec<Tile> {
         let count = (ROWS / self.shared()).clamp(1, self.queries);
         let tiles = batch * self.groups * self.queries.div_ceil(count);
         let wanted = (2 * threads::count()).div_ceil(tiles);
+        let each = count * self.shared() * (self.head + self.value);
+        let least = (LEAST_WORK / each).max(BLOCK);
         let mut all = Vec::with_capacity(tiles);
         for batch in 0..batch {
             for group in 0..self.groups {
                 for first in (0..self.queries).step_by(count) {
                     let queries = first..(first + count).min(self.queries);
                     let keys = self.keys(batch, &queries);
-                    let size = keys.len().div_ceil(wanted).max(LEAST_KEYS);
+                    let size = keys.len().div_ceil(wanted).max(least);
                     // A tile without keys has rows all the same.
                     for start in keys.clone().step_by(size).chain(keys.is_empty().then_some(0)) {
-                        let keys = start..keys.end.min(start + size).max(start);
+                        let keys = start..keys.end.min(start + size);
                         all.push(Tile { batch, group, queries: queries.clone(), keys });
                     }
                 }
@@ -189,13 +193,11 @@ impl Inputs<'_> {
         self.op.visible(self.before[batch], query, self.queries)
     }
 
-    /// What any of some queries sees.
+    /// From the first to the last key that any of some queries sees.
     fn keys(&self, batch: usize, queries: &Range<usize>) -> Range<usize> {
-        let mut all = usize::MAX..0;
-        for own in queries.clone().map(|i| self.visible(batch, i)).filter(|own| !own.is_empty()) {
-            all = all.start.min(own.start)..all.end.max(own.end);
-        }
-        if all.is_empty() { 0..0 } else { all }
+        let own = queries.clone().map(|i| self.visible(batch, i)).filter(|own| !own.is_empty());
+        let all = own.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
+        all.unwrap_or(0..0)
     }
 
     fn part(&self, tile: &Tile) -> Part {
@@ -308,4 +310,65 @@ impl Online {
 
 fn extents(tensor: &CpuTensor<'_>) -> Result<[usize; 4]> {
     tensor.extents[..].try_into().map_err(|_| Error::internal("attention over other than rank 4"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: usize = 5;
+    const KEYS: usize = 100;
+
+    /// One head and three queries behind 97 keys, of which the mask hides some.
+    fn inputs<'a>(op: &'a Attention, hidden: &Range<usize>) -> Inputs<'a> {
+        let wave =
+            |n: usize, by: f32| (0..n).map(|i| (i as f32 * by).sin() * 3.0).collect::<Vec<_>>();
+        let mut mask = vec![0.5; 3 * KEYS];
+        for row in mask.chunks_mut(KEYS) {
+            row[hidden.clone()].fill(f32::NEG_INFINITY);
+        }
+        Inputs {
+            op,
+            q: wave(3 * HEAD, 0.7).into(),
+            k: Cache::F32(wave(KEYS * HEAD, 1.3).into()),
+            v: Cache::F32(wave(KEYS * HEAD, 0.4).into()),
+            mask: Some(Mask { values: mask.into(), strides: [0, 0, KEYS, 1] }),
+            sinks: None,
+            before: vec![97],
+            scale: 0.5,
+            queries: 3,
+            heads: 1,
+            groups: 1,
+            capacity: KEYS,
+            head: HEAD,
+            value: HEAD,
+        }
+    }
+
+    fn part(inputs: &Inputs<'_>, keys: Range<usize>) -> Part {
+        inputs.part(&Tile { batch: 0, group: 0, queries: 0..3, keys })
+    }
+
+    #[test]
+    fn parts_of_the_keys_join_to_all_of_them() {
+        let op = Attention { causal: true, ..Attention::default() };
+        for hidden in [0..0, 0..40, 40..100, 30..50, 0..100] {
+            let inputs = inputs(&op, &hidden);
+            let all = part(&inputs, 0..KEYS);
+            for middle in [0, 1, 40, 99, 100] {
+                let mut joined = part(&inputs, 0..middle);
+                joined.join(&part(&inputs, middle..KEYS), HEAD);
+                for (row, (one, other)) in all.online.iter().zip(&joined.online).enumerate() {
+                    assert_eq!(one.peak, other.peak, "{hidden:?} {middle} {row}");
+                    let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + a.abs());
+                    assert!(near(one.sum, other.sum), "{hidden:?} {middle} {row}");
+                    let at = row * HEAD..(row + 1) * HEAD;
+                    for (a, b) in all.rows[at.clone()].iter().zip(&joined.rows[at]) {
+                        assert!(near(*a, *b), "{hidden:?} {middle} {row}: {a} {b}");
+                    }
+                }
+                assert_eq!(all.online[0].sum == 0.0, hidden == (0..100));
+            }
+        }
+    }
 }

@@ -27,11 +27,7 @@ pub const VARIANTS: &[Variant] = &[
     },
     // One invocation, four neighbouring words at a time at addresses that a whole vector
     // shares: where a CPU has scalar code for those.
-    Variant {
-        shader: "elementwise/chain",
-        needs: Needs { invocations: 1, ..NEEDS },
-        ..variant(ALONE, &SINGLE, &["alone"], 1)
-    },
+    Variant { shader: "elementwise/chain", ..variant(ALONE, &SINGLE, &["alone"], 1) },
 ];
 
 /// The variant with words of 64 bits.

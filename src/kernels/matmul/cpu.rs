@@ -127,11 +127,11 @@ struct Right<'a> {
 impl Right<'_> {
     /// Decodes elements from `start`, both multiples of the block length.
     fn decode(&self, start: usize, out: &mut [f32]) -> Result<()> {
-        quant::decode(self.dtype, self.encoded(start, out.len())?, out)
+        quant::decode(self.dtype, self.part(start, out.len())?, out)
     }
 
     /// The bytes of elements from `start`.
-    fn encoded(&self, start: usize, count: usize) -> Result<&[u8]> {
+    fn part(&self, start: usize, count: usize) -> Result<&[u8]> {
         let (len, size) = (self.dtype.block_len(), self.dtype.block_bytes());
         let bytes = self.bytes.get(start / len * size..(start + count) / len * size);
         bytes.ok_or_else(|| Error::internal("a weight shorter than its shape"))
@@ -258,7 +258,7 @@ impl<'a> Product<'a> {
             scratch.resize(k, 0.0);
             for column in first..first + count {
                 if self.m == 1
-                    && let Some(sum) = dot_encoded(a.data, b.dtype, b.encoded(column * k, k)?)
+                    && let Some(sum) = dot_encoded(a.data, b.dtype, b.part(column * k, k)?)
                 {
                     // SAFETY: as below.
                     unsafe { target.at(column).c.write(sum) };

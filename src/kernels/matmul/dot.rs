@@ -108,7 +108,10 @@ fn sum(x: &[f32], w: &[f32], multiply_add: impl Fn(f32, f32, f32) -> f32) -> f32
 mod tests {
     use super::{dot, dot_encoded};
     use crate::quant::random::{Scales, random_blocks};
+    #[cfg(target_arch = "x86_64")]
+    use crate::quant::vectors;
     use crate::quant::{self, WEIGHT_TYPES};
+    use crate::tensor::DType;
 
     /// The same as [`super::sum`] with fused multiply-adds, to the last bit.
     #[cfg(target_arch = "x86_64")]
@@ -138,7 +141,12 @@ mod tests {
             let x: Vec<f32> = (0..n).map(|i| (i * 37 % 101) as f32 * 0.02 - 1.0).collect();
             let mut decoded = vec![f32::NAN; n];
             quant::decode(dtype, &w, &mut decoded).unwrap();
-            let Some(sum) = dot_encoded(&x, dtype, &w) else { continue };
+            let found = dot_encoded(&x, dtype, &w);
+            #[cfg(target_arch = "x86_64")]
+            assert_eq!(found.is_some(), vectors::knows(dtype) && vectors::is_supported());
+            // What is no whole number of runs is decoded first.
+            assert_eq!(dot_encoded(&x[..40], DType::F16, &[0; 80]), None);
+            let Some(sum) = found else { continue };
             assert!(sum.is_finite() && sum != 0.0, "{dtype}: {sum}");
             assert_eq!(sum.to_bits(), dot(&x, &decoded).to_bits(), "{dtype}");
         }

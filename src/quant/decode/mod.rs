@@ -81,14 +81,14 @@ fn decode_in_vectors(dtype: DType, bytes: &[u8], out: &mut [f32]) {
     let (runs, rest) = out.as_chunks_mut::<32>();
     vectors::runs(dtype, bytes, |i, run| {
         let Some(to) = runs.get_mut(i) else { return };
-        for j in 0..4 {
+        for (j, eight) in run.into_iter().enumerate() {
             // SAFETY: there is room for 32 numbers, at any alignment.
-            unsafe { std::arch::x86_64::_mm256_storeu_ps(to.as_mut_ptr().add(8 * j), run[j]) };
+            unsafe { std::arch::x86_64::_mm256_storeu_ps(to.as_mut_ptr().add(8 * j), eight) };
         }
     });
     // Plain types are not always whole runs.
     let end = bytes.len() - rest.len() / dtype.block_len() * dtype.block_bytes();
-    decode_checked(dtype, &bytes[end..], rest);
+    decode_checked_avx2(dtype, &bytes[end..], rest);
 }
 
 /// [`decode_checked`], compiled for processors that have AVX2. Never with FMA:

@@ -187,9 +187,9 @@ fn blocks<const BYTES: usize>(bytes: &[u8], mut each: impl FnMut(usize, &[u8; BY
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn sixteen(bytes: &[u8], at: usize) -> __m128i {
-    let (sixteen, _) = bytes[at..at + 16].as_chunks::<16>();
+    let bytes = &bytes[at..at + 16];
     // SAFETY: so many bytes are there, and the load wants no alignment.
-    unsafe { _mm_loadu_si128(sixteen.as_ptr().cast()) }
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
 /// 32 bytes from `at` on.
@@ -250,6 +250,19 @@ fn scaled_twice([a, b, c, d]: Run, first: f32, second: f32) -> Run {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn moved([a, b, c, d]: Run, by: __m256) -> Run {
     [_mm256_add_ps(a, by), _mm256_add_ps(b, by), _mm256_add_ps(c, by), _mm256_add_ps(d, by)]
+}
+
+/// With minima of 16 elements each taken off.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn lowered_twice([a, b, c, d]: Run, first: f32, second: f32) -> Run {
+    let (first, second) = (_mm256_set1_ps(first), _mm256_set1_ps(second));
+    [
+        _mm256_sub_ps(a, first),
+        _mm256_sub_ps(b, first),
+        _mm256_sub_ps(c, second),
+        _mm256_sub_ps(d, second),
+    ]
 }
 
 /// Bytes that are `value` where a bit of a word is set, in the order of its bits, and 0.
@@ -384,15 +397,8 @@ fn nvfp4(block: &[u8; 36], group: usize) -> Run {
 fn q2_k(block: &[u8; 84], d: f32, dmin: f32, run: usize) -> Run {
     let quants = bits(thirty_two(block, 16 + run / 4 * 32), run % 4 * 2, 3);
     let scale = |half: usize| d * f32::from(block[2 * run + half] & 0xf);
-    let min = |half: usize| -(dmin * f32::from(block[2 * run + half] >> 4));
-    let [a, b, c, e] = scaled_twice(signed(quants), scale(0), scale(1));
-    let (first, second) = (_mm256_set1_ps(min(0)), _mm256_set1_ps(min(1)));
-    [
-        _mm256_add_ps(a, first),
-        _mm256_add_ps(b, first),
-        _mm256_add_ps(c, second),
-        _mm256_add_ps(e, second),
-    ]
+    let min = |half: usize| dmin * f32::from(block[2 * run + half] >> 4);
+    lowered_twice(scaled_twice(signed(quants), scale(0), scale(1)), min(0), min(1))
 }
 
 #[inline]
@@ -408,7 +414,7 @@ fn q3_k(block: &[u8; 110], first: f32, second: f32, run: usize) -> Run {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4_k(block: &[u8; 144], scale: f32, min: f32, group: usize) -> Run {
     let quants = bits(thirty_two(block, 16 + group / 2 * 32), group % 2 * 4, 0xf);
-    moved(scaled(signed(quants), _mm256_set1_ps(scale)), _mm256_set1_ps(-min))
+    lowered_twice(scaled(signed(quants), _mm256_set1_ps(scale)), min, min)
 }
 
 #[inline]
@@ -416,7 +422,7 @@ fn q4_k(block: &[u8; 144], scale: f32, min: f32, group: usize) -> Run {
 fn q5_k(block: &[u8; 176], scale: f32, min: f32, group: usize) -> Run {
     let low = bits(thirty_two(block, 48 + group / 2 * 32), group % 2 * 4, 0xf);
     let quants = _mm256_or_si256(low, where_set(thirty_two(block, 16), group, 16));
-    moved(scaled(signed(quants), _mm256_set1_ps(scale)), _mm256_set1_ps(-min))
+    lowered_twice(scaled(signed(quants), _mm256_set1_ps(scale)), min, min)
 }
 
 #[inline]

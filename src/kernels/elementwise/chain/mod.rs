@@ -299,6 +299,10 @@ pub(super) fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     };
     let step = |map, from, to, args: &[Arg]| Step { map, from, to, args: args.to_vec() };
     let cast = Map::Cast(SmallRounding::default());
+    // The plainest, which some variants write out more often.
+    let sum =
+        step(Map::Binary(Binary::Add), DType::F32, DType::F32, &[Arg::Input(0), Arg::Input(1)]);
+    add(&[sum], &[DType::F32; 2], &[Flat, Row], 2);
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         let steps = [
             step(Map::Binary(Binary::Mul), dtype, dtype, &[Arg::Input(0), Arg::Input(1)]),
