@@ -153,7 +153,7 @@ pub fn all() -> Vec<Bench> {
     for (rows, len) in [(512, 1024), (4096, 4096)] {
         benches.extend([softmax(rows, len), layer_norm(rows, len), rms_norm(rows, len)]);
     }
-    benches.extend([add(), gelu(), transpose()]);
+    benches.extend([add(), gelu(), transpose(), transpose_heads()]);
     // Of ResNet-50, a depthwise one of MobileNet, and doubling a plane.
     benches.push(conv("conv_7x7/3x224x224x64", [3, 224, 64], [7, 2, 1]));
     benches.push(conv("conv_3x3/64x56x56x64", [64, 56, 64], [3, 1, 1]));
@@ -249,6 +249,13 @@ fn conv(name: &str, [c, size, m]: [usize; 3], [kernel, stride, group]: [usize; 3
     let outputs = m * (size / stride) * (size / stride);
     let work = Work::Operations((2 * outputs * c / group * kernel * kernel) as u64);
     Bench::new(name, op, operands, work)
+}
+
+/// Heads before positions, as attention wants them.
+fn transpose_heads() -> Bench {
+    let op = Transpose { permutation: vec![1, 0, 2] };
+    let work = Work::Bytes(2 * floats(1024 * 16 * 64));
+    Bench::new("transpose/1024x16x64", op, [f32s(&[1024, 16, 64])], work)
 }
 
 fn conv_transpose() -> Bench {

@@ -1,7 +1,8 @@
 import package::config::{BITS, LANES};
 
 // Copies elements to their place in a dense result from wherever strides say
-// they are. One invocation writes one word of LANES elements of BITS bits.
+// they are. One invocation writes one word of LANES elements of BITS bits; with
+// `vectors` an element is four words.
 //
 // Dimension 0 is the slowest; `dim1` to `dim7` name the further ones there are.
 // Bit i of `backward` says that dimension i counts down.
@@ -37,8 +38,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> y: array<u32>;
+@if(!vectors) @group(0) @binding(1) var<storage, read> x: array<u32>;
+@if(!vectors) @group(0) @binding(2) var<storage, read_write> y: array<u32>;
+@if(vectors) @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
+@if(vectors) @group(0) @binding(2) var<storage, read_write> y: array<vec4<u32>>;
 
 const MASK: u32 = 0xffffffffu >> (32u - BITS);
 
@@ -60,11 +63,15 @@ fn source(i: u32) -> u32 {
     return moved(at, left, params.s0, 0u);
 }
 
-fn element(at: u32) -> u32 {
+@if(!vectors) fn element(at: u32) -> u32 {
     return (x[at / LANES] >> ((at % LANES) * BITS)) & MASK;
 }
 
-@if(!windowed) fn copy(word: u32, i: u32) {
+@if(vectors) fn copy(word: u32, i: u32) {
+    y[word] = x[source(params.first + i)];
+}
+
+@if(!vectors && !windowed) fn copy(word: u32, i: u32) {
     var bits = element(source(params.first + i));
     for (var k = 1u; k < LANES; k++) {
         if i + k < params.count {
@@ -74,7 +81,7 @@ fn element(at: u32) -> u32 {
     y[word] = bits;
 }
 
-@if(windowed) fn copy(word: u32, i: u32) {
+@if(!vectors && windowed) fn copy(word: u32, i: u32) {
     var bits = 0u;
     var mine = 0u;
     for (var k = 0u; k < LANES; k++) {

@@ -3,7 +3,8 @@ import package::config::{BITS, LANES};
 // Puts a tensor [outer, row] into columns of a result [outer, result_row]: the
 // elements that are bound of x, where their place in the result is bound.
 // Where words hold several elements, one invocation takes a word of the result
-// and keeps what other tensors put there; else it takes an element of x.
+// and keeps what other tensors put there; else it takes an element of x, which is
+// four words with `vectors`.
 
 struct Params {
     // Words of the result, or elements of x.
@@ -23,8 +24,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> y: array<u32>;
+@if(!vectors) @group(0) @binding(1) var<storage, read> x: array<u32>;
+@if(!vectors) @group(0) @binding(2) var<storage, read_write> y: array<u32>;
+@if(vectors) @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
+@if(vectors) @group(0) @binding(2) var<storage, read_write> y: array<vec4<u32>>;
 
 const MASK: u32 = 0xffffffffu >> (32u - BITS);
 

@@ -30,8 +30,27 @@ const NEEDS: Needs = Needs {
     workgroup_bytes: 0,
 };
 
-/// One way for each thing to do; words hold 1, 2 or 4 elements.
+/// One way for each thing to do; words hold 1, 2 or 4 elements. `copy` and `place` have one
+/// more, for runs of whole vectors of four words.
 pub const VARIANTS: &[Variant] = &[
+    Variant {
+        name: COPY_VECTORS,
+        shader: "movement/copy",
+        consts: &[],
+        features: &["vectors"],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
+    Variant {
+        name: PLACE_VECTORS,
+        shader: "movement/place",
+        consts: &[],
+        features: &["vectors"],
+        needs: NEEDS,
+        languages: Language::ALL,
+        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+    },
     Variant {
         name: "copy",
         shader: "movement/copy",
@@ -90,6 +109,12 @@ pub const VARIANTS: &[Variant] = &[
     },
 ];
 
+const COPY_VECTORS: &str = "copy_vectors";
+const PLACE_VECTORS: &str = "place_vectors";
+
+/// Bytes of a vector of four words.
+const VECTOR: u64 = 16;
+
 const DIMS: [&str; 8] = ["dim0", "dim1", "dim2", "dim3", "dim4", "dim5", "dim6", "dim7"];
 const SIZES: [&str; 8] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7"];
 const STRIDES: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
@@ -103,6 +128,10 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         _ => {}
     }
     let mut requests = Vec::new();
+    if is_vectors(variant) {
+        let ranks = if variant.name == PLACE_VECTORS { 1 } else { MAX_RANK };
+        return (1..=ranks).map(|rank| copying(variant, 32, rank, false)).collect();
+    }
     for bits in [8, 16, 32] {
         match variant.name {
             "place" => requests.push(placing(variant, bits)),
@@ -115,10 +144,16 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
     requests
 }
 
+fn is_vectors(variant: &Variant) -> bool {
+    matches!(variant.name, COPY_VECTORS | PLACE_VECTORS)
+}
+
+/// A shader for elements of so many bits; for vectors, which are moved whole, of 32.
 fn sized(variant: &Variant, bits: u32) -> ShaderRequest {
-    ShaderRequest::new(variant.shader)
+    let request = ShaderRequest::new(variant.shader)
         .with("BITS", ConstValue::U32(bits))
-        .with("LANES", ConstValue::U32(32 / bits))
+        .with("LANES", ConstValue::U32(32 / bits));
+    variant.features.iter().copied().fold(request, ShaderRequest::feature)
 }
 
 fn copying(variant: &Variant, bits: u32, rank: usize, windowed: bool) -> ShaderRequest {
@@ -177,20 +212,55 @@ impl Kernel for StridedCopy {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
         let bits = bits_of("a copy", y.dtype)?;
         let bytes = u64::from(bits / 8);
-        let (count, source) = (y.elements(), x.elements());
-        parts::fits_u32(cx, "elements of a copy", &count)?;
-        parts::fits_u32(cx, "elements of the source of a copy", &source)?;
-        let sources = parts::split(cx, "the source of a copy", &source, &[bytes.into()])?;
-        let results = parts::split(cx, "the result of a copy", &count, &[bytes.into()])?;
-        let windowed = sources.len() > 1;
+        let whole = |elements: &Dim| -> Result<bool> {
+            Ok(parts::split(cx, "operands of a copy", elements, &[bytes.into()])?.len() == 1)
+        };
+        let whole = whole(&x.elements())? && whole(&y.elements())?;
+        if whole
+            && let Some((copy, shape)) = self.of_vectors(&y.shape, VECTOR / bytes)
+            && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |own| own.name == COPY_VECTORS)
+        {
+            let source = &x.elements() / &Dim::Const(VECTOR / bytes);
+            return copy.dispatches(cx, variant, &source, &shape, VECTOR);
+        }
         if bits == 32
-            && sources.len() * results.len() == 1
+            && whole
             && let Some(dispatch) = turn::dispatch(self, cx)?
         {
             return Ok(vec![dispatch]);
         }
         let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == "copy")?;
-        let params = self.params(&y.shape);
+        self.dispatches(cx, variant, &x.elements(), &y.shape, bytes)
+    }
+
+    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
+        cpu::copy(self, cx)
+    }
+}
+
+impl StridedCopy {
+    /// Dispatches that copy elements of so many bytes, or vectors.
+    fn dispatches(
+        &self,
+        cx: &GpuCx<'_>,
+        variant: &'static Variant,
+        source: &Dim,
+        shape: &[Dim],
+        bytes: u64,
+    ) -> Result<Vec<Dispatch>> {
+        let count = Dim::product(shape);
+        parts::fits_u32(cx, "elements of a copy", &count)?;
+        parts::fits_u32(cx, "elements of the source of a copy", source)?;
+        let sources = parts::split(cx, "the source of a copy", source, &[bytes.into()])?;
+        let results = parts::split(cx, "the result of a copy", &count, &[bytes.into()])?;
+        let windowed = sources.len() > 1;
+        if windowed && is_vectors(variant) {
+            return Err(Error::internal("a copy of vectors from parts of a source"));
+        }
+        // Elements that an invocation writes.
+        let each = if is_vectors(variant) { 1 } else { 4 / bytes };
+        let bits = if is_vectors(variant) { 32 } else { bytes as u32 * 8 };
+        let params = self.params(shape);
         let shader = copying(variant, bits, self.steps.len().max(1), windowed);
         let mut dispatches = Vec::new();
         for result in &results {
@@ -211,7 +281,7 @@ impl Kernel for StridedCopy {
                         ("y", result.view(super::Place::Output(0), bytes)),
                     ],
                     params,
-                    grid: Grid::Linear(live.ceil_div(64 * 32 / bits)),
+                    grid: Grid::Linear(live.ceil_div(64 * each)),
                     work: &live * 8u64,
                 });
             }
@@ -219,12 +289,31 @@ impl Kernel for StridedCopy {
         Ok(dispatches)
     }
 
-    fn cpu(&self, cx: &mut CpuCx<'_>) -> Result<()> {
-        cpu::copy(self, cx)
+    /// The same copy, and the result's shape, in vectors of so many elements: where runs along
+    /// the last dimension are whole vectors, and begin at a multiple of one in the source.
+    fn of_vectors(&self, shape: &[Dim], elements: u64) -> Option<(Self, Vec<Dim>)> {
+        let vector = Dim::Const(elements);
+        let (last, others) = self.steps.split_last()?;
+        let run = shape.last()?;
+        let is_run = !last.backward && last.stride.as_const() == Some(1);
+        let apart = |(step, dim): (&Step, &Dim)| {
+            dim.as_const() == Some(1) || step.stride.is_multiple_of(elements)
+        };
+        let fits = is_run
+            && run.is_multiple_of(elements)
+            && self.start.is_multiple_of(elements)
+            && others.iter().zip(shape).all(apart);
+        if !fits {
+            return None;
+        }
+        let mut steps: Vec<Step> = others.to_vec();
+        steps.iter_mut().for_each(|step| step.stride = &step.stride / &vector);
+        steps.push(last.clone());
+        let mut shape = shape.to_vec();
+        *shape.last_mut()? = run / &vector;
+        Some((StridedCopy { start: &self.start / &vector, steps }, shape))
     }
-}
 
-impl StridedCopy {
     /// The parameters that say where elements come from.
     fn params(&self, shape: &[Dim]) -> Vec<(&'static str, Param)> {
         let backward = self.steps.iter().enumerate();
@@ -258,18 +347,35 @@ impl Kernel for Place {
 
     fn gpu(&self, cx: &GpuCx<'_>) -> Result<Vec<Dispatch>> {
         let y = cx.output(0)?;
-        let variant = cx.choose(FAMILY, VARIANTS, |variant| variant.name == "place")?;
         let bits = bits_of("Concat", y.dtype)?;
-        let (bytes, lanes) = (u64::from(bits / 8), 32 / bits);
+        let rows = (0..cx.inputs.len())
+            .map(|i| Ok(Dim::product(&cx.input(i)?.shape[self.axis..])))
+            .collect::<Result<Vec<Dim>>>()?;
+        let elements = VECTOR / u64::from(bits / 8);
+        let in_vectors = rows.iter().all(|row| row.is_multiple_of(elements));
+        let variant = cx
+            .choose(FAMILY, VARIANTS, |own| own.name == PLACE_VECTORS && in_vectors)
+            .or_else(|_| cx.choose(FAMILY, VARIANTS, |own| own.name == "place"))?;
+        let shader = if is_vectors(variant) {
+            copying(variant, 32, 1, false)
+        } else {
+            placing(variant, bits)
+        };
+        // In vectors everything below counts these.
+        let (bytes, lanes, scale) = match is_vectors(variant) {
+            true => (VECTOR, 1, elements),
+            false => (u64::from(bits / 8), 32 / bits, 1),
+        };
+        let scale = Dim::Const(scale);
         let outer = Dim::product(&y.shape[..self.axis]);
-        let result_row = Dim::product(&y.shape[self.axis..]);
+        let result_row = &Dim::product(&y.shape[self.axis..]) / &scale;
         let elements = &outer * &result_row;
         parts::fits_u32(cx, "elements of Concat", &elements)?;
         let results = parts::split(cx, "the result of Concat", &elements, &[bytes.into()])?;
         let mut dispatches = Vec::new();
         let mut column = Dim::Const(0);
-        for i in 0..cx.inputs.len() {
-            let row = Dim::product(&cx.input(i)?.shape[self.axis..]);
+        for (i, row) in rows.iter().enumerate() {
+            let row = row / &scale;
             let all = &outer * &row;
             let place = Placed { row, result_row: result_row.clone(), column, lanes };
             for x in &parts::split(cx, "an input of Concat", &all, &[bytes.into()])? {
@@ -279,7 +385,7 @@ impl Kernel for Place {
                         continue;
                     }
                     dispatches.push(Dispatch {
-                        shader: placing(variant, bits),
+                        shader: shader.clone(),
                         variant: format!("{FAMILY}/{}", variant.name),
                         bindings: vec![
                             ("x", x.view(super::Place::Input(i), bytes)),
