@@ -212,10 +212,12 @@ impl Kernel for StridedCopy {
         let (x, y) = (cx.input(0)?, cx.output(0)?);
         let bits = bits_of("a copy", y.dtype)?;
         let bytes = u64::from(bits / 8);
-        let whole = |elements: &Dim| -> Result<bool> {
-            Ok(parts::split(cx, "operands of a copy", elements, &[bytes.into()])?.len() == 1)
+        let whole = |what: &str, elements: &Dim| -> Result<bool> {
+            parts::fits_u32(cx, &format!("elements of {what}"), elements)?;
+            Ok(parts::split(cx, what, elements, &[bytes.into()])?.len() == 1)
         };
-        let whole = whole(&x.elements())? && whole(&y.elements())?;
+        let whole = whole("the source of a copy", &x.elements())?
+            & whole("the result of a copy", &y.elements())?;
         if whole
             && let Some((copy, shape)) = self.of_vectors(&y.shape, VECTOR / bytes)
             && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |own| own.name == COPY_VECTORS)
@@ -249,8 +251,6 @@ impl StridedCopy {
         bytes: u64,
     ) -> Result<Vec<Dispatch>> {
         let count = Dim::product(shape);
-        parts::fits_u32(cx, "elements of a copy", &count)?;
-        parts::fits_u32(cx, "elements of the source of a copy", source)?;
         let sources = parts::split(cx, "the source of a copy", source, &[bytes.into()])?;
         let results = parts::split(cx, "the result of a copy", &count, &[bytes.into()])?;
         let windowed = sources.len() > 1;
