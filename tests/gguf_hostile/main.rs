@@ -39,13 +39,13 @@ fn valid() -> Vec<u8> {
     smallest().bytes().unwrap()
 }
 
-/// Everything that is said of hostile files would mean little if the file
-/// they are made from was refused too.
 /// Whether a part of long lists will do.
 fn quick() -> bool {
     std::env::var("WGINFER_TEST_QUICK").is_ok_and(|v| !v.is_empty() && v != "0")
 }
 
+/// Everything that is said of hostile files would mean little if the file
+/// they are made from was refused too.
 #[test]
 fn the_unchanged_file_is_good() {
     let bytes: Bytes = valid().into();

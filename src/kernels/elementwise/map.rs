@@ -40,13 +40,8 @@ impl Map {
     /// Whether the operation is a few instructions, or one of the functions that
     /// were seen to be compiled quickly when they are repeated.
     pub(super) fn is_light(&self, from: DType, to: DType) -> bool {
-        let plain = from == DType::F32 && to == DType::F32;
-        let few = match self {
-            Map::Unary(_) | Map::Gated(_) => true,
-            Map::Binary(op) => matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Div),
-            _ => false,
-        };
-        plain && few
+        let function = matches!(self, Map::Unary(_) | Map::Gated(_));
+        self.is_plain(from, to) || (function && from == DType::F32 && to == DType::F32)
     }
 
     /// Whether the operation is one or two instructions of a processor.

@@ -33,81 +33,35 @@ const NEEDS: Needs = Needs {
 /// One way for each thing to do; words hold 1, 2 or 4 elements. `copy` and `place` have one
 /// more, for runs of whole vectors of four words.
 pub const VARIANTS: &[Variant] = &[
-    Variant {
-        name: COPY_VECTORS,
-        shader: "movement/copy",
-        consts: &[],
-        features: &["vectors"],
-        needs: NEEDS,
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
-    },
-    Variant {
-        name: PLACE_VECTORS,
-        shader: "movement/place",
-        consts: &[],
-        features: &["vectors"],
-        needs: NEEDS,
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
-    },
-    Variant {
-        name: "copy",
-        shader: "movement/copy",
-        consts: &[],
-        features: &[],
-        needs: NEEDS,
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
-    },
+    variant(COPY_VECTORS, "movement/copy", &["vectors"]),
+    variant(PLACE_VECTORS, "movement/place", &["vectors"]),
+    variant("copy", "movement/copy", &[]),
     // Copies that turn rows into columns: in workgroups of one SIMD vector for
     // software adapters, and through tiles in workgroup memory.
     Variant {
-        name: "turn",
-        shader: "movement/turn",
         consts: &[("WORKGROUP", ConstValue::U32(8))],
-        features: &[],
         needs: Needs { invocations: 8, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+        ..variant("turn", "movement/turn", &[])
     },
     Variant {
-        name: "turn_tile",
-        shader: "movement/turn_tile",
         consts: &[("WORKGROUP", ConstValue::U32(256))],
-        features: &[],
         needs: Needs { invocations: 256, workgroup_bytes: 4224, ..NEEDS },
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
+        ..variant("turn_tile", "movement/turn_tile", &[])
     },
-    Variant {
-        name: "place",
-        shader: "movement/place",
-        consts: &[],
-        features: &[],
-        needs: NEEDS,
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
-    },
-    Variant {
-        name: "pad",
-        shader: "movement/pad",
-        consts: &[],
-        features: &[],
-        needs: NEEDS,
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
-    },
-    Variant {
-        name: "trilu",
-        shader: "movement/trilu",
-        consts: &[],
-        features: &[],
-        needs: NEEDS,
-        languages: Language::ALL,
-        executed_on: &["lavapipe", "swiftshader", "lavapipe-old"],
-    },
+    variant("place", "movement/place", &[]),
+    variant("pad", "movement/pad", &[]),
+    variant("trilu", "movement/trilu", &[]),
 ];
+
+const fn variant(
+    name: &'static str,
+    shader: &'static str,
+    features: &'static [&'static str],
+) -> Variant {
+    let executed_on = &["lavapipe", "swiftshader", "lavapipe-old"];
+    let (consts, needs, languages) = (&[], NEEDS, Language::ALL);
+    Variant { name, shader, consts, features, needs, languages, executed_on }
+}
 
 const COPY_VECTORS: &str = "copy_vectors";
 const PLACE_VECTORS: &str = "place_vectors";
@@ -125,13 +79,13 @@ pub fn requests(variant: &'static Variant) -> Vec<ShaderRequest> {
         "pad" => return pad::requests(variant),
         "trilu" => return trilu::requests(variant),
         "turn" | "turn_tile" => return turn::requests(variant),
+        COPY_VECTORS => {
+            return (1..=MAX_RANK).map(|rank| copying(variant, 32, rank, false)).collect();
+        }
+        PLACE_VECTORS => return vec![sized(variant, 32)],
         _ => {}
     }
     let mut requests = Vec::new();
-    if is_vectors(variant) {
-        let ranks = if variant.name == PLACE_VECTORS { 1 } else { MAX_RANK };
-        return (1..=ranks).map(|rank| copying(variant, 32, rank, false)).collect();
-    }
     for bits in [8, 16, 32] {
         match variant.name {
             "place" => requests.push(placing(variant, bits)),
@@ -356,15 +310,11 @@ impl Kernel for Place {
         let variant = cx
             .choose(FAMILY, VARIANTS, |own| own.name == PLACE_VECTORS && in_vectors)
             .or_else(|_| cx.choose(FAMILY, VARIANTS, |own| own.name == "place"))?;
-        let shader = if is_vectors(variant) {
-            copying(variant, 32, 1, false)
-        } else {
-            placing(variant, bits)
-        };
         // In vectors everything below counts these.
-        let (bytes, lanes, scale) = match is_vectors(variant) {
-            true => (VECTOR, 1, elements),
-            false => (u64::from(bits / 8), 32 / bits, 1),
+        let (shader, bytes, lanes, scale) = if is_vectors(variant) {
+            (sized(variant, 32), VECTOR, 1, elements)
+        } else {
+            (placing(variant, bits), u64::from(bits / 8), 32 / bits, 1)
         };
         let scale = Dim::Const(scale);
         let outer = Dim::product(&y.shape[..self.axis]);

@@ -5,7 +5,7 @@ use super::half_at;
 use super::legacy::IQ4_NL_TABLE;
 
 /// The values of a 4-bit float (2 bits of exponent, 1 of mantissa), doubled.
-const FP4: [f32; 16] =
+pub(super) const FP4: [f32; 16] =
     [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 0.0, -1.0, -2.0, -3.0, -4.0, -6.0, -8.0, -12.0];
 
 /// d, high bits of the scales, 4 bytes of their low bits, 128 of indices: of 16

@@ -5,7 +5,7 @@
 //! By hand, because the compiler makes less of those (docs/performance.md). Without
 //! functions of arrays (`map`), which are calls through memory where little is optimised.
 
-use super::few_bits::{half_of_e4m3, mxfp4_scale};
+use super::few_bits::{self, half_of_e4m3, mxfp4_scale};
 use super::half_at;
 use super::legacy::IQ4_NL_TABLE;
 use crate::tensor::DType;
@@ -14,8 +14,15 @@ use std::arch::x86_64::*;
 /// 32 neighbouring elements.
 pub(crate) type Run = [__m256; 4];
 
-/// The values of a 4-bit float, doubled, by its bits.
-const FP4: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+/// The values of a 4-bit float, doubled, which are whole numbers.
+const FP4: [i8; 16] = {
+    let (mut whole, mut i) = ([0; 16], 0);
+    while i < 16 {
+        whole[i] = few_bits::FP4[i] as i8;
+        i += 1;
+    }
+    whole
+};
 
 /// Whether the processor has what [`runs`] needs.
 #[inline]
@@ -134,7 +141,8 @@ fn k_groups(block: &[u8]) -> ([f32; 8], [f32; 8]) {
     let [a, b, c] = [word_at(block, 4), word_at(block, 8), word_at(block, 12)];
     let scales = [a & SIX, c & LOW | a >> 2 & TOP];
     let mins = [b & SIX, c >> 4 & LOW | b >> 2 & TOP];
-    (bytes_times(scales, halves_at(block, 0)), bytes_times(mins, halves_at(block, 2)))
+    let (d, dmin) = (halves_at(block, 0), halves_at(block, 2));
+    (bytes_times(scales, 0, d), bytes_times(mins, 0, dmin))
 }
 
 /// Scales of a Q3_K block: sixteen of six bits, less 32.
@@ -146,7 +154,7 @@ fn q3_k_scales(block: &[u8], d: __m256) -> [[f32; 8]; 2] {
     let [a, b, c] = [word_at(block, 96), word_at(block, 100), word_at(block, 104)];
     let first = [a & LOW | c << 4 & TOP, b & LOW | c << 2 & TOP];
     let second = [a >> 4 & LOW | c & TOP, b >> 4 & LOW | c >> 2 & TOP];
-    [moved_bytes_times(first, -32, d), moved_bytes_times(second, -32, d)]
+    [bytes_times(first, -32, d), bytes_times(second, -32, d)]
 }
 
 #[inline(always)]
@@ -154,17 +162,10 @@ fn word_at(block: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
 }
 
-/// Eight unsigned bytes times a number.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn bytes_times(bytes: [u32; 2], by: __m256) -> [f32; 8] {
-    moved_bytes_times(bytes, 0, by)
-}
-
 /// Eight unsigned bytes, each with a number added, times another.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn moved_bytes_times([first, second]: [u32; 2], add: i32, by: __m256) -> [f32; 8] {
+fn bytes_times([first, second]: [u32; 2], add: i32, by: __m256) -> [f32; 8] {
     let bytes = _mm_cvtsi64_si128((u64::from(first) | u64::from(second) << 32) as i64);
     let whole = _mm256_add_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_set1_epi32(add));
     let values = _mm256_mul_ps(by, _mm256_cvtepi32_ps(whole));
