@@ -2,7 +2,8 @@
 // written for each chain (src/kernels/elementwise/chain/source.rs): the operands'
 // bindings, where each is read, and the steps, which are functions of
 // elementwise/combine.wgsl. One invocation writes ITEMS words; with `pairs` eight
-// neighbouring ones at a time, in words of 64 bits, or sixteen (`twice`): then
+// neighbouring ones at a time, in words of 64 bits, or sixteen (`twice`), which with
+// `picked` all invocations read for each other, each taking its own: then
 // elements are words, and their number is a multiple of eight. With `alone` an
 // invocation is the only one of its workgroup and writes neighbouring words, four at a
 // time or 64 (`many`): every address is one that a whole vector of lanes shares.
@@ -10,7 +11,7 @@
 import package::common::checked::overflowed;
 import package::common::status::raise;
 import package::config::{ITEMS, LANES, WORKGROUP};
-import package::steps::{eight, element, four, params, whole, y};
+import package::steps::{eight, eight_of, element, four, params, whole, y};
 
 @if(!pairs && !alone && !windowed) fn write(at: u32) {
     let first = at * LANES;
@@ -72,6 +73,17 @@ fn main(
             if at + 1u < end {
                 eight(at + 1u);
             }
+        }
+    }
+    @elif(picked) {
+        let end = params.count / 8u;
+        let own = number * (WORKGROUP * ITEMS / 8u);
+        for (var i = 0u; i < ITEMS / 8u; i++) {
+            let at = own + i * WORKGROUP;
+            if at >= end {
+                break;
+            }
+            eight_of(at, local, end - 1u);
         }
     }
     @elif(pairs) {

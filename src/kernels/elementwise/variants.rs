@@ -25,6 +25,14 @@ pub const VARIANTS: &[Variant] = &[
         executed_on: &["lavapipe", "lavapipe-old"],
         ..variant(PAIRS, &NARROW, &["pairs"], 8)
     },
+    // The same, read for all eight invocations at addresses that they share, of which each
+    // picks its own: where a CPU has scalar code for those.
+    Variant {
+        shader: "elementwise/chain",
+        needs: Needs { int64: true, ..NEEDS },
+        executed_on: &["lavapipe", "lavapipe-old"],
+        ..variant(PICKED, &NARROW, &["pairs", "picked"], 8)
+    },
     // One invocation, four neighbouring words at a time at addresses that a whole vector
     // shares: where a CPU has scalar code for those.
     Variant { shader: "elementwise/chain", ..variant(ALONE, &SINGLE, &["alone"], 1) },
@@ -32,6 +40,9 @@ pub const VARIANTS: &[Variant] = &[
 
 /// The variant with words of 64 bits.
 const PAIRS: &str = "pairs";
+
+/// The variant with words of 64 bits that all invocations read.
+const PICKED: &str = "picked";
 
 /// The variant whose workgroups have one invocation.
 const ALONE: &str = "alone";
@@ -41,6 +52,8 @@ const ALONE: &str = "alone";
 pub(super) enum Wide {
     /// Eight, as four of 64 bits.
     Pairs,
+    /// The same, which all invocations of a workgroup read for each other.
+    Picked,
     /// Four.
     Alone,
 }
@@ -50,6 +63,7 @@ impl Wide {
     pub(super) fn of(variant: &Variant) -> Option<Self> {
         match variant.name {
             PAIRS => Some(Wide::Pairs),
+            PICKED => Some(Wide::Picked),
             ALONE => Some(Wide::Alone),
             _ => None,
         }
@@ -58,7 +72,7 @@ impl Wide {
     /// The type of so many words.
     pub(super) fn word(self) -> &'static str {
         match self {
-            Wide::Pairs => "vec4<u64>",
+            Wide::Pairs | Wide::Picked => "vec4<u64>",
             Wide::Alone => "vec4<u32>",
         }
     }
@@ -115,15 +129,15 @@ pub(super) fn choose(
     let software = cx.caps.is_software();
     let forced = cx.policy.force.contains_key(FAMILY);
     let worth = wide && (forced || (software && total >= MANY));
+    let scalar = forced || cx.caps.scalar_code;
     // A vector's lanes compute side by side what is more than a few instructions.
-    if worth
-        && (forced || (plain && cx.caps.scalar_code))
-        && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |v| v.name == ALONE)
-    {
-        return Ok(variant);
-    }
-    if worth && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |v| v.name == PAIRS) {
-        return Ok(variant);
+    for (name, suits) in [(ALONE, scalar && (plain || forced)), (PICKED, scalar), (PAIRS, true)] {
+        if worth
+            && suits
+            && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |v| v.name == name)
+        {
+            return Ok(variant);
+        }
     }
     let can = |v: &Variant| Wide::of(v).is_none();
     let preferred = |v: &Variant| can(v) && (v.name == "narrow") == software;

@@ -21,12 +21,13 @@ pub(super) struct Written {
 /// The module for a chain of inputs that are read in given ways.
 pub(super) fn write(chain: &Chain, inputs: &[DType], reading: &Reading<'_>) -> Result<Written> {
     let mut imports = Imports::default();
-    if reading.wide == Some(Wide::Pairs) {
+    if matches!(reading.wide, Some(Wide::Pairs | Wide::Picked)) {
         imports.text += "import package::common::pairs::{joined, words};\n";
     }
     let mut body = value(&mut imports, chain, inputs)?;
     body += &match reading.wide {
         Some(Wide::Pairs) => eight(reading, inputs.len()),
+        Some(Wide::Picked) => picked(reading, inputs.len()),
         Some(Wide::Alone) => four(reading, inputs.len()),
         None => element(&mut imports, inputs)?,
     };
@@ -204,15 +205,43 @@ fn element(imports: &mut Imports, inputs: &[DType]) -> Result<String> {
 
 /// `eight(at)`: the result's words from `8 * at` on.
 fn eight(reading: &Reading<'_>, inputs: usize) -> String {
-    let mut out = String::from("fn eight(at: u32) {\n");
+    let read: String = (0..inputs).map(|input| several(reading, input, "words", 8)).collect();
+    format!("fn eight(at: u32) {{\n{read}{}}}\n", halves(reading, inputs))
+}
+
+/// `eight_of(first, lane, last)`: what `eight(first + lane)` does, if that is not behind
+/// `last`; `first` and `last` are the same for all invocations.
+fn picked(reading: &Reading<'_>, inputs: usize) -> String {
+    let (mut out, mut read, mut rest) = (String::new(), String::new(), String::new());
     for input in 0..inputs {
-        out += &several(reading, input, "words", 8);
+        if reading.access[input] != Access::Flat {
+            rest += &several(reading, input, "words", 8);
+            continue;
+        }
+        let x = NAMES[input].data;
+        out += &format!(
+            "fn pick_{x}(first: u32, lane: u32, last: u32) -> vec4<u64> {{\n    \
+             var all = {x}[first];\n"
+        );
+        for lane in 1..8 {
+            let other = format!("{x}[min(first + {lane}u, last)]");
+            out += &format!("    all = select(all, {other}, lane == {lane}u);\n");
+        }
+        out += "    return all;\n}\n";
+        read += &format!("    let w_{x} = words(pick_{x}(first, lane, last));\n");
     }
-    for half in ["even", "odd"] {
+    let begin = "fn eight_of(first: u32, lane: u32, last: u32) {\n    let at = first + lane;\n";
+    let halves = halves(reading, inputs);
+    format!("{out}{begin}{read}    if at > last {{\n        return;\n    }}\n{rest}{halves}}}\n")
+}
+
+/// Computes and writes eight words of the result.
+fn halves(reading: &Reading<'_>, inputs: usize) -> String {
+    let half = |half| {
         let all = values(reading, inputs, &format!(".{half}"));
-        out += &format!("    let {half} = {all};\n");
-    }
-    out + "    y[at] = joined(even, odd);\n}\n"
+        format!("    let {half} = {all};\n")
+    };
+    format!("{}{}    y[at] = joined(even, odd);\n", half("even"), half("odd"))
 }
 
 /// `four(at)`: the result's words from `4 * at` on.
