@@ -213,12 +213,12 @@ fn eight(reading: &Reading<'_>, inputs: usize) -> String {
 /// `last`; `first` and `last` are the same for all invocations.
 fn picked(reading: &Reading<'_>, inputs: usize) -> String {
     let (mut out, mut read, mut rest) = (String::new(), String::new(), String::new());
-    for input in 0..inputs {
+    for (input, names) in NAMES.iter().enumerate().take(inputs) {
         if reading.access[input] != Access::Flat {
             rest += &several(reading, input, "words", 8);
             continue;
         }
-        let x = NAMES[input].data;
+        let x = names.data;
         out += &format!(
             "fn pick_{x}(first: u32, lane: u32, last: u32) -> vec4<u64> {{\n    \
              var all = {x}[first];\n"
