@@ -98,7 +98,8 @@ impl Session {
         }
         let engine = match backend {
             Backend::Cpu => Engine::Cpu {
-                engine: CpuEngine::new(graph.clone(), &fixed, options.poison)?,
+                engine: CpuEngine::new(graph.clone(), &fixed, options.poison)?
+                    .rounding(options.policy.allow_int8),
                 plans: Vec::new(),
             },
             Backend::Gpu(gpu) => {

@@ -54,13 +54,20 @@ pub(crate) struct CpuEngine {
     states: Vec<Aligned>,
     slots: Vec<Aligned>,
     poison: bool,
+    allow_int8: bool,
     pub(crate) calls: u64,
 }
 
 impl CpuEngine {
     pub(crate) fn new(graph: Arc<Graph>, fixed: &Bindings, poison: bool) -> Result<Self> {
         let states = zeroed_states(&graph, fixed)?;
-        Ok(CpuEngine { graph, states, slots: Vec::new(), poison, calls: 0 })
+        let slots = Vec::new();
+        Ok(CpuEngine { graph, states, slots, poison, allow_int8: false, calls: 0 })
+    }
+
+    /// With what [`CpuCx::allow_int8`] says.
+    pub(crate) fn rounding(self, allow_int8: bool) -> Self {
+        CpuEngine { allow_int8, ..self }
     }
 
     pub(crate) fn state(&self, id: StateId) -> &[u8] {
@@ -280,7 +287,12 @@ impl CpuEngine {
             let bytes = buffer.bytes_mut().get_mut(..bytes).ok_or_else(|| outgrown(&call.node))?;
             write.push(CpuTensorMut { dtype: ty.dtype, extents, bytes });
         }
-        call.kernel.cpu(&mut CpuCx { inputs: read, outputs: write, bindings })
+        call.kernel.cpu(&mut CpuCx {
+            inputs: read,
+            outputs: write,
+            bindings,
+            allow_int8: self.allow_int8,
+        })
     }
 
     fn buffer(&mut self, home: Home) -> Result<&mut Aligned> {

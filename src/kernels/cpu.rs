@@ -16,6 +16,8 @@ pub struct CpuCx<'a> {
     pub outputs: Vec<CpuTensorMut<'a>>,
     /// The run-time values of the symbols.
     pub bindings: &'a Bindings,
+    /// [`Policy::allow_int8`](super::Policy::allow_int8) of the session.
+    pub allow_int8: bool,
 }
 
 /// A tensor a CPU kernel reads.

@@ -152,8 +152,9 @@ pub struct Policy {
     pub allow_f16: bool,
     /// Allow products of quantised weights whose other operand is rounded to whole
     /// numbers of eight bits, 32 with one scale. What that gains depends on how a device
-    /// multiplies them; it was measured on none. Cooperative matrices come first where
-    /// `allow_f16` has them.
+    /// multiplies them; it was measured on no GPU. Cooperative matrices come first where
+    /// `allow_f16` has them. The CPU backend does so for at most four rows, where the
+    /// processor has AVX2.
     pub allow_int8: bool,
     /// Use variants that have not given right answers on the adapter, and none of
     /// what was measured there: for those who judge kernels themselves. Variants

@@ -5,7 +5,8 @@
 //! with all it offers, as `<adapter>+minimum` (WebGPU's default limits, no
 //! optional feature, bindings of 1 MiB), as `<adapter>+plain` (no optional
 //! feature), and once more for every variant of every kernel family:
-//! `<adapter>+<family>/<variant>::<operator>`.
+//! `<adapter>+<family>/<variant>::<operator>`. The CPU backend runs products once more as
+//! `cpu+int8`, where it may round operands to eight bits.
 //!
 //! Where a configuration or a forced variant leads to the very dispatches that an
 //! adapter has passed with the same values (see [`wginfer::validate::Proven`]), they are

@@ -40,6 +40,9 @@ const SLOWEST: usize = 24;
 /// input's symbol has nothing to agree with. (A case's attributes have none.)
 const SIZED_BY_ATTRIBUTE: &[&str] = &["Reshape"];
 
+/// The CPU backend where it may round operands to eight bits.
+const CPU_INT8: &str = "cpu+int8";
+
 /// What the environment asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
@@ -119,6 +122,9 @@ impl Suite {
         // One operator after another, since its trials share shaders and references.
         for tried in &self.operators {
             trials.extend(self.plain_trials(tried, "cpu", None));
+            if tried.rooms.contains("matmul") {
+                trials.extend(self.plain_trials(tried, CPU_INT8, None));
+            }
             let on = |adapter| self.trials_on(tried, adapter);
             trials.extend(in_turn(self.adapters.iter().map(on)));
         }
@@ -161,11 +167,12 @@ impl Suite {
                 continue;
             }
             let title = format!("{name}::{}::{}", tried.info.name, family.label);
+            let int8 = name == CPU_INT8;
             let on = on.map(|(adapter, config)| (adapter.clone(), config));
             let job = self.job(tried, &title);
             trials.push(self.failures.trial(title, move || {
                 let passed = match &on {
-                    None => job.run(i, &Target::new(Backend::Cpu), false)?,
+                    None => job.run(i, &on_cpu(int8), false)?,
                     Some((adapter, config)) => job.run_on(i, adapter, *config)?,
                 };
                 if passed.runs == 0 {
@@ -233,6 +240,16 @@ impl Suite {
     pub(crate) fn name_failures(&self) {
         self.failures.print(self.settings.seed);
     }
+}
+
+/// The CPU backend, or the same with operands that may be rounded to eight bits.
+fn on_cpu(int8: bool) -> Target {
+    let target = Target::new(Backend::Cpu);
+    if !int8 {
+        return target;
+    }
+    let policy = Policy { allow_int8: true, ..Policy::default() };
+    Target { policy, arithmetic: Arithmetic::Int8In, ..target }
 }
 
 /// Whether a quick run takes less of what is long.

@@ -57,7 +57,7 @@ pub(crate) struct Precision {
     f16: bool,
 
     /// Let products of quantised weights round their other operand to whole numbers of
-    /// eight bits, on a GPU: less exact
+    /// eight bits, on a GPU or, for single tokens, on a processor with AVX2: less exact
     #[arg(long)]
     int8: bool,
 }

@@ -22,6 +22,7 @@
 
 mod cpu;
 mod dot;
+mod dot_int8;
 mod experts;
 mod gpu;
 mod int8;

@@ -231,7 +231,12 @@ impl<'a> Run<'a> {
 
     fn call(&self, map: Map, inputs: Vec<CpuTensor<'_>>, output: CpuTensorMut<'_>) -> Result<()> {
         let inputs = inputs.into_iter().map(Some).collect();
-        map.cpu(&mut CpuCx { inputs, outputs: vec![output], bindings: self.bindings })
+        map.cpu(&mut CpuCx {
+            inputs,
+            outputs: vec![output],
+            bindings: self.bindings,
+            allow_int8: false,
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::tensor::DType;
 /// Computes an [`ExpertsKernel`].
 pub(super) fn run(kernel: &ExpertsKernel, cx: &mut CpuCx<'_>) -> Result<()> {
     let (a, indices, weight) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
-    let up = cx.optional(3);
+    let (up, allow_int8) = (cx.optional(3), cx.allow_int8);
     let extents = Extents::new(&a.extents, &indices.extents, &weight.extents)
         .ok_or_else(|| Error::internal("experts of other ranks"))?;
     let groups = groups(&indices.read::<i32>(), extents.experts)?;
@@ -24,8 +24,9 @@ pub(super) fn run(kernel: &ExpertsKernel, cx: &mut CpuCx<'_>) -> Result<()> {
         for pair in pairs {
             left.extend_from_slice(&rows[pair / share * k..][..k]);
         }
-        let times =
-            |weight: &CpuTensor<'_>| product(&left, pairs.len(), &slice(weight, expert)?, n);
+        let times = |weight: &CpuTensor<'_>| {
+            product(&left, pairs.len(), &slice(weight, expert)?, n, allow_int8)
+        };
         let mut c = times(&weight)?;
         match &up {
             Some(up) if kernel.gated => gate(&mut c, &times(up)?, kernel.activation),
@@ -54,11 +55,17 @@ fn slice<'a>(stack: &CpuTensor<'a>, expert: usize) -> Result<CpuTensor<'a>> {
     Ok(CpuTensor { dtype: stack.dtype, extents, bytes: &stack.bytes[expert * size..][..size] })
 }
 
-fn product(left: &[f32], m: usize, weight: &CpuTensor<'_>, n: usize) -> Result<Vec<f32>> {
+fn product(
+    left: &[f32],
+    m: usize,
+    weight: &CpuTensor<'_>,
+    n: usize,
+    allow_int8: bool,
+) -> Result<Vec<f32>> {
     let extents = vec![m, weight.extents[1]];
     let a = CpuTensor { dtype: DType::F32, extents, bytes: bytemuck::cast_slice(left) };
     let plain = MatMulKernel { trans_a: false, trans_b: true, activation: None, gated: false };
     let mut c = vec![0f32; m * n];
-    Product::new(&plain, &a, weight)?.compute(weight, &mut c)?;
+    Product::new(&plain, &a, weight, allow_int8)?.compute(weight, &mut c)?;
     Ok(c)
 }
