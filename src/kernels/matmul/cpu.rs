@@ -5,7 +5,7 @@
 //! are inner products with each decoded row of B, or with each encoded one.
 
 use super::MatMulKernel;
-use super::dot::{dot, dot_encoded};
+use super::dot::{SIDE_BY_SIDE, dot, dot_encoded, dots};
 use super::dot_int8::Row;
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
@@ -16,11 +16,17 @@ use crate::quant;
 use crate::tensor::DType;
 use gemm::Parallelism;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Products below this many multiplications are not worth a second thread.
 const SERIAL: usize = 1 << 16;
 /// At most so many rows of A are computed as inner products.
 const FEW: usize = 4;
+/// At most so many are computed beside each other with each two decoded rows of B, while A
+/// has at most [`NEAR`] elements, which are read again for each two.
+const SOME: usize = 32;
+/// 512 KiB.
+const NEAR: usize = 128 << 10;
 /// Decoded elements a task keeps at once: 256 KiB, to stay in its cache.
 const TILE: usize = 64 << 10;
 
@@ -243,8 +249,27 @@ impl<'a> Product<'a> {
         let rounded: Option<Vec<Row>> = (few && self.allow_int8)
             .then(|| a.data.chunks(k).map(|x| Row::new(x, b.dtype)).collect())
             .flatten();
+        let some = !few && a.column == 1 && dots(&[], &[], k, |_, _, _| ()) && {
+            self.m <= SOME && self.m * k <= NEAR
+        };
+        let side_by_side = |scratch: &mut Vec<f32>, columns: Range<usize>| -> Result<()> {
+            for column in columns.clone().step_by(SIDE_BY_SIDE[1]) {
+                let count = SIDE_BY_SIDE[1].min(columns.end - column);
+                scratch.resize(count * k, 0.0);
+                b.decode(column * k, scratch)?;
+                dots(a.data, scratch, k, |row, own, sum| {
+                    // SAFETY: tasks have different columns of `c`, all below n, and A has
+                    // m rows as C has.
+                    unsafe { target.at(row * n + column + own).c.write(sum) };
+                });
+            }
+            Ok(())
+        };
         let task = |scratch: &mut Vec<f32>, first: usize| -> Result<()> {
             let count = rows.min(n - first);
+            if some {
+                return side_by_side(scratch, first..first + count);
+            }
             if !few {
                 scratch.resize(count * k, 0.0);
                 b.decode(first * k, scratch)?;
@@ -446,5 +471,17 @@ mod tests {
             assert!(rounded.iter().all(|c| c.is_finite()));
         }
         assert_eq!(product(FEW + 1, false), product(FEW + 1, true));
+    }
+
+    /// However many rows there are, the first ones are the same but for roundings.
+    #[test]
+    fn rows_do_not_depend_on_how_many_there_are() {
+        let most = product(2 * SOME, false);
+        let size = most.iter().fold(0.0f32, |size, c| size.max(c.abs()));
+        for m in [1, FEW, FEW + 1, 18, SOME, SOME + 1] {
+            for (i, (c, of_most)) in product(m, false).iter().zip(&most).enumerate() {
+                assert!((c - of_most).abs() < 1e-5 * size, "{m} rows, {i}: {c} for {of_most}");
+            }
+        }
     }
 }

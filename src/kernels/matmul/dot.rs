@@ -51,13 +51,81 @@ fn dot_runs(x: &[f32], dtype: DType, w: &[u8]) -> f32 {
     total(sums)
 }
 
+/// How many rows of A are multiplied side by side, and by how many of B.
+pub(super) const SIDE_BY_SIDE: [usize; 2] = [4, 2];
+
+/// Inner products of rows `x`, `k` elements each, with one or two rows of `w`: gives
+/// `each` the number of a row, of one of `w`, and their product. `false`, and nothing is
+/// done, where [`dot`] is no slower.
+///
+/// A row of `x` is read once for both of `w`, and these once for four of `x`; a library for
+/// products of matrices would rearrange all of `w` first, which takes longer than a few
+/// rows' products.
+#[inline]
+pub(super) fn dots(x: &[f32], w: &[f32], k: usize, each: impl FnMut(usize, usize, f32)) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if k > 0
+        && k.is_multiple_of(8)
+        && std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+    {
+        // SAFETY: the processor has both features that the function needs.
+        unsafe { dots_fma(x, w, k, each) };
+        return true;
+    }
+    let _ = (x, w, k, each);
+    false
+}
+
+/// [`dots`] for a `k` of whole vectors of eight.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn dots_fma(x: &[f32], w: &[f32], k: usize, mut each: impl FnMut(usize, usize, f32)) {
+    use std::arch::x86_64::*;
+    const ROWS: usize = SIDE_BY_SIDE[0];
+    let (Some(first), count) = (w.get(..k), w.len() / k) else { return };
+    let second = w.get(k..2 * k).unwrap_or(first);
+    for (block, rows) in x.chunks(ROWS * k).enumerate() {
+        let there = rows.len() / k;
+        // What is not there is another one once more, and not given.
+        let at = |row: usize| &rows[row.min(there.saturating_sub(1)) * k..][..k];
+        let rows: [&[f32]; ROWS] = std::array::from_fn(at);
+        let mut sums = [[_mm256_setzero_ps(); ROWS]; 2];
+        for i in (0..k).step_by(8) {
+            // SAFETY: all have `k` elements, eight from each multiple of eight.
+            unsafe {
+                let a = _mm256_loadu_ps(first.as_ptr().add(i));
+                let b = _mm256_loadu_ps(second.as_ptr().add(i));
+                for row in 0..ROWS {
+                    let x = _mm256_loadu_ps(rows[row].as_ptr().add(i));
+                    sums[0][row] = _mm256_fmadd_ps(x, a, sums[0][row]);
+                    sums[1][row] = _mm256_fmadd_ps(x, b, sums[1][row]);
+                }
+            }
+        }
+        for (column, sums) in sums.into_iter().take(count).enumerate() {
+            for (row, sum) in sums.into_iter().take(there).enumerate() {
+                each(ROWS * block + row, column, sum_of_eight(sum));
+            }
+        }
+    }
+}
+
 /// The sum of all, in the order of [`sum`].
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn total([a, b, c, d]: [std::arch::x86_64::__m256; LANES / 8]) -> f32 {
     use std::arch::x86_64::*;
-    let eight = _mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d));
+    sum_of_eight(_mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d)))
+}
+
+/// The sum of eight lanes.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn sum_of_eight(eight: std::arch::x86_64::__m256) -> f32 {
+    use std::arch::x86_64::*;
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
@@ -150,6 +218,25 @@ mod tests {
             assert!(sum.is_finite() && sum != 0.0, "{dtype}: {sum}");
             assert_eq!(sum.to_bits(), dot(&x, &decoded).to_bits(), "{dtype}");
         }
+    }
+
+    #[test]
+    fn rows_side_by_side_are_summed_exactly() {
+        for (m, n, k) in [(1, 1, 8), (5, 2, 40), (4, 1, 64), (18, 2, 96), (7, 2, 8)] {
+            let x: Vec<f32> = (0..m * k).map(|i| (i % 13) as f32 - 6.0).collect();
+            let w: Vec<f32> = (0..n * k).map(|i| (i % 7) as f32 - 3.0).collect();
+            let mut found = vec![f32::NAN; m * n];
+            if !super::dots(&x, &w, k, |row, column, sum| found[row * n + column] = sum) {
+                return;
+            }
+            for (row, x) in x.chunks(k).enumerate() {
+                for (column, w) in w.chunks(k).enumerate() {
+                    let exact: f32 = x.iter().zip(w).map(|(a, b)| a * b).sum();
+                    assert_eq!(found[row * n + column], exact, "{m} {n} {k}: {row} {column}");
+                }
+            }
+        }
+        assert!(!super::dots(&[1.0; 9], &[1.0; 9], 9, |_, _, _| unreachable!()));
     }
 
     #[test]

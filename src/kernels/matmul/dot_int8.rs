@@ -97,6 +97,7 @@ impl Row {
 #[cfg(target_arch = "x86_64")]
 mod products {
     use super::{BLOCK, Quants, Row};
+    use crate::kernels::matmul::dot::sum_of_eight;
     use crate::quant::vectors::{self, Coded};
     use crate::tensor::DType;
     use std::arch::x86_64::*;
@@ -254,10 +255,7 @@ mod products {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn total(sums: Sums) -> f32 {
-        let eight = _mm256_sub_ps(_mm256_add_ps(sums.even, sums.odd), sums.off);
-        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        sum_of_eight(_mm256_sub_ps(_mm256_add_ps(sums.even, sums.odd), sums.off))
     }
 }
 
