@@ -24,7 +24,7 @@ const SERIAL: usize = 1 << 16;
 const FEW: usize = 4;
 /// At most so many are computed beside each other with each two decoded rows of B, while A
 /// has at most [`NEAR`] elements, which are read again for each two.
-const SOME: usize = 32;
+const SOME: usize = 48;
 /// 512 KiB.
 const NEAR: usize = 128 << 10;
 /// Decoded elements a task keeps at once: 256 KiB, to stay in its cache.
