@@ -262,13 +262,19 @@ fn number_of(row: Row) -> u32 {
     return (row.batch * params.queries + row.query) * params.heads + row.head;
 }
 
+// A key that a mask has an element for, as it may end with those that the row sees.
+fn within(row: Row, j: u32) -> u32 {
+    @if(masked) return min(j, max(row.end, 1u) - 1u);
+    @else return j;
+}
+
 // The scores of a key for four rows; hidden where a row does not see it.
 fn scores_of(products: vec4<f32>, a: Row, b: Row, c: Row, d: Row, j: u32) -> vec4<f32> {
     let scores = vec4(
-        score_of(products.x, a, j),
-        score_of(products.y, b, j),
-        score_of(products.z, c, j),
-        score_of(products.w, d, j),
+        score_of(products.x, a, within(a, j)),
+        score_of(products.y, b, within(b, j)),
+        score_of(products.z, c, within(c, j)),
+        score_of(products.w, d, within(d, j)),
     );
     let begin = vec4(a.begin, b.begin, c.begin, d.begin);
     let end = vec4(a.end, b.end, c.end, d.end);

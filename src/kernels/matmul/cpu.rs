@@ -6,7 +6,7 @@
 
 use super::MatMulKernel;
 use super::dot::{SIDE_BY_SIDE, dot, dot_encoded, dots};
-use super::dot_int8::Row;
+use super::dot_coded::Row;
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::{CpuCx, CpuTensor};
@@ -246,8 +246,8 @@ impl<'a> Product<'a> {
         let rows = n.div_ceil(tasks).next_multiple_of(16).min(most);
         let target = Target { c: c.as_mut_ptr(), stride: n as isize };
         let few = self.m <= FEW && a.column == 1;
-        let rounded: Option<Vec<Row>> = (few && self.allow_int8)
-            .then(|| a.data.chunks(k).map(|x| Row::new(x, b.dtype)).collect())
+        let coded: Option<Vec<Row<'_>>> = few
+            .then(|| a.data.chunks(k).map(|x| Row::new(x, b.dtype, self.allow_int8)).collect())
             .flatten();
         let some = !few && a.column == 1 && dots(&[], &[], k, |_, _, _| ()) && {
             self.m <= SOME && self.m * k <= NEAR
@@ -290,10 +290,10 @@ impl<'a> Product<'a> {
                 }
                 return Ok(());
             }
-            if let Some(rounded) = &rounded {
+            if let Some(coded) = &coded {
                 for column in first..first + count {
                     let w = b.part(column * k, k)?;
-                    for (row, x) in rounded.iter().enumerate() {
+                    for (row, x) in coded.iter().enumerate() {
                         // SAFETY: as below.
                         unsafe { target.at(row * n + column).c.write(x.dot(b.dtype, w)) };
                     }
@@ -466,7 +466,7 @@ mod tests {
         for m in [1, 2, FEW] {
             let (exact, rounded) = (product(m, false), product(m, true));
             let differ = exact.iter().zip(&rounded).filter(|(a, b)| a != b).count();
-            let rounds = Row::new(&[1.0; 32], DType::Q4_K).is_some();
+            let rounds = Row::new(&[1.0; 32], DType::Q4_K, true).is_some();
             assert_eq!(differ > exact.len() / 2, rounds, "{m}: {differ} of {}", exact.len());
             assert!(rounded.iter().all(|c| c.is_finite()));
         }

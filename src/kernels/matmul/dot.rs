@@ -19,8 +19,9 @@ pub(in crate::kernels) fn dot(x: &[f32], w: &[f32]) -> f32 {
     sum(x, w, |a, b, c| a * b + c)
 }
 
-/// [`dot`] with encoded weights, which are decoded on the way: to the last bit what [`dot`]
-/// gives of the decoded ones. `None` where that has to be done.
+/// [`dot`] with encoded weights, which are decoded on the way, for those that
+/// [`dot_coded`](super::dot_coded) does not know: to the last bit what [`dot`] gives of the
+/// decoded ones. `None` where that has to be done.
 #[inline]
 pub(super) fn dot_encoded(x: &[f32], dtype: DType, w: &[u8]) -> Option<f32> {
     #[cfg(target_arch = "x86_64")]

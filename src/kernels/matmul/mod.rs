@@ -22,7 +22,7 @@
 
 mod cpu;
 mod dot;
-mod dot_int8;
+mod dot_coded;
 mod experts;
 mod gpu;
 mod int8;

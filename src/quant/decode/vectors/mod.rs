@@ -158,7 +158,7 @@ fn floats(coded: Coded) -> Run {
 /// Signed bytes as floats.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn signed(bytes: __m256i) -> Run {
+pub(crate) fn signed(bytes: __m256i) -> Run {
     let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
     [
         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low)),
