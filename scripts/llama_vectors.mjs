@@ -25,7 +25,7 @@ const loaded = await llama.loadModel({
     defaultContextKvCacheKeyType: "F32",
     defaultContextKvCacheValueType: "F32",
 });
-const sizes = {contextSize: 256, batchSize: 256, ignoreMemorySafetyChecks: true};
+const sizes = {contextSize: 512, batchSize: 512, ignoreMemorySafetyChecks: true};
 const context = rank
     ? await loaded.createRankingContext(sizes) : await loaded.createEmbeddingContext(sizes);
 const texts = JSON.parse(readFileSync(given, "utf8"));

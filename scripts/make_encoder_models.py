@@ -45,6 +45,10 @@ TEXTS = [
 class Encoder:
     """Keys and tensors of an encoder, as files name them."""
 
+    # What files add to a text, at its beginning and at its end.
+    added = (True, True)
+    texts = TEXTS
+
     def __init__(self, architecture, pooling, vocabulary="wordpiece", blocks=BLOCKS, **keys):
         self.architecture, self.vocabulary, self.blocks = architecture, vocabulary, blocks
         self.keys = {
@@ -154,6 +158,27 @@ def gemma():
     return model.each(norms, attention(KV) | GATE | UP | DOWN, norm_biases=False)
 
 
+def t5(gated):
+    model = Encoder("t5encoder", MEAN, "unigram", **RMS, **{
+        "attention.key_length": HEAD, "attention.value_length": HEAD,
+        "attention.relative_buckets_count": 32})
+    model.added = (False, True)
+    # Far enough for every bucket to be in use.
+    model.texts = [*TEXTS, " ".join(3 * TEXTS)]
+    model.keys["context_length"] = 512
+    model.norm("enc.output_norm", False)
+    up = {"ffn_up": (FEED, WIDTH)} | (GATE if gated else {})
+    parts = {k.replace("attn_output", "attn_o"): v for k, v in (attention() | up | DOWN).items()}
+    for block in range(BLOCKS):
+        for name in ("attn_norm", "ffn_norm"):
+            model.norm(f"enc.blk.{block}.{name}", False)
+        for name, shape in parts.items():
+            model.tensors[f"enc.blk.{block}.{name}.weight"] = shape
+        if block == 0:
+            model.tensors["enc.blk.0.attn_rel_b.weight"] = (32, HEADS)
+    return model
+
+
 def models():
     yield "bert", bert(MEAN)
     yield "bert--xlm", bert(CLS, "unigram")
@@ -170,6 +195,8 @@ def models():
     causal = like_llama("qwen3", LAST)
     causal.keys["attention.causal"] = True
     yield "qwen3--last", causal.each(["attn_q_norm", "attn_k_norm"], {}, norm_biases=False)
+    yield "t5encoder", t5(True)
+    yield "t5encoder--relu", t5(False)
 
 
 # The names of transformers: what stands in for a block's number, and tensors by theirs.
@@ -232,6 +259,18 @@ def of_transformers(name):
     if name == "qwen3--last":
         config = sized(hf.Qwen3Config, **two, **like_llama, **theta(700.0))
         return hf.AutoModel.from_config(config), "layers.", DECODER | LAYER
+    if name.startswith("t5encoder"):
+        gated = name == "t5encoder"
+        attention, feed = "layer.0.SelfAttention.", "layer.1.DenseReluDense."
+        names = {"token_embd": "shared", "enc.output_norm": "encoder.final_layer_norm",
+                 "attn_norm": "layer.0.layer_norm", "ffn_norm": "layer.1.layer_norm",
+                 "attn_rel_b": attention + "relative_attention_bias", "ffn_gate": feed + "wi_0",
+                 "ffn_up": feed + ("wi_1" if gated else "wi"), "ffn_down": feed + "wo"}
+        names |= {f"attn_{letter}": attention + letter for letter in "qkvo"}
+        config = hf.T5Config(
+            vocab_size=VOCAB, d_model=WIDTH, d_kv=HEAD, d_ff=FEED, num_layers=BLOCKS, num_heads=HEADS,
+            layer_norm_epsilon=1e-5, feed_forward_proj="gated-gelu" if gated else "relu")
+        return hf.T5EncoderModel(config), "encoder.block.", names
     if name == "gemma-embedding":
         names = DECODER | LAYER | {
             "post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
@@ -247,7 +286,8 @@ def of_transformers(name):
 def named(name, prefix, names):
     """A tensor's name in transformers."""
     stem, end = name.rsplit(".", 1)
-    if stem.startswith("blk."):
+    if stem.startswith(("blk.", "enc.blk.")):
+        stem = stem.removeprefix("enc.")
         _, block, part = stem.split(".", 2)
         return f"{prefix}{block}.{names[part]}.{end}"
     return f"{names[stem]}.{end}"
@@ -274,7 +314,9 @@ def by_transformers(found, model, values, tokens, dense):
     for name, value in given.items():
         by = less if "norm" in name else 0.0
         state[named(name, prefix, names)] = torch.from_numpy(value.astype(np.float64) - by)
-    missing = {k for k in wanted if k not in state and "position_ids" not in k and "pooler" not in k}
+    # T5's table of embeddings is there twice.
+    other = ("position_ids", "pooler", "encoder.embed_tokens")
+    missing = {k for k in wanted if k not in state and not any(part in k for part in other)}
     assert not missing and not state.keys() - wanted.keys(), (missing, state.keys() - wanted.keys())
     # How many types there are does not matter: all tokens have the first.
     theirs.load_state_dict(state, strict=False)
@@ -300,7 +342,7 @@ def vocabulary_of(name):
     return gguf.GGUFReader(ROOT / "tests" / "data" / "tokenizers" / f"{name}.gguf")
 
 
-def tokens_of(vocabulary):
+def tokens_of(vocabulary, added, given):
     """The texts' ids, by an implementation that is not ours."""
     fields = {k: f.contents() for k, f in vocabulary_of(vocabulary).fields.items()}
     texts = fields["tokenizer.ggml.tokens"]
@@ -308,7 +350,7 @@ def tokens_of(vocabulary):
         from tokenizers import BertWordPieceTokenizer
         word = lambda t: t[1:] if t[0] == "▁" else t if t[0] == "[" and t[-1] == "]" and len(t) > 1 else "##" + t
         judge = BertWordPieceTokenizer({word(t): i for i, t in enumerate(texts)}, lowercase=True)
-        return [judge.encode(text).ids for text in TEXTS]
+        return [judge.encode(text).ids for text in given]
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, Regex
     pieces = list(zip(texts, map(float, fields["tokenizer.ggml.scores"])))
     judge = Tokenizer(models.Unigram(pieces, unk_id=fields["tokenizer.ggml.unknown_token_id"]))
@@ -316,7 +358,8 @@ def tokens_of(vocabulary):
     judge.normalizer = normalizers.Sequence([
         normalizers.Precompiled(charmap), normalizers.Replace(Regex(" {2,}"), " ")])
     judge.pre_tokenizer = pre_tokenizers.Metaspace()
-    return [[1, *judge.encode(text).ids, 2] for text in TEXTS]
+    begin, end = ([token] if asked else [] for token, asked in zip((1, 2), added))
+    return [[*begin, *judge.encode(text).ids, *end] for text in given]
 
 
 def write(path, model, values):
@@ -330,8 +373,8 @@ def write(path, model, values):
             kind, of = field.types[0], field.types[1] if len(field.types) > 1 else None
             writer.add_key_value(key, field.contents(), kind, of)
     writer.add_token_type_count(2)
-    writer.add_bool("tokenizer.ggml.add_bos_token", True)
-    writer.add_bool("tokenizer.ggml.add_eos_token", True)
+    writer.add_bool("tokenizer.ggml.add_bos_token", model.added[0])
+    writer.add_bool("tokenizer.ggml.add_eos_token", model.added[1])
     for name, value in values.items():
         writer.add_tensor(name, np.array(value, np.float32))
     finish(writer)
@@ -340,7 +383,7 @@ def write(path, model, values):
 def recipe_of(name, model, mix, given, path):
     values, listed, total = fill(model.tensors, mix)
     write(path, model, values)
-    tokens = tokens_of(model.vocabulary)
+    tokens = tokens_of(model.vocabulary, model.added, model.texts)
     found = None if given.all_llama else of_transformers(name)
     if found:
         dense = [values.pop(k) for k in ("dense_2.weight", "dense_3.weight") if k in values]
@@ -350,7 +393,9 @@ def recipe_of(name, model, mix, given, path):
     normal = [(v / np.linalg.norm(v)).tolist() for v in vectors]
     return dict(
         judge="transformers" if found else "llama.cpp", vocabulary=model.vocabulary,
-        keys=[*keys_of(path), *([f"tokenizer.ggml.add_{end}_token", "BOOL", True] for end in ("bos", "eos"))], tensors=listed, fixed={}, sum=total, texts=TEXTS,
+        keys=[*keys_of(path), *([f"tokenizer.ggml.add_{end}_token", "BOOL", given]
+                                for end, given in zip(("bos", "eos"), model.added))],
+        tensors=listed, fixed={}, sum=total, texts=model.texts,
         ids=tokens, vectors=[[float(f"{x:.7g}") for x in v] for v in normal])
 
 

@@ -56,7 +56,7 @@ MIXES = [
 # Turns of architectures that came later, so that the others keep theirs.
 LATER = {"arwkv7": 9, "grovemoe": 4, "plamo2": 1, "rwkv6": 3, "rwkv6qwen2": 5, "rwkv7": 0}
 # What llama.cpp does not quantise.
-LEFT = ("norm", "ffn_gate_inp", "altup", "laurel", "per_layer_model_proj", "position_embd",
+LEFT = ("norm", "attn_rel_b", "ffn_gate_inp", "altup", "laurel", "per_layer_model_proj", "position_embd",
         "ssm_conv1d", "shortconv.conv", "rope", "sinks", "lerp", "time_mix_first", "time_mix_decay",
         *(f"time_mix_{letter}{number}" for letter in "wavg" for number in (1, 2)))
 SMALLER = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "TQ1_0": "Q4_0", "TQ2_0": "Q4_0"}
@@ -115,6 +115,8 @@ def spread_of(name, shape):
         return 0.0, 0.3
     if "sinks" in name:
         return 0.0, 1.0
+    if "attn_rel_b" in name:
+        return 0.0, 3.0
     return 0.0, 1.6 / shape[-1] ** 0.5
 
 

@@ -47,7 +47,7 @@ impl GgufEncoder {
         let file = Arc::new(ModelFile::new(gguf)?);
         file.gives_vectors()?;
         let reader = Reader::open(&file)?;
-        let context = file.spec().context;
+        let context = file.spec().reader().context;
         let most = options.most_tokens.unwrap_or(USUAL_MOST).min(context);
         let tokens = GgufTokens::new(file.clone(), most)?;
         let model = ModelOptions {

@@ -10,9 +10,11 @@ mod recurrent;
 mod refused;
 
 pub(super) use encoders::ENCODERS;
+use encoders::IN_TWO_PARTS;
 pub(super) use refused::why_refused;
 
 use super::experts::{Beside, Gate};
+use super::parts::Part;
 use super::recurrent::{Recurrence, Recurring};
 use super::spec::{Clamp, Norm};
 use crate::ops::elementwise::Unary;
@@ -147,6 +149,8 @@ pub(super) struct DefaultScales {
 pub(super) struct Architecture {
     /// The value of `general.architecture`.
     pub(super) name: &'static str,
+    /// Which part of a model writes, or reads where none does.
+    pub(super) part: Part,
     /// How values are normalised.
     pub(super) norm: Norm,
     /// Whether attention and feed-forward read normalised values.
@@ -271,5 +275,5 @@ impl Architecture {
 
 /// The decoders this version knows.
 pub(super) fn decoders() -> impl Iterator<Item = &'static Architecture> {
-    known::KNOWN.iter().chain(recurrent::RECURRENT)
+    known::KNOWN.iter().chain(recurrent::RECURRENT).chain(IN_TWO_PARTS)
 }

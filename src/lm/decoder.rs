@@ -4,9 +4,12 @@ mod attention;
 mod channels;
 mod choice;
 mod convolution;
+mod cross;
 mod feed;
 mod latent;
+pub mod names;
 mod recurrent;
+mod relative;
 mod rwkv;
 mod slots;
 mod streams;
@@ -20,82 +23,16 @@ pub(crate) use whole::build_whole;
 use super::experts::Beside;
 use super::latent::Latent;
 use super::layers::{Mixer, Rotation};
-use super::spec::{DecoderSpec, Norm};
+use super::spec::{DecoderSpec, Norm, Part};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, GraphBuilder, Symbol, ValueId};
 use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::RopeSpec;
 use crate::tensor::{DType, Tensor};
+use cross::Sources;
+use relative::Distances;
 use slots::Slots;
 use std::collections::HashMap;
-
-/// Names of the graph's inputs, outputs and symbols.
-pub mod names {
-    /// I32 `[batch, query]`: token ids.
-    pub const TOKENS: &str = "tokens";
-    /// I32 `[batch, query]`: the position of each token in its sequence.
-    pub const POSITIONS: &str = "positions";
-    /// I32 `[batch]`: how many tokens of each sequence are in the cache.
-    pub const PAST: &str = "past";
-    /// I32 `[rows]`: which of the `batch * query` tokens get logits.
-    pub const ROWS: &str = "rows";
-    /// F32 `[rows, vocabulary]`.
-    pub const LOGITS: &str = "logits";
-    /// I32 `[best]`: which of the tokens get the most likely next one. This and what is
-    /// called after `best` or `top`: only with `DecoderOptions::chooses`.
-    pub const BEST_ROWS: &str = "best_rows";
-    /// I32 `[best]`: the most likely token, the lowest id among equals.
-    pub const BEST: &str = "best";
-    /// F32 `[best, 1]`: its logit.
-    pub const BEST_LOGIT: &str = "best_logit";
-    /// F32 `[best]`: the sum of all logits; no finite number if one is none.
-    pub const BEST_SUM: &str = "best_sum";
-    /// I32 `[top]`: which of the tokens get the most likely next ones.
-    pub const TOP_ROWS: &str = "top_rows";
-    /// I32 `[top, most]`: those in order, of equal ones the lowest id first; as many as
-    /// [`MOST`](super::MOST) or as there are.
-    pub const TOP: &str = "top";
-    /// F32 `[top, most]`: their logits.
-    pub const TOP_LOGITS: &str = "top_logits";
-    /// F32 `[top]`: the sum of all logits; no finite number if one is none.
-    pub const TOP_SUM: &str = "top_sum";
-    /// I32 `[batch, padded]`: which of the tokens are new in each slot, padded
-    /// at the end. This and what follows: only with [`Layout::Slots`].
-    ///
-    /// [`Layout::Slots`]: super::Layout::Slots
-    pub const NEW: &str = "new";
-    /// I32 `[batch, padded]`: the same, padded at the front.
-    pub const QUERIES: &str = "queries";
-    /// I32 `[1, query]`: where each token stands in `queries`, counted through.
-    pub const BACK: &str = "back";
-    /// I32 `[batch]`: the place in its cache that the first of `new` takes.
-    pub const WRITE: &str = "write";
-    /// I32 `[state_rows]`: which of the tokens get a hidden state.
-    pub const STATE_ROWS: &str = "state_rows";
-    /// F32 `[state_rows, width]`: what the head would read.
-    pub const HIDDEN: &str = "hidden";
-    /// F32 `[batch, 1, 1, query]`: what is added to the scores of keys. This and what
-    /// follows: only in graphs over whole texts.
-    pub const MASK: &str = "mask";
-    /// F32 `[batch, query, width]`: the tokens' vectors.
-    pub const VECTORS: &str = "vectors";
-    /// The symbol of the number of tokens of a slot, padded.
-    pub const PADDED: &str = "padded";
-    /// The symbol of the number of rows that get a hidden state.
-    pub const STATE_COUNT: &str = "state_count";
-    /// The symbol of the number of sequences.
-    pub const BATCH: &str = "batch";
-    /// The symbol of the number of tokens of a step.
-    pub const QUERY: &str = "query";
-    /// The symbol of the number of tokens a cache has room for.
-    pub const CAPACITY: &str = "capacity";
-    /// The symbol of the number of rows that get logits.
-    pub const ROW_COUNT: &str = "row_count";
-    /// The symbol of the number of rows that get the most likely token.
-    pub const BEST_COUNT: &str = "best_count";
-    /// The symbol of the number of rows that get the most likely tokens.
-    pub const TOP_COUNT: &str = "top_count";
-}
 
 /// Where weights come from: a tensor by its GGUF name, `None` if there is none.
 pub type Weights<'a> = &'a dyn Fn(&str) -> Result<Option<Tensor>>;
@@ -147,6 +84,9 @@ pub fn build(spec: &DecoderSpec, weights: Weights<'_>, options: DecoderOptions) 
     let inputs = Inputs { tokens, positions, past };
     let symbols = Symbols { batch, capacity };
     let mut b = Blocks::start(g, spec, weights, options, (inputs, symbols, flat.clone(), slots))?;
+    if spec.source.is_some() {
+        b.sources = Some(Sources::new(&mut b.g, batch, spec.width)?);
+    }
     b.bias = b.alibi()?;
     b.chunks = b.outside_of_chunks(options.positions)?;
     let embedding = b.named(spec.embedding, &[spec.vocabulary, spec.width])?;
@@ -201,6 +141,10 @@ pub(super) struct Blocks<'a> {
     chunks: Option<ValueId>,
     /// The same where an encoder's query sees only a window.
     windowed: Option<ValueId>,
+    /// What scores by distance are made of.
+    distances: Distances,
+    /// What another part has read.
+    sources: Option<Sources>,
     /// What queries are multiplied with.
     temperature: Option<ValueId>,
     /// The values of the first block (RWKV-7).
@@ -248,6 +192,8 @@ impl<'a> Blocks<'a> {
             bias: None,
             chunks: None,
             windowed: None,
+            distances: Distances::default(),
+            sources: None,
             temperature: None,
             first_values: None,
             caches: Vec::new(),
@@ -308,7 +254,8 @@ impl<'a> Blocks<'a> {
             return self.block_with_stream_norms(index, x);
         }
         // The first block of some encoders reads what was just normalised.
-        let done = spec.sees_behind && index == 0 && !self.has(index, "attn_norm.weight")?;
+        let first = spec.sees_behind && spec.part == Part::Whole && index == 0;
+        let done = first && !self.has(index, "attn_norm.weight")?;
         let normed = if spec.pre_norms && !done { self.norm(index, "attn_norm", x)? } else { x };
         // Some have a norm for attention beside the one that both share.
         let read = match !spec.is_rwkv() && self.has(index, "attn_norm_2.weight")? {
@@ -321,7 +268,11 @@ impl<'a> Blocks<'a> {
             attended = self.norm(index, name, attended)?;
         }
         let attended = self.scaled("residual_scale", attended, spec.residual_scale)?;
-        let stream = self.g.add(x, attended)?;
+        let mut stream = self.g.add(x, attended)?;
+        if let Some(sources) = self.sources {
+            let found = self.looked_up(index, sources, stream)?;
+            stream = self.g.add(stream, found)?;
+        }
         if !spec.layers[index].feeds {
             return Ok(stream);
         }
@@ -429,7 +380,7 @@ impl<'a> Blocks<'a> {
     }
 
     pub(in crate::lm) fn norm(&mut self, block: usize, name: &str, x: ValueId) -> Result<ValueId> {
-        self.normalised(&format!("blk.{block}.{name}"), x, self.spec.width)
+        self.normalised(&self.spec.part.tensor(block, name), x, self.spec.width)
     }
 
     /// Normalisation over the last dimension, of so many elements.

@@ -136,6 +136,10 @@ pub(super) fn padded(mut logits: Vec<f32>, vocabulary: usize) -> Vec<f32> {
 /// # Errors
 /// [`Error::Unsupported`] if it cannot.
 pub(super) fn must_go_back(spec: &DecoderSpec) -> Result<()> {
+    if spec.source.is_some() {
+        let what = format!("'{}' reads its prompt: no draft", spec.architecture);
+        return Err(Error::unsupported(&spec.file, what));
+    }
     if spec.goes_back() {
         return Ok(());
     }

@@ -36,6 +36,8 @@ pub(crate) struct Reader {
     pad: i32,
     /// Whether there is an input for a mask.
     masked: bool,
+    /// Whether padding is hidden by what precedes queries.
+    hidden: bool,
     /// The heads of which each has a mask of its own; 0 without masks that grow with the
     /// square of the length.
     masks: usize,
@@ -47,7 +49,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Unsupported`] for a kind of pooling that is not known.
     pub(crate) fn open(file: &ModelFile) -> Result<Self> {
-        let spec = file.spec();
+        let spec = file.spec().reader();
         let mut dense = Vec::new();
         for name in DENSE {
             if let Some(tensor) = file.tensor(name)? {
@@ -71,7 +73,9 @@ impl Reader {
             dense,
             width: spec.width,
             pad: file.tokenizer().padding().unwrap_or(0) as i32,
-            masked: spec.sees_behind,
+            masked: spec.sees_behind && spec.relative.is_none(),
+            hidden: spec.relative.is_some(),
+            // Scores by distance are the same of all texts.
             masks: match (spec.sees_behind, spec.alibi) {
                 (true, Some(_)) => spec.layers.first().map_or(1, |layer| layer.heads.count),
                 (true, None) => usize::from(windowed),
@@ -94,7 +98,7 @@ impl Reader {
         progress: Progress<'_>,
     ) -> Result<Session> {
         let most = lengths.last().map_or(1, |&most| most as usize);
-        let graph = build_whole(file.spec(), &|name| file.tensor(name), most)?;
+        let graph = build_whole(file.spec().reader(), &|name| file.tensor(name), most)?;
         let buckets =
             BTreeMap::from([(names::QUERY.into(), lengths), (names::BATCH.into(), counts)]);
         let options = SessionOptions {
@@ -133,11 +137,16 @@ impl Reader {
             mask[row].fill(0.0);
         }
         let positions: Vec<i32> = (0..size).map(|i| (i % length.max(1)) as i32).collect();
+        let past = |text: &&[u32]| match self.hidden {
+            true => text.len() as i32 - length as i32,
+            false => 0,
+        };
+        let past: Vec<i32> = texts.iter().map(past).collect();
         let extents = [texts.len(), length];
         let mut inputs = vec![
             (names::TOKENS, Tensor::from_i32(&extents, &tokens)?),
             (names::POSITIONS, Tensor::from_i32(&extents, &positions)?),
-            (names::PAST, Tensor::from_i32(&[texts.len()], &vec![0; texts.len()])?),
+            (names::PAST, Tensor::from_i32(&[texts.len()], &past)?),
         ];
         if self.masked {
             inputs.push((names::MASK, Tensor::from_f32(&[texts.len(), 1, 1, length], &mask)?));

@@ -477,7 +477,7 @@ impl Blocks<'_> {
     /// The inner width of experts: keys of different names give it, the tensors
     /// have it.
     pub(super) fn inner_size(&self, block: usize, name: &str, axis: usize) -> Result<usize> {
-        let name = format!("blk.{block}.{name}");
+        let name = self.spec.part.tensor(block, name);
         let at = format!("tensor '{name}'");
         let tensor = (self.weights)(&name)?;
         let tensor = tensor.ok_or_else(|| Error::format(&self.spec.file, &at, "missing"))?;

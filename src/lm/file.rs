@@ -4,13 +4,14 @@ use super::chat::{ChatMessage, ChatOptions, ChatTemplate, FINAL};
 use super::decoder::{self, DecoderOptions, Layout, names};
 use super::encoder::DENSE;
 use super::engine::Work;
-use super::generate::Prompt;
+use super::generate::{GenerateOptions, Prompt, WhenFull};
 use super::grammar::{Grammar, GrammarSource, Grammars};
 use super::model::ModelOptions;
 use super::ranker::ranks;
 use super::spec::DecoderSpec;
 use super::tokenizer::{EncodeOptions, Tokenizer};
 use crate::backend::Backend;
+use crate::embed::bounds;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::session::{Progress, Session, SessionOptions};
@@ -139,12 +140,21 @@ impl ModelFile {
         self.grammars.get_or_init(|| made).grammar(source)
     }
 
-    /// The tokens of a prompt.
+    /// The tokens of a prompt. Where a part of the model reads, they are what it reads, with
+    /// the token that ends it, and behind that what is written begins.
     ///
     /// # Errors
     /// If the prompt is empty, or a conversation is given to a model without
     /// a chat template.
     pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        let tokens = self.tokens_of(prompt)?;
+        Ok(match self.spec.source {
+            Some(source) => source.completed(tokens),
+            None => tokens,
+        })
+    }
+
+    fn tokens_of(&self, prompt: &Prompt) -> Result<Vec<u32>> {
         let empty = || Error::input("prompt", "some text", "nothing");
         let plain = EncodeOptions { eos: Some(false), ..EncodeOptions::TEXT };
         match prompt {
@@ -281,6 +291,12 @@ impl ModelFile {
         progress: Progress<'_>,
     ) -> Result<Session> {
         self.writes()?;
+        let mut sizes = sizes;
+        if self.spec.source.is_some() {
+            // Steps that bring no source have no rows of one.
+            let rows = [0].into_iter().chain(bounds(sizes.context)).collect();
+            sizes.buckets.insert(names::READ_COUNT.into(), rows);
+        }
         let weights = |name: &str| self.tensor(name);
         let Sizes { context, capacity, batch, layout, buckets } = sizes;
         let decoder =
@@ -343,11 +359,48 @@ impl ModelFile {
         }
     }
 
+    /// Refuses what a model with a part that reads cannot do.
+    pub(super) fn must_be_whole(&self, what: &str) -> Result<()> {
+        match self.spec.source {
+            None => Ok(()),
+            Some(_) => {
+                let what = format!("{what}: '{}' reads its prompt", self.spec.architecture);
+                Err(Error::unsupported(self.gguf.name(), what))
+            }
+        }
+    }
+
+    /// Refuses options that the model cannot follow.
+    pub(super) fn check_options(&self, options: &GenerateOptions) -> Result<()> {
+        match options.when_full {
+            WhenFull::Stop => Ok(()),
+            WhenFull::Forget { .. } => self.must_be_whole("forgetting a part of the context"),
+        }
+    }
+
+    /// A prompt that a part of the model reads has an end.
+    pub(super) fn check_prompt(&self, tokens: &[u32]) -> Result<()> {
+        match self.spec.source {
+            Some(source) => source.checked(tokens).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses what the model cannot do.
     pub(super) fn check_work(&self, work: &Work) -> Result<()> {
         match work {
-            Work::Generate(_) | Work::Echo(_) => self.writes(),
-            Work::Embed => self.gives_vectors(),
+            Work::Generate(options) => {
+                self.check_options(options)?;
+                self.writes()
+            }
+            Work::Echo(_) => {
+                self.must_be_whole("how likely a prompt is")?;
+                self.writes()
+            }
+            Work::Embed => {
+                self.must_be_whole("vectors beside texts (`wginfer embed` gives them)")?;
+                self.gives_vectors()
+            }
             Work::Rank if self.ranks => Ok(()),
             Work::Rank => {
                 let what = "ranking: the file's pooling_type is not that of a ranker";

@@ -8,6 +8,7 @@ use super::file::beyond_context;
 use super::grammar::Grammar;
 use super::known::Known;
 use super::model::LanguageModel;
+use super::parts::Keeping;
 use super::probability::LogProbabilities;
 use super::sampler::SamplerOptions;
 use crate::error::{Error, Result};
@@ -271,6 +272,7 @@ impl LanguageModel {
         options: &GenerateOptions,
         ahead: Option<Ahead<'m>>,
     ) -> Result<Generation<'m>> {
+        self.file().check_options(options)?;
         let tokens = self.prompt_tokens(&prompt)?;
         if tokens.len() > self.context() {
             return Err(beyond_context("the prompt", tokens.len(), self.context()));
@@ -403,7 +405,7 @@ impl Generation<'_> {
     async fn prepare(&mut self) -> Result<usize> {
         let tokens = self.text.fed();
         let room = tokens.len().saturating_add(self.text.options().max_tokens);
-        let reused = reusable(self.model.kept(), tokens, self.model.spec().goes_back());
+        let reused = reusable(self.model.kept(), tokens, self.model.spec().keeping());
         self.stats.reused_tokens = reused;
         self.model.reserve(room.min(self.model.context())).await?;
         Ok(reused)
@@ -419,11 +421,10 @@ impl Generation<'_> {
 }
 
 /// How many of a text's tokens need not be computed again where those of `kept` were
-/// computed last. The last one is in any case: its logits are wanted. What cannot go
-/// back goes on from the last of them or begins anew.
-pub(super) fn reusable(kept: &[u32], tokens: &[u32], goes_back: bool) -> usize {
+/// computed last. The last one is in any case: its logits are wanted.
+pub(super) fn reusable(kept: &[u32], tokens: &[u32], keeping: Keeping) -> usize {
     let same = common(kept, tokens).min(tokens.len().saturating_sub(1));
-    if goes_back || same == kept.len() { same } else { 0 }
+    keeping.of(kept, tokens, same)
 }
 
 /// How many tokens two sequences have in common at their beginning.

@@ -2,6 +2,7 @@
 
 use super::architecture::{Architecture, Unrotated};
 use super::keys::Keys;
+use super::parts::Part;
 use super::recurrent::Recurring;
 use super::spec::MAX_HEAD;
 use crate::error::Result;
@@ -65,7 +66,10 @@ impl AllHeads {
         };
         let unrotated = architecture.unrotated == Unrotated::Everywhere;
         // Latent attention has elements of its own for it, rotated or not.
-        let without = architecture.recurrence.is_some() && unrotated && !architecture.latent;
+        let without = match architecture.part {
+            Part::Whole => architecture.recurrence.is_some() && unrotated && !architecture.latent,
+            Part::Encoder | Part::Decoder => unrotated,
+        };
         let rotary_dims = match without {
             true => [2, 2],
             false => {

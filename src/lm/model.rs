@@ -4,6 +4,8 @@ use super::chat::{ChatOptions, ChatTemplate};
 use super::decoder::{Layout, names};
 use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
 use super::known::{Asked, Known, Rows, Wanted};
+use super::parts::Source;
+use super::reading::{self, Reading};
 use super::spec::DecoderSpec;
 use super::tokenizer::Tokenizer;
 use crate::backend::{Backend, BackendChoice};
@@ -69,6 +71,12 @@ pub struct LanguageModel {
     chunk: usize,
     /// The tokens whose keys and values are in the caches.
     kept: Vec<u32>,
+    /// The part that reads, where there is one.
+    reading: Option<Reading>,
+    /// How many of the tokens that are kept it has read.
+    source: usize,
+    /// What it made of them, until a step has brought it to the caches.
+    read: Option<Tensor>,
 }
 
 impl LanguageModel {
@@ -103,6 +111,7 @@ impl LanguageModel {
         let chunk = chunk_for(backend);
         let sizes = sizes(context, capacity, chunk);
         let session = file.session(backend, options, sizes, progress).await?;
+        let reading = Reading::open(&file, backend, options, context, progress).await?;
         Ok(LanguageModel {
             file,
             options: options.clone(),
@@ -113,6 +122,9 @@ impl LanguageModel {
             capacity,
             chunk,
             kept: Vec::new(),
+            reading,
+            source: 0,
+            read: None,
         })
     }
 
@@ -165,8 +177,12 @@ impl LanguageModel {
     pub async fn rebuild(&mut self, backend: &Backend) -> Result<()> {
         let chunk = chunk_for(backend);
         let sizes = sizes(self.context, self.capacity, chunk);
-        self.session = self.file.session(backend, &self.options, sizes, &mut |_, _| {}).await?;
-        self.kept.clear();
+        let untold = &mut |_, _| {};
+        let session = self.file.session(backend, &self.options, sizes, untold).await?;
+        self.reading =
+            Reading::open(&self.file, backend, &self.options, self.context, untold).await?;
+        self.session = session;
+        self.forget_all();
         (self.backend, self.chunk) = (backend.clone(), chunk);
         Ok(())
     }
@@ -204,7 +220,8 @@ impl LanguageModel {
     /// # Errors
     /// [`Error::Input`] for no tokens or an id outside the vocabulary, or for a `past`
     /// other than 0 and all of [`LanguageModel::kept`] where the model cannot go back
-    /// ([`DecoderSpec::goes_back`]),
+    /// ([`DecoderSpec::goes_back`]), or one within what a part of it has read
+    /// ([`DecoderSpec::source`]),
     /// [`Error::Limit`] past the context, and the device's failures.
     pub async fn forward(&mut self, tokens: &[u32], past: usize) -> Result<Vec<f32>> {
         match self.forward_to(tokens, past, Wanted::All).await? {
@@ -228,6 +245,27 @@ impl LanguageModel {
         self.rows(last, past + before, &asked).await?.row(wanted, 0)
     }
 
+    /// Has the tokens read that come before those that are written, and gives how many
+    /// these are. What was kept is forgotten.
+    async fn read(&mut self, source: Source, tokens: &[u32]) -> Result<usize> {
+        let count = source.checked(tokens)?;
+        self.file.check_tokens(&tokens[..count])?;
+        self.reserve(tokens.len()).await?;
+        self.forget_all();
+        let Some(reading) = &mut self.reading else {
+            return Err(Error::internal("nothing that reads"));
+        };
+        self.read = Some(reading.read(&tokens[..count]).await?);
+        self.kept = tokens[..count].to_vec();
+        self.source = count;
+        Ok(count)
+    }
+
+    fn forget_all(&mut self) {
+        self.kept.clear();
+        (self.source, self.read) = (0, None);
+    }
+
     /// Runs all chunks of `tokens` but the last, as long as it `goes_on`; nothing is read
     /// back. Gives how many tokens these were.
     ///
@@ -239,7 +277,10 @@ impl LanguageModel {
         past: usize,
         goes_on: impl Fn() -> bool,
     ) -> Result<usize> {
-        let mut done = 0;
+        let mut done = match self.spec().source {
+            Some(source) if past == 0 => self.read(source, tokens).await?,
+            _ => 0,
+        };
         while tokens.len() - done > self.chunk && goes_on() {
             let chunk = &tokens[done..done + self.chunk];
             self.rows(chunk, past + done, &Asked::default()).await?;
@@ -260,7 +301,7 @@ impl LanguageModel {
     async fn rows(&mut self, tokens: &[u32], past: usize, asked: &Asked) -> Result<Rows> {
         let inputs = self.prepared(tokens, past, asked).await?;
         let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-        let options = RunOptions { one_submission: tokens.len() == 1 };
+        let options = RunOptions { one_submission: tokens.len() == 1 && self.read.is_none() };
         let before = self.forget(past);
         let outputs = self.session.run_with(&inputs, &options).await;
         self.taken(tokens, before, outputs)
@@ -277,7 +318,7 @@ impl LanguageModel {
         let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         let before = self.forget(past);
         let (outputs, profile) =
-            self.session.profile(&inputs).await.inspect_err(|_| self.kept.clear())?;
+            self.session.profile(&inputs).await.inspect_err(|_| self.forget_all())?;
         Ok((self.taken(tokens, before, Ok(outputs))?.into_logits(), profile))
     }
 
@@ -287,8 +328,15 @@ impl LanguageModel {
         tokens: &[u32],
         past: usize,
         asked: &Asked,
-    ) -> Result<[(&'static str, Tensor); 6]> {
+    ) -> Result<Vec<(&'static str, Tensor)>> {
         self.check_tokens(tokens, &asked.all)?;
+        if self.spec().source.is_some() && (self.source == 0 || past < self.source) {
+            let expected = match self.source {
+                0 => "0: nothing was read".into(),
+                source => format!("0 or at least {source}: what was read is read as a whole"),
+            };
+            return Err(Error::input("past", expected, past));
+        }
         if !self.spec().goes_back() && past != 0 && past != self.kept.len() {
             let expected = format!("0 or {}: this model cannot go back", self.kept.len());
             return Err(Error::input("past", expected, past));
@@ -296,16 +344,26 @@ impl LanguageModel {
         self.reserve(past + tokens.len()).await?;
         let query = tokens.len();
         let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
+        // What was read has no places among what is written.
+        let past = past - self.source;
         let positions: Vec<i32> = (past..past + query).map(|position| position as i32).collect();
         let [all, best, top] = asked.inputs()?;
-        Ok([
+        let mut inputs = vec![
             (names::TOKENS, Tensor::from_i32(&[1, query], &ids)?),
             (names::POSITIONS, Tensor::from_i32(&[1, query], &positions)?),
             (names::PAST, Tensor::from_i32(&[1], &[past as i32])?),
             all,
             best,
             top,
-        ])
+        ];
+        if self.spec().source.is_some() {
+            let place = if self.read.is_some() { 0 } else { self.capacity };
+            let seen = self.source as i32 - query as i32;
+            let width = self.spec().width;
+            let read = self.read.as_ref();
+            inputs.extend(reading::inputs(read, width, &[place as i32], &[seen])?);
+        }
+        Ok(inputs)
     }
 
     /// Should a step fail or be dropped, nothing is known of what follows `past`, or of
@@ -328,7 +386,8 @@ impl LanguageModel {
         before: Option<Vec<u32>>,
         outputs: Result<Vec<(String, Tensor)>>,
     ) -> Result<Rows> {
-        let outputs = outputs.inspect_err(|_| self.kept.clear())?;
+        let outputs = outputs.inspect_err(|_| self.forget_all())?;
+        self.read = None;
         if let Some(before) = before {
             self.kept.extend(before);
             self.kept.extend_from_slice(tokens);

@@ -56,6 +56,7 @@ impl LanguageModel {
     /// `false`.
     ///
     /// # Errors
+    /// [`Error::Unsupported`] for a model that reads its prompt;
     /// [`Error::Input`] for fewer than four tokens or a window of fewer,
     /// [`Error::Limit`] for a window longer than the context, and the device's
     /// failures.
@@ -65,6 +66,7 @@ impl LanguageModel {
         window: usize,
         progress: &mut dyn FnMut(Perplexity) -> bool,
     ) -> Result<Perplexity> {
+        self.file().must_be_whole("the perplexity of a text")?;
         let window = window.min(tokens.len());
         if window < 4 {
             return Err(Error::input("tokens of a window", "at least 4", window));

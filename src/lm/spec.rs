@@ -9,7 +9,10 @@ use super::keys::Keys;
 use super::latent::Latent;
 pub use super::layers::{Layer, Mixer, Rotation};
 pub use super::limits::Limits;
+use super::parts::Keeping;
+pub use super::parts::{Part, Source};
 use super::recurrent::{Recurrence, Recurrent};
+pub use super::relative::Relative;
 use super::streams::{Streams, Told};
 use super::xielu::Xielu;
 use crate::error::{Error, Result};
@@ -37,6 +40,8 @@ pub struct DecoderSpec {
     pub file: String,
     /// The GGUF name of the architecture.
     pub architecture: String,
+    /// Which part of the file's model this is.
+    pub part: Part,
     /// How many blocks.
     pub blocks: usize,
     /// How often tokens go through all of them, each time with keys and values of their
@@ -96,6 +101,13 @@ pub struct DecoderSpec {
     /// The steepest slope of what is taken off scores for each key further back,
     /// as the exponent of a half: ALiBi.
     pub alibi: Option<f32>,
+    /// How the tokens that another part reads are told from those that are written, where
+    /// there is one.
+    pub source: Option<Source>,
+    /// That part.
+    pub encoder: Option<Box<DecoderSpec>>,
+    /// Scores by how far a key is, where there are some.
+    pub relative: Option<Relative>,
     /// What blocks are told of tokens, where they are.
     pub told: Option<Told>,
     /// Whether values are normalised without weights.
@@ -201,6 +213,20 @@ impl DecoderSpec {
     /// a row for each. Recurrent blocks keep one state, which only goes on.
     pub fn goes_back(&self) -> bool {
         self.recurrent.is_none()
+    }
+
+    /// What a sequence may go on with.
+    pub(super) fn keeping(&self) -> Keeping {
+        match self.source {
+            Some(source) => Keeping::Source(source),
+            None if self.goes_back() => Keeping::Any,
+            None => Keeping::All,
+        }
+    }
+
+    /// The part that reads whole texts: of a model in one part all there is.
+    pub fn reader(&self) -> &DecoderSpec {
+        self.encoder.as_deref().unwrap_or(self)
     }
 
     /// Whether blocks are RWKV's, whose second norm has a name of its own.

@@ -2,7 +2,7 @@
 //! what a model computes, so it is refused by name.
 
 use super::ranker;
-use super::spec::{DecoderSpec, EMBEDDING_NORM, Norm};
+use super::spec::{DecoderSpec, EMBEDDING_NORM, Norm, Part};
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 
@@ -215,13 +215,62 @@ pub(super) fn check(file: &GgufFile, spec: &DecoderSpec) -> Result<()> {
         encoder: spec.sees_behind,
         ranks: ranker::ranks(file, &spec.architecture)?,
     };
+    let known = |name: &str| match spec.part {
+        Part::Whole => known(name, kind, spec.blocks),
+        Part::Encoder | Part::Decoder => {
+            known_of_part(name, spec) || known_of_part(name, spec.reader())
+        }
+    };
     for info in file.tensors() {
-        if !known(info.name(), kind, spec.blocks) {
+        if !known(info.name()) {
             let at = format!("{}: tensor '{}'", file.name(), info.name().escape_debug());
             return Err(Error::unsupported(at, "nothing here uses it"));
         }
     }
     Ok(())
+}
+
+/// What blocks of a model in two parts have, with `.weight`.
+const OF_PARTS: [&str; 9] = [
+    "attn_norm",
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_o",
+    "attn_rel_b",
+    "ffn_norm",
+    "ffn_up",
+    "ffn_down",
+];
+
+/// What only those that write have. Nothing is read by distance there: the last one is not
+/// used.
+const OF_WRITERS: [&str; 6] = [
+    "cross_attn_norm",
+    "cross_attn_q",
+    "cross_attn_k",
+    "cross_attn_v",
+    "cross_attn_o",
+    "cross_attn_rel_b",
+];
+
+/// What a part has, outside of blocks and in them.
+fn known_of_part(name: &str, spec: &DecoderSpec) -> bool {
+    if name == "token_embd.weight" || name == "output.weight" {
+        return true;
+    }
+    let Some(name) = name.strip_prefix(spec.part.prefix()) else { return false };
+    let Some((block, part)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'))
+    else {
+        return name == "output_norm.weight";
+    };
+    let there = block.parse().is_ok_and(|block: usize| block < spec.blocks);
+    let known = |stem: &str| match stem {
+        // Only where the first block has one, too.
+        "ffn_gate" => spec.gated,
+        _ => OF_PARTS.contains(&stem) || (spec.part == Part::Decoder && OF_WRITERS.contains(&stem)),
+    };
+    there && part.strip_suffix(".weight").is_some_and(known)
 }
 
 fn known(name: &str, kind: Kind, blocks: usize) -> bool {

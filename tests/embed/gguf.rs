@@ -8,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 use std::path::{Path, PathBuf};
 use wginfer::Error;
 use wginfer::embed::{EmbedOptions, Embedder, Pooling, cosine};
-use wginfer::formats::gguf::GgufFile;
+use wginfer::formats::gguf::{GgufFile, GgufWriter};
 use wginfer::lm::engine::{Engine, EngineOptions, Event, Request, Work};
 use wginfer::lm::spec::{DecoderSpec, encoders};
 use wginfer::lm::tokenizer::{EncodeOptions, Tokenizer};
@@ -64,6 +64,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("embed::gguf::every_encoder_is_judged", every_encoder_is_judged),
         Trial::test("embed::gguf::tokens", tokens),
         Trial::test("embed::gguf::what_is_not_a_vector_is_refused", refusals),
+        Trial::test("embed::gguf::the_part_that_reads_gives_vectors", of_two_parts),
     ];
     for backend in crate::support::backends::all() {
         // Each model and its quantised form lie beside each other.
@@ -130,7 +131,7 @@ fn agrees(backend: &Named, name: &str) -> Result<(), Failed> {
 
 /// Texts of different lengths at once, as a server computes them.
 fn in_an_engine(backend: &Named) -> Result<(), Failed> {
-    for name in ["bert", "jina-bert-v2", "gemma-embedding", "qwen3--last"] {
+    for name in ["bert", "jina-bert-v2", "gemma-embedding", "qwen3--last", "t5encoder"] {
         let (file, judged) = read(name)?;
         let options = EngineOptions { slots: 3, ..EngineOptions::default() };
         let runner = &backend.backend;
@@ -164,6 +165,32 @@ fn in_an_engine(backend: &Named) -> Result<(), Failed> {
             (_, other) => return Err(format!("{name}: {other:?}").into()),
         }
     }
+    Ok(())
+}
+
+/// A model in two parts gives the vectors that its encoder gives in a file of its own.
+fn of_two_parts() -> Result<(), Failed> {
+    let both = || wginfer::formats::gguf::open(data("decoders/t5--gated.gguf"));
+    let mut writer = GgufWriter::new();
+    writer.metadata("general.architecture", "t5encoder")?;
+    for (key, value) in both()?.metadata().iter() {
+        match key.strip_prefix("t5.") {
+            Some(key) => writer.copy(&format!("t5encoder.{key}"), value)?,
+            None if key == "general.architecture" => continue,
+            None => writer.copy(key, value)?,
+        };
+    }
+    for info in both()?.tensors().filter(|info| !info.name().starts_with("dec.")) {
+        writer.tensor(info.name(), info.load()?)?;
+    }
+    let alone = GgufFile::parse(writer.to_bytes()?, "t5encoder")?;
+    let texts = ["he reads", "and he writes something that is longer"];
+    let cpu = wginfer::Backend::Cpu;
+    let vectors = |file| {
+        let mut embedder = Embedder::from_gguf_blocking(file, &cpu, &EmbedOptions::default())?;
+        embedder.embed_blocking(&texts)
+    };
+    assert_eq!(vectors(alone)?, vectors(both()?)?);
     Ok(())
 }
 

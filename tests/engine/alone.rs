@@ -82,7 +82,7 @@ pub fn eight_at_once(backend: &Named) -> Result<(), Failed> {
 pub fn every_architecture(backend: &Named) -> Result<(), Failed> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decoders");
     // Forms whose blocks differ from each other, or see less than all.
-    let forms = ["gemma4--experts", "llama4--chunks", "nemotron_h_moe--narrow"];
+    let forms = ["gemma4--experts", "llama4--chunks", "nemotron_h_moe--narrow", "t5--every"];
     let names = architectures().chain(forms).enumerate();
     for (_, name) in names.filter(|(i, _)| backend.takes(*i, 8)) {
         let path = folder.join(format!("{name}.gguf"));
@@ -92,7 +92,10 @@ pub fn every_architecture(backend: &Named) -> Result<(), Failed> {
         let tokens = |seed, length| -> Vec<u32> {
             prompt(seed, length).iter().map(|token| token % vocabulary as u32).collect()
         };
-        let prompts = [tokens(1, 3), tokens(2, 40), tokens(3, 11)];
+        let file = engine.file().clone();
+        let prompts = [tokens(1, 3), tokens(2, 40), tokens(3, 11)]
+            .map(|tokens| file.prompt_tokens(&Prompt::Tokens(tokens)));
+        let prompts = prompts.into_iter().collect::<Result<Vec<_>>>()?;
         let ids: Result<Vec<_>> =
             prompts.iter().map(|tokens| submit(&mut engine, tokens, &plain(10))).collect();
         let answers = finish(&mut engine)?;

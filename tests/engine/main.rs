@@ -15,6 +15,7 @@ mod endings;
 #[cfg(feature = "grammar")]
 mod guided;
 mod limits;
+mod reading;
 mod sharing;
 mod states;
 #[path = "../support/mod.rs"]
@@ -67,6 +68,11 @@ const BODIES: &[(&str, Body)] = &[
     ("a_state_goes_on_in_pieces", states::pieces),
     ("a_state_is_computed_anew_when_full", states::forgetting),
     ("a_state_takes_no_draft", states::drafts),
+    ("eight_that_are_read_as_alone", reading::eight_at_once),
+    ("what_was_read_is_kept_as_a_whole", reading::prefixes),
+    ("cancelling_what_is_read", reading::cancelling),
+    ("writing_makes_nothing", reading::decoding_makes_nothing),
+    ("what_cannot_be_where_prompts_are_read", reading::refusals),
     ("a_draft_changes_no_text", ahead::greedy),
     ("a_draft_changes_no_chances", ahead::drawn),
     ("a_draft_of_other_tokens_is_refused_by_an_engine", ahead::strange),

@@ -8,6 +8,7 @@ mod heap;
 mod judge;
 mod keys;
 mod model;
+mod parts;
 mod raw;
 mod structure;
 mod table;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use wginfer::gpu::Gpu;
 use wginfer::kernels::Policy;
-use wginfer::lm::{LanguageModel, ModelOptions};
+use wginfer::lm::{LanguageModel, ModelOptions, Prompt};
 use wginfer::onnx::{Model, OnnxOptions, OnnxSession};
 use wginfer::tune::{self, Supervision};
 use wginfer::{Backend, BackendChoice, Error, Tensor};
@@ -175,12 +175,16 @@ fn observe_language(
     let loading = LanguageModel::load(file, &backend, &options, &mut untold);
     let mut model = backend.block_on(loading)?;
     // Prompts of every length that has a plan, and one token after the longest.
-    let mut longest = 0;
+    let mut past = 0;
+    // What a part of a model reads gets an end and a start.
+    let beside = if model.spec().source.is_some() { 3 } else { 1 };
     for step in model.steps() {
-        longest = step.min(model.context() - 1);
-        backend.block_on(model.forward(&vec![0; longest], 0))?;
+        let tokens = vec![0; step.min(model.context().saturating_sub(beside).max(1))];
+        let tokens = model.prompt_tokens(&Prompt::Tokens(tokens))?;
+        past = tokens.len();
+        backend.block_on(model.forward(&tokens, 0))?;
     }
-    backend.block_on(model.forward(&[0], longest))?;
+    backend.block_on(model.forward(&[0], past))?;
     Ok(())
 }
 

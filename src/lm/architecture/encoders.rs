@@ -3,6 +3,7 @@
 
 use super::known::{AS_THEY_ARE, CLASSIC, GEMMA, HALVES, LLAMA};
 use super::{Alibi, Architecture, HeadNorms, LocalRope, Unrotated, Windows};
+use crate::lm::parts::Part;
 use crate::lm::spec::Norm;
 use crate::ops::elementwise::Unary;
 
@@ -21,6 +22,21 @@ const BERT: Architecture = Architecture {
 /// BERT with rotated queries and keys in the place of embeddings of positions.
 const ROTATED: Architecture =
     Architecture { positions: false, unrotated: Unrotated::Nowhere, ..BERT };
+
+/// T5's encoder (arXiv 1910.10683, and 2002.05202 for the gated form).
+const T5: Architecture = Architecture {
+    name: "t5encoder",
+    part: Part::Encoder,
+    sees_behind: true,
+    unrotated: Unrotated::Everywhere,
+    activation: Unary::GeluTanh,
+    routing: None,
+    ..HALVES
+};
+
+/// Encoders with a part that writes what follows from what was read.
+pub(in crate::lm) const IN_TWO_PARTS: &[Architecture] =
+    &[Architecture { name: "t5", part: Part::Decoder, sees_behind: false, ..T5 }];
 
 /// The encoders this version knows.
 pub(in crate::lm) const ENCODERS: &[Architecture] = &[
@@ -60,4 +76,5 @@ pub(in crate::lm) const ENCODERS: &[Architecture] = &[
         ..GEMMA
     },
     Architecture { name: "llama-embed", sees_behind: true, ..LLAMA },
+    T5,
 ];

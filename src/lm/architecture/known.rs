@@ -5,11 +5,13 @@ use super::{
     Routing, Unrotated, Windows,
 };
 use crate::lm::experts::{Beside, Gate};
+use crate::lm::parts::Part;
 use crate::lm::spec::{Clamp, Norm};
 use crate::ops::elementwise::Unary;
 
 pub(super) const LLAMA: Architecture = Architecture {
     name: "llama",
+    part: Part::Whole,
     norm: Norm::Rms,
     pre_norms: true,
     post_norms: false,

@@ -7,7 +7,6 @@ const OTHERS: &[(&[&str], &str)] = &[
         "the part of a model that sees or hears (mmproj), not the language model itself: name \
          the file of that",
     ),
-    (&["t5", "t5encoder"], "an encoder with a decoder"),
     (&["dream", "llada", "llada-moe", "rnd1"], "a model that denoises texts, not one that goes on"),
     (&["deepseek32", "deepseek4", "glm-dsa"], "attention to keys that an index chooses"),
     (

@@ -63,7 +63,9 @@ impl Blocks<'_> {
             None => q,
         };
         let sinks = self.optional(block, "attn_sinks.weight", &[sizes.count])?;
+        let by_distance = self.by_distance(block)?;
         let mask = match spec.layers[block].chunk {
+            _ if by_distance.is_some() => by_distance,
             Some(_) => self.chunks,
             None if spec.layers[block].window.is_some() && self.windowed.is_some() => self.windowed,
             None => self.bias,
@@ -357,7 +359,7 @@ impl Blocks<'_> {
 
     /// The positions of the keys of each sequence, which are in a state like them: F32
     /// `[batch, 1, 1, capacity]`.
-    fn kept_positions(&mut self) -> Result<ValueId> {
+    pub(super) fn kept_positions(&mut self) -> Result<ValueId> {
         let positions = self.g.cast(self.positions, DType::F32)?;
         let positions = self.as_heads(positions, 1, 1)?;
         let kept = self.append_as("cache.positions", DType::F32, positions, [1, 1])?;

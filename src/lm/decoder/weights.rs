@@ -19,9 +19,14 @@ impl Blocks<'_> {
         inputs: usize,
     ) -> Result<ValueId> {
         let matrix = self.weight(block, name, &[outputs, inputs])?;
-        let bias = format!("blk.{block}.{name}.bias");
-        let bias = self.named_if_there(&bias, &[outputs])?;
-        self.times(&format!("blk.{block}.{name}"), x, matrix, bias)
+        let bias = self.optional(block, &format!("{name}.bias"), &[outputs])?;
+        self.times(&self.stem(block, name), x, matrix, bias)
+    }
+
+    /// The name of a block's tensor without its end.
+    fn stem(&self, block: usize, name: &str) -> String {
+        let name = self.spec.part.tensor(block, &format!("{name}.weight"));
+        name.trim_end_matches(".weight").into()
     }
 
     /// `x * matrixᵀ`, times the factor that files of some types have beside a matrix,
@@ -54,10 +59,10 @@ impl Blocks<'_> {
         (outputs, inputs): (usize, usize),
     ) -> Result<ValueId> {
         let part = |name: &str| format!("{name}[{}..{}]", rows.start, rows.end);
-        let matrix = format!("blk.{block}.{name}.weight");
+        let matrix = self.spec.part.tensor(block, &format!("{name}.weight"));
         let tensor = checked(self.spec, self.weights, &matrix, &[outputs, inputs])?;
         let matrix = self.g.constant(&part(&matrix), tensor.rows(rows.clone())?)?;
-        let bias = format!("blk.{block}.{name}.bias");
+        let bias = self.spec.part.tensor(block, &format!("{name}.bias"));
         let bias = match (self.weights)(&bias)? {
             Some(_) => {
                 let tensor = checked(self.spec, self.weights, &bias, &[outputs])?;
@@ -65,7 +70,7 @@ impl Blocks<'_> {
             }
             None => None,
         };
-        self.times(&format!("blk.{block}.{name}"), x, matrix, bias)
+        self.times(&self.stem(block, name), x, matrix, bias)
     }
 
     pub(in crate::lm) fn weight(
@@ -74,12 +79,12 @@ impl Blocks<'_> {
         name: &str,
         extents: &[usize],
     ) -> Result<ValueId> {
-        self.named(&format!("blk.{block}.{name}.weight"), extents)
+        self.named(&self.spec.part.tensor(block, &format!("{name}.weight")), extents)
     }
 
     /// Whether a block has a tensor.
     pub(in crate::lm) fn has(&self, block: usize, name: &str) -> Result<bool> {
-        Ok((self.weights)(&format!("blk.{block}.{name}"))?.is_some())
+        Ok((self.weights)(&self.spec.part.tensor(block, name))?.is_some())
     }
 
     /// A tensor that a block may lack.
@@ -89,7 +94,7 @@ impl Blocks<'_> {
         name: &str,
         extents: &[usize],
     ) -> Result<Option<ValueId>> {
-        self.named_if_there(&format!("blk.{block}.{name}"), extents)
+        self.named_if_there(&self.spec.part.tensor(block, name), extents)
     }
 
     pub(in crate::lm) fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {

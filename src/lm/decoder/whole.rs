@@ -17,8 +17,9 @@ const OUTSIDE: f32 = -1e38;
 ///
 /// Inputs: [`names::TOKENS`] and [`names::POSITIONS`], I32 `[batch, query]`;
 /// [`names::PAST`], I32 `[batch]`, all 0; and for encoders [`names::MASK`], F32 `[batch,
-/// 1, 1, query]`: 0 for a token, a very low number for padding, which comes last. Output:
-/// [`names::VECTORS`], F32 `[batch, query, width]`, behind the last norm.
+/// 1, 1, query]`: 0 for a token, a very low number for padding, which comes last. One with
+/// scores by distance has no mask: `past` is a text's tokens less `query`, which hides as
+/// much. Output: [`names::VECTORS`], F32 `[batch, query, width]`, behind the last norm.
 ///
 /// # Errors
 /// If a weight is missing or has the wrong shape, naming it; [`Error::Unsupported`] for
@@ -47,9 +48,10 @@ pub(crate) fn build_whole(
         DecoderOptions { cache: DType::F32, positions, layout: Layout::Sequences, chooses: false };
     let mut b = Blocks::start(g, spec, weights, options, (inputs, symbols, flat, None))?;
     b.whole = true;
-    b.bias = match spec.sees_behind {
-        true => Some(b.mask()?),
-        false => b.alibi()?,
+    b.bias = match (spec.sees_behind, spec.relative) {
+        (true, Some(_)) => None,
+        (true, None) => Some(b.mask()?),
+        (false, _) => b.alibi()?,
     };
     b.windowed = b.outside_of_window()?;
     let embedding = b.named(spec.embedding, &[spec.vocabulary, spec.width])?;

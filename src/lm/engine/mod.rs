@@ -3,6 +3,7 @@
 
 mod draft;
 mod layout;
+mod reading;
 mod request;
 mod run;
 mod sequence;
@@ -20,6 +21,7 @@ use super::encoder::Reader;
 use super::file::{ModelFile, beyond_context};
 use super::generate::FinishReason;
 use super::model::LEAST_CAPACITY;
+use super::reading::Reading;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::gguf::GgufFile;
@@ -71,6 +73,8 @@ pub struct Engine {
     behind: Behind,
     /// How an encoder's session is used.
     reader: Option<Reader>,
+    /// The part that reads, of a model with one that writes beside it.
+    reading: Option<Reading>,
     counters: EngineCounters,
 }
 
@@ -136,6 +140,7 @@ impl Engine {
                 file.session(backend, &options.model, sizes, progress).await?
             }
         };
+        let reading = Reading::open(&file, backend, &options.model, context, progress).await?;
         let behind = Behind::open(&file)?;
         let slots = (0..options.slots).map(|_| Slot::default()).collect();
         Ok(Engine {
@@ -156,6 +161,7 @@ impl Engine {
             ahead,
             behind,
             reader,
+            reading,
             counters: EngineCounters::default(),
         })
     }
@@ -214,6 +220,7 @@ impl Engine {
         }
         self.file.check_work(&request.work)?;
         self.file.check_tokens(&request.tokens)?;
+        self.file.check_prompt(&request.tokens)?;
         if request.tokens.len() > self.context {
             return Err(beyond_context("the prompt", request.tokens.len(), self.context));
         }
@@ -270,6 +277,10 @@ impl Engine {
                 self.run_whole(&mut events).await;
                 return Ok(self.counted(events));
             }
+            self.read_one(&mut events).await;
+            if self.lost {
+                return Ok(self.counted(events));
+            }
             let shares = self.shares();
             self.draft(&shares, &mut events).await;
             let shares = self.make_room(shares, &mut events).await;
@@ -299,7 +310,7 @@ impl Engine {
         let all = 0..self.slots.len();
         let concerned = all.filter(|&i| self.lost || shares.iter().any(|share| share.slot == i));
         for slot in concerned.collect::<Vec<_>>() {
-            self.slots[slot].kept.clear();
+            self.slots[slot].forget();
             self.fail(slot, &error, events);
         }
     }
@@ -318,15 +329,17 @@ impl Engine {
         }
         let options = &self.options.model;
         let untold = &mut |_, _| {};
+        let reading = Reading::open(&self.file, backend, options, self.context, untold).await?;
         self.session = match self.reader {
             Some(_) => {
                 whole_session(&self.file, backend, &self.options, self.context, untold).await?
             }
             None => self.file.session(backend, options, sizes, untold).await?,
         };
+        self.reading = reading;
         (self.backend, self.chunk, self.lost) = (backend.clone(), chunk, false);
         for slot in 0..self.slots.len() {
-            self.slots[slot].kept.clear();
+            self.slots[slot].forget();
             let mut events = Vec::new();
             self.fail(slot, &Arc::new(lost()), &mut events);
             self.early.append(&mut events);

@@ -19,16 +19,16 @@ impl Engine {
         for slot in self.slots.iter_mut().filter(|slot| slot.stepping) {
             slot.stepping = false;
             if !goes_back {
-                slot.kept.clear();
+                slot.forget();
             }
         }
     }
 
     /// Gives free slots to those that wait.
     pub(super) async fn admit(&mut self, events: &mut Vec<(SequenceId, Event)>) {
-        let goes_back = self.file.spec().goes_back();
+        let keeping = self.file.spec().keeping();
         while let Some(first) = self.queue.front() {
-            let Some(at) = slot::choose(&self.slots, first, goes_back) else { return };
+            let Some(at) = slot::choose(&self.slots, first, keeping) else { return };
             let room = first.room(AHEAD).min(self.context);
             let Some(mut sequence) = self.queue.pop_front() else { return };
             // Of a prompt that is told something is computed in any case.
@@ -49,7 +49,7 @@ impl Engine {
             }
             self.now += 1;
             let prompt = sequence.tokens().len();
-            let reused = self.slots[at].take(sequence, self.now, goes_back);
+            let reused = self.slots[at].take(sequence, self.now, keeping);
             self.counters.reused_tokens += reused as u64;
             self.counters.prompt_tokens += (prompt - reused) as u64;
         }
@@ -59,7 +59,9 @@ impl Engine {
     /// tokens of prompts as a step has.
     pub(super) fn shares(&mut self) -> Vec<Share> {
         let pending = |(slot, place): (usize, &Slot)| Share { slot, tokens: place.pending().len() };
-        let all = self.slots.iter().enumerate().map(pending);
+        let source = self.file.spec().source;
+        let unread = |place: &Slot| source.is_some_and(|source| place.unread(source).is_some());
+        let all = self.slots.iter().enumerate().filter(|(_, place)| !unread(place)).map(pending);
         let (mut prompts, single): (Vec<Share>, Vec<Share>) =
             all.filter(|share| share.tokens > 0).partition(|share| share.tokens > 1);
         prompts.sort_by_key(|share| self.slots[share.slot].used());
@@ -156,6 +158,7 @@ impl Engine {
             let (wants, first) = (slot.wants(share.tokens), slot.kept.len());
             let new = slot.pending()[..share.tokens].to_vec();
             slot.kept.extend(new);
+            slot.read = None;
             let done = slot.pending().is_empty();
             let Some(sequence) = &mut slot.sequence else { continue };
             let id = sequence.id;
@@ -183,13 +186,17 @@ impl Engine {
             let slot = &self.slots[shares[at].slot];
             let states = slot.sequence.as_ref().is_some_and(Sequence::wants_states);
             let (logits, wanted) = slot.wants(shares[at].tokens);
-            let (slot, past) = (shares[at].slot, slot.kept.len());
+            // What was read has no places among what is written.
+            let (slot, past) = (shares[at].slot, slot.kept.len() - slot.source);
             Row { slot, past, tokens: &tokens[at], logits, wanted, states }
         };
         let rows: Vec<Row<'_>> = (0..shares.len()).map(row).collect();
         let drafted = shares.iter().any(|share| !self.slots[share.slot].proposed.is_empty());
         let step = Step::new(&rows, self.slots.len(), self.capacity);
-        let inputs = step.inputs()?;
+        let mut inputs = step.inputs()?;
+        if self.reading.is_some() {
+            inputs.extend(self.sources(&rows, step.padded)?);
+        }
         let inputs: Vec<(&str, &Tensor)> =
             inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
         if step.padded == 1 || drafted {

@@ -6,7 +6,9 @@ use crate::error::Result;
 use crate::lm::file::ModelFile;
 use crate::lm::generate::{common, reusable};
 use crate::lm::known::{Known, Wanted};
+use crate::lm::parts::{Keeping, Source};
 use crate::lm::sampler::Proposal;
+use crate::tensor::Tensor;
 
 /// A part of the caches for one sequence at a time.
 #[derive(Debug, Default)]
@@ -19,6 +21,10 @@ pub(super) struct Slot {
     /// Whether a step that it takes part in is under way: what its caches hold is not
     /// known if that is dropped.
     pub(super) stepping: bool,
+    /// How many of the tokens that are kept another part of the model has read.
+    pub(super) source: usize,
+    /// What it made of them, until a step has brought it to the caches.
+    pub(super) read: Option<Tensor>,
     /// When a sequence last got it.
     used: u64,
     /// Whether what it keeps is of no text that goes on.
@@ -38,10 +44,10 @@ const LEAST_SHARE: usize = 10;
 /// text would be lost; as in llama.cpp, a tenth of the prompt is the least that counts.
 /// Where nothing is worth it, it is the one that was not used for longest, of those that
 /// hold no text if there are some. That is where all go of which everything is computed.
-pub(super) fn choose(slots: &[Slot], sequence: &Sequence, goes_back: bool) -> Option<usize> {
+pub(super) fn choose(slots: &[Slot], sequence: &Sequence, keeping: Keeping) -> Option<usize> {
     match sequence.wants_all() {
         true => oldest(slots),
-        false => for_prompt(slots, sequence.tokens(), goes_back),
+        false => for_prompt(slots, sequence.tokens(), keeping),
     }
 }
 
@@ -53,11 +59,11 @@ fn oldest(slots: &[Slot]) -> Option<usize> {
     free(slots).min_by_key(|(i, slot)| (slot.holds_text(), slot.used, *i)).map(|(i, _)| i)
 }
 
-fn for_prompt(slots: &[Slot], prompt: &[u32], goes_back: bool) -> Option<usize> {
+fn for_prompt(slots: &[Slot], prompt: &[u32], keeping: Keeping) -> Option<usize> {
     let oldest = oldest(slots)?;
-    let same = |slot: &Slot| match goes_back {
-        true => common(&slot.kept, prompt),
-        false => reusable(&slot.kept, prompt, false),
+    let same = |slot: &Slot| match keeping {
+        Keeping::Any => common(&slot.kept, prompt),
+        Keeping::All | Keeping::Source(_) => reusable(&slot.kept, prompt, keeping),
     };
     let anyway = same(&slots[oldest]);
     let worth = |(i, slot): (usize, &Slot)| {
@@ -72,18 +78,35 @@ fn for_prompt(slots: &[Slot], prompt: &[u32], goes_back: bool) -> Option<usize> 
 
 impl Slot {
     /// Puts a sequence in; gives how many of its tokens are there already.
-    pub(super) fn take(&mut self, mut sequence: Sequence, now: u64, goes_back: bool) -> usize {
-        let reused = match sequence.wants_all() {
+    pub(super) fn take(&mut self, mut sequence: Sequence, now: u64, keeping: Keeping) -> usize {
+        // What was read for another and is in no cache yet is read again.
+        let reused = match sequence.wants_all() || self.read.is_some() {
             true => 0,
-            false => reusable(&self.kept, sequence.tokens(), goes_back),
+            false => reusable(&self.kept, sequence.tokens(), keeping),
         };
-        self.kept.truncate(reused);
+        match reused {
+            0 => self.forget(),
+            _ => self.kept.truncate(reused),
+        }
         self.used = now;
         self.passing = sequence.wants_states();
         self.proposed.clear();
         sequence.begin(reused);
         self.sequence = Some(sequence);
         reused
+    }
+
+    /// Forgets what is in its part of the caches.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+        (self.source, self.read) = (0, None);
+    }
+
+    /// The tokens of its sequence that have to be read before any is written.
+    pub(super) fn unread(&self, source: Source) -> Option<&[u32]> {
+        let sequence = self.sequence.as_ref().filter(|_| self.source == 0)?;
+        let tokens = sequence.tokens();
+        tokens.get(..source.length(tokens)?)
     }
 
     /// Whether somebody may come back for what it keeps.
@@ -202,11 +225,11 @@ mod tests {
     }
 
     fn choose(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
-        for_prompt(slots, prompt, true)
+        for_prompt(slots, prompt, Keeping::Any)
     }
 
     fn slot_of(slots: &[Slot], prompt: &[u32]) -> Option<usize> {
-        for_prompt(slots, prompt, false)
+        for_prompt(slots, prompt, Keeping::All)
     }
 
     #[test]

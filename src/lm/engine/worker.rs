@@ -256,6 +256,7 @@ impl EngineHandle {
         }
         self.shared.file.check_work(&request.work)?;
         self.shared.file.check_tokens(&request.tokens)?;
+        self.shared.file.check_prompt(&request.tokens)?;
         if count > self.shared.context {
             return Err(beyond_context("the prompt", count, self.shared.context));
         }

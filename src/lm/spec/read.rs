@@ -13,11 +13,14 @@ use crate::lm::keys::Keys;
 use crate::lm::latent::Latent;
 use crate::lm::layers::{LOCAL_BASE, Layer, Mixer, blocks, layers};
 use crate::lm::limits::Limits;
+use crate::lm::parts::{Part, Source};
 use crate::lm::recurrent::{Recurrent, Recurring};
+use crate::lm::relative::Relative;
 use crate::lm::rope::scaling;
 use crate::lm::streams::{Streams, Told};
 use crate::lm::tensors;
 use crate::lm::xielu::curves;
+use crate::ops::elementwise::Unary;
 use crate::ops::rotary::tables::{RopeScaling, RopeSpec};
 
 impl DecoderSpec {
@@ -38,14 +41,38 @@ impl DecoderSpec {
             let what = format!("architecture '{}' (known: {known})", name.escape_debug());
             return Err(Error::unsupported(file.name(), what));
         };
+        let mut spec = Self::of_part(file, name, architecture, architecture.part)?;
+        if spec.part == Part::Decoder {
+            let keys = Keys::new(meta, name, false);
+            spec.source = Some(Source::read(&keys, spec.vocabulary)?);
+            let encoder = Self::of_part(file, name, architecture, Part::Encoder)?;
+            spec.encoder = Some(Box::new(encoder));
+        }
+        tensors::check(file, &spec)?;
+        Ok(spec)
+    }
+
+    /// One part of what the file has.
+    fn of_part(
+        file: &GgufFile,
+        name: &str,
+        architecture: &Architecture,
+        part: Part,
+    ) -> Result<Self> {
+        let meta = file.metadata();
         let recurring = architecture.recurrence.map(|(_, recurring)| recurring);
         let zeros_allowed = architecture.convolves || recurring == Some(Recurring::WithoutKeys);
         let keys = Keys::new(meta, name, zeros_allowed);
         let width = keys.size("embedding_length", 1 << 20)?;
-        let blocks = blocks(&keys)?;
+        let blocks = match (part, blocks(&keys)?) {
+            (Part::Decoder, blocks) => keys.size_or("decoder_block_count", 1 << 12, blocks)?,
+            (Part::Whole | Part::Encoder, blocks) => blocks,
+        };
         let mut heads = AllHeads::read(&keys, architecture, blocks, width)?;
         let [rotary_dim, local_dim] = heads.rotary_dims;
         let context = keys.size("context_length", 1 << 27)?;
+        // As much is written as is read.
+        let context = if part == Part::Decoder { 2 * context } else { context };
         let latent = Latent::read(&keys, file, architecture, rotary_dim)?;
         if let Some(latent) = &latent {
             for heads in heads.global.iter_mut().chain(&mut heads.local) {
@@ -57,15 +84,21 @@ impl DecoderSpec {
         let attends = |layer: &Layer| matches!(layer.mixer, Mixer::Attention | Mixer::Both);
         // Other blocks may have tensors of the same names for something else.
         let first = layers.iter().position(attends).unwrap_or(0);
-        let attention_has = |name: &str| has(&format!("blk.{first}.{name}"));
+        let attention_has = |name: &str| has(&part.tensor(first, name));
         let first = layers.get(first).map_or(heads.global[0], |layer| layer.heads);
         let base = base(&keys, architecture, first.key_size)?;
         let fixed = scales(&keys, architecture)?;
         let default = architecture.default_scales;
         let norm = norm(&keys, architecture);
+        // Of a model in two parts the file shows which form it is.
+        let gated = match part {
+            Part::Whole => architecture.gated,
+            Part::Encoder | Part::Decoder => has(&part.tensor(0, "ffn_gate.weight")),
+        };
         let spec = DecoderSpec {
             file: file.name().into(),
             architecture: name.into(),
+            part,
             blocks,
             rounds: match architecture.looped {
                 true => keys.size_or("num_loops", (MOST_ROUNDS / blocks as u64).max(1), 1)?,
@@ -86,9 +119,11 @@ impl DecoderSpec {
                 false => Vec::new(),
             },
             norm_epsilon: epsilon(&keys, norm)?,
-            sees_behind: match keys.meta.opt_bool(&keys.key("attention.causal"))? {
-                Some(causal) => !causal,
-                None => architecture.sees_behind,
+            sees_behind: match (part, keys.meta.opt_bool(&keys.key("attention.causal"))?) {
+                (Part::Encoder, _) => true,
+                (Part::Decoder, _) => false,
+                (Part::Whole, Some(causal)) => !causal,
+                (Part::Whole, None) => architecture.sees_behind,
             },
             stream_norms: architecture.stream_norms,
             pre_norms: architecture.pre_norms,
@@ -99,12 +134,15 @@ impl DecoderSpec {
             },
             local_rope: local_rope(&keys, file, architecture, (local_dim, context, base))?,
             layers,
-            activation: architecture.activation,
+            activation: match part {
+                Part::Encoder | Part::Decoder if !gated => Unary::Relu,
+                _ => architecture.activation,
+            },
             clamp: architecture.clamp,
             limits: Limits::read(&keys, blocks)?,
             limited_before: architecture.limited_before,
             squared: architecture.squared,
-            gated: architecture.gated,
+            gated,
             parallel: parallel(&keys, architecture, has("blk.0.ffn_norm.weight"))?,
             experts: Experts::read(&keys, file, architecture)?,
             alibi: keys.softcap(
@@ -115,6 +153,13 @@ impl DecoderSpec {
                     Alibi::Never => None,
                 },
             )?,
+            source: None,
+            encoder: None,
+            relative: match part {
+                Part::Whole => None,
+                Part::Encoder => Some(Relative::read(&keys, true)?),
+                Part::Decoder => Some(Relative::read(&keys, false)?),
+            },
             told: Told::read(&keys, architecture, blocks)?,
             values_normed: architecture.unscaled,
             streams: Streams::read(&keys, architecture, blocks)?,
@@ -129,6 +174,8 @@ impl DecoderSpec {
             embedding_norm: has(EMBEDDING_NORM) && !architecture.convolves,
             // Some have the norm at the end under the name of one at the beginning.
             output_norm: match architecture.convolves && !has("output_norm.weight") {
+                _ if part == Part::Encoder => "enc.output_norm",
+                _ if part == Part::Decoder => "dec.output_norm",
                 true => "token_embd_norm",
                 false if has("enc.output_norm.weight") => "enc.output_norm",
                 false => "output_norm",
@@ -168,6 +215,10 @@ impl DecoderSpec {
                 keys.scale_or("logit_scale", default.map(|scales| scales.logits))?,
             ) {
                 (Some(scales), _) => Some(scales.base / width as f32),
+                // The published model does so where the head is the table of embeddings.
+                (None, None) if part == Part::Decoder && !has("output.weight") => {
+                    Some(1.0 / (width as f32).sqrt())
+                }
                 (None, scale) => scale.map(|scale| match architecture.logit_scale {
                     LogitScale::Factor => scale,
                     LogitScale::Divisor => 1.0 / scale,
@@ -179,7 +230,7 @@ impl DecoderSpec {
                 None if architecture.width_scaled_blocks == Some(blocks) => {
                     Some((first.count as f32 / width as f32).sqrt())
                 }
-                None if architecture.unscaled => Some(1.0),
+                None if architecture.unscaled || part != Part::Whole => Some(1.0),
                 None if architecture.head_scaled => Some(1.0 / first.key_size as f32),
                 None => match default {
                     Some(scales) => keys.scale_or("attention.output_scale", Some(scales.scores))?,
@@ -194,7 +245,6 @@ impl DecoderSpec {
                 && !(architecture.sections_apart && sectioned(&keys)?),
         };
         spec.check(&keys)?;
-        tensors::check(file, &spec)?;
         Ok(spec)
     }
 }
