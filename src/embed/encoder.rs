@@ -5,7 +5,7 @@ use super::spec::EncoderSpec;
 use crate::error::{Error, Result};
 use crate::formats::safetensors::SafetensorsModel;
 use crate::graph::{Dim, Graph, GraphBuilder, Symbol, ValueId};
-use crate::ops::attention::Attention;
+use crate::ops::attention::{Attention, Buckets};
 use crate::quant::{WEIGHT_TYPES, decode};
 use crate::tensor::{DType, Tensor};
 
@@ -234,31 +234,12 @@ impl Encoder<'_> {
     }
 }
 
-/// The bucket of each pair of query and key of a text, by how far apart they
-/// are: `[length, length]`, queries slowest.
-///
-/// Half of the buckets are for keys behind the query. The first half of either
-/// are for one distance each, the others for distances that grow as powers, up
-/// to 128 and beyond (C. Raffel et al., 2020, "Exploring the Limits of Transfer
-/// Learning"; K. Song et al., 2020, "MPNet").
-pub(super) fn buckets(length: usize, buckets: usize) -> Vec<i32> {
-    const FARTHEST: f32 = 128.0;
-    let half = buckets / 2;
-    let exact = half / 2;
-    let bucket = |query: usize, key: usize| {
-        let distance = key.abs_diff(query);
-        let near = if distance < exact {
-            distance
-        } else {
-            // In f32, as the models were trained: at the powers it matters.
-            let exact = exact.max(1) as f32;
-            let part = (distance as f32 / exact).ln() / (FARTHEST / exact).ln();
-            let beyond = part * (half as f32 - exact);
-            (exact as usize).saturating_add(beyond.max(0.0) as usize).min(half.saturating_sub(1))
-        };
-        (near + if key > query { half } else { 0 }) as i32
-    };
-    (0..length * length).map(|i| bucket(i / length, i % length)).collect()
+/// The bucket of each pair of query and key of a text, by how far apart they are: `[length,
+/// length]`, queries slowest (K. Song et al., 2020, "MPNet").
+pub(super) fn buckets(length: usize, count: usize) -> Vec<i32> {
+    let buckets = Buckets { count, furthest: 128, both: true };
+    let place = |i: usize| (i % length) as i64 - (i / length) as i64;
+    (0..length * length).map(|i| buckets.of(place(i)) as i32).collect()
 }
 
 #[cfg(test)]
@@ -266,19 +247,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_grow_with_distance() {
+    fn buckets_are_those_of_each_pair() {
         let table = buckets(400, 32);
         let at = |query: usize, key: usize| table[query * 400 + key];
         assert_eq!((at(5, 5), at(5, 4), at(5, 6)), (0, 1, 17));
         assert_eq!((at(7, 0), at(8, 0), at(11, 0), at(12, 0)), (7, 8, 8, 9));
         assert_eq!((at(0, 399), at(399, 0)), (31, 15));
-        let backwards: Vec<_> = (0..400).map(|key| at(399, 399 - key)).collect();
-        assert!(backwards.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] < 16));
-        // A table smaller than any model has is no reason to leave it.
-        for few in 1..8 {
-            assert!(
-                buckets(20, few).iter().all(|&bucket| (0..few.max(1) as i32).contains(&bucket))
-            );
-        }
     }
 }

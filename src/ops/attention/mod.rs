@@ -1,9 +1,11 @@
 //! Scaled dot-product attention over caches of keys and values.
 
+mod buckets;
 mod cases;
 mod onnx;
 mod rows;
 
+pub(crate) use buckets::Buckets;
 pub(crate) use cases::cases;
 pub(crate) use onnx::ONNX;
 

@@ -3,40 +3,13 @@
 use super::reshape;
 use crate::error::Result;
 use crate::onnx::NodeCx;
+use crate::ops::attention::Buckets;
 use crate::ops::gather::Take;
 use crate::ops::movement::Transpose;
 use crate::tensor::Tensor;
 
 /// The most pairs of a query and a key.
 const MOST: usize = 1 << 26;
-
-/// How distances become buckets.
-struct Buckets {
-    count: i64,
-    farthest: f64,
-    both_ways: bool,
-}
-
-impl Buckets {
-    /// Near distances have one each; farther ones share, the more the farther.
-    fn of(&self, query: i64, key: i64) -> i32 {
-        let (mut count, mut from, mut far) = (self.count, 0, query - key);
-        if self.both_ways {
-            count /= 2;
-            from = if far < 0 { count } else { 0 };
-            far = far.abs();
-        }
-        let (far, near) = (far.max(0), count / 2);
-        let within = if far < near {
-            far
-        } else {
-            let (far, near) = (far as f32, near as f32);
-            let part = (far / near).ln() / (self.farthest as f32 / near).ln();
-            (near as i64 + (part * (count as f32 - near)) as i64).min(count - 1)
-        };
-        (from + within) as i32
-    }
-}
 
 /// `RelativePositionBias`: a table `[buckets, H]` and how many queries and keys there
 /// are, to `[1, H, Q, K]`.
@@ -51,17 +24,17 @@ pub(super) fn import(cx: &mut NodeCx<'_>) -> Result<()> {
     };
     let (queries, keys) = (length(1)?, length(2)?);
     let farthest = cx.int("max_distance", 128)?;
-    let both_ways = cx.int("is_bidirectional", 0)? != 0;
-    let near = if both_ways { count / 4 } else { count / 2 };
+    let both = cx.int("is_bidirectional", 0)? != 0;
+    let near = if both { count / 4 } else { count / 2 };
     if near == 0 || farthest <= near as i64 {
         return Err(cx.broken(format!("{count} buckets up to a distance of {farthest}")));
     }
     if queries.checked_mul(keys).is_none_or(|pairs| pairs > MOST) {
         return Err(cx.unsupported(format!("{queries} queries of {keys} keys")));
     }
-    let buckets = Buckets { count: count as i64, farthest: farthest as f64, both_ways };
+    let buckets = Buckets { count, furthest: farthest as usize, both };
     let pairs = (0..queries as i64).flat_map(|q| (0..keys as i64).map(move |k| (q, k)));
-    let places: Vec<i32> = pairs.map(|(query, key)| buckets.of(query, key)).collect();
+    let places: Vec<i32> = pairs.map(|(query, key)| buckets.of(key - query) as i32).collect();
     let places = cx.constant(Tensor::from_i32(&[queries, keys], &places)?)?;
     let table = cx.input_f32(0)?;
     let rows = cx.op1(Take { axis: 0, batch_dims: 0 }, &[table, places])?;
