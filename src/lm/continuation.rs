@@ -37,6 +37,8 @@ pub(super) struct Continuation {
     /// The prompt's tokens and the generated ones.
     tokens: Vec<u32>,
     prompt: usize,
+    /// Whether what is generated is a text of its own, not the end of the prompt's.
+    begins: bool,
     /// What the model goes on with, once it had to forget something.
     fed: Option<Vec<u32>>,
     grammar: Option<Following>,
@@ -60,6 +62,7 @@ impl Continuation {
             stops: StopStrings::new(&options.stop),
             options: options.clone(),
             prompt: tokens.len(),
+            begins: false,
             fed: None,
             grammar: options.grammar.as_ref().map(Following::from),
             tokens,
@@ -67,6 +70,11 @@ impl Continuation {
             finish: None,
             stopped: false,
         })
+    }
+
+    /// Where the prompt is read by another part of the model than the one that writes.
+    pub(super) fn beginning(self, begins: bool) -> Self {
+        Continuation { begins, ..self }
     }
 
     /// The prompt's tokens and the generated ones.
@@ -212,7 +220,11 @@ impl Continuation {
                 self.finish = Some(FinishReason::End);
             }
         }
-        let text = self.stream.push(tokenizer.token_bytes(token)?);
+        let mut bytes = tokenizer.token_bytes(token)?;
+        if self.begins && self.generated() == 1 {
+            bytes = tokenizer.without_added(bytes);
+        }
+        let text = self.stream.push(bytes);
         Ok(Some(Piece { token, text: self.certain(text), log_probabilities }))
     }
 
@@ -284,5 +296,47 @@ impl Continuation {
             self.finish = Some(FinishReason::Stop);
         }
         rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::gguf::{GgufFile, GgufWriter};
+
+    /// T5's vocabulary in small: pieces begin with the space that stands before a word.
+    fn unigrams() -> Tokenizer {
+        let tokens = ["<pad>", "</s>", "<unk>", "\u{2581}", "\u{2581}Das", "\u{2581}Haus", "es"];
+        let mut writer = GgufWriter::new();
+        writer.metadata("tokenizer.ggml.model", "t5").unwrap();
+        writer.metadata("tokenizer.ggml.tokens", tokens.map(String::from).to_vec()).unwrap();
+        writer.metadata("tokenizer.ggml.scores", vec![0f32; tokens.len()]).unwrap();
+        writer.metadata("tokenizer.ggml.token_type", vec![3i32, 3, 2, 1, 1, 1, 1]).unwrap();
+        let file = GgufFile::parse(writer.to_bytes().unwrap(), "t5.gguf").unwrap();
+        Tokenizer::from_gguf(&file).unwrap()
+    }
+
+    fn text(tokens: &[usize], begins: bool) -> String {
+        let tokenizer = unigrams();
+        let text = Continuation::new(vec![4, 1, 0], &GenerateOptions::default()).unwrap();
+        let mut text = text.beginning(begins);
+        let mut all = String::new();
+        for &token in tokens {
+            let mut logits = vec![0.0; 7];
+            logits[token] = 90.0;
+            let piece = text.advance(&tokenizer, &Known::All(logits), None).unwrap().unwrap();
+            all += &piece.text;
+        }
+        all + &text.finish(FinishReason::Length)
+    }
+
+    /// The space before the first word is none of a text that begins; that of a text that
+    /// goes on is its own.
+    #[test]
+    fn a_text_that_begins_has_no_space_before_it() {
+        assert_eq!(text(&[4, 5, 6], true), "Das Hauses");
+        assert_eq!(text(&[3, 6, 4], true), "es Das");
+        assert_eq!(text(&[6, 4], true), "es Das");
+        assert_eq!(text(&[4, 5], false), " Das Haus");
     }
 }

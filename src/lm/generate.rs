@@ -278,9 +278,10 @@ impl LanguageModel {
             return Err(beyond_context("the prompt", tokens.len(), self.context()));
         }
         let stats = GenerationStats { prompt_tokens: tokens.len(), ..Default::default() };
+        let begins = self.spec().source.is_some();
         Ok(Generation {
             model: self,
-            text: Continuation::new(tokens, options)?,
+            text: Continuation::new(tokens, options)?.beginning(begins),
             cached: None,
             log_probabilities: Vec::new(),
             stats,

@@ -322,6 +322,20 @@ impl LanguageModel {
         Ok((self.taken(tokens, before, Ok(outputs))?.into_logits(), profile))
     }
 
+    /// What is written stands behind what was read, and begins with its first token.
+    fn check_behind_source(&self, source: Source, tokens: &[u32], past: usize) -> Result<()> {
+        if self.source == 0 || past < self.source {
+            let read = self.source;
+            let expected = format!("at least the {read} tokens that `forward` has read from 0 on");
+            return Err(Error::input("past", expected, past));
+        }
+        if past == self.source && tokens.first() != Some(&source.start) {
+            let expected = format!("{} to begin with, behind what was read", source.start);
+            return Err(Error::input("tokens", expected, format!("{:?}", tokens.first())));
+        }
+        Ok(())
+    }
+
     /// The inputs of a step, once there is room for it.
     async fn prepared(
         &mut self,
@@ -330,12 +344,8 @@ impl LanguageModel {
         asked: &Asked,
     ) -> Result<Vec<(&'static str, Tensor)>> {
         self.check_tokens(tokens, &asked.all)?;
-        if self.spec().source.is_some() && (self.source == 0 || past < self.source) {
-            let expected = match self.source {
-                0 => "0: nothing was read".into(),
-                source => format!("0 or at least {source}: what was read is read as a whole"),
-            };
-            return Err(Error::input("past", expected, past));
+        if let Some(source) = self.spec().source {
+            self.check_behind_source(source, tokens, past)?;
         }
         if !self.spec().goes_back() && past != 0 && past != self.kept.len() {
             let expected = format!("0 or {}: this model cannot go back", self.kept.len());

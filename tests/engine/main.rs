@@ -69,6 +69,8 @@ const BODIES: &[(&str, Body)] = &[
     ("a_state_is_computed_anew_when_full", states::forgetting),
     ("a_state_takes_no_draft", states::drafts),
     ("eight_that_are_read_as_alone", reading::eight_at_once),
+    ("caches_grow_beside_what_was_read", reading::growing),
+    ("a_dropped_step_reads_again", reading::dropped),
     ("what_was_read_is_kept_as_a_whole", reading::prefixes),
     ("cancelling_what_is_read", reading::cancelling),
     ("writing_makes_nothing", reading::decoding_makes_nothing),

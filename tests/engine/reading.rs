@@ -45,6 +45,54 @@ pub fn eight_at_once(backend: &Named) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Caches that grow while other slots hold what they have read.
+pub fn growing(backend: &Named) -> Result<(), Failed> {
+    let mut engine = engine_of(backend, two_parts()?, &options(3))?;
+    // The first one writes until the others are read; together they take more than the
+    // caches begin with, by what is read and by what is written.
+    let texts = [(read(1, 30), 40), (read(2, 300), 10), (read(3, 250), 30), (read(4, 20), 280)];
+    let mut ids = Vec::new();
+    for (tokens, count) in &texts {
+        ids.push(submit(&mut engine, tokens, &plain(*count))?);
+    }
+    let answers = finish(&mut engine)?;
+    for ((tokens, count), id) in texts.iter().zip(ids) {
+        assert_eq!(answers[&id].failure, None, "{} read", tokens.len());
+        let wanted = alone(&mut model_of(backend, two_parts()?)?, tokens, &plain(*count))?;
+        assert_eq!(wanted.len(), *count);
+        assert_eq!(answers[&id].tokens(), wanted, "{} read", tokens.len());
+    }
+    Ok(())
+}
+
+/// A step that is dropped leaves nothing wrong, before its source is in the caches or
+/// behind that.
+pub fn dropped(backend: &Named) -> Result<(), Failed> {
+    let runner = &backend.backend;
+    let (tokens, options) = (read(5, 60), plain(8));
+    let wanted = alone(&mut model_of(backend, two_parts()?)?, &tokens, &options)?;
+    let mut model = model_of(backend, two_parts()?)?;
+    for polls in 0..12 {
+        let mut forward = Box::pin(model.forward(&tokens, 0));
+        runner.block_on(async {
+            let mut left = polls;
+            std::future::poll_fn(|cx| {
+                let there = forward.as_mut().poll(cx).is_ready();
+                left -= if left > 0 { 1 } else { 0 };
+                if there || left == 0 {
+                    return std::task::Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                std::task::Poll::Pending
+            })
+            .await;
+        });
+        drop(forward);
+        assert_eq!(alone(&mut model, &tokens, &options)?, wanted, "dropped at poll {polls}");
+    }
+    Ok(())
+}
+
 /// What was read is not read again, but as a whole or not at all.
 pub fn prefixes(backend: &Named) -> Result<(), Failed> {
     let mut engine = engine_of(backend, two_parts()?, &options(1))?;
@@ -165,6 +213,8 @@ pub fn refusals(backend: &Named) -> Result<(), Failed> {
     input(runner.block_on(model.forward(&[9], 12)).err());
     runner.block_on(model.forward(&tokens, 0))?;
     input(runner.block_on(model.forward(&[9], 5)).err());
+    // What is written begins with its own token.
+    input(runner.block_on(model.forward(&[9], 11)).err());
     runner.block_on(model.forward(&[9], tokens.len()))?;
     Ok(())
 }

@@ -230,7 +230,7 @@ impl Engine {
             return Err(no_place(self.queue.len(), places));
         }
         let id = SequenceId(self.next_id);
-        let sequence = Sequence::new(id, request, &self.behind)?;
+        let sequence = Sequence::new(id, request, &self.behind, self.reading.is_some())?;
         self.next_id += 1;
         self.queue.push_back(sequence);
         Ok(id)

@@ -204,7 +204,10 @@ impl Engine {
         } else {
             self.counters.prompt_steps += 1;
         }
-        let outputs = self.session.run_with(&inputs, &step.run_options()).await?;
+        let mut options = step.run_options();
+        // A source is as much work as a long prompt.
+        options.one_submission &= rows.iter().all(|row| self.slots[row.slot].read.is_none());
+        let outputs = self.session.run_with(&inputs, &options).await?;
         let hidden = outputs.iter().find(|(name, _)| name == names::HIDDEN);
         let hidden = hidden.ok_or_else(|| Error::internal("a decoder without hidden states"))?;
         Ok((Rows::new(&outputs, self.file.spec().vocabulary)?, hidden.1.to_f32()?))

@@ -65,12 +65,19 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(id: SequenceId, request: Request, behind: &Behind) -> Result<Self> {
+    /// `begins`: see [`Continuation::beginning`].
+    pub(super) fn new(
+        id: SequenceId,
+        request: Request,
+        behind: &Behind,
+        begins: bool,
+    ) -> Result<Self> {
         let stats = GenerationStats { prompt_tokens: request.tokens.len(), ..Default::default() };
         let foreseen = matches!(request.work, Work::Echo(_)).then(Vec::new);
         let kind = match request.work {
             Work::Generate(options) | Work::Echo(options) => {
-                Kind::Text(Box::new(Continuation::new(request.tokens, &options)?))
+                let text = Continuation::new(request.tokens, &options)?;
+                Kind::Text(Box::new(text.beginning(begins)))
             }
             Work::Embed | Work::Rank => {
                 let behind = behind.clone();

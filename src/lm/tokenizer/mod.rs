@@ -369,7 +369,11 @@ impl Tokenizer {
                 bytes.extend_from_slice(text);
             }
         }
-        // The space that encoding put before the text was not in it.
+        Ok(String::from_utf8_lossy(self.without_added(&bytes)).into_owned())
+    }
+
+    /// The bytes of a whole text without the space that encoding puts before one.
+    pub(in crate::lm) fn without_added<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         let spaced = match &self.merger {
             Merger::Bytes { .. } | Merger::Lines(_) | Merger::Longest(_) | Merger::Cheapest(_) => {
                 false
@@ -378,8 +382,7 @@ impl Tokenizer {
             Merger::Unigram(pieces) => pieces.space_prefix,
             Merger::Words(_) => true,
         };
-        let text = if spaced { bytes.strip_prefix(b" ").unwrap_or(&bytes) } else { &bytes };
-        Ok(String::from_utf8_lossy(text).into_owned())
+        if spaced { bytes.strip_prefix(b" ").unwrap_or(bytes) } else { bytes }
     }
 
     /// The tokens of a text.
