@@ -6,7 +6,7 @@
 
 use super::MatMulKernel;
 use super::dot::{SIDE_BY_SIDE, dot, dot_encoded, dots};
-use super::dot_coded::Row;
+use super::dot_coded::{Row, gains};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
 use crate::kernels::{CpuCx, CpuTensor};
@@ -146,6 +146,18 @@ impl Right<'_> {
     }
 }
 
+/// How a product with encoded rows of B is computed.
+enum Way<'a> {
+    /// Rows of A by encoded ones.
+    Coded(Vec<Row<'a>>),
+    /// Rows of A one by one with each row of B.
+    Each,
+    /// Rows of A beside each other with two decoded ones.
+    SideBySide,
+    /// By the library, with a few decoded rows at a time.
+    Library,
+}
+
 impl<'a> Product<'a> {
     pub(super) fn new(
         kernel: &MatMulKernel,
@@ -245,78 +257,12 @@ impl<'a> Product<'a> {
         let most = (TILE / k).max(16) / 16 * 16;
         let rows = n.div_ceil(tasks).next_multiple_of(16).min(most);
         let target = Target { c: c.as_mut_ptr(), stride: n as isize };
-        let few = self.m <= FEW && a.column == 1;
-        let coded: Option<Vec<Row<'_>>> = few
-            .then(|| a.data.chunks(k).map(|x| Row::new(x, b.dtype, self.allow_int8)).collect())
-            .flatten();
-        let some = !few && a.column == 1 && dots(&[], &[], k, |_, _, _| ()) && {
-            self.m <= SOME && self.m * k <= NEAR
-        };
-        let side_by_side = |scratch: &mut Vec<f32>, columns: Range<usize>| -> Result<()> {
-            for column in columns.clone().step_by(SIDE_BY_SIDE[1]) {
-                let count = SIDE_BY_SIDE[1].min(columns.end - column);
-                scratch.resize(count * k, 0.0);
-                b.decode(column * k, scratch)?;
-                dots(a.data, scratch, k, |row, own, sum| {
-                    // SAFETY: tasks have different columns of `c`, all below n, and A has
-                    // m rows as C has.
-                    unsafe { target.at(row * n + column + own).c.write(sum) };
-                });
-            }
-            Ok(())
-        };
-        let task = |scratch: &mut Vec<f32>, first: usize| -> Result<()> {
-            let count = rows.min(n - first);
-            if some {
-                return side_by_side(scratch, first..first + count);
-            }
-            if !few {
-                scratch.resize(count * k, 0.0);
-                b.decode(first * k, scratch)?;
-                // SAFETY: tasks have different columns of `c`, all below n.
-                unsafe {
-                    let to = target.at(first);
-                    to.add_product(
-                        a,
-                        self.m,
-                        scratch,
-                        1,
-                        k as isize,
-                        count,
-                        k,
-                        false,
-                        Parallelism::None,
-                    );
-                }
-                return Ok(());
-            }
-            if let Some(coded) = &coded {
-                for column in first..first + count {
-                    let w = b.part(column * k, k)?;
-                    for (row, x) in coded.iter().enumerate() {
-                        // SAFETY: as below.
-                        unsafe { target.at(row * n + column).c.write(x.dot(b.dtype, w)) };
-                    }
-                }
-                return Ok(());
-            }
-            scratch.resize(k, 0.0);
-            for column in first..first + count {
-                if self.m == 1
-                    && let Some(sum) = dot_encoded(a.data, b.dtype, b.part(column * k, k)?)
-                {
-                    // SAFETY: as below.
-                    unsafe { target.at(column).c.write(sum) };
-                    continue;
-                }
-                b.decode(column * k, scratch)?;
-                for (row, x) in a.data.chunks(k).enumerate() {
-                    // SAFETY: tasks have different columns of `c`, all below n,
-                    // and A has m rows as C has.
-                    unsafe { target.at(row * n + column).c.write(dot(x, scratch)) };
-                }
-            }
-            Ok(())
+        let way = self.way(a, b.dtype);
+        let task = |scratch: &mut Vec<f32>, first: usize| {
+            let columns = first..n.min(first + rows);
+            // SAFETY: tasks have different columns of `c`, all below n, and A has m rows as
+            // C has.
+            unsafe { self.columns(&way, (a, b), target, columns, scratch) }
         };
         if parallel {
             let firsts = (0..n.div_ceil(rows)).into_par_iter();
@@ -325,6 +271,90 @@ impl<'a> Product<'a> {
             let mut scratch = Vec::new();
             (0..n).step_by(rows).try_for_each(|first| task(&mut scratch, first))
         }
+    }
+
+    /// The way for so many rows and a type of weights.
+    fn way<'x>(&self, a: Left<'x>, dtype: DType) -> Way<'x> {
+        let k = self.k;
+        let few = self.m <= FEW && a.column == 1;
+        // Encoded weights are taken apart for each row.
+        if few && (self.m == 1 || self.allow_int8) {
+            let rows = a.data.chunks(k).map(|x| Row::new(x, dtype, self.allow_int8));
+            if let Some(rows) = rows.collect() {
+                return Way::Coded(rows);
+            }
+        }
+        let near = a.column == 1 && self.m <= SOME && self.m * k <= NEAR;
+        // A row of another type is the same to the last bit beside three others as alone.
+        let beside = !few || (self.m > 1 && gains(dtype));
+        match () {
+            () if near && beside && dots(&[], &[], k, |_, _, _| ()) => Way::SideBySide,
+            () if few => Way::Each,
+            () => Way::Library,
+        }
+    }
+
+    /// Some columns of a product.
+    ///
+    /// # Safety
+    /// C has m rows of at least as many columns, and nobody else uses those of `columns`.
+    unsafe fn columns(
+        &self,
+        way: &Way<'_>,
+        (a, b): (Left<'_>, Right<'_>),
+        to: Target,
+        columns: Range<usize>,
+        scratch: &mut Vec<f32>,
+    ) -> Result<()> {
+        let (n, k) = (self.n, self.k);
+        // SAFETY: the caller's promise, for rows below m and columns of these.
+        let write = |row: usize, column: usize, sum| unsafe {
+            to.at(row * n + column).c.write(sum);
+        };
+        match way {
+            Way::Coded(rows) => {
+                for column in columns {
+                    let w = b.part(column * k, k)?;
+                    rows.iter()
+                        .enumerate()
+                        .for_each(|(row, x)| write(row, column, x.dot(b.dtype, w)));
+                }
+            }
+            Way::Each => {
+                scratch.resize(k, 0.0);
+                for column in columns {
+                    if self.m == 1
+                        && let Some(sum) = dot_encoded(a.data, b.dtype, b.part(column * k, k)?)
+                    {
+                        write(0, column, sum);
+                        continue;
+                    }
+                    b.decode(column * k, scratch)?;
+                    let rows = a.data.chunks(k).enumerate();
+                    rows.for_each(|(row, x)| write(row, column, dot(x, scratch)));
+                }
+            }
+            Way::SideBySide => {
+                for column in columns.clone().step_by(SIDE_BY_SIDE[1]) {
+                    let count = SIDE_BY_SIDE[1].min(columns.end - column);
+                    scratch.resize(count * k, 0.0);
+                    b.decode(column * k, scratch)?;
+                    dots(a.data, scratch, k, |row, own, sum| write(row, column + own, sum));
+                }
+            }
+            Way::Library => {
+                let count = columns.len();
+                scratch.resize(count * k, 0.0);
+                b.decode(columns.start * k, scratch)?;
+                // SAFETY: the caller's promise; the weights are `count` rows of k.
+                unsafe {
+                    let to = to.at(columns.start);
+                    let one = Parallelism::None;
+                    to.add_product(a, self.m, scratch, 1, k as isize, count, k, false, one);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// As [`Product::encoded`] with B as `[k, n]`: a few rows of it at a time

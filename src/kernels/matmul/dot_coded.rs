@@ -13,6 +13,12 @@ use crate::tensor::DType;
 /// a normal number.
 const LEAST: f32 = 1.5e-36;
 
+/// Whether a row that is not rounded gains by types: those with blocks of 256 whose scales
+/// are multiplied together.
+pub(super) fn gains(dtype: DType) -> bool {
+    matches!(dtype, DType::Q4_K | DType::Q5_K | DType::Q6_K)
+}
+
 /// A row of A, in blocks of [`BLOCK`].
 #[derive(Debug)]
 pub(super) struct Row<'a> {
@@ -40,15 +46,14 @@ struct Quants([i8; BLOCK]);
 
 impl<'a> Row<'a> {
     /// A row for products with weights of a type, rounded or not; `None` where these cannot
-    /// be multiplied so. A row that is not rounded gains only by types with blocks of
-    /// 256.
+    /// be multiplied so. A row that is not rounded is made only where it [`gains`].
     pub(super) fn new(x: &'a [f32], dtype: DType, rounded: bool) -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
         {
             use crate::quant::vectors;
-            let gains = rounded || matches!(dtype, DType::Q4_K | DType::Q5_K | DType::Q6_K);
             let whole = x.len().is_multiple_of(BLOCK);
-            if gains && whole && vectors::is_coded(dtype) && vectors::is_supported() {
+            let worth = rounded || gains(dtype);
+            if worth && whole && vectors::is_coded(dtype) && vectors::is_supported() {
                 let (blocks, _) = x.as_chunks::<BLOCK>();
                 // SAFETY: the processor has the features that the functions need.
                 return Some(unsafe {
