@@ -5,7 +5,7 @@
 //! are inner products with each decoded row of B, or with each encoded one.
 
 use super::MatMulKernel;
-use super::dot::{SIDE_BY_SIDE, dot, dot_encoded, dots};
+use super::dot::{SIDE_BY_SIDE, dot, dot_encoded, dots, has_dots};
 use super::dot_coded::{Row, gains};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, TensorType};
@@ -288,7 +288,7 @@ impl<'a> Product<'a> {
         // A row of another type is the same to the last bit beside three others as alone.
         let beside = !few || (self.m > 1 && gains(dtype));
         match () {
-            () if near && beside && dots(&[], &[], k, |_, _, _| ()) => Way::SideBySide,
+            () if near && beside && has_dots(k) => Way::SideBySide,
             () if few => Way::Each,
             () => Way::Library,
         }

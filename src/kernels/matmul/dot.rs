@@ -19,8 +19,8 @@ pub(in crate::kernels) fn dot(x: &[f32], w: &[f32]) -> f32 {
     sum(x, w, |a, b, c| a * b + c)
 }
 
-/// [`dot`] with encoded weights, which are decoded on the way, for those that
-/// [`dot_coded`](super::dot_coded) does not know: to the last bit what [`dot`] gives of the
+/// [`dot`] with encoded weights, which are decoded on the way, where
+/// [`dot_coded`](super::dot_coded) gains nothing: to the last bit what [`dot`] gives of the
 /// decoded ones. `None` where that has to be done.
 #[inline]
 pub(super) fn dot_encoded(x: &[f32], dtype: DType, w: &[u8]) -> Option<f32> {
@@ -55,27 +55,32 @@ fn dot_runs(x: &[f32], dtype: DType, w: &[u8]) -> f32 {
 /// How many rows of A are multiplied side by side, and by how many of B.
 pub(super) const SIDE_BY_SIDE: [usize; 2] = [4, 2];
 
+/// Whether [`dots`] can be had for rows of `k` elements.
+pub(super) fn has_dots(k: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        return k > 0 && k.is_multiple_of(8);
+    }
+    let _ = k;
+    false
+}
+
 /// Inner products of rows `x`, `k` elements each, with one or two rows of `w`: gives
-/// `each` the number of a row, of one of `w`, and their product. `false`, and nothing is
-/// done, where [`dot`] is no slower.
+/// `each` the number of a row, of one of `w`, and their product. Where [`has_dots`] says no,
+/// nothing is done.
 ///
 /// A row of `x` is read once for both of `w`, and these once for four of `x`; a library for
 /// products of matrices would rearrange all of `w` first, which takes longer than a few
 /// rows' products.
 #[inline]
-pub(super) fn dots(x: &[f32], w: &[f32], k: usize, each: impl FnMut(usize, usize, f32)) -> bool {
+pub(super) fn dots(x: &[f32], w: &[f32], k: usize, each: impl FnMut(usize, usize, f32)) {
     #[cfg(target_arch = "x86_64")]
-    if k > 0
-        && k.is_multiple_of(8)
-        && std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("fma")
-    {
+    if has_dots(k) {
         // SAFETY: the processor has both features that the function needs.
         unsafe { dots_fma(x, w, k, each) };
-        return true;
     }
+    #[cfg(not(target_arch = "x86_64"))]
     let _ = (x, w, k, each);
-    false
 }
 
 /// [`dots`] for a `k` of whole vectors of eight.
@@ -227,9 +232,10 @@ mod tests {
             let x: Vec<f32> = (0..m * k).map(|i| (i % 13) as f32 - 6.0).collect();
             let w: Vec<f32> = (0..n * k).map(|i| (i % 7) as f32 - 3.0).collect();
             let mut found = vec![f32::NAN; m * n];
-            if !super::dots(&x, &w, k, |row, column, sum| found[row * n + column] = sum) {
+            if !super::has_dots(k) {
                 return;
             }
+            super::dots(&x, &w, k, |row, column, sum| found[row * n + column] = sum);
             for (row, x) in x.chunks(k).enumerate() {
                 for (column, w) in w.chunks(k).enumerate() {
                     let exact: f32 = x.iter().zip(w).map(|(a, b)| a * b).sum();
@@ -237,7 +243,7 @@ mod tests {
                 }
             }
         }
-        assert!(!super::dots(&[1.0; 9], &[1.0; 9], 9, |_, _, _| unreachable!()));
+        assert!(!super::has_dots(9) && !super::has_dots(0));
     }
 
     #[test]

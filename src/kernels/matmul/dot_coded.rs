@@ -13,10 +13,10 @@ use crate::tensor::DType;
 /// a normal number.
 const LEAST: f32 = 1.5e-36;
 
-/// Whether a row that is not rounded gains by types: those with blocks of 256 whose scales
-/// are multiplied together.
+/// Whether a row that is not rounded gains by a type: those whose minima are taken off for
+/// eight groups at once.
 pub(super) fn gains(dtype: DType) -> bool {
-    matches!(dtype, DType::Q4_K | DType::Q5_K | DType::Q6_K)
+    matches!(dtype, DType::Q4_K | DType::Q5_K)
 }
 
 /// A row of A, in blocks of [`BLOCK`].
@@ -149,7 +149,6 @@ mod products {
             (Values::Rounded(own), Q4_K | Q5_K) => {
                 of_groups(x, dtype, w, |i, g, quants| unsigned_by_quants(&own[8 * i + g], quants))
             }
-            (Values::Plain(own), Q6_K) => of_halves(own, dtype, w),
             (Values::Rounded(own), Q6_K) => of_q6_k(x, own, w),
             (Values::Rounded(own), _) => of_runs(x, own, dtype, w),
             (Values::Plain(_), _) => f32::NAN,
@@ -173,21 +172,6 @@ mod products {
                 let of_x = _mm256_set_m128(_mm_set_ss(b), _mm_set_ss(a));
                 sums.off = _mm256_fmadd_ps(both(less), of_x, sums.off);
             }
-        });
-        total(sums)
-    }
-
-    /// Of a type with a scale for each half of a run, and a row that is not rounded.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn of_halves(x: &[[f32; BLOCK]], dtype: DType, w: &[u8]) -> f32 {
-        let mut sums = zeros();
-        vectors::coded(dtype, w, |i, run| {
-            let Some(x) = x.get(i) else { return };
-            let ([a, b, c, d], [x, y, z, v]) = (vectors::signed(run.quants), fours(x));
-            let first = _mm256_fmadd_ps(b, y, _mm256_mul_ps(a, x));
-            let second = _mm256_fmadd_ps(d, v, _mm256_mul_ps(c, z));
-            sums.even = _mm256_fmadd_ps(first, run.scales[0], sums.even);
-            sums.odd = _mm256_fmadd_ps(second, run.scales[1], sums.odd);
         });
         total(sums)
     }
@@ -451,7 +435,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tried, 3 * (15 + 3));
+        assert_eq!(tried, 3 * (15 + 2));
     }
 
     /// The least and the largest quants there are, beside the largest of a row.
