@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Writes llama.cpp's logits after each token of a list, for `compare_decoders.py`.
 //
-//     node scripts/llama_logits.mjs MODULES MODEL.gguf TOKENS.json OUT.bin
+//     node scripts/llama_logits.mjs MODULES MODEL.gguf TOKENS.json OUT.bin [LORA.gguf SCALE]...
 //
 // MODULES is the folder in which `npm install --ignore-scripts node-llama-cpp` was
 // run, TOKENS.json has `tokens`. OUT.bin is laid out as by `examples/logits.rs`. CPU
@@ -12,7 +12,7 @@ import {readFileSync, writeFileSync} from "node:fs";
 import path from "node:path";
 import {pathToFileURL} from "node:url";
 
-const [modules, model, given, out] = process.argv.slice(2);
+const [modules, model, given, out, ...loras] = process.argv.slice(2);
 const entry = path.join(path.resolve(modules), "node_modules/node-llama-cpp/dist/index.js");
 const {getLlama, LlamaLogLevel} = await import(pathToFileURL(entry).href);
 const llama = await getLlama({
@@ -21,7 +21,12 @@ const llama = await getLlama({
 });
 const {tokens} = JSON.parse(readFileSync(given, "utf8"));
 const loaded = await llama.loadModel({modelPath: path.resolve(model), gpuLayers: 0});
+const adapters = [];
+for (let i = 0; i < loras.length; i += 2) {
+    adapters.push({filePath: path.resolve(loras[i]), scale: Number(loras[i + 1])});
+}
 const context = await loaded.createContext({
+    ...(adapters.length > 0 ? {lora: {adapters}} : {}),
     contextSize: tokens.length + 8,
     experimentalKvCacheKeyType: "F32",
     experimentalKvCacheValueType: "F32",

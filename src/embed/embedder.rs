@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::exec::WorkingMemory;
 use crate::formats::gguf::{self, GgufFile};
 use crate::kernels::Policy;
+use crate::lm::Lora;
 use crate::lm::spec::DecoderSpec;
 use crate::session::{Progress, SessionOptions};
 use std::collections::BTreeSet;
@@ -59,6 +60,8 @@ pub struct EmbedOptions {
     pub disabled_passes: BTreeSet<String>,
     /// As [`SessionOptions::submission_ms`].
     pub submission_ms: f64,
+    /// LoRA adapters, which add to the matrices of a model from a GGUF file.
+    pub loras: Vec<Lora>,
 }
 
 impl Default for EmbedOptions {
@@ -73,6 +76,7 @@ impl Default for EmbedOptions {
             policy: Policy::default(),
             disabled_passes: BTreeSet::new(),
             submission_ms: SessionOptions::default().submission_ms,
+            loras: Vec::new(),
         }
     }
 }
@@ -162,6 +166,10 @@ impl Embedder {
         if folder.as_ref().is_file() || ends && !folder.as_ref().is_dir() {
             let file = gguf::open(folder.as_ref())?;
             return Self::from_gguf(file, backend, options, progress).await;
+        }
+        if !options.loras.is_empty() {
+            let given = format!("{} for a folder", options.loras.len());
+            return Err(Error::input("LoRA adapters", "a GGUF file, or none", given));
         }
         let modules = Modules::read(&Folder::new(folder.as_ref()))?;
         let folder = &modules.encoder;

@@ -44,7 +44,7 @@ impl GgufEncoder {
             let expected = "no choice of weights for a GGUF file";
             return Err(Error::input("weights", expected, format!("{:?}", options.weights)));
         }
-        let file = Arc::new(ModelFile::new(gguf)?);
+        let file = Arc::new(ModelFile::new(gguf)?.with_loras(&options.loras)?);
         file.gives_vectors()?;
         let reader = Reader::open(&file)?;
         let context = file.spec().reader().context;

@@ -23,6 +23,7 @@ pub(crate) use whole::build_whole;
 use super::experts::Beside;
 use super::latent::Latent;
 use super::layers::{Mixer, Rotation};
+use super::lora::LOOKED_UP;
 use super::spec::{DecoderSpec, Norm, Part};
 use crate::error::{Error, Result};
 use crate::graph::{Dim, Graph, GraphBuilder, Symbol, ValueId};
@@ -210,6 +211,11 @@ impl<'a> Blocks<'a> {
     fn residual(&mut self, tokens: ValueId, embedding: ValueId) -> Result<ValueId> {
         let spec = self.spec;
         let mut x = self.g.gather(embedding, tokens, 0)?;
+        if let Some([a, b]) = self.added_by_loras(LOOKED_UP, None)? {
+            let narrow = self.g.gather(a, tokens, 0)?;
+            let added = self.g.linear(narrow, b, None)?;
+            x = self.g.add(x, added)?;
+        }
         x = self.scaled("embedding_scale", x, spec.embedding_scale)?;
         // BERT's norm is behind everything that is added.
         if spec.stream_norms {

@@ -98,7 +98,9 @@ impl Reader {
         progress: Progress<'_>,
     ) -> Result<Session> {
         let most = lengths.last().map_or(1, |&most| most as usize);
-        let graph = build_whole(file.spec().reader(), &|name| file.tensor(name), most)?;
+        let spec = file.spec().reader();
+        let graph = build_whole(spec, &|name| file.tensor(name), most)?;
+        file.added.must_be_in(&graph, spec.part)?;
         let buckets =
             BTreeMap::from([(names::QUERY.into(), lengths), (names::BATCH.into(), counts)]);
         let options = SessionOptions {
@@ -106,6 +108,7 @@ impl Reader {
             policy: options.policy.clone(),
             disabled_passes: options.disabled_passes.clone(),
             submission_ms: options.submission_ms,
+            weights: file.shared_weights(),
             ..SessionOptions::default()
         };
         Session::with_progress(graph, backend, options, progress).await

@@ -161,6 +161,15 @@ const DOWN: &str = "ffn_down_exps.weight";
 const NARROW: &str = "ffn_latent_down.weight";
 const SHARED_INNER: &str = "ffn_up_shexp.weight";
 
+/// What experts' first matrices may have beside them, so that they are more than products.
+const BESIDE: [&str; 5] = [
+    "ffn_gate_exps.bias",
+    "ffn_gate_exps.scale",
+    "ffn_up_exps.scale",
+    "ffn_gate_exps.weight.lora_a",
+    "ffn_up_exps.weight.lora_a",
+];
+
 /// Below this no sum of weights is divided by, as in llama.cpp.
 const LEAST_SUM: f32 = 6.103_515_6e-5;
 
@@ -314,7 +323,7 @@ impl Blocks<'_> {
         let gate = self.weight(block, "ffn_gate_exps", &[count, inner, width])?;
         let up = self.weight(block, "ffn_up_exps", &[count, inner, width])?;
         let mut bare = self.spec.clamp.is_none() && limit.is_none();
-        for beside in ["ffn_gate_exps.bias", "ffn_gate_exps.scale", "ffn_up_exps.scale"] {
+        for beside in BESIDE {
             bare &= !self.has(block, beside)?;
         }
         if bare {
@@ -335,6 +344,8 @@ impl Blocks<'_> {
         matrices: ValueId,
     ) -> Result<ValueId> {
         let mut y = self.g.expert_matmul(x, chosen, matrices, None)?;
+        let adapted = self.spec.part.tensor(block, &format!("{name}.weight"));
+        let adapters = self.added_by_loras(&adapted, None)?;
         let shape = self.g.ty(matrices).shape.clone();
         let fixed = |axis: usize| shape.get(axis).and_then(Dim::as_const).unwrap_or(0) as usize;
         let scales = format!("{name}.scale");
@@ -344,6 +355,11 @@ impl Blocks<'_> {
             each.push(1u64.into());
             let scales = self.g.reshape(scales, &each)?;
             y = self.g.mul(y, scales)?;
+        }
+        if let Some([a, b]) = adapters {
+            let narrow = self.g.expert_matmul(x, chosen, a, None)?;
+            let added = self.g.expert_matmul(narrow, chosen, b, None)?;
+            y = self.g.add(y, added)?;
         }
         let bias = format!("{name}.bias");
         match self.optional(block, &bias, &[fixed(0), fixed(1)])? {

@@ -6,6 +6,7 @@ use super::encoder::DENSE;
 use super::engine::Work;
 use super::generate::{GenerateOptions, Prompt, WhenFull};
 use super::grammar::{Grammar, GrammarSource, Grammars};
+use super::lora::{Lora, LowRank};
 use super::model::ModelOptions;
 use super::ranker::ranks;
 use super::spec::DecoderSpec;
@@ -14,7 +15,7 @@ use crate::backend::Backend;
 use crate::embed::bounds;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
-use crate::session::{Progress, Session, SessionOptions};
+use crate::session::{Progress, Session, SessionOptions, SharedWeights};
 use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -39,6 +40,9 @@ pub struct ModelFile {
     template: Option<ChatTemplate>,
     grammars: OnceLock<Grammars>,
     pub(super) ranks: bool,
+    pub(super) added: LowRank,
+    /// What the sessions of a model's two parts have in common on a device.
+    shared: SharedWeights,
 }
 
 /// The sizes of a session over a decoder.
@@ -77,7 +81,16 @@ impl ModelFile {
         }
         let template = template(&gguf, &tokenizer);
         let ranks = ranks(&gguf, &spec.architecture)?;
-        Ok(ModelFile { gguf, spec, tokenizer, template, grammars: OnceLock::new(), ranks })
+        Ok(ModelFile {
+            gguf,
+            spec,
+            tokenizer,
+            template,
+            grammars: OnceLock::new(),
+            ranks,
+            added: LowRank::default(),
+            shared: SharedWeights::default(),
+        })
     }
 
     /// As [`ModelFile::new`], with another chat template, or with what it is told.
@@ -97,6 +110,21 @@ impl ModelFile {
             file.template = Some(template.with_values(chat.values.clone())?);
         }
         Ok(file)
+    }
+
+    /// As [`ModelFile::with_chat`], with the LoRA adapters of the options as well.
+    pub(super) fn with_options(gguf: GgufFile, options: &ModelOptions) -> Result<Self> {
+        ModelFile::with_chat(gguf, &options.chat)?.with_loras(&options.loras)
+    }
+
+    /// The same model with what LoRA adapters add to it, in the place of any before.
+    ///
+    /// # Errors
+    /// [`Error::Format`] or [`Error::Unsupported`] naming the adapter's file, if one is for
+    /// another model.
+    pub fn with_loras(self, loras: &[Lora]) -> Result<Self> {
+        let added = LowRank::read(&self.gguf, loras)?;
+        Ok(ModelFile { added, ..self })
     }
 
     /// The parsed file.
@@ -261,6 +289,9 @@ impl ModelFile {
 
     /// A tensor by its name; `None` if there is none.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        if let Some(tensor) = self.added.tensor(name) {
+            return Ok(Some(tensor.clone()));
+        }
         // Files of Falcon-H1, Hunyuan 3 and PLaMo have such names without their ends.
         const NORMS: [&str; 6] = [
             ".ffn_norm",
@@ -280,6 +311,11 @@ impl ModelFile {
             Some(name) => narrowed(self.gguf.name(), name, self.gguf.tensor(name)?).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Where weights on a device are shared, by a model in two parts.
+    pub(super) fn shared_weights(&self) -> Option<SharedWeights> {
+        self.spec.source.map(|_| self.shared.clone())
     }
 
     /// A session over the decoder's graph, its weights where they belong.
@@ -302,6 +338,7 @@ impl ModelFile {
         let decoder =
             DecoderOptions { cache: options.cache, positions: context, layout, chooses: true };
         let graph = decoder::build(&self.spec, &weights, decoder)?;
+        self.added.must_be_in(&graph, self.spec.part)?;
         // One token, and the longest step with the logits of one token.
         let end = |name: &str, steps: &[u64]| match name {
             names::QUERY => steps.last().copied(),
@@ -322,6 +359,7 @@ impl ModelFile {
             policy: options.policy.clone(),
             disabled_passes: options.disabled_passes.clone(),
             submission_ms: options.submission_ms,
+            weights: self.shared_weights(),
             ahead,
             ..SessionOptions::default()
         };

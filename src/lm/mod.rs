@@ -18,6 +18,7 @@ mod known;
 mod latent;
 mod layers;
 mod limits;
+pub mod lora;
 pub mod model;
 pub mod parts;
 mod perplexity;
@@ -43,6 +44,7 @@ pub use generate::{
     Canceller, Draft, FinishReason, GenerateOptions, Generation, GenerationStats, Prompt, WhenFull,
 };
 pub use grammar::{Grammar, GrammarSource};
+pub use lora::Lora;
 pub use model::{LanguageModel, ModelOptions};
 pub use perplexity::Perplexity;
 pub use probability::LogProbabilities;

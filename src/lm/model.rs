@@ -4,6 +4,7 @@ use super::chat::{ChatOptions, ChatTemplate};
 use super::decoder::{Layout, names};
 use super::file::{ModelFile, Sizes, beyond_context, chunk_for};
 use super::known::{Asked, Known, Rows, Wanted};
+use super::lora::Lora;
 use super::parts::Source;
 use super::reading::{self, Reading};
 use super::spec::DecoderSpec;
@@ -41,6 +42,8 @@ pub struct ModelOptions {
     pub submission_ms: f64,
     /// How conversations are put to the model.
     pub chat: ChatOptions,
+    /// LoRA adapters, which add to the model's matrices.
+    pub loras: Vec<Lora>,
 }
 
 impl Default for ModelOptions {
@@ -54,6 +57,7 @@ impl Default for ModelOptions {
             disabled_passes: BTreeSet::new(),
             submission_ms: SessionOptions::default().submission_ms,
             chat: ChatOptions::default(),
+            loras: Vec::new(),
         }
     }
 }
@@ -105,7 +109,7 @@ impl LanguageModel {
         options: &ModelOptions,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let file = ModelFile::with_chat(file, &options.chat)?;
+        let file = ModelFile::with_options(file, options)?;
         let context = file.context(options)?;
         let capacity = LEAST_CAPACITY.min(context);
         let chunk = chunk_for(backend);

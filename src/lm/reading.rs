@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::session::{Progress, Session};
 use crate::tensor::Tensor;
 
-/// A session over it. The table of embeddings is in memory twice on a device, here and in
-/// the session of the part that writes.
+/// A session over it, which shares the table of embeddings on a device with that of the
+/// part that writes.
 #[derive(Debug)]
 pub(super) struct Reading {
     reader: Reader,

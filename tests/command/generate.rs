@@ -447,3 +447,24 @@ fn the_template_of_rwkv_is_known_by_name() {
     let text = "System: be brief\n\nUser: x\n\nAssistant:";
     assert_eq!(run.json()["stats"]["prompt_tokens"], text.len(), "{run:?}");
 }
+
+#[test]
+fn adapters_are_added_as_often_as_is_said() {
+    let data = |name: &str| format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (model, lora) = (data("decoders/llama.gguf"), data("loras/llama-0.gguf"));
+    let on = |options: &[&str]| {
+        let common = ["generate", &model, "--adapter", "cpu", "--raw", "--ignore-end", "--json"];
+        wginfer(&[&common, &["--max-tokens", "12", "--prompt", "in the end"], options].concat())
+    };
+    let tokens = |options: &[&str]| on(options).run().json()["tokens"].clone();
+    let (plain, with) = (tokens(&[]), tokens(&["--lora", &lora]));
+    assert_ne!(plain, with);
+    assert_eq!(tokens(&["--lora", &format!("{lora}=0")]), plain);
+    let half = format!("{lora}=0.5");
+    assert_eq!(tokens(&["--lora", &half, "--lora", &half]), with);
+    for (other, told) in [("loras/qwen2-0.gguf", "'qwen2'"), ("decoders/llama.gguf", "lora")] {
+        let run = on(&["--lora", &data(other)]).run();
+        assert_eq!(run.code, Some(1), "{run:?}");
+        assert!(run.error().contains(told), "{run:?}");
+    }
+}

@@ -3,16 +3,17 @@
 
 use crate::oracle::relative;
 use crate::support::backends::Named;
+use crate::support::loras::Adapter;
 use crate::support::recipe::Recipe;
 use libtest_mimic::{Failed, Trial};
 use std::path::{Path, PathBuf};
-use wginfer::Error;
 use wginfer::embed::{EmbedOptions, Embedder, Pooling, cosine};
 use wginfer::formats::gguf::{GgufFile, GgufWriter};
 use wginfer::lm::engine::{Engine, EngineOptions, Event, Request, Work};
 use wginfer::lm::spec::{DecoderSpec, encoders};
 use wginfer::lm::tokenizer::{EncodeOptions, Tokenizer};
 use wginfer::lm::{GenerateOptions, LanguageModel, ModelOptions};
+use wginfer::{Backend, Error};
 
 /// The largest relative L2 of vectors: transformers computes in f64; llama.cpp in f32, and
 /// its GELU comes from a table of halves.
@@ -66,6 +67,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("embed::gguf::what_is_not_a_vector_is_refused", refusals),
         Trial::test("embed::gguf::the_part_that_reads_gives_vectors", of_two_parts),
     ];
+    for name in names().into_iter().filter(|name| !name.ends_with(".mixed")) {
+        let trial = format!("embed::gguf::lora::{name}");
+        trials.push(Trial::test(trial, move || with_lora(&name)));
+    }
     for backend in crate::support::backends::all() {
         // Each model and its quantised form lie beside each other.
         let names = names().into_iter().enumerate();
@@ -107,6 +112,39 @@ fn tokens() -> Result<(), Failed> {
                 return Err(format!("{name}: {text:?} is {found:?}, not {ids:?}").into());
             }
         }
+    }
+    Ok(())
+}
+
+/// All matrices with an adapter, against a file into whose weights it was merged.
+fn with_lora(name: &str) -> Result<(), Failed> {
+    const SCALE: f32 = 0.5;
+    let (model, judged) = read(name)?;
+    let vectors = |file, loras| -> wginfer::Result<Vec<f32>> {
+        let options = EmbedOptions { loras, ..EmbedOptions::default() };
+        let mut embedder = Embedder::from_gguf_blocking(file, &Backend::Cpu, &options)?;
+        Ok(embedder.embed_blocking(&judged.texts())?.vectors.concat())
+    };
+    let open = || read(name).unwrap().0;
+    let mut adapter = Adapter::random(&model, 4, |_| true)?;
+    let (with, refused) = adapter.taken(SCALE, |lora| vectors(open(), vec![lora]))?;
+    let mut writer = GgufWriter::new();
+    for (key, value) in model.metadata().iter() {
+        writer.copy(key, value)?;
+    }
+    for info in model.tensors() {
+        let merged = adapter.merged(info.name(), info.load()?, SCALE)?;
+        writer.tensor(info.name(), merged)?;
+    }
+    let merged = vectors(GgufFile::parse(writer.to_bytes()?, "merged")?, Vec::new())?;
+    let plain = vectors(model, Vec::new())?;
+    let (off, moved) = (relative(&with, &merged), relative(&plain, &merged));
+    println!("{name}: {off:.2e} of {moved:.2}, without {refused:?}");
+    if refused.iter().any(|name| name.contains(".attn_") || name.contains(".ffn_")) {
+        return Err(format!("refused: {refused:?}").into());
+    }
+    if off > 1e-5 || moved < 0.01 {
+        return Err(format!("off by {off:.2e}, moved by {moved:.2e}").into());
     }
     Ok(())
 }

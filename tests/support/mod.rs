@@ -9,6 +9,7 @@ pub mod cache;
 pub mod demo_model;
 pub mod heap;
 pub mod live;
+pub mod loras;
 pub mod recipe;
 pub mod resident;
 pub mod spared;

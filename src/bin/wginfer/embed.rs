@@ -17,7 +17,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use wginfer::Backend;
-use wginfer::embed::{Embedder, Embeddings};
+use wginfer::embed::{EmbedOptions, Embedder, Embeddings};
 
 /// Texts given to the library at once. Between, Ctrl-C is heard.
 const AT_ONCE: usize = 1024;
@@ -38,7 +38,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
     };
     say(format!("Adapter: {why}"));
-    let mut embedder = Embedder::open_with(&folder, &backend, &args.options())?;
+    let options = EmbedOptions { loras: args.lora.open(args.quiet)?, ..args.options() };
+    let mut embedder = Embedder::open_with(&folder, &backend, &options)?;
     say(format!("Model: {}", report::model(&folder, &embedder)));
     let load = begun.elapsed();
     let begun = Instant::now();

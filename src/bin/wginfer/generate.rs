@@ -133,7 +133,8 @@ fn step_profile(model: &mut LanguageModel) -> Result<String, Failure> {
 }
 
 fn load(args: &Args, chat: ChatOptions, path: &Path) -> Result<(LanguageModel, String), Failure> {
-    let options = ModelOptions { chat, ..args.model_options() };
+    let loras = args.lora.open(args.quiet)?;
+    let options = ModelOptions { chat, loras, ..args.model_options() };
     model_args::load(path, &options, args.quiet, &mut |file, backend, told| {
         backend.block_on(LanguageModel::load(file, backend, &options, told))
     })

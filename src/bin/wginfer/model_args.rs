@@ -4,6 +4,7 @@ use crate::cache;
 use crate::device_args::DeviceArgs;
 use crate::failure::Failure;
 use crate::fetch;
+use crate::lora_args::LoraArgs;
 use crate::output::{self, note, safe, wrapped};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,9 @@ pub(crate) struct ModelArgs {
 
     #[command(flatten)]
     precision: Precision,
+
+    #[command(flatten)]
+    pub(crate) lora: LoraArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -106,7 +110,8 @@ impl ModelArgs {
 
     /// Loads one sequence's model.
     pub(crate) fn load(&self, chat: ChatOptions) -> Result<LanguageModel, Failure> {
-        let options = ModelOptions { chat, ..self.options() };
+        let loras = self.lora.open(self.quiet)?;
+        let options = ModelOptions { chat, loras, ..self.options() };
         load(&self.path()?, &options, self.quiet, &mut |file, backend, told| {
             backend.block_on(LanguageModel::load(file, backend, &options, told))
         })

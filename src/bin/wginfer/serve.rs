@@ -131,7 +131,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let listener = args.listener()?;
     args.warn_of_openness(&listener, &options);
     let quiet = args.model.quiet;
-    let model = ModelOptions { chat: args.template.options()?, ..args.model.options() };
+    let (chat, loras) = (args.template.options()?, args.model.lora.open(quiet)?);
+    let model = ModelOptions { chat, loras, ..args.model.options() };
     let engine_options =
         EngineOptions { model, slots: args.limits.slots, queue: args.limits.queue };
     let mut draft = args.ahead.open(quiet)?;

@@ -70,7 +70,7 @@ impl Blocks<'_> {
     fn logits(&mut self, flat: ValueId, rows: ValueId, head: &Head) -> Result<ValueId> {
         let spec = self.spec;
         let x = self.read(flat, rows, head)?;
-        let logits = self.times("output", x, head.weight, head.bias)?;
+        let logits = self.times("output", x, (head.weight, None), head.bias)?;
         let logits = self.scaled("logit_scale", logits, spec.logit_scale)?;
         softcapped(&mut self.g, logits, spec.final_softcap)
     }

@@ -3,6 +3,7 @@
 use super::{Blocks, Weights};
 use crate::error::{Error, Result};
 use crate::graph::{GraphBuilder, ValueId};
+use crate::lm::lora::ENDS;
 use crate::lm::spec::DecoderSpec;
 use crate::quant::WEIGHT_TYPES;
 use crate::tensor::{DType, Tensor};
@@ -20,7 +21,7 @@ impl Blocks<'_> {
     ) -> Result<ValueId> {
         let matrix = self.weight(block, name, &[outputs, inputs])?;
         let bias = self.optional(block, &format!("{name}.bias"), &[outputs])?;
-        self.times(&self.stem(block, name), x, matrix, bias)
+        self.times(&self.stem(block, name), x, (matrix, None), bias)
     }
 
     /// The name of a block's tensor without its end.
@@ -30,23 +31,51 @@ impl Blocks<'_> {
     }
 
     /// `x * matrixᵀ`, times the factor that files of some types have beside a matrix,
-    /// plus a bias.
+    /// plus a bias, and what adapters add. The matrix may be some rows of a tensor.
     pub(in crate::lm) fn times(
         &mut self,
         name: &str,
         x: ValueId,
-        matrix: ValueId,
+        (matrix, rows): (ValueId, Option<Range<usize>>),
         bias: Option<ValueId>,
     ) -> Result<ValueId> {
-        let Some(scale) = self.named_if_there(&format!("{name}.scale"), &[1])? else {
-            return self.g.linear(x, matrix, bias);
+        let y = match self.named_if_there(&format!("{name}.scale"), &[1])? {
+            None => self.g.linear(x, matrix, bias)?,
+            Some(scale) => {
+                let y = self.g.linear(x, matrix, None)?;
+                let y = self.g.mul(y, scale)?;
+                match bias {
+                    Some(bias) => self.g.add(y, bias)?,
+                    None => y,
+                }
+            }
         };
-        let y = self.g.linear(x, matrix, None)?;
-        let y = self.g.mul(y, scale)?;
-        match bias {
-            Some(bias) => self.g.add(y, bias),
+        match self.added_by_loras(&format!("{name}.weight"), rows)? {
             None => Ok(y),
+            Some([a, b]) => {
+                let narrow = self.g.linear(x, a, None)?;
+                let added = self.g.linear(narrow, b, None)?;
+                self.g.add(y, added)
+            }
         }
+    }
+
+    /// The two matrices whose product adapters add to a tensor, or to some rows of it.
+    pub(in crate::lm) fn added_by_loras(
+        &mut self,
+        name: &str,
+        rows: Option<Range<usize>>,
+    ) -> Result<Option<[ValueId; 2]>> {
+        let [a, b] = ENDS.map(|end| format!("{name}{end}"));
+        let [Some(of_a), Some(of_b)] = [(self.weights)(&a)?, (self.weights)(&b)?] else {
+            return Ok(None);
+        };
+        let a = self.named(&a, of_a.extents())?;
+        let b = match rows {
+            None => self.named(&b, of_b.extents())?,
+            Some(rows) => self.g.constant(&part(&b, &rows), of_b.rows(rows)?)?,
+        };
+        Ok(Some([a, b]))
     }
 
     /// [`Self::linear`] with some rows of a matrix of `extents`, and of its bias.
@@ -58,19 +87,18 @@ impl Blocks<'_> {
         rows: Range<usize>,
         (outputs, inputs): (usize, usize),
     ) -> Result<ValueId> {
-        let part = |name: &str| format!("{name}[{}..{}]", rows.start, rows.end);
         let matrix = self.spec.part.tensor(block, &format!("{name}.weight"));
         let tensor = checked(self.spec, self.weights, &matrix, &[outputs, inputs])?;
-        let matrix = self.g.constant(&part(&matrix), tensor.rows(rows.clone())?)?;
+        let matrix = self.g.constant(&part(&matrix, &rows), tensor.rows(rows.clone())?)?;
         let bias = self.spec.part.tensor(block, &format!("{name}.bias"));
         let bias = match (self.weights)(&bias)? {
             Some(_) => {
                 let tensor = checked(self.spec, self.weights, &bias, &[outputs])?;
-                Some(self.g.constant(&part(&bias), tensor.rows(rows.clone())?)?)
+                Some(self.g.constant(&part(&bias, &rows), tensor.rows(rows.clone())?)?)
             }
             None => None,
         };
-        self.times(&self.stem(block, name), x, matrix, bias)
+        self.times(&self.stem(block, name), x, (matrix, Some(rows)), bias)
     }
 
     pub(in crate::lm) fn weight(
@@ -119,6 +147,11 @@ impl Blocks<'_> {
             None => Ok(None),
         }
     }
+}
+
+/// What some rows of a tensor are called.
+fn part(name: &str, rows: &Range<usize>) -> String {
+    format!("{name}[{}..{}]", rows.start, rows.end)
 }
 
 /// The constant of a weight; see [`checked`].

@@ -117,7 +117,7 @@ impl Engine {
         if !(1..=MOST_SLOTS).contains(&options.slots) {
             return Err(Error::input("slots", format!("1 to {MOST_SLOTS}"), options.slots));
         }
-        let file = Arc::new(ModelFile::with_chat(file, &options.model.chat)?);
+        let file = Arc::new(ModelFile::with_options(file, &options.model)?);
         let context = file.context(&options.model)?;
         let capacity = LEAST_CAPACITY.min(context);
         let chunk = chunk_of(backend, options.slots);

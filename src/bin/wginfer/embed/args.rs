@@ -2,6 +2,7 @@
 
 use crate::device_args::DeviceArgs;
 use crate::failure::Failure;
+use crate::lora_args::LoraArgs;
 use clap::builder::RangedU64ValueParser;
 use std::path::{Path, PathBuf};
 use wginfer::BackendChoice;
@@ -75,6 +76,9 @@ pub(crate) struct Args {
     /// Print no notes about adapter, model and texts that were cut off
     #[arg(short, long)]
     pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) lora: LoraArgs,
 
     #[command(flatten)]
     pub(super) device: DeviceArgs,

@@ -2,6 +2,7 @@
 
 use super::Guides;
 use crate::device_args::DeviceArgs;
+use crate::lora_args::LoraArgs;
 use crate::model_args::Precision;
 use crate::template_args::TemplateArgs;
 use clap::builder::NonEmptyStringValueParser;
@@ -71,6 +72,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(super) precision: Precision,
+
+    #[command(flatten)]
+    pub(super) lora: LoraArgs,
 
     #[command(flatten)]
     pub(super) device: DeviceArgs,

@@ -10,6 +10,8 @@
     reason = "a test program: what is wrong should stop it"
 )]
 
+mod loras;
+#[path = "../support/mod.rs"]
 mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -103,6 +105,7 @@ fn main() {
             trials.push(Trial::test(name, run));
         }
     }
+    trials.extend(loras::trials());
     trials.push(Trial::test("decoders::every_architecture_is_judged", || {
         all_are_in(&models(), "model")?;
         all_are_in(&recipes(), "model of mixed types")
