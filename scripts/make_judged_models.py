@@ -9,7 +9,8 @@ tests/data/decoders/.
 
 Files are as those of `make_decoder_models.py`; `judge` says who computed the logits.
 That llama.cpp takes a file says that its keys and tensors have the names it looks
-for. It reads GELU from a table of halves, so only models without are judged here.
+for. It reads GELU from a table of halves, so only models without are judged here, or some
+where what comes of it is small beside the rest.
 """
 
 import argparse
@@ -39,6 +40,10 @@ class Model:
         self.head, self.feed = head, feed
         # Tensors whose values are no weights.
         self.fixed = {}
+        # Tokens that the judge's must have, by their places.
+        self.said = {}
+        # What the weights of some matrices are multiplied with.
+        self.shares = {}
         self.tensors = {"token_embd.weight": (VOCAB, width), "output.weight": (VOCAB, width)}
         self.norm("output_norm", width)
         self.keys = {
@@ -335,6 +340,60 @@ def models():
 
 
     yield from recurrent()
+    yield from of_odd_norms()
+
+
+def of_odd_norms():
+    """Norms without weights, stacks that take turns, gates behind attention."""
+    cogvlm = many_heads().each("attn_qkv", "attn_output").norms("attn_norm", "ffn_norm").gated()
+    inner = (FEED, WIDTH)
+    # Of pictures alone.
+    yield "cogvlm", cogvlm.each(
+        vis_attn_qkv=cogvlm.sizes["attn_qkv"], vis_attn_output=cogvlm.sizes["attn_output"],
+        vis_gate=inner, vis_up=inner, vis_down=(WIDTH, FEED)).without("rope.freq_base")
+    matrices = ["attn_q", "attn_k", "attn_v", "attn_output"]
+    gate = dict(attn_gate=(HEADS * HEAD, WIDTH))
+    hrm = Model(blocks=4).each(*matrices, **gate).gated()
+    hrm.tensors["hrm.z_l_init"] = (WIDTH,)
+    # Two turns, in each two runs of the low stack and one of the high one.
+    yield "hrm_text", hrm.without("output_norm.weight").key(
+        block_count=12, hrm__layers_per_stack=2, hrm__h_cycles=2, hrm__l_cycles=2,
+        embedding_scale=3.0)
+    muse = Model(blocks=4).split().head_norms().norms(
+        "post_attention_norm", "post_ffw_norm").each(**gate).gated()
+    yield "muse-glimmer", muse.key(
+        attention__sliding_window=5, logit_scale=0.6, final_logit_softcapping=3.0,
+        rope__freq_base_swa=300.0)
+    spark = Model(blocks=4).split().each(attn_gate=(HEADS, WIDTH)).gated()
+    # So that GELU's table counts for little.
+    spark.shares = {"ffn_down": 0.02}
+    yield "spark2_5", spark.key(
+        attention__sliding_window=5, rope__freq_base_swa=40.0,
+        attention__sliding_window_pattern=[True, False, True, True])
+    # Two adapters; tokens 20 and 31 choose them and are read as 21 and 9.
+    switch = Model().each("attn_qkv", "attn_output").norms("attn_norm", "ffn_norm").gated()
+    queries, others = HEADS * HEAD, KV_HEADS * HEAD
+    sizes = {"attn_q": (queries, WIDTH), "attn_k": (others, WIDTH), "attn_v": (others, WIDTH),
+             "attn_output": (WIDTH, queries), "ffn_gate": (FEED, WIDTH), "ffn_up": (FEED, WIDTH),
+             "ffn_down": (WIDTH, FEED)}
+    rank = 3
+    for block in range(2):
+        for name, (outputs, inputs) in sizes.items():
+            switch.tensors[f"blk.{block}.{name}.lora_a"] = (3, rank, inputs)
+            switch.tensors[f"blk.{block}.{name}.lora_b"] = (3, outputs, rank)
+    switch.said = {3: 31, 7: 20}
+    yield "graniteswitch", switch.key(
+        adapters__count=2, adapters__lora_rank=rank, adapters__token_ids_activate=[20, 31],
+        adapters__token_ids_substitute=[21, 9], embedding_scale=3.0, residual_scale=0.7,
+        logit_scale=2.5, attention__scale=0.4)
+    talkie = Model(blocks=3).each(*matrices, attn_q_norm=(HEADS, 1)).gated()
+    for block in range(3):
+        talkie.tensors[f"blk.{block}.layer_output_scale.weight"] = (1,)
+    yield "talkie", talkie.without("output_norm.weight").key(logit_scale=0.7)
+
+
+def many_heads():
+    return Model(kv_heads=HEADS)
 
 
 def large_mixtures():
@@ -559,6 +618,20 @@ def kimi():
         expert_weights_scale=2.5, expert_weights_norm=True, expert_gating_func=2)
 
 
+def ling():
+    """Ling 3: as Kimi Linear, with decays in bounds, rotated heads and a gate for each."""
+    model, rank = kimi(), 6
+    for block in 0, 1, 3:
+        inner = model.tensors[f"blk.{block}.ssm_f_b.weight"][0]
+        for letter in "fg":
+            del model.tensors[f"blk.{block}.ssm_{letter}_b.weight"]
+            model.tensors[f"blk.{block}.ssm_{letter}_a.weight"] = (inner, WIDTH)
+    queries = model.tensors.pop("blk.2.attn_q.weight")[0]
+    model.each(blocks=[2], attn_q_a=(rank, WIDTH), attn_q_b=(queries, rank),
+               attn_gate=(HEADS, WIDTH)).norm("blk.2.attn_q_a_norm", rank)
+    return model.key(kda__gate_lower_bound=-1.5, attention__q_lora_rank=rank)
+
+
 def recurrent():
     """Models with blocks that have a recurrent state."""
     linear, attending = [0, 1, 2, 4], [3, 5]
@@ -570,6 +643,7 @@ def recurrent():
     which = [block in linear for block in range(6)]
     sections = dict(rope__dimension_sections=[1, 0, 0, 0], rope__dimension_count=2)
     yield "kimi-linear", kimi()
+    yield "bailingmoe3", ling()
     yield "qwen35", qwen(heads=6 * SCALE).gated().key(attention__recurrent_layers=which, **sections)
     def shared(model):
         model.experts(shared=SHARED)
@@ -756,14 +830,22 @@ def write(name, model, path):
         add[type(value)](own, value)
     tokenizer(writer)
     for tensor, shape in model.tensors.items():
-        writer.add_tensor(tensor, values(tensor, shape, rng))
+        writer.add_tensor(tensor, values(tensor, shape, rng) * np.float32(share(model, tensor)))
     for tensor, numbers in model.fixed.items():
         writer.add_tensor(tensor, np.array(numbers, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return rng.integers(8, VOCAB, max(LENGTHS)).tolist()
+    return spoken(model, rng.integers(8, VOCAB, max(LENGTHS)).tolist())
+
+
+def share(model, tensor):
+    return model.shares.get(tensor.removesuffix(".weight").split(".")[-1], 1.0)
+
+
+def spoken(model, tokens):
+    return [model.said.get(i, token) for i, token in enumerate(tokens)]
 
 
 def judged(modules, model, tokens, folder):

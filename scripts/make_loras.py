@@ -53,7 +53,8 @@ ADAPTERS = {
 }
 
 
-def adapter(path, model, generator, rank, alpha, kind, names):
+def adapter(path, model, generator, rank, alpha, kind, names, widened=False):
+    """`widened`: the same values as F32, since llama.cpp rounds what it multiplies with F16."""
     architecture = model.fields["general.architecture"].contents()
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_type("adapter")
@@ -74,7 +75,8 @@ def adapter(path, model, generator, rank, alpha, kind, names):
         dtype = np.float16 if kind == "F16" else np.float32
         for end, shape in [("lora_a", of_a), ("lora_b", of_b)]:
             values = generator.normal(size=shape) / np.sqrt(shape[-1])
-            writer.add_tensor(f"{tensor.name}.{end}", values.astype(dtype))
+            values = values.astype(dtype)
+            writer.add_tensor(f"{tensor.name}.{end}", values.astype(np.float32) if widened else values)
     assert changed >= len(names) - 1, f"{path}: {changed} tensors"
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -100,17 +102,20 @@ def main():
     modules = sys.argv[1]
     OUT.mkdir(exist_ok=True)
     for number, (name, (model, adapters)) in enumerate(ADAPTERS.items()):
-        generator = np.random.default_rng(100 + number)
         path = MODELS / f"{model}.gguf"
         reader = gguf.GGUFReader(path)
         tokens = json.loads((MODELS / f"{model}.json").read_text())["tokens"]
         files, told = [], []
+        folder = tempfile.TemporaryDirectory()
         for i, (rank, alpha, scale, kind, names) in enumerate(adapters):
-            file = OUT / f"{name}-{i}.gguf"
-            adapter(file, reader, generator, rank, alpha, kind, names)
+            for place, widened in [(OUT, False), (pathlib.Path(folder.name), True)]:
+                generator = np.random.default_rng(100 * number + i)
+                file = place / f"{name}-{i}.gguf"
+                adapter(file, reader, generator, rank, alpha, kind, names, widened)
             files.append((file, scale))
             told.append({"file": file.name, "scale": scale})
         with_them = judged(modules, path, tokens, files)
+        folder.cleanup()
         without = judged(modules, path, tokens, [])
         moved = np.linalg.norm(with_them - without) / np.linalg.norm(without)
         assert moved > 0.05, f"{name}: logits moved by {moved}"

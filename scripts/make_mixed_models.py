@@ -54,7 +54,9 @@ MIXES = [
     ("TQ2_0", "TQ1_0", "TQ1_0", "Q4_K", "Q6_K"),
 ]
 # Turns of architectures that came later, so that the others keep theirs.
-LATER = {"arwkv7": 9, "grovemoe": 4, "plamo2": 1, "rwkv6": 3, "rwkv6qwen2": 5, "rwkv7": 0}
+LATER = {"arwkv7": 9, "bailingmoe3": 8, "cogvlm": 6, "graniteswitch": 0, "grovemoe": 4, "hrm_text": 2,
+         "muse-glimmer": 3, "plamo2": 1, "rwkv6": 3, "rwkv6qwen2": 5, "rwkv7": 0, "spark2_5": 7,
+         "talkie": 5}
 # What llama.cpp does not quantise.
 LEFT = ("norm", "attn_rel_b", "ffn_gate_inp", "altup", "laurel", "per_layer_model_proj", "position_embd",
         "ssm_conv1d", "shortconv.conv", "rope", "sinks", "lerp", "time_mix_first", "time_mix_decay",
@@ -120,10 +122,10 @@ def spread_of(name, shape):
     return 0.0, 1.6 / shape[-1] ** 0.5
 
 
-def plain(name, kind, shape, number):
+def plain(name, kind, shape, number, share):
     """(data, values, how to make them) of types without blocks."""
     middle, deviation = spread_of(name, shape)
-    middle, half = float(np.float32(middle)), float(np.float32(deviation * 3**0.5))
+    middle, half = float(np.float32(middle)), float(np.float32(share * deviation * 3**0.5))
     drawn = (words(number, int(np.prod(shape))) >> np.uint64(40)).astype(np.float64)
     values = (middle + half * (drawn / 2**23 - 1)).astype(np.float32).reshape(shape)
     quant = gguf.GGMLQuantizationType[kind]
@@ -131,7 +133,7 @@ def plain(name, kind, shape, number):
     return data, gguf.dequantize(data, quant).reshape(shape), [middle, half]
 
 
-def blocks(kind, shape, number):
+def blocks(kind, shape, number, share):
     """The same of a type with blocks: random bits, and scales for values of the size that
     weights have."""
     quant = gguf.GGMLQuantizationType[kind]
@@ -161,19 +163,20 @@ def blocks(kind, shape, number):
                 data[..., at : at + 2] = np.array([value], "<u2").view(np.uint8)
         return gguf.dequantize(data.reshape(rows, -1), quant), bits
 
-    values, bits = scaled(1.6 / columns**0.5 / scaled(1.0)[0].std())
+    values, bits = scaled(1.6 * share / columns**0.5 / scaled(1.0)[0].std())
     return data.reshape(*shape[:-1], -1), values.reshape(shape), bits
 
 
-def fill(shapes, mix):
-    """({name: values}, tensors of a recipe, sum over all data)"""
+def fill(shapes, mix, share=lambda name: 1.0):
+    """({name: values}, tensors of a recipe, sum over all data); `share` says what the weights
+    of a tensor are multiplied with."""
     values, listed, total = {}, [], 0
     for number, (name, shape) in enumerate(shapes.items()):
         kind = kind_of(name, shape, mix)
         if kind in ("F32", "F16", "BF16"):
-            data, values[name], how = plain(name, kind, shape, number)
+            data, values[name], how = plain(name, kind, shape, number, share(name))
         else:
-            data, values[name], how = blocks(kind, shape, number)
+            data, values[name], how = blocks(kind, shape, number, share(name))
         listed.append([name, kind, list(shape), how])
         raw = np.ascontiguousarray(data).tobytes()
         padded = np.frombuffer(raw + bytes(-len(raw) % 4), "<u4").astype(np.uint64)
@@ -237,7 +240,8 @@ def of_transformers(name, config, keys, mix, path):
 
 
 def of_llama(name, model, mix, path, modules):
-    values, listed, total = fill(model.tensors, mix)
+    share = lambda name: by_llama.share(model, name)
+    values, listed, total = fill(model.tensors, mix, share)
     writer = gguf.GGUFWriter(path, name)
     add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
            bool: writer.add_bool, list: writer.add_array}
@@ -248,6 +252,7 @@ def of_llama(name, model, mix, path, modules):
         writer.add_tensor(key, np.array(value, np.float32))
     finish(writer)
     tokens = np.random.default_rng(len(name)).integers(8, VOCAB, LENGTH).tolist()
+    tokens = by_llama.spoken(model, tokens)
     logits = by_llama.judged(modules, path, tokens, path.parent)[-1]
     return dict(judge="llama.cpp", tensors=listed, fixed=model.fixed, sum=total,
                 tokens=tokens, logits=logits)
@@ -289,7 +294,7 @@ def main():
         if given.names and name not in given.names:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "model.gguf"
+            path = pathlib.Path(folder) / f"{name}.gguf"
             more = (given.modules,) if make is of_llama else ()
             recipe = make(name, *what, MIXES[turns[name] % len(MIXES)], path, *more)
             recipe = {"keys": list(keys_of(path)), **recipe}

@@ -44,6 +44,15 @@ pub struct WorkingMemory {
 }
 
 impl WorkingMemory {
+    /// What two executors have that run one after another, each in memory of its own.
+    pub(crate) fn beside(self, other: Self) -> Self {
+        WorkingMemory {
+            states: self.states + other.states,
+            slots: self.slots + other.slots,
+            live_peak: self.live_peak.max(other.live_peak),
+        }
+    }
+
     /// What two executors have that run one after another in the same memory.
     pub(crate) fn larger(self, other: Self) -> Self {
         WorkingMemory {

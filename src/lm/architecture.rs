@@ -265,6 +265,17 @@ pub(super) struct Architecture {
     pub(super) either_norm: bool,
     /// Whether experts may have a second stage, of which several share one.
     pub(super) companions: bool,
+    /// Whether embeddings are normalised by the root of their mean square alone.
+    pub(super) bare_embedding_norm: bool,
+    /// Added to the mean square where what is added to the residual stream is normalised,
+    /// if it is another number than elsewhere.
+    pub(super) post_epsilon: Option<f32>,
+    /// Whether embeddings are added again behind each block, times its factor.
+    pub(super) skips: bool,
+    /// Whether two stacks of blocks take turns.
+    pub(super) cycles: bool,
+    /// Whether tokens choose adapters that are in the model.
+    pub(super) switched: bool,
 }
 
 impl Architecture {

@@ -130,7 +130,9 @@ pub(super) struct Blocks<'a> {
     capacity: Symbol,
     slots: Option<Slots>,
     positions: ValueId,
-    past: ValueId,
+    pub(super) past: ValueId,
+    /// The adapter of each token, where tokens choose one.
+    pub(super) chosen_slots: Option<ValueId>,
     /// Where the tokens of each sequence begin, once a block has asked.
     span: Option<ValueId>,
     /// Tables of cosines and sines.
@@ -152,8 +154,10 @@ pub(super) struct Blocks<'a> {
     first_values: Option<ValueId>,
     /// The keys and values of the blocks so far that have some.
     caches: Vec<(ValueId, ValueId)>,
-    /// How often tokens went through all blocks.
-    round: usize,
+    /// How often tokens went through all blocks, or through a stack of them.
+    pub(super) round: usize,
+    /// The embeddings, where they are added behind each block.
+    skip: Option<ValueId>,
     /// The weights so far, where several rounds read them.
     shared: HashMap<String, ValueId>,
     /// Whether tokens are chosen where logits are.
@@ -187,6 +191,7 @@ impl<'a> Blocks<'a> {
             slots,
             positions: inputs.positions,
             past: inputs.past,
+            chosen_slots: None,
             span: None,
             global,
             local,
@@ -199,6 +204,7 @@ impl<'a> Blocks<'a> {
             first_values: None,
             caches: Vec::new(),
             round: 0,
+            skip: None,
             shared: HashMap::new(),
             chooses: options.chooses,
             whole: false,
@@ -210,6 +216,10 @@ impl<'a> Blocks<'a> {
     /// From tokens to the residual stream behind the last block: `[.., query, width]`.
     fn residual(&mut self, tokens: ValueId, embedding: ValueId) -> Result<ValueId> {
         let spec = self.spec;
+        let tokens = match &spec.switch {
+            Some(switch) => self.switch(switch, tokens)?,
+            None => tokens,
+        };
         let mut x = self.g.gather(embedding, tokens, 0)?;
         if let Some([a, b]) = self.added_by_loras(LOOKED_UP, None)? {
             let narrow = self.g.gather(a, tokens, 0)?;
@@ -227,9 +237,16 @@ impl<'a> Blocks<'a> {
         if spec.embedding_norm {
             x = self.normalised("token_embd_norm", x, spec.width)?;
         }
+        if spec.embedding_norm_bare {
+            x = self.bare_norm(x, spec.width)?;
+        }
         if spec.positions && !spec.stream_norms {
             x = self.with_positions(x)?;
         }
+        if let Some(cycles) = spec.cycles {
+            return self.cycled(cycles, x);
+        }
+        self.skip = Some(x).filter(|_| spec.skips);
         if let Some(streams) = &spec.streams {
             return self.streamed(streams, x, tokens);
         }
@@ -250,7 +267,7 @@ impl<'a> Blocks<'a> {
         Ok(x)
     }
 
-    fn block(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
+    pub(super) fn block(&mut self, index: usize, x: ValueId) -> Result<ValueId> {
         let spec = self.spec;
         self.g.scope(format!("blk.{}.", self.place(index)));
         if spec.layers[index].mixer == Mixer::Nothing {
@@ -271,7 +288,7 @@ impl<'a> Blocks<'a> {
         let mut attended = self.mixed(index, read)?;
         if spec.post_norms {
             let name = self.first_there(index, ["attn_output_norm", "post_attention_norm"])?;
-            attended = self.norm(index, name, attended)?;
+            attended = self.post_norm(index, name, attended)?;
         }
         let attended = self.scaled("residual_scale", attended, spec.residual_scale)?;
         let mut stream = self.g.add(x, attended)?;
@@ -294,7 +311,7 @@ impl<'a> Blocks<'a> {
         };
         if spec.post_norms {
             let name = self.first_there(index, ["layer_output_norm", "post_ffw_norm"])?;
-            fed = self.norm(index, name, fed)?;
+            fed = self.post_norm(index, name, fed)?;
         }
         let fed = self.scaled("residual_scale", fed, spec.residual_scale)?;
         self.g.add(stream, fed)
@@ -324,9 +341,13 @@ impl<'a> Blocks<'a> {
             x = self.g.add(x, told)?;
         }
         x = self.halved(index, x)?;
-        match self.optional(index, "layer_output_scale.weight", &[1])? {
-            Some(scale) => self.g.mul(x, scale),
-            None => Ok(x),
+        match (self.optional(index, "layer_output_scale.weight", &[1])?, self.skip) {
+            (Some(scale), Some(skip)) => {
+                let skipped = self.g.mul(skip, scale)?;
+                self.g.add(x, skipped)
+            }
+            (Some(scale), None) => self.g.mul(x, scale),
+            (None, _) => Ok(x),
         }
     }
 
@@ -389,8 +410,15 @@ impl<'a> Blocks<'a> {
         self.normalised(&self.spec.part.tensor(block, name), x, self.spec.width)
     }
 
+    /// The same of what is added to the residual stream.
+    fn post_norm(&mut self, block: usize, name: &str, x: ValueId) -> Result<ValueId> {
+        let scales = self.scales(&self.spec.part.tensor(block, name), self.spec.width)?;
+        let epsilon = self.spec.post_epsilon.unwrap_or(self.spec.norm_epsilon);
+        self.normalised_with(scales, x, epsilon)
+    }
+
     /// Normalisation over the last dimension, of so many elements.
-    fn normalised(&mut self, name: &str, x: ValueId, size: usize) -> Result<ValueId> {
+    pub(super) fn normalised(&mut self, name: &str, x: ValueId, size: usize) -> Result<ValueId> {
         let scales = self.scales(name, size)?;
         self.normalised_by(scales, x)
     }
@@ -398,7 +426,7 @@ impl<'a> Blocks<'a> {
     /// What normalisation multiplies with, and adds.
     fn scales(&mut self, name: &str, size: usize) -> Result<Scales> {
         let scale = match self.spec.norm {
-            Norm::Bare => {
+            Norm::Bare | Norm::BareRms => {
                 self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?
             }
             Norm::Rms | Norm::RmsBiased | Norm::Layer => {
@@ -406,7 +434,7 @@ impl<'a> Blocks<'a> {
             }
         };
         let bias = match self.spec.norm {
-            Norm::Rms => None,
+            Norm::Rms | Norm::BareRms => None,
             Norm::Bare | Norm::RmsBiased | Norm::Layer => {
                 self.named_if_there(&format!("{name}.bias"), &[size])?
             }
@@ -414,9 +442,17 @@ impl<'a> Blocks<'a> {
         Ok((scale, bias))
     }
 
-    fn normalised_by(&mut self, (scale, bias): Scales, x: ValueId) -> Result<ValueId> {
-        let epsilon = self.spec.norm_epsilon;
-        if !matches!(self.spec.norm, Norm::Rms | Norm::RmsBiased) {
+    fn normalised_by(&mut self, scales: Scales, x: ValueId) -> Result<ValueId> {
+        self.normalised_with(scales, x, self.spec.norm_epsilon)
+    }
+
+    fn normalised_with(
+        &mut self,
+        (scale, bias): Scales,
+        x: ValueId,
+        epsilon: f32,
+    ) -> Result<ValueId> {
+        if !matches!(self.spec.norm, Norm::Rms | Norm::RmsBiased | Norm::BareRms) {
             return self.g.layer_normalization(x, scale, bias, epsilon);
         }
         let normed = self.g.rms_normalization(x, scale, epsilon)?;

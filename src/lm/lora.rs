@@ -94,10 +94,10 @@ impl Lora {
         if rank == 0 || rank > MOST_RANK {
             return Err(self.wrong(&b, format!("a rank of {rank}")));
         }
-        let expected = match extents {
-            &[rows, width] if name == LOOKED_UP => [vec![rows, rank], vec![width, rank]],
-            &[outputs, inputs] => [vec![rank, inputs], vec![outputs, rank]],
-            &[count, outputs, inputs] => [vec![count, rank, inputs], vec![count, outputs, rank]],
+        let expected = match *extents {
+            [rows, width] if name == LOOKED_UP => [vec![rows, rank], vec![width, rank]],
+            [outputs, inputs] => [vec![rank, inputs], vec![outputs, rank]],
+            [count, outputs, inputs] => [vec![count, rank, inputs], vec![count, outputs, rank]],
             _ => return Err(self.refused(&a, "a change of what is no matrix")),
         };
         for ((name, found), expected) in [&a, &b].into_iter().zip(&loaded).zip(&expected) {
@@ -242,10 +242,11 @@ impl LowRank {
         });
         let there: BTreeSet<&str> =
             constants.filter_map(|name| name.split('[').next()?.strip_suffix(ENDS[1])).collect();
-        let others = [Part::Encoder, Part::Decoder].into_iter().filter(|&other| other != part);
-        let prefixes: Vec<&str> = others.map(Part::prefix).collect();
-        let of_part = |name: &&String| {
-            part == Part::Whole || !prefixes.iter().any(|prefix| name.starts_with(prefix))
+        // What is in no block belongs to the part that writes.
+        let of_part = |name: &&String| match part {
+            Part::Whole => true,
+            Part::Encoder => name.starts_with(Part::Encoder.prefix()),
+            Part::Decoder => !name.starts_with(Part::Encoder.prefix()),
         };
         match self.pairs.keys().filter(of_part).find(|name| !there.contains(name.as_str())) {
             None => Ok(()),

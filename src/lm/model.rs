@@ -11,7 +11,7 @@ use super::spec::DecoderSpec;
 use super::tokenizer::Tokenizer;
 use crate::backend::{Backend, BackendChoice};
 use crate::error::{Error, Result};
-use crate::exec::Profile;
+use crate::exec::{Profile, WorkingMemory};
 use crate::formats::gguf::{self, GgufFile};
 use crate::gpu::DeviceOptions;
 use crate::kernels::Policy;
@@ -165,6 +165,13 @@ impl LanguageModel {
     /// The session under the model, for counters and profiles.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Memory beside the weights, as [`Session::memory`] has it; of a model in two parts that
+    /// of both.
+    pub fn memory(&self) -> WorkingMemory {
+        let memory = self.session.memory();
+        self.reading.as_ref().map_or(memory, |reading| memory.beside(reading.memory()))
     }
 
     /// The longest sequence, in tokens.

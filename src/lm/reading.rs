@@ -7,6 +7,7 @@ use super::model::ModelOptions;
 use crate::backend::Backend;
 use crate::embed::bounds;
 use crate::error::Result;
+use crate::exec::WorkingMemory;
 use crate::session::{Progress, Session};
 use crate::tensor::Tensor;
 
@@ -37,6 +38,10 @@ impl Reading {
         let bounds = (bounds(context), vec![1]);
         let session = Reader::session(file, backend, options, bounds, progress).await?;
         Ok(Some(Reading { reader, session }))
+    }
+
+    pub(super) fn memory(&self) -> WorkingMemory {
+        self.session.memory()
     }
 
     /// The vectors of a text's tokens: F32 `[1, tokens, width]`.

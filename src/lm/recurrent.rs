@@ -3,7 +3,7 @@
 
 use super::architecture::Architecture;
 use super::keys::Keys;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Sizes of blocks with a recurrent state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,11 @@ pub enum Recurrence {
         tiled: bool,
     },
     /// The same with a decay of its own for each element of a key (arXiv 2510.26692).
-    ChannelDeltaNet,
+    ChannelDeltaNet {
+        /// The logarithm of a decay is a share of the least one that the file gives
+        /// (Ling 3; the formula is that of llama.cpp's `bailingmoe3.cpp`).
+        bounded: bool,
+    },
     /// Mamba-2 (arXiv 2405.21060).
     Mamba2,
     /// Mamba (arXiv 2312.00752).
@@ -62,6 +66,29 @@ pub(super) enum Recurring {
     Beside,
 }
 
+/// The least logarithm of a decay, where decays are shares of it.
+///
+/// # Errors
+/// [`Error::Format`](crate::Error::Format) naming the key if it is missing or not below 0;
+/// [`Error::Unsupported`](crate::Error::Unsupported) for files that say that decays are none.
+pub(super) fn least_decay(keys: &Keys<'_>, architecture: &Architecture) -> Result<Option<f32>> {
+    match architecture.recurrence {
+        Some((Recurrence::ChannelDeltaNet { bounded: true }, _)) => (),
+        _ => return Ok(None),
+    }
+    let name = "kda.safe_gate";
+    if keys.meta.opt_bool(&keys.key(name))? == Some(false) {
+        let at = format!("key '{}'", keys.key(name));
+        return Err(Error::unsupported(at, "decays without a bound"));
+    }
+    let name = "kda.gate_lower_bound";
+    match keys.meta.opt_f32(&keys.key(name))? {
+        Some(least) if least < 0.0 && least.is_finite() => Ok(Some(least)),
+        Some(least) => Err(keys.wrong(name, format!("{least} is not below 0"))),
+        None => Err(keys.wrong(name, "missing")),
+    }
+}
+
 /// The most tokens that a convolution reaches over; models in use have 4.
 const MOST_TAPS: u64 = 16;
 
@@ -83,8 +110,8 @@ impl Recurrent {
         if taps < 2 {
             return Err(keys.wrong("ssm.conv_kernel", format!("{taps} is not at least 2")));
         }
-        if kind == Recurrence::ChannelDeltaNet {
-            return Self::of_channels(keys, taps).map(Some);
+        if let Recurrence::ChannelDeltaNet { .. } = kind {
+            return Self::of_channels(keys, kind, taps).map(Some);
         }
         let inner = keys.size("ssm.inner_size", MOST)?;
         let heads = keys.size("ssm.time_step_rank", MOST)?;
@@ -132,10 +159,9 @@ impl Recurrent {
     }
 
     /// Heads of queries, keys and values are as many as attention has, all of one size.
-    fn of_channels(keys: &Keys<'_>, taps: usize) -> Result<Self> {
+    fn of_channels(keys: &Keys<'_>, kind: Recurrence, taps: usize) -> Result<Self> {
         let heads = keys.size("attention.head_count", MOST)?;
         let rows = keys.size("kda.head_dim", 1 << 10)?;
-        let kind = Recurrence::ChannelDeltaNet;
         let inner = heads * rows;
         Ok(Recurrent { kind, taps, inner, rows, heads, keys: heads, bare_norms: false })
     }

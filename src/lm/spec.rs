@@ -3,6 +3,7 @@
 mod read;
 
 use super::architecture::{ENCODERS, decoders};
+pub use super::cycles::Cycles;
 use super::experts::Experts;
 pub use super::heads::Heads;
 use super::keys::Keys;
@@ -14,6 +15,7 @@ pub use super::parts::{Part, Source};
 use super::recurrent::{Recurrence, Recurrent};
 pub use super::relative::Relative;
 use super::streams::{Streams, Told};
+pub use super::switch::Switch;
 use super::xielu::Xielu;
 use crate::error::{Error, Result};
 use crate::ops::elementwise::Unary;
@@ -49,6 +51,8 @@ pub struct DecoderSpec {
     pub rounds: usize,
     /// Whether the residual stream is normalised between two rounds, as it is at the end.
     pub round_norms: bool,
+    /// How two stacks of blocks take turns, where they do.
+    pub cycles: Option<Cycles>,
     /// The width of the residual stream.
     pub width: usize,
     /// The width between the two halves of the feed-forward layer, as the file says;
@@ -108,6 +112,8 @@ pub struct DecoderSpec {
     pub encoder: Option<Box<DecoderSpec>>,
     /// Scores by how far a key is, where there are some.
     pub relative: Option<Relative>,
+    /// Adapters within the model, where it has some.
+    pub switch: Option<Switch>,
     /// What blocks are told of tokens, where they are.
     pub told: Option<Told>,
     /// Whether values are normalised without weights.
@@ -119,6 +125,8 @@ pub struct DecoderSpec {
     pub halved_each: Option<usize>,
     /// Sizes of blocks with a recurrent state, where there are some.
     pub recurrent: Option<Recurrent>,
+    /// The least logarithm of a decay, where decays are shares of it.
+    pub least_decay: Option<f32>,
     /// Whether queries come with a gate for what attention gives.
     pub gated_attention: bool,
     /// What a gate of a matrix of its own goes through before attention is multiplied
@@ -128,6 +136,8 @@ pub struct DecoderSpec {
     pub convolution: usize,
     /// Whether embeddings are normalised.
     pub embedding_norm: bool,
+    /// Whether that is done by the root of the mean square alone.
+    pub embedding_norm_bare: bool,
     /// The tensor of the norm before the output head, without its end.
     pub output_norm: &'static str,
     /// Whether one tensor holds the rows of q, k and v.
@@ -146,6 +156,11 @@ pub struct DecoderSpec {
     pub clamp_qkv: Option<f32>,
     /// Whether what is added to the residual stream is normalised first.
     pub post_norms: bool,
+    /// Added to the mean square there, where it is another than elsewhere.
+    pub post_epsilon: Option<f32>,
+    /// Whether the factor of a block's end is that of the embeddings, which are added, not
+    /// that of the residual stream.
+    pub skips: bool,
     /// What embeddings are multiplied with.
     pub embedding_scale: Option<f32>,
     /// Whether embeddings of positions are added to those of tokens.
@@ -206,6 +221,8 @@ pub enum Norm {
     Layer,
     /// By mean and variance alone.
     Bare,
+    /// By the root of the mean square alone.
+    BareRms,
 }
 
 impl DecoderSpec {

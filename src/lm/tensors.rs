@@ -1,8 +1,10 @@
 //! What a file may hold: a tensor that the decoder would pass over changes
 //! what a model computes, so it is refused by name.
 
+use super::cycles::START;
 use super::ranker;
 use super::spec::{DecoderSpec, EMBEDDING_NORM, Norm, Part};
+use super::switch::SWITCHED;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 
@@ -189,8 +191,17 @@ const OTHERS_RWKV: [&str; 15] = [
     "channel_mix_lerp_r.weight",
 ];
 
-/// What nothing that is computed depends on: frequencies that the keys give too.
-const PASSED_OVER: [&str; 2] = ["attn_rot_embd.weight", "rope_freqs.weight"];
+/// What nothing that is computed depends on: frequencies that the keys give too, and what
+/// only pictures go through (CogVLM).
+const PASSED_OVER: [&str; 7] = [
+    "attn_rot_embd.weight",
+    "rope_freqs.weight",
+    "vis_attn_qkv.weight",
+    "vis_attn_output.weight",
+    "vis_gate.weight",
+    "vis_down.weight",
+    "vis_up.weight",
+];
 
 /// What of a model decides which tensors it may have.
 #[derive(Debug, Clone, Copy)]
@@ -200,6 +211,8 @@ struct Kind {
     rwkv: bool,
     encoder: bool,
     ranks: bool,
+    cycles: bool,
+    switched: bool,
 }
 
 /// Checks that nothing in a file is passed over. Blocks behind those of the spec
@@ -214,6 +227,8 @@ pub(super) fn check(file: &GgufFile, spec: &DecoderSpec) -> Result<()> {
         rwkv: spec.is_rwkv(),
         encoder: spec.sees_behind,
         ranks: ranker::ranks(file, &spec.architecture)?,
+        cycles: spec.cycles.is_some(),
+        switched: spec.switch.is_some(),
     };
     let known = |name: &str| match spec.part {
         Part::Whole => known(name, kind, spec.blocks),
@@ -295,13 +310,20 @@ fn known(name: &str, kind: Kind, blocks: usize) -> bool {
     if kind.rwkv && OTHERS_RWKV.contains(&part) {
         return true;
     }
+    if kind.cycles && part == START {
+        return true;
+    }
     let (stem, end) = part.rsplit_once('.').unwrap_or((part, ""));
+    if kind.switched && SWITCHED.contains(&stem) && (end == "lora_a" || end == "lora_b") {
+        return true;
+    }
     let matrix = MATRICES.contains(&stem)
         || (kind.recurrent && RECURRENT.contains(&stem))
         || (kind.rwkv && RWKV.contains(&stem));
     let both = |names: &[&str]| names.contains(&stem) && (end == "weight" || end == "bias");
     // A norm by the mean square adds nothing.
-    let normed = both(&NORMS) && (end == "weight" || kind.norm != Norm::Rms);
+    let normed =
+        both(&NORMS) && (end == "weight" || !matches!(kind.norm, Norm::Rms | Norm::BareRms));
     // What activations are divided by where they are products in few bits.
     let passed_over = end == "input_scale" && (matrix || stem == "output");
     normed
@@ -317,8 +339,15 @@ mod tests {
 
     #[test]
     fn what_the_decoder_reads_is_known_and_nothing_else() {
-        let kind =
-            |norm| Kind { norm, recurrent: false, rwkv: false, encoder: false, ranks: false };
+        let kind = |norm| Kind {
+            norm,
+            recurrent: false,
+            rwkv: false,
+            encoder: false,
+            ranks: false,
+            cycles: false,
+            switched: false,
+        };
         let known = |name: &str| known(name, kind(Norm::Rms), 2);
         let there = [
             "token_embd.weight",

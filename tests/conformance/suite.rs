@@ -120,23 +120,32 @@ impl Suite {
         let flawed = |adapter| flawed::trials(adapter, &self.failures);
         trials.extend(in_turn(self.adapters.iter().map(flawed)));
         // One operator after another, since its trials share shaders and references.
-        for tried in &self.operators {
+        for (number, tried) in self.operators.iter().enumerate() {
             trials.extend(self.plain_trials(tried, "cpu", None));
             if tried.rooms.contains("matmul") {
                 trials.extend(self.plain_trials(tried, CPU_INT8, None));
             }
-            let on = |adapter| self.trials_on(tried, adapter);
-            trials.extend(in_turn(self.adapters.iter().map(on)));
+            let turn = number + self.settings.seed as usize / 4;
+            let on = |(i, adapter)| {
+                // What is left to a device that offers the least is much the same on all.
+                let elsewhere = self.settings.quick && self.adapters.len() > 1;
+                self.trials_on(tried, adapter, !elsewhere || (turn + i).is_multiple_of(2))
+            };
+            trials.extend(in_turn(self.adapters.iter().enumerate().map(on)));
         }
         trials
     }
 
-    fn trials_on(&self, tried: &Arc<Tried>, adapter: &Arc<Tested>) -> Vec<Trial> {
+    /// `least`: also with a device that offers the least.
+    fn trials_on(&self, tried: &Arc<Tried>, adapter: &Arc<Tested>, least: bool) -> Vec<Trial> {
         let mut trials = Vec::new();
         for config in Config::ALL {
             let name = format!("{}{}", adapter.name, config.suffix());
             // Without a variant that uses what is masked, it is the same run again.
             if config == Config::Plain && self.settings.quick && !has_options(tried) {
+                continue;
+            }
+            if config == Config::Minimum && !least {
                 continue;
             }
             trials.extend(self.plain_trials(tried, &name, Some((adapter, config))));

@@ -96,8 +96,8 @@ fn as_merged(name: &str) -> Result<(), Failed> {
     if let Some(wrong) = wrong {
         return Err(format!("an adapter of '{wrong}' is refused").into());
     }
-    let merged = rewritten(name, &[], |name, tensor| {
-        Ok(vec![(name.to_string(), adapter.merged(name, tensor, SCALE)?)])
+    let merged = rewritten(name, &[], |name, _| {
+        Ok(vec![(name.to_string(), adapter.merged(&model, name, SCALE)?)])
     })?;
     let merged = logits(merged, &options(Vec::new()))?;
     let plain = logits(open()?, &options(Vec::new()))?;
@@ -140,8 +140,12 @@ fn refused() -> Result<(), Failed> {
         let name = "blk.0.attn_q.weight";
         vec![(format!("{name}.lora_a"), a.to_vec()), (format!("{name}.lora_b"), b.to_vec())]
     };
-    let width = model()?.tensor_info("blk.0.attn_q.weight").ok_or("no such")?.extents()[1];
-    let good = two(&[2, width], &[width, 2]);
+    let file = model()?;
+    let &[outputs, width] = file.tensor_info("blk.0.attn_q.weight").ok_or("no such")?.extents()
+    else {
+        return Err("no matrix".into());
+    };
+    let good = two(&[2, width], &[outputs, 2]);
     let named = |name: &str, extents: &[usize]| (name.to_string(), extents.to_vec());
     let keys: [(&str, MetaValue); 3] = [
         ("general.type", "adapter".into()),
@@ -172,16 +176,16 @@ fn refused() -> Result<(), Failed> {
         ),
         (usual(), good[..1].to_vec(), "blk.0.attn_q.weight.lora_b"),
         (usual(), good[1..].to_vec(), "blk.0.attn_q.weight.lora_a"),
-        (usual(), two(&[2, width + 1], &[width, 2]), "expected [2,"),
-        (usual(), two(&[3, width], &[width, 2]), "expected [2,"),
-        (usual(), two(&[2, width], &[width - 1, 2]), "blk.0.attn_q.weight.lora_b"),
-        (usual(), two(&[2, 1, width], &[width, 2]), "blk.0.attn_q.weight.lora_a"),
+        (usual(), two(&[2, width + 1], &[outputs, 2]), "expected [2,"),
+        (usual(), two(&[3, width], &[outputs, 2]), "expected [2,"),
+        (usual(), two(&[2, width], &[outputs - 1, 2]), "blk.0.attn_q.weight.lora_b"),
+        (usual(), two(&[2, 1, width], &[outputs, 2]), "blk.0.attn_q.weight.lora_a"),
         (usual(), vec![named("blk.0.attn_norm.weight", &[width])], "neither"),
         (
             usual(),
             vec![
                 named("blk.9.attn_q.weight.lora_a", &[2, width]),
-                named("blk.9.attn_q.weight.lora_b", &[width, 2]),
+                named("blk.9.attn_q.weight.lora_b", &[outputs, 2]),
             ],
             "blk.9.attn_q.weight",
         ),

@@ -9,12 +9,15 @@ use wginfer::{DType, Error, Result, Tensor};
 
 const ALPHA: f32 = 2.0;
 
+/// Extents and values of one matrix, or of one for each expert.
+type Matrix = (Vec<usize>, Vec<f32>);
+
 /// An adapter of some tensors of a model.
 pub struct Adapter {
     rank: usize,
     architecture: String,
-    /// By tensor: extents of both matrices, and values.
-    pairs: BTreeMap<String, [(Vec<usize>, Vec<f32>); 2]>,
+    /// By tensor.
+    pairs: BTreeMap<String, [Matrix; 2]>,
 }
 
 impl Adapter {
@@ -79,9 +82,17 @@ impl Adapter {
         GgufFile::parse(writer.to_bytes()?, "random lora")
     }
 
-    /// A tensor with what the adapter adds, `scale` times, in F32.
-    pub fn merged(&self, name: &str, tensor: Tensor, scale: f32) -> Result<Tensor> {
+    /// A tensor of a model with what the adapter adds, `scale` times, in F32. Where the
+    /// model has a factor for a matrix, or for each expert's, that is no factor of what is
+    /// added.
+    pub fn merged(&self, model: &GgufFile, name: &str, scale: f32) -> Result<Tensor> {
+        let tensor = model.tensor(name)?;
         let Some([(_, a), (_, b)]) = self.pairs.get(name) else { return Ok(tensor) };
+        let factors = format!("{}.scale", name.trim_end_matches(".weight"));
+        let factors = match model.tensor_info(&factors) {
+            Some(info) => info.load()?.to_f32()?,
+            None => vec![1.0],
+        };
         let mut all = vec![0.0; tensor.len()];
         decode(tensor.dtype(), tensor.bytes(), &mut all)?;
         let &[.., outputs, inputs] = tensor.extents() else { unreachable!() };
@@ -101,7 +112,8 @@ impl Adapter {
                 f64::from(a) * f64::from(b)
             };
             let sum: f64 = (0..rank).map(product).sum();
-            *value = (f64::from(*value) + scale * sum) as f32;
+            let factor = f64::from(factors[matrix % factors.len()]);
+            *value = (f64::from(*value) + scale * sum / factor) as f32;
         }
         Tensor::from_f32(tensor.extents(), &all)
     }

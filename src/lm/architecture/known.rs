@@ -64,6 +64,11 @@ pub(super) const LLAMA: Architecture = Architecture {
     shared_halved: false,
     either_norm: false,
     companions: false,
+    bare_embedding_norm: false,
+    post_epsilon: None,
+    skips: false,
+    cycles: false,
+    switched: false,
 };
 
 /// Llama with rotated pairs half a head apart.
@@ -194,6 +199,7 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
     },
     Architecture { name: "granite", ..GRANITE },
     Architecture { name: "granitemoe", ..GRANITE },
+    Architecture { name: "graniteswitch", switched: true, routing: None, ..GRANITE },
     Architecture { name: "granite_swa", windows: Windows::Everywhere, ..GRANITE },
     Architecture {
         name: "hunyuan-dense",
@@ -470,6 +476,34 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         windows: Windows::Everywhere,
         unrotated: Unrotated::Unwindowed,
         routing: Some(NORMALISED),
+        ..HALVES
+    },
+    Architecture { name: "cogvlm", routing: None, ..HALVES },
+    Architecture { name: "hrm_text", norm: Norm::BareRms, cycles: true, routing: None, ..HALVES },
+    Architecture {
+        name: "muse-glimmer",
+        bare_embedding_norm: true,
+        qk_norm: HeadNorms::Weighted,
+        post_norms: true,
+        post_epsilon: Some(1e-8),
+        windows: Windows::AllBut(4),
+        unrotated: Unrotated::Unwindowed,
+        routing: None,
+        ..LLAMA
+    },
+    Architecture {
+        name: "spark2_5",
+        activation: Unary::GeluTanh,
+        windows: Windows::Everywhere,
+        ..HALVES
+    },
+    Architecture {
+        name: "talkie",
+        norm: Norm::BareRms,
+        bare_embedding_norm: true,
+        qk_norm: HeadNorms::Weighted,
+        qk_norm_rotated: true,
+        skips: true,
         ..HALVES
     },
 ];

@@ -1,7 +1,7 @@
 //! The architectures of decoders whose blocks, or some of them, keep a state.
 
 use super::known::{AS_THEY_ARE, GRANITE, HALVES, NORMALISED, SIGMOID};
-use super::{Architecture, HeadNorms, Unrotated};
+use super::{Architecture, HeadNorms, Routing, Unrotated};
 use crate::lm::recurrent::{Recurrence, Recurring};
 use crate::lm::spec::Norm;
 use crate::ops::elementwise::Unary;
@@ -77,8 +77,17 @@ pub(in crate::lm) const RECURRENT: &[Architecture] = &[
         name: "kimi-linear",
         latent: true,
         unrotated: Unrotated::Everywhere,
-        recurrence: Some((Recurrence::ChannelDeltaNet, Recurring::WithoutKeys)),
+        recurrence: Some((Recurrence::ChannelDeltaNet { bounded: false }, Recurring::WithoutKeys)),
         routing: Some(SIGMOID),
+        ..HALVES
+    },
+    Architecture {
+        name: "bailingmoe3",
+        latent: true,
+        interleaved: true,
+        sections_apart: true,
+        recurrence: Some((Recurrence::ChannelDeltaNet { bounded: true }, Recurring::WithoutKeys)),
+        routing: Some(Routing { normalised: false, ..SIGMOID }),
         ..HALVES
     },
     Architecture { name: "mamba2", ..MAMBA },

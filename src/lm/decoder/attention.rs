@@ -58,10 +58,7 @@ impl Blocks<'_> {
             window: spec.layers[block].window.filter(|_| !spec.sees_behind),
             softcap: spec.attention_softcap,
         };
-        let q = match self.slots {
-            Some(slots) => slots.queries(&mut self.g, q)?,
-            None => q,
-        };
+        let q = self.spread_queries(q)?;
         let sinks = self.optional(block, "attn_sinks.weight", &[sizes.count])?;
         let by_distance = self.by_distance(block)?;
         let mask = match spec.layers[block].chunk {
@@ -74,12 +71,12 @@ impl Blocks<'_> {
         let mixed = self.g.attention(op, (q, keys, values), self.past, extra)?;
         let mixed = self.gathered(mixed, sizes.count * sizes.value_size)?;
         match &spec.latent {
-            Some(latent) => self.out_of_latent(block, latent, mixed),
+            Some(latent) => self.out_of_latent(block, latent, mixed, x),
             None => {
                 let width = sizes.count * sizes.value_size;
                 let mixed = match gate {
                     Some(gate) => self.g.mul(mixed, gate)?,
-                    None => self.behind_gate(block, mixed, x)?,
+                    None => self.behind_gate(block, mixed, x, sizes.value_size)?,
                 };
                 let mixed = self.sub_norm(block, "attn_sub_norm", mixed, width)?;
                 let out = self.linear(block, "attn_output", mixed, spec.width, width)?;
@@ -88,14 +85,28 @@ impl Blocks<'_> {
         }
     }
 
+    /// Queries of each sequence by themselves, where tokens of all lie beside each other.
+    pub(in crate::lm) fn spread_queries(&mut self, q: ValueId) -> Result<ValueId> {
+        match self.slots {
+            Some(slots) => slots.queries(&mut self.g, q),
+            None => Ok(q),
+        }
+    }
+
     /// What attention gives, times a gate made of what the block reads, where it has one:
     /// a number for each element or for each head.
-    fn behind_gate(&mut self, block: usize, mixed: ValueId, x: ValueId) -> Result<ValueId> {
+    pub(super) fn behind_gate(
+        &mut self,
+        block: usize,
+        mixed: ValueId,
+        x: ValueId,
+        value_size: usize,
+    ) -> Result<ValueId> {
         const GATE: &str = "attn_gate.weight";
         if !self.has(block, GATE)? {
             return Ok(mixed);
         }
-        let Heads { count, value_size, .. } = self.heads_of(block);
+        let count = self.heads_of(block).count;
         let rows = match self.inner_size(block, GATE, 0)? {
             rows if rows == count => count,
             _ => count * value_size,
@@ -155,7 +166,7 @@ impl Blocks<'_> {
 
     /// What is computed for each sequence, `[batch, query, heads, size]`, as the
     /// tokens lie: `[.., heads * size]`.
-    pub(super) fn gathered(&mut self, mixed: ValueId, width: usize) -> Result<ValueId> {
+    pub(in crate::lm) fn gathered(&mut self, mixed: ValueId, width: usize) -> Result<ValueId> {
         match self.slots {
             Some(slots) => slots.back(&mut self.g, mixed),
             None => {
@@ -244,6 +255,12 @@ impl Blocks<'_> {
             let joined = self.normalised(&name, joined, heads * size)?;
             return self.g.reshape(joined, &[sequences, query, heads.into(), size.into()]);
         }
+        // A factor of each head.
+        if extents == [heads, 1] {
+            let weight = self.named(&format!("{name}.weight"), &[heads, 1])?;
+            let x = self.bare_norm(x, size)?;
+            return self.g.mul(x, weight);
+        }
         if extents == [heads, size] {
             let weight = self.named(&format!("{name}.weight"), &[heads, size])?;
             if self.spec.norm != Norm::Layer {
@@ -271,7 +288,8 @@ impl Blocks<'_> {
             done = rows.end;
             let name = ["attn_q", "attn_k", "attn_v"][i];
             let y = if spec.fused_qkv {
-                self.rows(block, "attn_qkv", x, rows, (all, spec.width))?
+                let y = self.rows(block, "attn_qkv", x, rows, (all, spec.width))?;
+                self.switched(block, name, x, y, [heads * size, spec.width])?
             } else if i == 2 && spec.values_normed && !self.has(block, "attn_v.weight")? {
                 // Values may be the keys, as they are before their norm.
                 projected[1]
@@ -319,7 +337,7 @@ impl Blocks<'_> {
 
     /// Appends `[.., heads, size]` to a state at `past` and gives its content:
     /// `[batch, heads, capacity, size]`. Over whole texts that is all there is.
-    pub(super) fn append_as(
+    pub(in crate::lm) fn append_as(
         &mut self,
         name: &str,
         dtype: DType,

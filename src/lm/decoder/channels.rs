@@ -50,22 +50,33 @@ impl Blocks<'_> {
         self.linear(block, "attn_output", y, width, inner)
     }
 
-    /// `softplus(f + bias) * A`, with a number for each head in `A`: `[batch, query, inner]`.
+    /// `softplus(f + bias) * A`, or `least * sigmoid((f + bias) * A)` where decays have a
+    /// bound, with a number for each head in `A`: `[batch, query, inner]`.
     fn decay_of_channels(&mut self, block: usize, sizes: Recurrent, x: ValueId) -> Result<ValueId> {
         let Recurrent { inner, rows, heads, .. } = sizes;
         let f = self.through(block, ["ssm_f_a", "ssm_f_b"], sizes, x)?;
         let bias = self.named(&format!("blk.{block}.ssm_dt.bias"), &[inner])?;
         let f = self.g.add(f, bias)?;
-        let f = self.g.unary(Unary::Softplus, f)?;
         let name = format!("blk.{block}.ssm_a");
         let a = self.values(&name, heads)?;
         let each: Vec<f32> = a.iter().flat_map(|&a| std::iter::repeat_n(a, rows)).collect();
         let a = self.g.constant(&name, Tensor::from_f32(&[inner], &each)?)?;
-        let decay = self.g.mul(f, a)?;
+        let decay = match self.spec.least_decay {
+            None => {
+                let f = self.g.unary(Unary::Softplus, f)?;
+                self.g.mul(f, a)?
+            }
+            Some(least) => {
+                let f = self.g.mul(f, a)?;
+                let share = self.g.unary(Unary::Sigmoid, f)?;
+                self.scaled("least_decay", share, Some(least))?
+            }
+        };
         self.by_sequence(decay, inner)
     }
 
-    /// Through two matrices, the middle as wide as a head.
+    /// Through two matrices, the middle as wide as a head, or through the first alone where
+    /// a file has no second one.
     fn through(
         &mut self,
         block: usize,
@@ -73,6 +84,9 @@ impl Blocks<'_> {
         Recurrent { inner, rows, .. }: Recurrent,
         x: ValueId,
     ) -> Result<ValueId> {
+        if !self.has(block, &format!("{second}.weight"))? {
+            return self.linear(block, first, x, inner, self.spec.width);
+        }
         let middle = self.linear(block, first, x, rows, self.spec.width)?;
         self.linear(block, second, middle, inner, rows)
     }

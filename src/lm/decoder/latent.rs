@@ -48,12 +48,14 @@ impl Blocks<'_> {
         Ok([self.g.concat(&[plain, turned], -1)?, key, value])
     }
 
-    /// From what attention gives, `[.., heads * size]`, to the residual stream.
+    /// From what attention gives, `[.., heads * size]`, to the residual stream. `x` is what
+    /// the block reads.
     pub(super) fn out_of_latent(
         &mut self,
         block: usize,
         latent: &Latent,
         mixed: ValueId,
+        x: ValueId,
     ) -> Result<ValueId> {
         let (heads, rank, value) = (self.heads_of(block).count, latent.rank, latent.value);
         let mixed = if latent.absorbed {
@@ -64,6 +66,7 @@ impl Blocks<'_> {
         } else {
             mixed
         };
+        let mixed = self.behind_gate(block, mixed, x, value)?;
         self.linear(block, "attn_output", mixed, self.spec.width, heads * value)
     }
 
@@ -101,7 +104,12 @@ impl Blocks<'_> {
     }
 
     /// The same elements as `[.., heads, size]`.
-    pub(super) fn as_heads(&mut self, x: ValueId, heads: usize, size: usize) -> Result<ValueId> {
+    pub(in crate::lm) fn as_heads(
+        &mut self,
+        x: ValueId,
+        heads: usize,
+        size: usize,
+    ) -> Result<ValueId> {
         let [sequences, query] = self.flat.clone();
         self.g.reshape(x, &[sequences, query, heads.into(), size.into()])
     }

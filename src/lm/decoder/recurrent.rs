@@ -24,7 +24,7 @@ impl Blocks<'_> {
     ) -> Result<ValueId> {
         match sizes.kind {
             Recurrence::DeltaNet { tiled } => self.delta_net(block, sizes, tiled, x),
-            Recurrence::ChannelDeltaNet => self.channel_delta_net(block, sizes, x),
+            Recurrence::ChannelDeltaNet { .. } => self.channel_delta_net(block, sizes, x),
             Recurrence::Mamba2 => self.mamba2(block, sizes, x),
             Recurrence::Mamba => self.mamba(block, sizes, x),
             Recurrence::MambaHeads => self.mamba_heads(block, sizes, x),

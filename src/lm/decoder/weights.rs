@@ -21,7 +21,8 @@ impl Blocks<'_> {
     ) -> Result<ValueId> {
         let matrix = self.weight(block, name, &[outputs, inputs])?;
         let bias = self.optional(block, &format!("{name}.bias"), &[outputs])?;
-        self.times(&self.stem(block, name), x, (matrix, None), bias)
+        let y = self.times(&self.stem(block, name), x, (matrix, None), bias)?;
+        self.switched(block, name, x, y, [outputs, inputs])
     }
 
     /// The name of a block's tensor without its end.
@@ -126,7 +127,7 @@ impl Blocks<'_> {
     }
 
     pub(in crate::lm) fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {
-        if self.spec.rounds == 1 {
+        if self.spec.rounds == 1 && self.spec.cycles.is_none() {
             return weight(&mut self.g, self.spec, self.weights, name, extents);
         }
         if let Some(&there) = self.shared.get(name) {

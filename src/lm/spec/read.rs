@@ -1,6 +1,8 @@
 //! Reading what a decoder is from the keys and tensors of a GGUF file.
 
-use super::{DecoderSpec, EMBEDDING_NORM, Norm, Temperature, architectures, encoders};
+use super::{
+    Cycles, DecoderSpec, EMBEDDING_NORM, Norm, Switch, Temperature, architectures, encoders,
+};
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::lm::architecture::{
@@ -14,7 +16,7 @@ use crate::lm::latent::Latent;
 use crate::lm::layers::{LOCAL_BASE, Layer, Mixer, blocks, layers};
 use crate::lm::limits::Limits;
 use crate::lm::parts::{Part, Source};
-use crate::lm::recurrent::{Recurrent, Recurring};
+use crate::lm::recurrent::{Recurrent, Recurring, least_decay};
 use crate::lm::relative::Relative;
 use crate::lm::rope::scaling;
 use crate::lm::streams::{Streams, Told};
@@ -68,6 +70,11 @@ impl DecoderSpec {
             (Part::Decoder, blocks) => keys.size_or("decoder_block_count", 1 << 12, blocks)?,
             (Part::Whole | Part::Encoder, blocks) => blocks,
         };
+        let cycles = match architecture.cycles {
+            true => Some(Cycles::read(&keys, blocks)?),
+            false => None,
+        };
+        let blocks = cycles.map_or(blocks, Cycles::blocks);
         let mut heads = AllHeads::read(&keys, architecture, blocks, width)?;
         let [rotary_dim, local_dim] = heads.rotary_dims;
         let context = keys.size("context_length", 1 << 27)?;
@@ -104,6 +111,7 @@ impl DecoderSpec {
                 true => keys.size_or("num_loops", (MOST_ROUNDS / blocks as u64).max(1), 1)?,
                 false => 1,
             },
+            cycles,
             round_norms: !meta.opt_bool(&keys.key("skip_loop_final_norm"))?.unwrap_or(false),
             width,
             feed_forward: match recurring {
@@ -160,10 +168,15 @@ impl DecoderSpec {
                 Part::Encoder => Some(Relative::read(&keys, true)?),
                 Part::Decoder => Some(Relative::read(&keys, false)?),
             },
+            switch: match architecture.switched {
+                true => Some(Switch::read(&keys, vocabulary(file)?)?),
+                false => None,
+            },
             told: Told::read(&keys, architecture, blocks)?,
             values_normed: architecture.unscaled,
             streams: Streams::read(&keys, architecture, blocks)?,
             recurrent: Recurrent::read(&keys, architecture)?,
+            least_decay: least_decay(&keys, architecture)?,
             halved_each: halved(&keys)?,
             gated_attention: architecture.gated_attention,
             gate: architecture.gate,
@@ -172,6 +185,7 @@ impl DecoderSpec {
                 false => 0,
             },
             embedding_norm: has(EMBEDDING_NORM) && !architecture.convolves,
+            embedding_norm_bare: architecture.bare_embedding_norm,
             // Some have the norm at the end under the name of one at the beginning.
             output_norm: match architecture.convolves && !has("output_norm.weight") {
                 _ if part == Part::Encoder => "enc.output_norm",
@@ -196,6 +210,8 @@ impl DecoderSpec {
             qk_norm_rotated: architecture.qk_norm_rotated,
             clamp_qkv: keys.softcap("attention.clamp_kqv", None)?,
             post_norms: architecture.post_norms,
+            post_epsilon: architecture.post_epsilon,
+            skips: architecture.skips,
             embedding_scale: match architecture.scaled_embedding {
                 true => Some((width as f32).sqrt()),
                 false => match fixed {
@@ -275,7 +291,7 @@ fn parallel(keys: &Keys<'_>, architecture: &Architecture, norm: bool) -> Result<
 fn epsilon(keys: &Keys<'_>, norm: Norm) -> Result<f32> {
     let (square, variance) = ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon");
     let [own, other] = match norm {
-        Norm::Rms | Norm::RmsBiased => [square, variance],
+        Norm::Rms | Norm::RmsBiased | Norm::BareRms => [square, variance],
         Norm::Layer | Norm::Bare => [variance, square],
     };
     let has = |name: &str| keys.meta.get(&keys.key(name)).is_some();

@@ -130,7 +130,7 @@ impl Outcome<'_> {
     /// Bytes: of the device for a GPU, of the session for the CPU, where
     /// weights stay in the file's map.
     fn memory(&self) -> Value {
-        let session = self.model.session().memory();
+        let session = self.model.memory();
         let mut memory = json!({
             "states_bytes": session.states,
             "working_bytes": session.slots,
