@@ -126,7 +126,7 @@ impl Suite {
                 trials.extend(self.plain_trials(tried, CPU_INT8, None));
             }
             let turn = number + self.settings.seed as usize / 4;
-            let on = |(i, adapter)| {
+            let on = |(i, adapter): (usize, _)| {
                 // What is left to a device that offers the least is much the same on all.
                 let elsewhere = self.settings.quick && self.adapters.len() > 1;
                 self.trials_on(tried, adapter, !elsewhere || (turn + i).is_multiple_of(2))

@@ -133,6 +133,9 @@ fn logits(file: GgufFile, options: &ModelOptions) -> wginfer::Result<Vec<f32>> {
     Ok(logits)
 }
 
+/// The keys and tensors of a file, and what is told of it.
+type Wrong = (Vec<(String, MetaValue)>, Vec<(String, Vec<usize>)>, &'static str);
+
 /// Files that are no adapters of a model, each with what is told of it.
 fn refused() -> Result<(), Failed> {
     let model = || gguf::open(path("decoders/llama.gguf"));
@@ -160,7 +163,7 @@ fn refused() -> Result<(), Failed> {
         keys
     };
     let usual = || with("adapter.type", "lora".into());
-    let cases: Vec<(Vec<(String, MetaValue)>, Vec<(String, Vec<usize>)>, &str)> = vec![
+    let cases: Vec<Wrong> = vec![
         (with("general.type", "model".into()), good.clone(), "'model', not 'adapter'"),
         (with("adapter.type", "dora".into()), good.clone(), "'dora', not 'lora'"),
         (
