@@ -386,7 +386,8 @@ def of_odd_norms():
         adapters__count=2, adapters__lora_rank=rank, adapters__token_ids_activate=[20, 31],
         adapters__token_ids_substitute=[21, 9], embedding_scale=3.0, residual_scale=0.7,
         logit_scale=2.5, attention__scale=0.4)
-    talkie = Model(blocks=3).each(*matrices, attn_q_norm=(HEADS, 1)).gated()
+    talkie = Model(blocks=3).each(*matrices, attn_q_norm=(HEADS, 1)).gated().scales(
+        "attn_output", "ffn_down")
     for block in range(3):
         talkie.tensors[f"blk.{block}.layer_output_scale.weight"] = (1,)
     yield "talkie", talkie.without("output_norm.weight").key(logit_scale=0.7)

@@ -338,6 +338,11 @@ impl Session {
         Tensor::new(info.ty.dtype, &extents, bytes[..size].to_vec())
     }
 
+    /// The extents that a state has now.
+    pub(crate) fn state_extents(&self, info: &StateInfo) -> Result<Vec<usize>> {
+        info.ty.extents(&self.fixed)
+    }
+
     /// As [`Session::state`], waiting for it.
     ///
     /// # Errors

@@ -231,6 +231,11 @@ impl LowRank {
         of(0).or_else(|| of(1))
     }
 
+    /// All matrices, with the names of what they are added to.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.pairs.iter().flat_map(|(name, pair)| pair.iter().map(|tensor| (name.as_str(), tensor)))
+    }
+
     /// Checks that a part's graph has all that is added to its tensors.
     ///
     /// # Errors

@@ -272,6 +272,20 @@ impl LanguageModel {
         Ok(count)
     }
 
+    pub(super) fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Nothing is kept from here on.
+    pub(super) fn begin_restoring(&mut self) {
+        self.forget_all();
+    }
+
+    /// The caches are those of these tokens.
+    pub(super) fn finish_restoring(&mut self, tokens: &[u32]) {
+        self.kept = tokens.to_vec();
+    }
+
     fn forget_all(&mut self) {
         self.kept.clear();
         (self.source, self.read) = (0, None);

@@ -470,3 +470,31 @@ fn adapters_are_added_as_often_as_is_said() {
         assert!(run.error().contains(told), "{run:?}");
     }
 }
+
+#[test]
+fn a_prompt_cache_is_gone_on_from() {
+    let model = tiny();
+    let cache = model.dir.path().join("kept.bin");
+    let cache = cache.to_str().unwrap();
+    let said = |prompt: &str, options: &[&str]| {
+        let common = ["--json", "--raw", "--ignore-end", "--prompt", prompt];
+        on_cpu(&model, &[&common, options].concat()).json()
+    };
+    let plain = said("in the end of it all", &[]);
+    let first = said("in the end of it", &["--prompt-cache", cache]);
+    assert_eq!(first["stats"]["reused_tokens"], 0);
+    let second = said("in the end of it all", &["--prompt-cache", cache]);
+    assert_eq!(second["tokens"], plain["tokens"]);
+    let reused = second["stats"]["reused_tokens"].as_u64().unwrap();
+    assert!(reused > 3, "{second}");
+    // Of another model it is told, and written anew.
+    let other = Model::new(&TinyModel { seed: 9, ..TinyModel::default() });
+    let run = on_cpu(&other, &["--prompt", "in the end", "--prompt-cache", cache]);
+    assert!(run.code == Some(0) && run.stderr.contains("computed anew"), "{run:?}");
+    // What is no such file stays as it is.
+    let path = model.path();
+    let before = std::fs::read(&path).unwrap();
+    let run = on_cpu(&model, &["--prompt", "a", "--prompt-cache", path.to_str().unwrap()]);
+    assert!(run.error().contains("tiny.gguf"), "{run:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}

@@ -46,6 +46,29 @@ fn a_chat_remembers_and_forgets() {
     assert_eq!(bare, answer);
 }
 
+#[test]
+fn a_conversation_is_kept_in_a_file() {
+    let (dir, path) = folder(&TinyModel::default());
+    let session = dir.path().join("talk.bin");
+    let session = session.to_str().unwrap();
+    let told = ["--system", "the thin in"];
+    let whole = chat(&path, &told, "in the end\nin the thin\n").stdout;
+    let first = chat(&path, &[&told[..], &["--session", session]].concat(), "in the end\n");
+    let second = chat(&path, &["--session", session], "in the thin\n");
+    assert_eq!(format!("{}{}", first.stdout, second.stdout), whole, "{second:?}");
+    assert!(second.stderr.contains("going on after 2 messages"), "{second:?}");
+    // Forgotten, it begins anew, in its role.
+    let third = chat(&path, &["--session", session, "--quiet"], "/reset\nin the end\n");
+    assert_eq!(third.stdout, first.stdout, "{third:?}");
+    // Another model has the conversation, not the caches.
+    let (_other, other) = folder(&TinyModel { seed: 9, ..TinyModel::default() });
+    let run = chat(&other, &["--session", session], "in the thin\n");
+    assert!(run.stderr.contains("computed anew"), "{run:?}");
+    assert!(run.stderr.contains("going on after 2 messages"), "{run:?}");
+    let run = chat(&path, &["--session", &path], "in the end\n");
+    assert!(run.error().contains("tiny.gguf"), "{run:?}");
+}
+
 /// Ctrl-C ends an answer, not the chat: what was told stays, and the next line is read.
 #[cfg(unix)]
 #[test]

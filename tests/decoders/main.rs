@@ -11,6 +11,7 @@
 )]
 
 mod loras;
+mod snapshots;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -106,6 +107,7 @@ fn main() {
         }
     }
     trials.extend(loras::trials());
+    trials.extend(snapshots::trials());
     trials.push(Trial::test("decoders::every_architecture_is_judged", || {
         all_are_in(&models(), "model")?;
         all_are_in(&recipes(), "model of mixed types")

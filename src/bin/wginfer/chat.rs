@@ -3,13 +3,14 @@
 use crate::failure::Failure;
 use crate::generate::{Guides, Sampling};
 use crate::interrupt;
+use crate::kept;
 use crate::model_args::ModelArgs;
 use crate::output::{count_noun, note, safe, safe_lines};
 use crate::template_args::TemplateArgs;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wginfer::ErrorKind;
 use wginfer::lm::chat::{AnswerStream, Told};
 use wginfer::lm::{ChatMessage, FinishReason, GenerateOptions, LanguageModel, Prompt, Sampler};
@@ -34,6 +35,10 @@ pub(crate) struct Args {
     /// A file to keep entered lines in, for the arrow keys in later chats
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
+
+    /// Keep the conversation in this file, and go on with the one that it has
+    #[arg(long, value_name = "FILE")]
+    session: Option<PathBuf>,
 
     #[command(flatten)]
     sampling: Sampling,
@@ -70,14 +75,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let guides = &args.guides;
     let mut chat = Chat { model, draft, guides, options, quiet, system, messages: Vec::new() };
     chat.forget();
-    let mut lines = Lines::new(args.history.clone())?;
-    while let Some(line) = lines.next()? {
-        if !chat.take(line.trim())? {
-            break;
-        }
+    if let Some(path) = &args.session {
+        chat.go_on(path)?;
     }
-    lines.keep();
-    Ok(())
+    let talked = chat.talk(args.history.clone());
+    // What was said until then is kept whatever ended it, but for a model that is lost.
+    match (&args.session, &talked) {
+        (None, _) | (_, Err(_)) => talked,
+        (Some(path), Ok(())) => chat.keep(path),
+    }
 }
 
 /// A conversation.
@@ -92,6 +98,48 @@ struct Chat<'a> {
 }
 
 impl Chat<'_> {
+    /// Takes one line after another until there are no more.
+    fn talk(&mut self, history: Option<PathBuf>) -> Result<(), Failure> {
+        let mut lines = Lines::new(history)?;
+        while let Some(line) = lines.next()? {
+            if !self.take(line.trim())? {
+                break;
+            }
+        }
+        lines.keep();
+        Ok(())
+    }
+
+    /// Goes on with the conversation of a file, if there is one. A role that is given now is
+    /// the one that holds.
+    fn go_on(&mut self, path: &Path) -> Result<(), Failure> {
+        let Some(snapshot) = kept::restore(&mut self.model, path, self.quiet)? else {
+            return Ok(());
+        };
+        let messages = snapshot.attachment().map(serde_json::from_str::<Vec<ChatMessage>>);
+        let Some(Ok(mut messages)) = messages else {
+            let name = path.display();
+            return Err(Failure::Usage(format!("{name} has no conversation; name another file")));
+        };
+        let role = messages.iter().find(|message| message.role == "system");
+        if self.system.is_none() {
+            self.system = role.map(|message| message.content.clone());
+        }
+        messages.retain(|message| message.role != "system");
+        self.forget();
+        if !self.quiet {
+            note(format_args!("going on after {}", count_noun(messages.len(), "message")));
+        }
+        self.messages.extend(messages);
+        Ok(())
+    }
+
+    fn keep(&self, path: &Path) -> Result<(), Failure> {
+        let messages = serde_json::to_string(&self.messages)
+            .map_err(|error| Failure::Usage(format!("the conversation: {error}")))?;
+        kept::save(&self.model, path, Some(messages))
+    }
+
     /// Does what a line says, and says whether the chat goes on.
     fn take(&mut self, line: &str) -> Result<bool, Failure> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));

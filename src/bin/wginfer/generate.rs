@@ -11,6 +11,7 @@ pub(crate) use guides::Guides;
 use crate::failure::Failure;
 use crate::fetch;
 use crate::interrupt;
+use crate::kept;
 use crate::model_args::{self, demo_model};
 use crate::output::{self, note, safe_lines};
 use crate::profile;
@@ -36,6 +37,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     interrupt::listen();
     let begun = Instant::now();
     let (mut model, why) = load(args, told, &path)?;
+    if let Some(path) = &args.prompt_cache {
+        kept::restore(&mut model, path, args.quiet)?;
+    }
     let options = args.guides.applied(options, source.as_ref(), &model)?;
     let mut draft = args.guides.draft(&model, &args.model_options(), args.quiet)?;
     let load = begun.elapsed();
@@ -51,6 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let tokens = generation.tokens()[stats.prompt_tokens..].to_vec();
     let log_probabilities = generation.log_probabilities().to_vec();
     drop(generation);
+    if let Some(path) = &args.prompt_cache {
+        kept::save(&model, path, None)?;
+    }
     let outcome = Outcome {
         file: &path,
         model: &model,

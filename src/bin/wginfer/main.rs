@@ -13,6 +13,7 @@ mod input_text;
 mod inspect;
 mod interrupt;
 
+mod kept;
 mod lora_args;
 mod model_args;
 mod output;

@@ -32,6 +32,11 @@ pub(crate) struct Args {
     #[arg(short = 'f', long, value_name = "FILE")]
     pub(super) prompt_file: Option<PathBuf>,
 
+    /// Keep what was computed of the text in this file, and begin with what it has: a prompt
+    /// that begins as the last one did is computed from where it differs
+    #[arg(long, value_name = "FILE")]
+    pub(super) prompt_cache: Option<PathBuf>,
+
     /// What the model is told about its role before the prompt
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub(super) system: Option<String>,

@@ -34,8 +34,12 @@ impl Outcome<'_> {
             Some(FinishReason::Context) => "the context is full",
             Some(FinishReason::Cancelled) | None => "interrupted",
         };
+        let kept = match stats.reused_tokens {
+            0 => String::new(),
+            reused => format!(" ({reused} were there)"),
+        };
         let mut text = format!(
-            "prefill: {}, {:.1} tokens/s\ndecode:  {}, {:.1} tokens/s, first after {:.2} s ({end})",
+            "prefill: {}{kept}, {:.1} tokens/s\ndecode:  {}, {:.1} tokens/s, first after {:.2} s ({end})",
             count_noun(stats.prompt_tokens, "token"),
             stats.prefill_rate(),
             count_noun(stats.tokens, "token"),
@@ -91,6 +95,7 @@ impl Outcome<'_> {
             "variants": model.session().executed_variants(),
             "stats": {
                 "prompt_tokens": stats.prompt_tokens,
+                "reused_tokens": stats.reused_tokens,
                 "tokens": stats.tokens,
                 "drafted_tokens": stats.drafted,
                 "accepted_tokens": stats.accepted,
