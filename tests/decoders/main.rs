@@ -126,7 +126,8 @@ fn main() {
 
 /// Files that people take for a language model by mistake.
 fn refuses() -> Result<(), Failed> {
-    let files: [(&[(&str, &str)], &str); 6] = [
+    let files: [(&[(&str, &str)], &str); 7] = [
+        (&[("general.type", "wginfer.snapshot")], "--session"),
         (&[("general.architecture", "clip")], "mmproj"),
         (&[("general.type", "mmproj"), ("general.architecture", "clip")], "mmproj"),
         (&[("general.type", "adapter"), ("general.architecture", "llama")], "adapter"),

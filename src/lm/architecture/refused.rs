@@ -23,6 +23,7 @@ const OTHERS: &[(&[&str], &str)] = &[
 /// What files with another `general.type` than a model's are.
 const TYPES: &[(&str, &str)] = &[
     ("adapter", "an adapter (LoRA) of another model, which has to be merged into it first"),
+    ("wginfer.snapshot", "what was kept of a text (`--prompt-cache`, `--session`), not a model"),
     ("imatrix", "what was measured of a model's activations, not a model"),
     ("mmproj", OTHERS[0].1),
 ];
