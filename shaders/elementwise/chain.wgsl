@@ -6,14 +6,15 @@
 // `picked` all invocations read for each other, each taking its own: then
 // elements are words, and their number is a multiple of eight. With `alone` an
 // invocation is the only one of its workgroup and writes neighbouring words, four at a
-// time or 64 (`many`): every address is one that a whole vector of lanes shares.
+// time or 64 (`many`): every address is one that a whole vector of lanes shares. With
+// `fours` neighbouring invocations read and write neighbouring vectors of four words.
 
 import package::common::checked::overflowed;
 import package::common::status::raise;
 import package::config::{ITEMS, LANES, WORKGROUP};
 import package::steps::{eight, eight_of, element, four, params, whole, y};
 
-@if(!pairs && !alone && !windowed) fn write(at: u32) {
+@if(!pairs && !alone && !fours && !windowed) fn write(at: u32) {
     let first = at * LANES;
     var bits = element(first, 0u);
     // Not every driver sees that a loop has no iteration.
@@ -28,7 +29,7 @@ import package::steps::{eight, eight_of, element, four, params, whole, y};
 }
 
 // Elements that need parts of operands that are not bound are left as they are.
-@if(!pairs && !alone && windowed) fn write(at: u32) {
+@if(!pairs && !alone && !fours && windowed) fn write(at: u32) {
     var bits = 0u;
     var mine = 0u;
     for (var lane = 0u; lane < LANES; lane++) {
@@ -108,6 +109,25 @@ fn main(
         }
         for (; at < end; at++) {
             four(at);
+        }
+    }
+    @elif(fours) {
+        let end = params.count / 4u;
+        let own = number * (WORKGROUP * ITEMS / 4u) + local;
+        // One after the other: a loop's end costs as much as what is done in it.
+        if own + 7u * WORKGROUP < end {
+            four(own);
+            four(own + WORKGROUP);
+            four(own + 2u * WORKGROUP);
+            four(own + 3u * WORKGROUP);
+            four(own + 4u * WORKGROUP);
+            four(own + 5u * WORKGROUP);
+            four(own + 6u * WORKGROUP);
+            four(own + 7u * WORKGROUP);
+        } else {
+            for (var at = own; at < end; at += WORKGROUP) {
+                four(at);
+            }
         }
     }
     @else {

@@ -3,6 +3,7 @@
 //! Planning and variant choice look only at [`DeviceCaps`], so they can be
 //! tested for any device without having one.
 
+use super::host;
 use std::fmt;
 
 /// A scalar type of a cooperative matrix.
@@ -131,6 +132,9 @@ pub struct DeviceCaps {
     /// Whether what is the same for all invocations costs one scalar instruction, and
     /// what differs goes to memory invocation by invocation.
     pub scalar_code: bool,
+    /// Whether the lanes of a software adapter's vectors read and write different places all
+    /// at once, faster than one after the other: then what is above is no gain.
+    pub gathers: bool,
 }
 
 impl DeviceCaps {
@@ -158,6 +162,7 @@ impl DeviceCaps {
             binding_cap: None,
             loop_iterations: None,
             scalar_code: false,
+            gathers: false,
         }
     }
 
@@ -193,6 +198,10 @@ impl DeviceCaps {
             binding_cap,
             loop_iterations: loop_iterations(&info.name, &info.driver_info),
             scalar_code: scalar_code(&info.name, &info.driver_info),
+            // With subgroups of four its vectors are too short for it.
+            gathers: scalar_code(&info.name, &info.driver_info)
+                && info.max_subgroup_size >= 8
+                && host::gathers(),
         }
     }
 

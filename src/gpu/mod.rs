@@ -42,6 +42,7 @@ mod caps;
 mod device;
 pub(crate) mod errors;
 mod halves;
+mod host;
 mod loader;
 mod matrices;
 mod memory;

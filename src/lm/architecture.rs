@@ -249,6 +249,8 @@ pub(super) struct Architecture {
     /// What a gate of a matrix of its own goes through before attention is multiplied
     /// with it.
     pub(super) gate: Unary,
+    /// Whether a file must have that matrix.
+    pub(super) needs_gate: bool,
     /// Whether tokens see those behind them unless the file says otherwise: an encoder.
     pub(super) sees_behind: bool,
     /// Whether the residual stream itself is normalised, behind attention and behind the

@@ -158,7 +158,7 @@ pub(super) struct Blocks<'a> {
     pub(super) round: usize,
     /// The embeddings, where they are added behind each block.
     skip: Option<ValueId>,
-    /// The weights so far, where several rounds read them.
+    /// Constants that are read several times.
     shared: HashMap<String, ValueId>,
     /// Whether tokens are chosen where logits are.
     chooses: bool,
@@ -341,13 +341,14 @@ impl<'a> Blocks<'a> {
             x = self.g.add(x, told)?;
         }
         x = self.halved(index, x)?;
-        match (self.optional(index, "layer_output_scale.weight", &[1])?, self.skip) {
-            (Some(scale), Some(skip)) => {
-                let skipped = self.g.mul(skip, scale)?;
-                self.g.add(x, skipped)
-            }
-            (Some(scale), None) => self.g.mul(x, scale),
-            (None, _) => Ok(x),
+        if let Some(skip) = self.skip {
+            let scale = self.weight(index, "layer_output_scale", &[1])?;
+            let skipped = self.g.mul(skip, scale)?;
+            return self.g.add(x, skipped);
+        }
+        match self.optional(index, "layer_output_scale.weight", &[1])? {
+            Some(scale) => self.g.mul(x, scale),
+            None => Ok(x),
         }
     }
 
@@ -426,9 +427,7 @@ impl<'a> Blocks<'a> {
     /// What normalisation multiplies with, and adds.
     fn scales(&mut self, name: &str, size: usize) -> Result<Scales> {
         let scale = match self.spec.norm {
-            Norm::Bare | Norm::BareRms => {
-                self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?
-            }
+            Norm::Bare | Norm::BareRms => self.ones(size)?,
             Norm::Rms | Norm::RmsBiased | Norm::Layer => {
                 self.named(&format!("{name}.weight"), &[size])?
             }

@@ -99,8 +99,7 @@ impl Reader {
     ) -> Result<Session> {
         let most = lengths.last().map_or(1, |&most| most as usize);
         let spec = file.spec().reader();
-        let graph = build_whole(spec, &|name| file.tensor(name), most)?;
-        file.added.must_be_in(&graph, spec.part)?;
+        let graph = file.graph(|weights| build_whole(spec, weights, most))?;
         let buckets =
             BTreeMap::from([(names::QUERY.into(), lengths), (names::BATCH.into(), counts)]);
         let options = SessionOptions {

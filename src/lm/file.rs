@@ -1,7 +1,7 @@
 //! A language model's file: sizes, tokenizer, template, and where weights are.
 
 use super::chat::{ChatMessage, ChatOptions, ChatTemplate, FINAL};
-use super::decoder::{self, DecoderOptions, Layout, names};
+use super::decoder::{self, DecoderOptions, Layout, Weights, names};
 use super::encoder::DENSE;
 use super::engine::Work;
 use super::generate::{GenerateOptions, Prompt, WhenFull};
@@ -15,9 +15,11 @@ use crate::backend::Backend;
 use crate::embed::bounds;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
+use crate::graph::Graph;
 use crate::session::{Progress, Session, SessionOptions, SharedWeights};
 use crate::tensor::{DType, Tensor};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 /// The longest context taken without being asked for, in tokens: caches and
@@ -313,6 +315,20 @@ impl ModelFile {
         }
     }
 
+    /// What is made of the file's tensors, with all that adapters add to them.
+    pub(super) fn graph(&self, build: impl FnOnce(Weights<'_>) -> Result<Graph>) -> Result<Graph> {
+        let read = RefCell::new(BTreeSet::new());
+        let graph = build(&|name| {
+            let tensor = self.tensor(name)?;
+            if tensor.is_some() {
+                read.borrow_mut().insert(name.to_string());
+            }
+            Ok(tensor)
+        })?;
+        self.added.must_be_in(&graph, &read.into_inner())?;
+        Ok(graph)
+    }
+
     /// Where weights on a device are shared, by a model in two parts.
     pub(super) fn shared_weights(&self) -> Option<SharedWeights> {
         self.spec.source.map(|_| self.shared.clone())
@@ -333,12 +349,10 @@ impl ModelFile {
             let rows = [0].into_iter().chain(bounds(sizes.context)).collect();
             sizes.buckets.insert(names::READ_COUNT.into(), rows);
         }
-        let weights = |name: &str| self.tensor(name);
         let Sizes { context, capacity, batch, layout, buckets } = sizes;
         let decoder =
             DecoderOptions { cache: options.cache, positions: context, layout, chooses: true };
-        let graph = decoder::build(&self.spec, &weights, decoder)?;
-        self.added.must_be_in(&graph, self.spec.part)?;
+        let graph = self.graph(|weights| decoder::build(&self.spec, weights, decoder))?;
         // One token, and the longest step with the logits of one token.
         let end = |name: &str, steps: &[u64]| match name {
             names::QUERY => steps.last().copied(),

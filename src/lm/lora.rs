@@ -1,7 +1,6 @@
 //! LoRA adapters: pairs of narrow matrices whose product is added to a model's matrices
 //! ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)), in files as llama.cpp has them.
 
-use super::parts::Part;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::graph::{Graph, Source};
@@ -68,6 +67,11 @@ impl Lora {
     fn changed(&self) -> Result<Vec<&str>> {
         let mut names = Vec::new();
         for info in self.file.tensors() {
+            // What mergekit's adapters have beside matrices; llama.cpp passes over it too.
+            if info.name().ends_with("_norm.weight") {
+                log::warn!("{}: tensor '{}' is left out", self.file.name(), info.name());
+                continue;
+            }
             let [a, b] = ENDS.map(|end| info.name().strip_suffix(end));
             let Some(name) = a.or(b) else {
                 let what = "neither of the two matrices (.lora_a, .lora_b) of a change";
@@ -118,11 +122,18 @@ impl Lora {
     /// How often a product of matrices of this rank is added.
     fn scale_for(&self, rank: usize) -> Result<f32> {
         let key = "adapter.lora.alpha";
-        match self.file.metadata().opt_f32(key)? {
+        let alpha = self.file.metadata().opt_f32(key)?;
+        let scale = match alpha {
             // llama.cpp takes no alpha and one of 0 for the same.
-            None | Some(0.0) => Ok(self.scale),
-            Some(alpha) if alpha.is_finite() => Ok(self.scale * alpha / rank as f32),
-            Some(alpha) => Err(self.file.metadata().error(key, format!("is {alpha}"))),
+            None | Some(0.0) => self.scale,
+            Some(alpha) => self.scale * alpha / rank as f32,
+        };
+        match scale.is_finite() {
+            true => Ok(scale),
+            false => {
+                let what = format!("{alpha:?}, times {} over a rank of {rank}", self.scale);
+                Err(self.file.metadata().error(key, what))
+            }
         }
     }
 
@@ -236,24 +247,20 @@ impl LowRank {
         self.pairs.iter().flat_map(|(name, pair)| pair.iter().map(|tensor| (name.as_str(), tensor)))
     }
 
-    /// Checks that a part's graph has all that is added to its tensors.
+    /// Checks that a graph has all that is added to tensors which it was made of. What was not
+    /// `read` for it changes nothing.
     ///
     /// # Errors
     /// [`Error::Unsupported`] naming a tensor whose change nothing would compute.
-    pub(super) fn must_be_in(&self, graph: &Graph, part: Part) -> Result<()> {
+    pub(super) fn must_be_in(&self, graph: &Graph, read: &BTreeSet<String>) -> Result<()> {
         let constants = graph.values.iter().filter_map(|value| match value.source {
             Source::Constant(_) => Some(value.name.as_str()),
             _ => None,
         });
         let there: BTreeSet<&str> =
             constants.filter_map(|name| name.split('[').next()?.strip_suffix(ENDS[1])).collect();
-        // What is in no block belongs to the part that writes.
-        let of_part = |name: &&String| match part {
-            Part::Whole => true,
-            Part::Encoder => name.starts_with(Part::Encoder.prefix()),
-            Part::Decoder => !name.starts_with(Part::Encoder.prefix()),
-        };
-        match self.pairs.keys().filter(of_part).find(|name| !there.contains(name.as_str())) {
+        let mut changed = self.pairs.keys().filter(|name| read.contains(*name));
+        match changed.find(|name| !there.contains(name.as_str())) {
             None => Ok(()),
             Some(name) => {
                 let at = format!("{}: tensor '{}'", self.files, name.escape_debug());

@@ -78,7 +78,7 @@ pub(super) fn least_decay(keys: &Keys<'_>, architecture: &Architecture) -> Resul
     }
     let name = "kda.safe_gate";
     if keys.meta.opt_bool(&keys.key(name))? == Some(false) {
-        let at = format!("key '{}'", keys.key(name));
+        let at = format!("{}: key '{}'", keys.meta.file(), keys.key(name));
         return Err(Error::unsupported(at, "decays without a bound"));
     }
     let name = "kda.gate_lower_bound";

@@ -1,12 +1,11 @@
 //! What a model keeps of a text, to go on from in another process.
 
 use super::LanguageModel;
-use super::file::ModelFile;
 use super::lora::LowRank;
 use crate::error::{Error, Result};
 use crate::formats::gguf::{self, GgufFile, GgufWriter};
-use crate::graph::{Graph, StateInfo};
-use crate::tensor::Tensor;
+use crate::graph::StateInfo;
+use crate::tensor::{DType, Tensor};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 use std::path::Path;
@@ -63,7 +62,8 @@ impl Snapshot {
     /// Reads what [`Snapshot::to_bytes`] gave. `name` is what errors call it.
     ///
     /// # Errors
-    /// [`Error::Format`] for what is no such file, naming what is wrong.
+    /// [`Error::Format`] for what is no such file, naming what is wrong;
+    /// [`Error::Unsupported`] for tensors of types that are not known.
     pub fn parse(bytes: Vec<u8>, name: &str) -> Result<Self> {
         Self::read(&GgufFile::parse(bytes, name)?)
     }
@@ -122,7 +122,11 @@ impl Snapshot {
             return Err(meta.error("general.type", format!("is not '{TYPE}'")));
         }
         let tokens = match file.tensor_info(TOKENS) {
-            Some(info) => info.load()?.to_i32()?,
+            Some(info) if info.dtype() == Some(DType::I32) => info.load()?.to_i32()?,
+            Some(_) => {
+                let at = format!("tensor '{TOKENS}'");
+                return Err(Error::format(file.name(), at, "not of 32-bit integers"));
+            }
             None => Vec::new(),
         };
         let token = |&token: &i32| u32::try_from(token).ok();
@@ -140,8 +144,9 @@ impl Snapshot {
         })
     }
 
-    /// The content of a state with room for more rows.
-    fn state(&self, info: &StateInfo, extents: &[usize]) -> Result<Tensor> {
+    /// The content of a state, which has as many rows as there are tokens. `extents` are
+    /// those that the model has.
+    fn checked(&self, info: &StateInfo, extents: &[usize]) -> Result<&Tensor> {
         let name = &info.name;
         let wrong = |what: String| Error::format(&self.name, format!("tensor '{name}'"), what);
         let found = self.states.iter().find(|(other, _)| other == name);
@@ -155,7 +160,7 @@ impl Snapshot {
             let wanted = info.ty.dtype;
             return Err(wrong(format!("{dtype}{found:?}, expected {wanted}{expected:?}")));
         }
-        resized(tensor, info.growing, extents)
+        Ok(tensor)
     }
 }
 
@@ -195,7 +200,7 @@ impl LanguageModel {
         }
         Ok(Snapshot {
             name: "a snapshot".into(),
-            fingerprint: fingerprint(self.file(), self.session().graph())?,
+            fingerprint: fingerprint(self)?,
             tokens: self.kept().to_vec(),
             states,
             attachment: None,
@@ -208,10 +213,11 @@ impl LanguageModel {
     /// # Errors
     /// [`Error::Input`] for a snapshot of another model, of other caches or by another
     /// version; [`Error::Limit`] if it is longer than the context; [`Error::Format`] if it is
-    /// damaged; what the device fails with. Then nothing is kept.
+    /// damaged. Then the model keeps what it did. What the device fails with: then it keeps
+    /// nothing.
     pub async fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.file().must_be_whole("a snapshot of what is kept")?;
-        let own = fingerprint(self.file(), self.session().graph())?;
+        let own = fingerprint(self)?;
         if own != snapshot.fingerprint {
             let expected = format!("one of '{}', with the same options", self.spec().file);
             return Err(Error::input("snapshot", expected, "another model's"));
@@ -221,12 +227,17 @@ impl LanguageModel {
             self.begin_restoring();
             return Ok(());
         }
-        self.reserve(snapshot.tokens.len()).await?;
         let states = self.session().graph().states().to_vec();
+        // All is there and fits before caches grow for it.
+        for info in &states {
+            snapshot.checked(info, &self.session().state_extents(info)?)?;
+        }
+        self.reserve(snapshot.tokens.len()).await?;
         let mut values = Vec::with_capacity(states.len());
         for info in &states {
             let extents = self.session().state_extents(info)?;
-            values.push(snapshot.state(info, &extents)?);
+            let tensor = snapshot.checked(info, &extents)?;
+            values.push(resized(tensor, info.growing, &extents)?);
         }
         self.begin_restoring();
         for (info, value) in states.iter().zip(values) {
@@ -238,11 +249,16 @@ impl LanguageModel {
 }
 
 /// Tells models apart: by what is computed, by samples of all weights, by the caches' types.
-fn fingerprint(file: &ModelFile, graph: &Graph) -> Result<String> {
+fn fingerprint(model: &LanguageModel) -> Result<String> {
+    let (file, graph) = (model.file(), model.session().graph());
     let mut hasher = SipHasher13::new();
     let mut spec = file.spec().clone();
     spec.file.clear();
     hasher.write(format!("{} {spec:?}", env!("CARGO_PKG_VERSION")).as_bytes());
+    // Frequencies may go by the longest context that was asked for.
+    for rope in [Some(&spec.rope), spec.local_rope.as_ref()].into_iter().flatten() {
+        hasher.write(format!("{:?}", rope.frequencies(model.context())?).as_bytes());
+    }
     for info in graph.states() {
         hasher.write(format!("{} {}", info.name, info.ty.dtype).as_bytes());
     }

@@ -132,6 +132,8 @@ pub struct DecoderSpec {
     /// What a gate of a matrix of its own goes through before attention is multiplied
     /// with it.
     pub gate: Unary,
+    /// Whether a file must have that matrix.
+    pub needs_gate: bool,
     /// How many tokens a convolution reaches over, itself included.
     pub convolution: usize,
     /// Whether embeddings are normalised.

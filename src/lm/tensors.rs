@@ -191,17 +191,12 @@ const OTHERS_RWKV: [&str; 15] = [
     "channel_mix_lerp_r.weight",
 ];
 
-/// What nothing that is computed depends on: frequencies that the keys give too, and what
-/// only pictures go through (CogVLM).
-const PASSED_OVER: [&str; 7] = [
-    "attn_rot_embd.weight",
-    "rope_freqs.weight",
-    "vis_attn_qkv.weight",
-    "vis_attn_output.weight",
-    "vis_gate.weight",
-    "vis_down.weight",
-    "vis_up.weight",
-];
+/// What nothing that is computed depends on: frequencies that the keys give too.
+const PASSED_OVER: [&str; 2] = ["attn_rot_embd.weight", "rope_freqs.weight"];
+
+/// The matrices that only pictures go through (CogVLM).
+const OF_PICTURES: [&str; 5] =
+    ["vis_attn_qkv", "vis_attn_output", "vis_gate", "vis_down", "vis_up"];
 
 /// What of a model decides which tensors it may have.
 #[derive(Debug, Clone, Copy)]
@@ -213,6 +208,7 @@ struct Kind {
     ranks: bool,
     cycles: bool,
     switched: bool,
+    pictures: bool,
 }
 
 /// Checks that nothing in a file is passed over. Blocks behind those of the spec
@@ -229,6 +225,7 @@ pub(super) fn check(file: &GgufFile, spec: &DecoderSpec) -> Result<()> {
         ranks: ranker::ranks(file, &spec.architecture)?,
         cycles: spec.cycles.is_some(),
         switched: spec.switch.is_some(),
+        pictures: spec.architecture == "cogvlm",
     };
     let known = |name: &str| match spec.part {
         Part::Whole => known(name, kind, spec.blocks),
@@ -288,10 +285,23 @@ fn known_of_part(name: &str, spec: &DecoderSpec) -> bool {
     there && part.strip_suffix(".weight").is_some_and(known)
 }
 
+/// Whether a norm of this kind has such a tensor.
+fn is_of_norm(stem: &str, end: &str, kind: Kind) -> bool {
+    match (end, kind.norm) {
+        // Queries may have a factor for each head.
+        ("weight", Norm::BareRms) => stem == "attn_q_norm" && !kind.cycles,
+        ("weight", norm) => norm != Norm::Bare,
+        // A norm by the mean square adds nothing.
+        ("bias", norm) => !matches!(norm, Norm::Rms | Norm::BareRms),
+        _ => false,
+    }
+}
+
 fn known(name: &str, kind: Kind, blocks: usize) -> bool {
     let part = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((block, part)) => match block.parse::<usize>() {
-            Ok(block) if block >= blocks => return true,
+            // Of stacks that take turns all blocks are run.
+            Ok(block) if block >= blocks => return !kind.cycles,
             Ok(_) => part,
             Err(_) => return false,
         },
@@ -314,16 +324,16 @@ fn known(name: &str, kind: Kind, blocks: usize) -> bool {
         return true;
     }
     let (stem, end) = part.rsplit_once('.').unwrap_or((part, ""));
+    if kind.pictures && OF_PICTURES.contains(&stem) && end == "weight" {
+        return true;
+    }
     if kind.switched && SWITCHED.contains(&stem) && (end == "lora_a" || end == "lora_b") {
         return true;
     }
     let matrix = MATRICES.contains(&stem)
         || (kind.recurrent && RECURRENT.contains(&stem))
         || (kind.rwkv && RWKV.contains(&stem));
-    let both = |names: &[&str]| names.contains(&stem) && (end == "weight" || end == "bias");
-    // A norm by the mean square adds nothing.
-    let normed =
-        both(&NORMS) && (end == "weight" || !matches!(kind.norm, Norm::Rms | Norm::BareRms));
+    let normed = NORMS.contains(&stem) && is_of_norm(stem, end, kind);
     // What activations are divided by where they are products in few bits.
     let passed_over = end == "input_scale" && (matrix || stem == "output");
     normed
@@ -347,6 +357,7 @@ mod tests {
             ranks: false,
             cycles: false,
             switched: false,
+            pictures: false,
         };
         let known = |name: &str| known(name, kind(Norm::Rms), 2);
         let there = [

@@ -67,6 +67,11 @@ fn a_conversation_is_kept_in_a_file() {
     assert!(run.stderr.contains("going on after 2 messages"), "{run:?}");
     let run = chat(&path, &["--session", &path], "in the end\n");
     assert!(run.error().contains("tiny.gguf"), "{run:?}");
+    // It is no cache of prompts.
+    let before = std::fs::read(session).unwrap();
+    let run = on_cpu("generate", &path, &["--prompt", "a", "--prompt-cache", session], "");
+    assert!(run.code == Some(2) && run.stderr.contains("conversation"), "{run:?}");
+    assert_eq!(std::fs::read(session).unwrap(), before);
 }
 
 /// Ctrl-C ends an answer, not the chat: what was told stays, and the next line is read.

@@ -5,8 +5,10 @@ use super::support::backends::{self, Named};
 use super::support::loras::Adapter;
 use super::{Judged, TOLERANCE, furthest, models, path, relative_l2, rewritten};
 use libtest_mimic::{Failed, Trial};
+use std::collections::HashMap;
 use wginfer::formats::gguf::{self, GgufFile, GgufWriter, MetaValue};
-use wginfer::lm::{LanguageModel, Lora, ModelFile, ModelOptions};
+use wginfer::lm::engine::{Engine, EngineOptions, Event, Request, Work};
+use wginfer::lm::{GenerateOptions, LanguageModel, Lora, ModelFile, ModelOptions, Prompt};
 use wginfer::{Backend, DType, Error, Tensor};
 
 /// The rank of random adapters.
@@ -15,19 +17,40 @@ const RANK: usize = 3;
 /// How much of them is added.
 const SCALE: f32 = 0.75;
 
-/// What an adapter of a model may change, whatever the architecture, where a model has it.
-const ALWAYS: [&str; 10] = [
-    "attn_q",
-    "attn_k",
-    "attn_v",
-    "attn_qkv",
-    "attn_output",
-    "ffn_up",
-    "ffn_down",
-    "ffn_up_exps",
-    "ffn_gate_exps",
-    "ffn_down_exps",
+/// Tensors of blocks and outside of them that are no matrices, or not used as such: an adapter
+/// of one is refused.
+const REFUSED: [&str; 27] = [
+    "altup_correct_coef",
+    "altup_predict_coef",
+    "altup_proj",
+    "altup_unembd_proj",
+    "attn_k_b",
+    "attn_k_norm",
+    "attn_q_norm",
+    "attn_rel_b",
+    "attn_v_b",
+    "channel_mix_lerp_k",
+    "channel_mix_lerp_r",
+    "ffn_down_chexps",
+    "ffn_gate_chexps",
+    "ffn_up_chexps",
+    "per_layer_model_proj",
+    "per_layer_token_embd",
+    "position_embd",
+    "shortconv.conv",
+    "ssm_a",
+    "ssm_conv1d",
+    "ssm_d",
+    "ssm_norm",
+    "time_mix_first",
+    "time_mix_v1",
+    "time_mix_v2",
+    "time_mix_w2",
+    "time_mix_lerp",
 ];
+
+/// The same of a single model: a router with a norm of its own.
+const REFUSED_IN: [(&str, &str); 1] = [("gemma4--experts", "ffn_gate_inp")];
 
 #[derive(serde::Deserialize)]
 struct Case {
@@ -50,6 +73,13 @@ pub(super) fn trials() -> Vec<Trial> {
             let backend = backend.clone();
             let title = format!("decoders::{}::lora::{name}", backend.name);
             trials.push(Trial::test(title, move || agrees(&backend, &name)));
+        }
+    }
+    for backend in backends::all() {
+        for name in ["llama", "qwen3moe"] {
+            let backend = backend.clone();
+            let title = format!("decoders::{}::lora::in_an_engine::{name}", backend.name);
+            trials.push(Trial::test(title, move || in_an_engine(&backend, name)));
         }
     }
     for name in models() {
@@ -87,13 +117,16 @@ fn as_merged(name: &str) -> Result<(), Failed> {
     let wanted = |name: &str| !(tied && name == "token_embd.weight");
     let mut adapter = Adapter::random(&model, RANK, wanted)?;
     let (with, refused) = adapter.taken(SCALE, |lora| logits(open()?, &options(vec![lora])))?;
-    let stem = |name: &str| name.trim_end_matches(".weight").rsplit('.').next().map(String::from);
-    let wrong = refused.iter().find(|name| {
-        let looks_ahead =
-            !adapter.names().any(|other| name.split('.').take(2).eq(other.split('.').take(2)));
-        stem(name).is_some_and(|stem| ALWAYS.contains(&stem.as_str())) && !looks_ahead
-    });
-    if let Some(wrong) = wrong {
+    let may_be = |refused: &String| {
+        let bare = refused.trim_end_matches(".weight");
+        let in_block = bare.split_once("blk.").and_then(|(_, rest)| rest.split_once('.'));
+        let bare = in_block.map_or(bare, |(_, own)| own);
+        // What is no weight of a matrix, and what is added to one already.
+        !refused.ends_with(".weight")
+            || REFUSED.iter().any(|stem| bare.starts_with(stem))
+            || REFUSED_IN.contains(&(name, bare))
+    };
+    if let Some(wrong) = refused.iter().find(|name| !may_be(name)) {
         return Err(format!("an adapter of '{wrong}' is refused").into());
     }
     let merged = rewritten(name, &[], |name, _| {
@@ -183,7 +216,12 @@ fn refused() -> Result<(), Failed> {
         (usual(), two(&[3, width], &[outputs, 2]), "expected [2,"),
         (usual(), two(&[2, width], &[outputs - 1, 2]), "blk.0.attn_q.weight.lora_b"),
         (usual(), two(&[2, 1, width], &[outputs, 2]), "blk.0.attn_q.weight.lora_a"),
-        (usual(), vec![named("blk.0.attn_norm.weight", &[width])], "neither"),
+        (
+            with("adapter.lora.alpha", f32::MAX.into()),
+            good.iter().map(|(name, _)| (name.clone(), vec![1, 1])).collect(),
+            "blk.0.attn_q.weight.lora_a",
+        ),
+        (usual(), vec![named("blk.0.attn_q.bias", &[outputs])], "neither"),
         (
             usual(),
             vec![
@@ -222,5 +260,55 @@ fn refused() -> Result<(), Failed> {
     }
     let lora = Lora::new(gguf::open(path("loras/llama-0.gguf"))?, f32::NAN);
     assert!(matches!(lora, Err(Error::Input { .. })), "{lora:?}");
+    Ok(())
+}
+
+/// Many sequences, and a model that is loaded again, have the adapters too.
+fn in_an_engine(backend: &Named, name: &str) -> Result<(), Failed> {
+    let case: Case = serde_json::from_slice(&std::fs::read(path(&format!("loras/{name}.json")))?)?;
+    let mut loras = Vec::new();
+    for Given { file, scale } in &case.adapters {
+        loras.push(Lora::new(gguf::open(path(&format!("loras/{file}")))?, *scale)?);
+    }
+    let file = || gguf::open(path(&format!("decoders/{}.gguf", case.model)));
+    let runner = &backend.backend;
+    let options = options(loras);
+    let untold = &mut |_, _| {};
+    let mut model = runner.block_on(LanguageModel::load(file()?, runner, &options, untold))?;
+    let prompt = case.judged.tokens[..7].to_vec();
+    let generate = GenerateOptions { max_tokens: 5, ignore_end: true, ..Default::default() };
+    let alone = |model: &mut LanguageModel| -> wginfer::Result<Vec<u32>> {
+        let mut generation = model.generate(Prompt::Tokens(prompt.clone()), &generate)?;
+        for piece in &mut generation {
+            piece?;
+        }
+        Ok(generation.tokens()[prompt.len()..].to_vec())
+    };
+    let wanted = alone(&mut model)?;
+    runner.block_on(model.rebuild(runner))?;
+    assert_eq!(alone(&mut model)?, wanted, "loaded again");
+    let bare = self::options(Vec::new());
+    let mut plain = runner.block_on(LanguageModel::load(file()?, runner, &bare, untold))?;
+    assert_ne!(alone(&mut plain)?, wanted, "without the adapters");
+    let engine_options = EngineOptions { model: options, slots: 3, queue: 4 };
+    let mut engine = runner.block_on(Engine::load(file()?, runner, &engine_options, untold))?;
+    let mut found = HashMap::<_, Vec<u32>>::new();
+    for _ in 0..2 {
+        let work = Work::Generate(generate.clone());
+        engine.submit(Request { tokens: prompt.clone(), work })?;
+    }
+    while !engine.is_idle() {
+        for (id, event) in runner.block_on(engine.step())? {
+            match event {
+                Event::Piece(piece) => found.entry(id).or_default().push(piece.token),
+                Event::Failed(error) => return Err(error.to_string().into()),
+                _ => (),
+            }
+        }
+    }
+    assert_eq!(found.len(), 2);
+    for tokens in found.values() {
+        assert_eq!(*tokens, wanted, "in an engine");
+    }
     Ok(())
 }

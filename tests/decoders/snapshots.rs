@@ -1,6 +1,7 @@
 //! What a model keeps of a text, put into another model of the same file.
 
 use super::support::backends::{self, Named};
+use super::support::tiny_model::TinyModel;
 use super::{path, relative_l2, rewritten};
 use libtest_mimic::{Failed, Trial};
 use wginfer::formats::gguf::{self, GgufFile, GgufWriter};
@@ -29,6 +30,8 @@ pub(super) fn trials() -> Vec<Trial> {
         }
     }
     trials.push(Trial::test("decoders::snapshot_of_others_is_refused", others));
+    trials.push(Trial::test("decoders::snapshot_of_other_frequencies_is_refused", frequencies));
+    trials.push(Trial::test("decoders::snapshots_of_long_texts", grown));
     trials.push(Trial::test("decoders::damaged_snapshots_are_refused", damaged));
     trials
 }
@@ -92,7 +95,7 @@ fn goes_on(name: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// From the CPU backend to a device and back, and on a device that grows its caches.
+/// From the CPU backend to a device and back.
 fn goes_on_elsewhere(backend: &Named, name: &str) -> Result<(), Failed> {
     let (cpu, device) = (Backend::Cpu, &backend.backend);
     let mut first = begun(&cpu, open(name)?, 9)?;
@@ -145,6 +148,61 @@ fn others() -> Result<(), Failed> {
             return Err(format!("{what}: {error:?}").into());
         }
         assert_eq!(model.kept(), [5, 6, 7], "{what}");
+    }
+    Ok(())
+}
+
+/// Frequencies may go by the context that was asked for: what was rotated by others is of
+/// another model.
+fn frequencies() -> Result<(), Failed> {
+    let cpu = Backend::Cpu;
+    let of = |context: usize| ModelOptions { context: Some(context), ..options() };
+    let original = 16;
+    let file = || {
+        let key = "phi3.rope.scaling.original_context_length";
+        rewritten("phi3--longrope", &[(key, (original as u32).into())], |name, tensor| {
+            Ok(vec![(name.to_string(), tensor)])
+        })
+    };
+    let mut first = load(file()?, &cpu, &of(original))?;
+    cpu.block_on(first.forward(&TOKENS[..3], 0))?;
+    let snapshot = cpu.block_on(first.snapshot())?;
+    let mut same = load(file()?, &cpu, &of(original - 1))?;
+    cpu.block_on(same.restore(&snapshot))?;
+    let mut longer = load(file()?, &cpu, &of(original + 1))?;
+    let error = cpu.block_on(longer.restore(&snapshot)).err().ok_or("it was taken")?;
+    assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    Ok(())
+}
+
+/// Longer texts than caches have room for at first.
+fn grown() -> Result<(), Failed> {
+    let model = TinyModel { context: 1024, ..TinyModel::default() };
+    let file = || -> wginfer::Result<GgufFile> { GgufFile::parse(model.bytes()?, "tiny.gguf") };
+    let tokens: Vec<u32> = (0..400).map(|i| 97 + i * 7 % 23).collect();
+    let mut kept = None;
+    for backend in backends::all() {
+        let runner = &backend.backend;
+        let mut whole = load(file()?, runner, &options())?;
+        runner.block_on(whole.forward(&tokens, 0))?;
+        let wanted = runner.block_on(whole.forward(&[100, 101], tokens.len()))?;
+        let snapshot = match &kept {
+            Some(snapshot) => Snapshot::clone(snapshot),
+            None => {
+                let mut first = load(file()?, runner, &options())?;
+                runner.block_on(first.forward(&tokens, 0))?;
+                runner.block_on(first.snapshot())?
+            }
+        };
+        let mut model = load(file()?, runner, &options())?;
+        runner.block_on(model.restore(&snapshot))?;
+        kept = Some(snapshot);
+        let found = runner.block_on(model.forward(&[100, 101], tokens.len()))?;
+        let off = relative_l2(&found, &wanted)?;
+        println!("{}: behind {} tokens: {off:.2e}", backend.name, tokens.len());
+        if off > ELSEWHERE {
+            return Err(format!("off by {off:.2e}, at most {ELSEWHERE:.0e}").into());
+        }
     }
     Ok(())
 }

@@ -79,11 +79,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         chat.go_on(path)?;
     }
     let talked = chat.talk(args.history.clone());
-    // What was said until then is kept whatever ended it, but for a model that is lost.
-    match (&args.session, &talked) {
-        (None, _) | (_, Err(_)) => talked,
-        (Some(path), Ok(())) => chat.keep(path),
-    }
+    let Some(path) = &args.session else { return talked };
+    // What was said until then is kept whatever ended it.
+    let kept = chat.keep(path);
+    talked.and(kept)
 }
 
 /// A conversation.
@@ -134,7 +133,11 @@ impl Chat<'_> {
         Ok(())
     }
 
-    fn keep(&self, path: &Path) -> Result<(), Failure> {
+    fn keep(&mut self, path: &Path) -> Result<(), Failure> {
+        // A question whose answer failed is as if it had not been asked.
+        if self.messages.last().is_some_and(|message| message.role == "user") {
+            self.messages.pop();
+        }
         let messages = serde_json::to_string(&self.messages)
             .map_err(|error| Failure::Usage(format!("the conversation: {error}")))?;
         kept::save(&self.model, path, Some(messages))

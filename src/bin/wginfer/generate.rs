@@ -38,7 +38,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let begun = Instant::now();
     let (mut model, why) = load(args, told, &path)?;
     if let Some(path) = &args.prompt_cache {
-        kept::restore(&mut model, path, args.quiet)?;
+        let found = kept::restore(&mut model, path, args.quiet)?;
+        if found.is_some_and(|snapshot| snapshot.attachment().is_some()) {
+            let name = path.display();
+            return Err(Failure::Usage(format!(
+                "{name} is a conversation of `wginfer chat --session`; name another file"
+            )));
+        }
     }
     let options = args.guides.applied(options, source.as_ref(), &model)?;
     let mut draft = args.guides.draft(&model, &args.model_options(), args.quiet)?;

@@ -124,6 +124,11 @@ impl<'a> Metadata<'a> {
         Value::parse(&mut Cursor::new(bytes, self.file), entry.of, "").ok()
     }
 
+    /// What errors call the file.
+    pub(crate) fn file(&self) -> &'a str {
+        self.file
+    }
+
     /// An error about a key's value.
     pub fn error(&self, key: &str, what: impl std::fmt::Display) -> Error {
         Error::format(self.file, format_args!("key '{}'", shown(key.as_bytes())), what)

@@ -189,7 +189,7 @@ pub(super) fn choose(cx: &GpuCx<'_>, g: &Geometry, samples: u64) -> Result<&'sta
     let tiles = outputs.div_ceil(64) * (g.m as u64).div_ceil(64) * g.groups as u64;
     let sharing = Sharing::of(cx.caps);
     let winograd = software && winograd && pays(g, outputs) && sharing != Sharing::Lanes;
-    let direct = direct(g, samples, sharing).filter(|_| !winograd);
+    let direct = direct(g, samples, sharing, cx.caps.gathers).filter(|_| !winograd);
     let suits = |v: &Variant| match v.name {
         "winograd" => winograd,
         _ if v.features.contains(&"channels_8") => software && direct == Some(v.name),
@@ -222,8 +222,9 @@ fn pays(g: &Geometry, outputs: u64) -> bool {
 /// The variant by which a software adapter computes several channels at once, if it
 /// should. What is read for a tile is read for all its channels; those past the end
 /// are computed in vain, and larger tiles take longer to compile. Where all lanes share
-/// reads, and rows of the window have one tap or three, 16 channels are enough.
-fn direct(g: &Geometry, samples: u64, sharing: Sharing) -> Option<&'static str> {
+/// reads, and rows of the window have one tap or three, 16 channels are enough, but where
+/// they read different places at once.
+fn direct(g: &Geometry, samples: u64, sharing: Sharing, gathers: bool) -> Option<&'static str> {
     const SMALL: u64 = 1 << 21;
     if g.m < FEW {
         return None;
@@ -231,7 +232,7 @@ fn direct(g: &Geometry, samples: u64, sharing: Sharing) -> Option<&'static str> 
     let outputs = samples.saturating_mul((g.plane_out() * g.groups * g.m) as u64);
     let small = outputs.saturating_mul((g.c * g.taps()) as u64) < SMALL;
     let [.., row] = g.three();
-    let written = !g.transposed && matches!(row.kernel, 1 | 3);
+    let written = !g.transposed && matches!(row.kernel, 1 | 3) && !gathers;
     let tiles: &[_] = match sharing {
         Sharing::Quads => &[(8, "quads_8"), (32, "quads_32")],
         Sharing::Alike => &[(8, "direct_8"), (16, "direct_16"), (32, "direct_32")],

@@ -36,6 +36,9 @@ pub const VARIANTS: &[Variant] = &[
     // One invocation, four neighbouring words at a time at addresses that a whole vector
     // shares: where a CPU has scalar code for those.
     Variant { shader: "elementwise/chain", ..variant(ALONE, &SINGLE, &["alone"], 1) },
+    // Eight vectors of four words for each of eight invocations: where a CPU reads and writes
+    // for all lanes at once, wherever they are.
+    Variant { shader: "elementwise/chain", ..variant(FOURS, &EIGHT, &["fours"], 8) },
 ];
 
 /// The variant with words of 64 bits.
@@ -47,6 +50,9 @@ const PICKED: &str = "picked";
 /// The variant whose workgroups have one invocation.
 const ALONE: &str = "alone";
 
+/// The variant whose invocations have vectors of four words.
+const FOURS: &str = "fours";
+
 /// How a variant reads and writes several neighbouring words at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wide {
@@ -56,6 +62,8 @@ pub(super) enum Wide {
     Picked,
     /// Four.
     Alone,
+    /// The same, neighbouring invocations neighbouring ones.
+    Fours,
 }
 
 impl Wide {
@@ -65,6 +73,7 @@ impl Wide {
             PAIRS => Some(Wide::Pairs),
             PICKED => Some(Wide::Picked),
             ALONE => Some(Wide::Alone),
+            FOURS => Some(Wide::Fours),
             _ => None,
         }
     }
@@ -73,7 +82,7 @@ impl Wide {
     pub(super) fn word(self) -> &'static str {
         match self {
             Wide::Pairs | Wide::Picked => "vec4<u64>",
-            Wide::Alone => "vec4<u32>",
+            Wide::Alone | Wide::Fours => "vec4<u32>",
         }
     }
 }
@@ -97,6 +106,8 @@ const WIDE: [(&str, ConstValue); 2] =
     [("WORKGROUP", ConstValue::U32(256)), ("ITEMS", ConstValue::U32(4))];
 const NARROW: [(&str, ConstValue); 2] =
     [("WORKGROUP", ConstValue::U32(8)), ("ITEMS", ConstValue::U32(256))];
+const EIGHT: [(&str, ConstValue); 2] =
+    [("WORKGROUP", ConstValue::U32(8)), ("ITEMS", ConstValue::U32(32))];
 const SINGLE: [(&str, ConstValue); 2] =
     [("WORKGROUP", ConstValue::U32(1)), ("ITEMS", ConstValue::U32(2048))];
 
@@ -131,7 +142,13 @@ pub(super) fn choose(
     let worth = wide && (forced || (software && total >= MANY));
     let scalar = forced || cx.caps.scalar_code;
     // A vector's lanes compute side by side what is more than a few instructions.
-    for (name, suits) in [(ALONE, scalar && (plain || forced)), (PICKED, scalar), (PAIRS, true)] {
+    let in_turn = [
+        (FOURS, forced || cx.caps.gathers),
+        (ALONE, scalar && (plain || forced)),
+        (PICKED, scalar),
+        (PAIRS, true),
+    ];
+    for (name, suits) in in_turn {
         if worth
             && suits
             && let Ok(variant) = cx.choose(FAMILY, VARIANTS, |v| v.name == name)

@@ -452,11 +452,16 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
     let pairs = caps.int64 && shape.in_pairs();
     let quantised = shape.weight.is_quantised();
-    let sharing = Sharing::of(caps);
+    let sharing = match Sharing::of(caps) {
+        Sharing::Lanes if caps.gathers => Sharing::Quads,
+        sharing => sharing,
+    };
     let lanes = caps.int64 && sharing == Sharing::Lanes;
+    // Where lanes read different places at once, words of 64 bits are no gain.
+    let pairs = pairs && !(caps.gathers && quantised);
     match shape.m {
         ..=1 if lanes && pairs && quantised => "blocks_lanes_pairs_1x4",
-        ..=1 if lanes && in_groups(shape.weight) => "blocks_lanes_1x4",
+        ..=1 if (lanes || caps.gathers) && in_groups(shape.weight) => "blocks_lanes_1x4",
         ..=1 if pairs && quantised => "blocks_pairs_1x4",
         ..=1 if pairs => "direct_pairs_1x4",
         ..=1 if in_groups(shape.weight) => "blocks_1x4",

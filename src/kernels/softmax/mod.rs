@@ -184,7 +184,7 @@ impl Kernel for SoftmaxKernel {
         let suits = |variant: &Variant| {
             forced
                 || match variant.name {
-                    "pairs" => software && longest > LANES,
+                    "pairs" => software && longest > LANES && !cx.caps.gathers,
                     "lanes" => software && longest > SHORT,
                     "serial" => !contiguous || (software && longest <= SHORT),
                     _ => !software && contiguous,

@@ -57,6 +57,7 @@ pub(super) const LLAMA: Architecture = Architecture {
     feeds: true,
     gated_attention: false,
     gate: Unary::Sigmoid,
+    needs_gate: false,
     sees_behind: false,
     stream_norms: false,
     looped: false,
@@ -479,9 +480,17 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
         ..HALVES
     },
     Architecture { name: "cogvlm", routing: None, ..HALVES },
-    Architecture { name: "hrm_text", norm: Norm::BareRms, cycles: true, routing: None, ..HALVES },
+    Architecture {
+        name: "hrm_text",
+        needs_gate: true,
+        norm: Norm::BareRms,
+        cycles: true,
+        routing: None,
+        ..HALVES
+    },
     Architecture {
         name: "muse-glimmer",
+        needs_gate: true,
         bare_embedding_norm: true,
         qk_norm: HeadNorms::Weighted,
         post_norms: true,
@@ -493,6 +502,7 @@ pub(in crate::lm) const KNOWN: &[Architecture] = &[
     },
     Architecture {
         name: "spark2_5",
+        needs_gate: true,
         activation: Unary::GeluTanh,
         windows: Windows::Everywhere,
         ..HALVES

@@ -83,6 +83,7 @@ pub(in crate::lm) const RECURRENT: &[Architecture] = &[
     },
     Architecture {
         name: "bailingmoe3",
+        needs_gate: true,
         latent: true,
         interleaved: true,
         sections_apart: true,

@@ -22,7 +22,7 @@ const OTHERS: &[(&[&str], &str)] = &[
 
 /// What files with another `general.type` than a model's are.
 const TYPES: &[(&str, &str)] = &[
-    ("adapter", "an adapter (LoRA) of another model, which has to be merged into it first"),
+    ("adapter", "an adapter (LoRA) of a model, to be named with `--lora` beside the model"),
     ("wginfer.snapshot", "what was kept of a text (`--prompt-cache`, `--session`), not a model"),
     ("imatrix", "what was measured of a model's activations, not a model"),
     ("mmproj", OTHERS[0].1),

@@ -103,7 +103,7 @@ impl Blocks<'_> {
         value_size: usize,
     ) -> Result<ValueId> {
         const GATE: &str = "attn_gate.weight";
-        if !self.has(block, GATE)? {
+        if !self.spec.needs_gate && !self.has(block, GATE)? {
             return Ok(mixed);
         }
         let count = self.heads_of(block).count;
@@ -213,7 +213,7 @@ impl Blocks<'_> {
 
     /// Normalises by the root of the mean square of so many elements alone.
     pub(in crate::lm) fn bare_norm(&mut self, x: ValueId, size: usize) -> Result<ValueId> {
-        let ones = self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
+        let ones = self.ones(size)?;
         self.g.rms_normalization(x, ones, self.spec.norm_epsilon)
     }
 
@@ -245,7 +245,19 @@ impl Blocks<'_> {
     /// Normalises heads `[batch, query, heads, key_size]`: each by itself, with
     /// weights that all share or that each has, or all of a token together.
     fn head_norm(&mut self, block: usize, name: &str, x: ValueId, heads: usize) -> Result<ValueId> {
-        let (size, name) = (self.heads_of(block).key_size, format!("blk.{block}.{name}"));
+        let size = self.heads_of(block).key_size;
+        if self.spec.norm == Norm::BareRms {
+            let x = self.bare_norm(x, size)?;
+            // Queries have a factor for each head.
+            return match name {
+                "attn_q_norm" => {
+                    let factors = self.weight(block, name, &[heads, 1])?;
+                    self.g.mul(x, factors)
+                }
+                _ => Ok(x),
+            };
+        }
+        let name = format!("blk.{block}.{name}");
         let weight = (self.weights)(&format!("{name}.weight"))?;
         let extents = weight.map(|weight| weight.extents().to_vec()).unwrap_or_default();
         if extents == [heads * size] && heads > 1 {
@@ -255,20 +267,13 @@ impl Blocks<'_> {
             let joined = self.normalised(&name, joined, heads * size)?;
             return self.g.reshape(joined, &[sequences, query, heads.into(), size.into()]);
         }
-        // A factor of each head.
-        if extents == [heads, 1] {
-            let weight = self.named(&format!("{name}.weight"), &[heads, 1])?;
-            let x = self.bare_norm(x, size)?;
-            return self.g.mul(x, weight);
-        }
         if extents == [heads, size] {
             let weight = self.named(&format!("{name}.weight"), &[heads, size])?;
             if self.spec.norm != Norm::Layer {
                 let x = self.bare_norm(x, size)?;
                 return self.g.mul(x, weight);
             }
-            let ones =
-                self.g.constant("norm.ones", Tensor::from_f32(&[size], &vec![1.0; size])?)?;
+            let ones = self.ones(size)?;
             let x = self.g.layer_normalization(x, ones, None, self.spec.norm_epsilon)?;
             return self.g.mul(x, weight);
         }

@@ -71,10 +71,11 @@ impl Blocks<'_> {
         let [Some(of_a), Some(of_b)] = [(self.weights)(&a)?, (self.weights)(&b)?] else {
             return Ok(None);
         };
-        let a = self.named(&a, of_a.extents())?;
+        // The head has three ways out, and parts of a matrix have the first one in common.
+        let a = self.once(&a, of_a)?;
         let b = match rows {
-            None => self.named(&b, of_b.extents())?,
-            Some(rows) => self.g.constant(&part(&b, &rows), of_b.rows(rows)?)?,
+            None => self.once(&b, of_b)?,
+            Some(rows) => self.once(&part(&b, &rows), of_b.rows(rows)?)?,
         };
         Ok(Some([a, b]))
     }
@@ -90,12 +91,12 @@ impl Blocks<'_> {
     ) -> Result<ValueId> {
         let matrix = self.spec.part.tensor(block, &format!("{name}.weight"));
         let tensor = checked(self.spec, self.weights, &matrix, &[outputs, inputs])?;
-        let matrix = self.g.constant(&part(&matrix, &rows), tensor.rows(rows.clone())?)?;
+        let matrix = self.once(&part(&matrix, &rows), tensor.rows(rows.clone())?)?;
         let bias = self.spec.part.tensor(block, &format!("{name}.bias"));
         let bias = match (self.weights)(&bias)? {
             Some(_) => {
                 let tensor = checked(self.spec, self.weights, &bias, &[outputs])?;
-                Some(self.g.constant(&part(&bias, &rows), tensor.rows(rows.clone())?)?)
+                Some(self.once(&part(&bias, &rows), tensor.rows(rows.clone())?)?)
             }
             None => None,
         };
@@ -127,15 +128,26 @@ impl Blocks<'_> {
     }
 
     pub(in crate::lm) fn named(&mut self, name: &str, extents: &[usize]) -> Result<ValueId> {
-        if self.spec.rounds == 1 && self.spec.cycles.is_none() {
-            return weight(&mut self.g, self.spec, self.weights, name, extents);
+        // Where blocks run several times they read the same weights.
+        match self.spec.rounds == 1 && self.spec.cycles.is_none() {
+            true => weight(&mut self.g, self.spec, self.weights, name, extents),
+            false => self.once(name, checked(self.spec, self.weights, name, extents)?),
         }
+    }
+
+    /// The constant of a name, which is in the graph once.
+    fn once(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
         if let Some(&there) = self.shared.get(name) {
             return Ok(there);
         }
-        let weight = weight(&mut self.g, self.spec, self.weights, name, extents)?;
-        self.shared.insert(name.into(), weight);
-        Ok(weight)
+        let value = self.g.constant(name, tensor)?;
+        self.shared.insert(name.into(), value);
+        Ok(value)
+    }
+
+    /// What a norm without weights multiplies with.
+    pub(super) fn ones(&mut self, size: usize) -> Result<ValueId> {
+        self.once(&format!("norm.ones.{size}"), Tensor::from_f32(&[size], &vec![1.0; size])?)
     }
 
     pub(in crate::lm) fn named_if_there(

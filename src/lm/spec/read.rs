@@ -180,6 +180,7 @@ impl DecoderSpec {
             halved_each: halved(&keys)?,
             gated_attention: architecture.gated_attention,
             gate: architecture.gate,
+            needs_gate: architecture.needs_gate,
             convolution: match architecture.convolves {
                 true => keys.size("shortconv.l_cache", 1 << 8)?,
                 false => 0,

@@ -28,7 +28,7 @@ pub(super) fn write(chain: &Chain, inputs: &[DType], reading: &Reading<'_>) -> R
     body += &match reading.wide {
         Some(Wide::Pairs) => eight(reading, inputs.len()),
         Some(Wide::Picked) => picked(reading, inputs.len()),
-        Some(Wide::Alone) => four(reading, inputs.len()),
+        Some(Wide::Alone | Wide::Fours) => four(reading, inputs.len()),
         None => element(&mut imports, inputs)?,
     };
     let mut text = imports.text;
