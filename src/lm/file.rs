@@ -8,7 +8,7 @@ use super::generate::{GenerateOptions, Prompt, WhenFull};
 use super::grammar::{Grammar, GrammarSource, Grammars};
 use super::lora::{Lora, LowRank};
 use super::model::ModelOptions;
-use super::ranker::ranks;
+use super::ranker::{self, ranks};
 use super::spec::DecoderSpec;
 use super::tokenizer::{EncodeOptions, Tokenizer};
 use crate::backend::Backend;
@@ -325,7 +325,10 @@ impl ModelFile {
             }
             Ok(tensor)
         })?;
-        self.added.must_be_in(&graph, &read.into_inner())?;
+        // The host computes with these, behind the graph.
+        let mut read = read.into_inner();
+        read.extend(DENSE.iter().chain(&ranker::TENSORS).map(|name| name.to_string()));
+        self.added.must_be_in(&graph, &read)?;
         Ok(graph)
     }
 
