@@ -1,25 +1,23 @@
 //! A language model's file: sizes, tokenizer, template, and where weights are.
 
 use super::chat::{ChatMessage, ChatOptions, ChatTemplate, FINAL};
-use super::decoder::{self, DecoderOptions, Layout, Weights, names};
+use super::decoder::{self, DecoderOptions, Layout, names};
 use super::encoder::DENSE;
 use super::engine::Work;
 use super::generate::{GenerateOptions, Prompt, WhenFull};
 use super::grammar::{Grammar, GrammarSource, Grammars};
-use super::lora::{Lora, LowRank};
+use super::lora::LowRank;
 use super::model::ModelOptions;
-use super::ranker::{self, ranks};
+use super::ranker::ranks;
 use super::spec::DecoderSpec;
 use super::tokenizer::{EncodeOptions, Tokenizer};
 use crate::backend::Backend;
 use crate::embed::bounds;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
-use crate::graph::Graph;
 use crate::session::{Progress, Session, SessionOptions, SharedWeights};
 use crate::tensor::{DType, Tensor};
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// The longest context taken without being asked for, in tokens: caches and
@@ -117,16 +115,6 @@ impl ModelFile {
     /// As [`ModelFile::with_chat`], with the LoRA adapters of the options as well.
     pub(super) fn with_options(gguf: GgufFile, options: &ModelOptions) -> Result<Self> {
         ModelFile::with_chat(gguf, &options.chat)?.with_loras(&options.loras)
-    }
-
-    /// The same model with what LoRA adapters add to it, in the place of any before.
-    ///
-    /// # Errors
-    /// [`Error::Format`] or [`Error::Unsupported`] naming the adapter's file, if one is for
-    /// another model.
-    pub fn with_loras(self, loras: &[Lora]) -> Result<Self> {
-        let added = LowRank::read(&self.gguf, loras)?;
-        Ok(ModelFile { added, ..self })
     }
 
     /// The parsed file.
@@ -313,23 +301,6 @@ impl ModelFile {
             Some(name) => narrowed(self.gguf.name(), name, self.gguf.tensor(name)?).map(Some),
             None => Ok(None),
         }
-    }
-
-    /// What is made of the file's tensors, with all that adapters add to them.
-    pub(super) fn graph(&self, build: impl FnOnce(Weights<'_>) -> Result<Graph>) -> Result<Graph> {
-        let read = RefCell::new(BTreeSet::new());
-        let graph = build(&|name| {
-            let tensor = self.tensor(name)?;
-            if tensor.is_some() {
-                read.borrow_mut().insert(name.to_string());
-            }
-            Ok(tensor)
-        })?;
-        // The host computes with these, behind the graph.
-        let mut read = read.into_inner();
-        read.extend(DENSE.iter().chain(&ranker::TENSORS).map(|name| name.to_string()));
-        self.added.must_be_in(&graph, &read)?;
-        Ok(graph)
     }
 
     /// Where weights on a device are shared, by a model in two parts.

@@ -1,11 +1,16 @@
 //! LoRA adapters: pairs of narrow matrices whose product is added to a model's matrices
 //! ([arXiv 2106.09685](https://arxiv.org/abs/2106.09685)), in files as llama.cpp has them.
 
+use super::decoder::Weights;
+use super::encoder::DENSE;
+use super::file::ModelFile;
+use super::ranker;
 use crate::error::{Error, Result};
 use crate::formats::gguf::GgufFile;
 use crate::graph::{Graph, Source};
 use crate::quant::{WEIGHT_TYPES, decode};
 use crate::tensor::Tensor;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -69,7 +74,8 @@ impl Lora {
         for info in self.file.tensors() {
             // What mergekit's adapters have beside matrices; llama.cpp passes over it too.
             if info.name().ends_with("_norm.weight") {
-                log::warn!("{}: tensor '{}' is left out", self.file.name(), info.name());
+                let name = info.name().escape_debug();
+                log::warn!("{}: tensor '{name}' is left out", self.file.name());
                 continue;
             }
             let [a, b] = ENDS.map(|end| info.name().strip_suffix(end));
@@ -267,5 +273,34 @@ impl LowRank {
                 Err(Error::unsupported(at, "an adapter of a tensor that is not used as a matrix"))
             }
         }
+    }
+}
+
+impl ModelFile {
+    /// The same model with what LoRA adapters add to it, in the place of any before.
+    ///
+    /// # Errors
+    /// [`Error::Format`] or [`Error::Unsupported`] naming the adapter's file, if one is for
+    /// another model.
+    pub fn with_loras(mut self, loras: &[Lora]) -> Result<Self> {
+        self.added = LowRank::read(self.gguf(), loras)?;
+        Ok(self)
+    }
+
+    /// What is made of the file's tensors, with all that adapters add to them.
+    pub(super) fn graph(&self, build: impl FnOnce(Weights<'_>) -> Result<Graph>) -> Result<Graph> {
+        let read = RefCell::new(BTreeSet::new());
+        let graph = build(&|name| {
+            let tensor = self.tensor(name)?;
+            if tensor.is_some() {
+                read.borrow_mut().insert(name.to_string());
+            }
+            Ok(tensor)
+        })?;
+        // The host computes with these, behind the graph.
+        let mut read = read.into_inner();
+        read.extend(DENSE.iter().chain(&ranker::TENSORS).map(|name| name.to_string()));
+        self.added.must_be_in(&graph, &read)?;
+        Ok(graph)
     }
 }

@@ -276,17 +276,13 @@ impl LanguageModel {
         &mut self.session
     }
 
-    /// Nothing is kept from here on.
-    pub(super) fn begin_restoring(&mut self) {
-        self.forget_all();
-    }
-
     /// The caches are those of these tokens.
     pub(super) fn finish_restoring(&mut self, tokens: &[u32]) {
         self.kept = tokens.to_vec();
     }
 
-    fn forget_all(&mut self) {
+    /// Nothing is kept from here on.
+    pub(super) fn forget_all(&mut self) {
         self.kept.clear();
         (self.source, self.read) = (0, None);
     }

@@ -224,7 +224,7 @@ impl LanguageModel {
         }
         self.file().check_tokens(&snapshot.tokens)?;
         if snapshot.tokens.is_empty() {
-            self.begin_restoring();
+            self.forget_all();
             return Ok(());
         }
         let states = self.session().graph().states().to_vec();
@@ -239,7 +239,7 @@ impl LanguageModel {
             let tensor = snapshot.checked(info, &extents)?;
             values.push(resized(tensor, info.growing, &extents)?);
         }
-        self.begin_restoring();
+        self.forget_all();
         for (info, value) in states.iter().zip(values) {
             self.session_mut().set_state(&info.name, &value).await?;
         }

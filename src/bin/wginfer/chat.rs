@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let talked = chat.talk(args.history.clone());
     let Some(path) = &args.session else { return talked };
-    // What was said until then is kept whatever ended it.
+    // What was said until then is kept after an error too, unless the device is lost.
     let kept = chat.keep(path);
     talked.and(kept)
 }

@@ -248,6 +248,19 @@ fn the_choice_follows_rows_device_and_policy() {
     assert_eq!(name(chosen(16, 512, &eight, false, None)), "matmul/lanes_pairs_8x4");
     assert_eq!(name(chosen(128, 512, &eight, false, None)), "matmul/lanes_pairs_16x4");
     assert_eq!(name(chosen(512, 1536, &eight, false, None)), "matmul/lanes_pairs_16x4");
+    let gathers = DeviceCaps { gathers: true, ..eight.clone() };
+    assert_eq!(name(chosen(1, 512, &gathers, false, None)), "matmul/blocks_lanes_1x4");
+    assert_eq!(name(chosen(16, 512, &gathers, false, None)), "matmul/direct_8x8");
+    assert_eq!(name(chosen(128, 64, &gathers, false, None)), "matmul/direct_8x8");
+    assert_eq!(name(chosen(128, 1536, &gathers, false, None)), "matmul/quads_32x8");
+    // What the variants for such a processor need may be masked.
+    for masked in [&soft, &pairs] {
+        let caps = DeviceCaps { gathers: true, ..masked.clone() };
+        for rows in [1, 16, 128, 512] {
+            let [got, wanted] = [&caps, masked].map(|c| name(chosen(rows, 1536, c, false, None)));
+            assert_eq!(got, wanted);
+        }
+    }
     assert!(chosen(16, 512, &pairs, false, Some("lanes_8x4")).is_err());
     let narrow = DeviceCaps { max_subgroup_size: 4, ..soft.clone() };
     assert_eq!(name(chosen(16, 512, &narrow, false, None)), "matmul/direct_8x8");

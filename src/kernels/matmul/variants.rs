@@ -451,22 +451,21 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
     const SMALL: u64 = 1 << 22;
     const MODEST: u64 = 128;
     let products = shape.m.saturating_mul(shape.n).saturating_mul(shape.k);
-    let pairs = caps.int64 && shape.in_pairs();
+    let small = products.saturating_mul(shape.matrices) < SMALL;
     let quantised = shape.weight.is_quantised();
-    let sharing = match Sharing::of(caps) {
-        Sharing::Lanes if caps.gathers => Sharing::Quads,
-        sharing => sharing,
-    };
+    let sharing = Sharing::of(caps);
     let lanes = caps.int64 && sharing == Sharing::Lanes;
-    // Where lanes read different places at once, words of 64 bits are no gain.
-    let pairs = pairs && !(caps.gathers && quantised);
+    let gathers = caps.gathers && lanes;
+    let pairs = caps.int64 && shape.in_pairs() && !(gathers && quantised);
     match shape.m {
         ..=1 if lanes && pairs && quantised => "blocks_lanes_pairs_1x4",
-        ..=1 if (lanes || caps.gathers) && in_groups(shape.weight) => "blocks_lanes_1x4",
+        ..=1 if lanes && in_groups(shape.weight) => "blocks_lanes_1x4",
         ..=1 if pairs && quantised => "blocks_pairs_1x4",
         ..=1 if pairs => "direct_pairs_1x4",
         ..=1 if in_groups(shape.weight) => "blocks_1x4",
         ..=1 => "direct_1x4",
+        2.. if gathers && (shape.m <= 16 || small) => "direct_8x8",
+        2.. if gathers => "quads_32x8",
         2..=16 if quantised && pairs && lanes => "lanes_pairs_8x4",
         2..=MODEST if quantised && pairs && lanes => "lanes_pairs_16x4",
         2..=MODEST if quantised && pairs => "direct_pairs_8x4",
@@ -474,7 +473,7 @@ fn direct(shape: &Shape, caps: &DeviceCaps) -> &'static str {
         2..=MODEST if quantised && lanes => "lanes_16x4",
         2..=MODEST if quantised && sharing == Sharing::Alike => "direct_8x4",
         2..=16 => "direct_8x8",
-        _ if products.saturating_mul(shape.matrices) < SMALL => "direct_8x8",
+        _ if small => "direct_8x8",
         _ if sharing == Sharing::Quads => "quads_32x8",
         _ if lanes && pairs => "lanes_pairs_16x4",
         _ if lanes => "lanes_32x4",
